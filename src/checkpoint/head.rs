@@ -1,0 +1,167 @@
+//! The head: a job's single item that names its attempt and its last completed checkpoint, and what
+//! the store of heads promises.
+//!
+//! Owns the types and the [`HeadStore`] trait. What to do with an answer, or without one, is decided
+//! in `checkpoint::rules`.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::ids::{Attempt, CheckpointId, Incarnation, Name, SlotId, Version};
+
+/// The version of the table's layout that this code writes.
+pub const LAYOUT: u32 = 1;
+
+/// One retained checkpoint, as the head names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retained {
+    /// The checkpoint.
+    pub checkpoint: CheckpointId,
+    /// Where its manifest is.
+    pub slot: SlotId,
+    /// The version of all of the manifest's parts.
+    pub version: Version,
+}
+
+/// What the job is doing, as far as the head tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeadStatus {
+    /// An attempt runs, or ran and died.
+    Running,
+    /// Stopped gracefully after a checkpoint.
+    Stopped,
+    /// Failed for good.
+    Failed,
+    /// All input was read and everything is committed.
+    Finished,
+}
+
+impl HeadStatus {
+    /// The stored word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Finished => "finished",
+        }
+    }
+
+    /// The status that `word` stands for.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Running, Self::Stopped, Self::Failed, Self::Finished]
+            .into_iter()
+            .find(|s| s.as_str() == word)
+    }
+}
+
+impl fmt::Display for HeadStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What may not change between attempts of one incarnation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The hash of keys: `codec::HASH_ID`.
+    pub hash: String,
+    /// `codec::KEY_ENCODING_VERSION`.
+    pub key_encoding: u32,
+    /// The number of key groups.
+    pub max_parallelism: u32,
+    /// The job graph as text: one line for each vertex and operator, with ids and states.
+    pub graph: String,
+    /// The input as text: one line for each source.
+    pub input: String,
+}
+
+/// A job's head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The attempt that owns the job.
+    pub attempt: Attempt,
+    /// The last completed checkpoint; [`CheckpointId::NONE`] before the first.
+    pub checkpoint: CheckpointId,
+    /// The retained checkpoints, oldest first; the last one is `checkpoint`'s.
+    pub retained: Vec<Retained>,
+    /// A fresh random text for each claim: tells one's own claim from another's.
+    pub owner: String,
+    /// The prefix of all other keys of the job.
+    pub incarnation: Incarnation,
+    /// What the job is doing.
+    pub status: HeadStatus,
+    /// The lease that the owner runs with.
+    pub lease: Duration,
+    /// A counter that the owner moves.
+    pub beat: u64,
+    /// [`LAYOUT`] of the writer.
+    pub layout: u32,
+    /// What may not change.
+    pub identity: Identity,
+}
+
+/// The condition of a write of the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadCondition {
+    /// There is no head.
+    Absent,
+    /// The head shows this attempt and checkpoint.
+    At(Attempt, CheckpointId),
+    /// The head shows this attempt, whatever the checkpoint: for status and beat only.
+    Owned(Attempt),
+}
+
+/// A change of the head; only what is named is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeadChange {
+    /// The whole head: its creation, a claim, a fresh incarnation, a roll-back.
+    Put(Box<Head>),
+    /// The commit point: checkpoint and retained.
+    Advance {
+        /// The checkpoint that is now completed.
+        checkpoint: CheckpointId,
+        /// The retained ones, oldest first, the completed one last.
+        retained: Vec<Retained>,
+    },
+    /// The status alone.
+    Status(HeadStatus),
+    /// The counter alone.
+    Beat(u64),
+}
+
+/// The answer to one write of the head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeadAnswer {
+    /// Applied; the head as the write left it (`ALL_NEW`).
+    Applied(Box<Head>),
+    /// The condition failed; a head that shows why may come from a later read.
+    Refused,
+    /// Sent, but no answer was seen: it may have been applied, or may yet be.
+    Unknown,
+}
+
+/// The heads of jobs. One `UpdateItem` or `GetItem` a call.
+///
+/// # Contract
+/// Reads are strongly consistent. A write is one conditional write of one item. `write` sends once
+/// and does not retry: an answer that is lost is [`HeadAnswer::Unknown`], and what was *surely not
+/// applied* (throttled, connection refused) is retried inside until the future is dropped.
+pub trait HeadStore: fmt::Debug + Send + Sync + 'static {
+    /// The head of `job`, if there is one. Retried until answered.
+    fn read(&self, job: &Name) -> BoxFuture<'_, Result<Option<Head>>>;
+
+    /// Applies `change` if `condition` holds.
+    fn write(
+        &self,
+        job: &Name,
+        condition: HeadCondition,
+        change: HeadChange,
+    ) -> BoxFuture<'_, Result<HeadAnswer>>;
+}

@@ -1,0 +1,10 @@
+//! Bytes: how values and keys are written.
+//!
+//! Owns the [`Codec`] of values and the canonical [`Key`] encoding. Does not own the layout of
+//! segments (`state::segment`), manifests (`checkpoint::manifest`) or items (`dynamodb::item`).
+
+mod key;
+mod value;
+
+pub use key::{HASH_ID, KEY_ENCODING_VERSION, Key, KeyHash, KeyHasher};
+pub use value::{Bincode, Codec, DecodeError, Value};

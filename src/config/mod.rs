@@ -1,0 +1,234 @@
+//! The settings of a run: plain data, with Flink's keys where Flink has one.
+//!
+//! Owns the settings and their defaults. Reading them from files, environment and command line, the
+//! table of keys and the generated reference are beside it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All settings of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `parallelism.default`; default: the number of cores.
+    pub parallelism: u32,
+    /// `pipeline.max-parallelism`; default 128.
+    pub max_parallelism: u32,
+    /// `execution.checkpointing.*` and `state.checkpoints.num-retained`.
+    pub checkpointing: Checkpointing,
+    /// `restart-strategy.*`.
+    pub restart: RestartStrategy,
+    /// `state.backend.dynamodb.*` that bound memory and log.
+    pub state: StateSettings,
+    /// Which DynamoDB.
+    pub store: StoreSettings,
+    /// `high-availability.lease`; default 5 s.
+    pub lease: Duration,
+    /// `rest.*`.
+    pub rest: RestSettings,
+    /// Sizes of batches and channels.
+    pub exchange: ExchangeSettings,
+}
+
+/// When checkpoints are taken, and when they have failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpointing {
+    /// `execution.checkpointing.interval`; default 10 s.
+    pub interval: Duration,
+    /// `execution.checkpointing.timeout`; default 10 min.
+    pub timeout: Duration,
+    /// `execution.checkpointing.min-pause`, from one's end to the next one's start; default 0.
+    pub min_pause: Duration,
+    /// `execution.checkpointing.tolerable-failed-checkpoints`, in a row; default 0.
+    pub tolerable_failed: u32,
+    /// `state.checkpoints.num-retained`; default 1.
+    pub num_retained: u32,
+}
+
+/// What follows a failed attempt. Flink: `RestartStrategy`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RestartStrategy {
+    /// `none`: the first failure is final.
+    None,
+    /// `fixed-delay`.
+    FixedDelay {
+        /// `restart-strategy.fixed-delay.attempts`; default 1.
+        attempts: u32,
+        /// `restart-strategy.fixed-delay.delay`; default 1 s.
+        delay: Duration,
+    },
+    /// `exponential-delay`.
+    ExponentialDelay {
+        /// `restart-strategy.exponential-delay.initial-backoff`; default 1 s.
+        initial_backoff: Duration,
+        /// `restart-strategy.exponential-delay.max-backoff`; default 1 min.
+        max_backoff: Duration,
+        /// `restart-strategy.exponential-delay.backoff-multiplier`; default 1.5.
+        backoff_multiplier: f64,
+        /// `restart-strategy.exponential-delay.reset-backoff-threshold`; default 1 h.
+        reset_backoff_threshold: Duration,
+        /// `restart-strategy.exponential-delay.jitter-factor`; default 0.1.
+        jitter_factor: f64,
+        /// `restart-strategy.exponential-delay.attempts-before-reset-backoff`; default: no bound.
+        attempts_before_reset: Option<u32>,
+    },
+    /// `failure-rate`.
+    FailureRate {
+        /// `restart-strategy.failure-rate.max-failures-per-interval`; default 1.
+        max_failures_per_interval: u32,
+        /// `restart-strategy.failure-rate.failure-rate-interval`; default 1 min.
+        failure_rate_interval: Duration,
+        /// `restart-strategy.failure-rate.delay`; default 1 s.
+        delay: Duration,
+    },
+}
+
+impl Eq for RestartStrategy {}
+
+/// How much memory and log keyed state may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSettings {
+    /// `state.backend.dynamodb.cache-size`, bytes; default 256 MiB.
+    pub cache_bytes: u64,
+    /// `state.backend.dynamodb.log-max-size`, bytes; default 64 MiB, at most half the cache.
+    pub log_max_bytes: u64,
+    /// `state.backend.dynamodb.materialize`; default lazy.
+    pub materialize: Materialize,
+    /// `state.backend.dynamodb.segment-size`, bytes before compression; default 256 KiB.
+    pub segment_bytes: u64,
+    /// `state.backend.dynamodb.tombstone-retention`; default 7 days.
+    pub tombstone_retention: Duration,
+}
+
+/// When committed values go to items of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Materialize {
+    /// When the log must shrink.
+    Lazy,
+    /// After each checkpoint, so that the table can be read from elsewhere.
+    Eager,
+}
+
+/// Which DynamoDB, and which table of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// `state.backend.dynamodb.table`; default `millpond-state`.
+    pub table: String,
+    /// `state.backend.dynamodb.use-on-demand`; where not: (read, write) capacity units, default 20, 20.
+    pub provisioned: Option<(u64, u64)>,
+    /// Where it is.
+    pub location: Location,
+}
+
+/// Where the table is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// `state.backend.dynamodb.local-db-path`: embedded, on a file; `None`: the platform's data
+    /// folder, a file for each job's name.
+    EmbeddedFile(Option<PathBuf>),
+    /// `state.backend.dynamodb.local-in-memory: true`: embedded, gone with the process.
+    EmbeddedMemory,
+    /// `aws.region` or `state.backend.dynamodb.endpoint`, or both.
+    Remote {
+        /// `aws.region`.
+        region: Option<String>,
+        /// `state.backend.dynamodb.endpoint`.
+        endpoint: Option<String>,
+        /// `aws.credentials.provider.basic.accesskeyid` and `….secretkey`; `None`: the SDK's chain.
+        basic: Option<(String, Secret)>,
+    },
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, for the one place that needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("******")
+    }
+}
+
+/// The REST server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestSettings {
+    /// `rest.bind-address`; default 127.0.0.1.
+    pub bind_address: IpAddr,
+    /// `rest.port`; `None`: 8081, or another one if that is taken; 0: any.
+    pub port: Option<u16>,
+}
+
+/// Sizes on the way between subtasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExchangeSettings {
+    /// `exchange.batch-size`, records; default 1,024.
+    pub batch_records: u32,
+    /// `exchange.channel-capacity`, batches; default 8.
+    pub channel_batches: u32,
+    /// `exchange.flush-interval`: a partial batch leaves after this; default 10 ms.
+    pub flush_interval: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            parallelism: std::thread::available_parallelism()
+                .map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+            max_parallelism: 128,
+            checkpointing: Checkpointing {
+                interval: Duration::from_secs(10),
+                timeout: Duration::from_secs(600),
+                min_pause: Duration::ZERO,
+                tolerable_failed: 0,
+                num_retained: 1,
+            },
+            restart: RestartStrategy::default(),
+            state: StateSettings {
+                cache_bytes: 256 << 20,
+                log_max_bytes: 64 << 20,
+                materialize: Materialize::Lazy,
+                segment_bytes: 256 << 10,
+                tombstone_retention: Duration::from_secs(7 * 24 * 3600),
+            },
+            store: StoreSettings {
+                table: "millpond-state".to_owned(),
+                provisioned: None,
+                location: Location::EmbeddedFile(None),
+            },
+            lease: Duration::from_secs(5),
+            rest: RestSettings { bind_address: IpAddr::from([127, 0, 0, 1]), port: None },
+            exchange: ExchangeSettings {
+                batch_records: 1024,
+                channel_batches: 8,
+                flush_interval: Duration::from_millis(10),
+            },
+        }
+    }
+}
+
+impl Default for RestartStrategy {
+    fn default() -> Self {
+        Self::ExponentialDelay {
+            initial_backoff: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(60),
+            backoff_multiplier: 1.5,
+            reset_backoff_threshold: Duration::from_secs(3600),
+            jitter_factor: 0.1,
+            attempts_before_reset: None,
+        }
+    }
+}

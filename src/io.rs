@@ -1,0 +1,101 @@
+//! A handle to where I/O runs: off the workers, and on the one thread of a simulation.
+//!
+//! Owns the handle and the rule that dropping a waiting call ends it. Does not own threads or
+//! runtimes: `runtime` is the only module that spawns, and makes these handles.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Runs what it is given; made by `runtime`.
+pub trait Spawn: Send + Sync + 'static {
+    /// Drives `future` to its end.
+    fn spawn(&self, future: BoxFuture<'static, ()>);
+
+    /// Runs `work`, which may block on files or take the processor for long.
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>);
+}
+
+/// A cheap handle by which workers hand work to the I/O runtime.
+#[derive(Clone)]
+pub struct Io(Arc<dyn Spawn>);
+
+impl fmt::Debug for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Io")
+    }
+}
+
+impl Io {
+    /// A handle to `spawn`.
+    pub fn new(spawn: impl Spawn) -> Self {
+        Self(Arc::new(spawn))
+    }
+
+    /// Runs `future` off the caller's thread and waits for its result.
+    ///
+    /// # Errors
+    /// The future's own; [`ErrorKind::Internal`] where it panicked or the runtime has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the returned future drops `future` at its next await.
+    pub fn run<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> impl Future<Output = Result<T>> + Send + 'static {
+        let (mut tx, rx) = oneshot::channel();
+        self.0.spawn(
+            async move {
+                let result = tokio::select! {
+                    biased;
+                    () = tx.closed() => return,
+                    result = AssertUnwindSafe(future).catch_unwind() => result,
+                };
+                drop(tx.send(result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))));
+            }
+            .boxed(),
+        );
+        async move { rx.await.unwrap_or_else(|_| Err(ended())) }
+    }
+
+    /// Runs blocking `work` off the caller's thread and waits for its result. The work itself is
+    /// not interrupted when the returned future is dropped.
+    ///
+    /// # Errors
+    /// The work's own; [`ErrorKind::Internal`] where it panicked or the runtime has ended.
+    pub fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> impl Future<Output = Result<T>> + Send + 'static {
+        let (tx, rx) = oneshot::channel();
+        self.0.spawn_blocking(Box::new(move || {
+            let result = std::panic::catch_unwind(AssertUnwindSafe(work));
+            drop(tx.send(result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))));
+        }));
+        async move { rx.await.unwrap_or_else(|_| Err(ended())) }
+    }
+}
+
+fn ended() -> Error {
+    Error::internal("the I/O runtime has ended")
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    Error::new(ErrorKind::Internal, format!("I/O panicked: {}", panic_message(panic)))
+}
+
+/// The text of a caught panic.
+#[must_use]
+pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message")
+}

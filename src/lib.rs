@@ -1,0 +1,17 @@
+//! Millpond: a small stream processor whose keyed state lives in DynamoDB.
+
+pub mod checkpoint;
+pub mod clock;
+pub mod codec;
+pub mod config;
+pub mod connector;
+mod error;
+pub mod ids;
+pub mod io;
+mod key_group;
+pub mod metrics;
+pub mod record;
+pub mod state;
+
+pub use error::{Error, ErrorKind, Result};
+pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism};

@@ -1,0 +1,146 @@
+//! What keyed state needs of a store: items, and blocks in slots.
+//!
+//! Owns the trait and its contract. A store keeps its promises for one *scope* (a job's incarnation),
+//! which is given when it is made. The in-memory twin is `state::memory`; DynamoDB's is
+//! `dynamodb::backend`. Heads are `checkpoint::store`'s.
+//!
+//! # Contract
+//! - Every read is strongly consistent: it shows every write answered before the read was sent.
+//! - Every write is rule V: it takes effect only where there is nothing yet, or something of a smaller
+//!   version, and it takes effect on a whole item at once.
+//! - Throttling, time-outs, resets and internal errors are retried inside, with jitter, until the
+//!   returned future is dropped. A write may take effect once more at any time after that.
+//! - An error is final: access denied, disk full, a table of the wrong shape.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+use crate::error::Result;
+use crate::ids::{Name, SlotId, Version};
+use crate::key_group::KeyGroup;
+
+/// Where one entry's item is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ItemKey {
+    /// The operator's id.
+    pub operator: Name,
+    /// The state's name.
+    pub state: Name,
+    /// The key group of the key.
+    pub key_group: KeyGroup,
+    /// The encoded key (and namespace, and map key).
+    pub sort_key: Bytes,
+}
+
+/// What an item holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Who wrote it, and which checkpoint's value it is.
+    pub version: Version,
+    /// The encoded value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+}
+
+/// Whether an item may be there already. A hint for the cheaper request; never for correctness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// No put of it was ever sent.
+    Absent,
+    /// A put of it was sent, answered or not, or it is not known.
+    Possible,
+}
+
+/// One item to write under rule V.
+#[derive(Clone, Debug)]
+pub struct ItemWrite {
+    /// Which item.
+    pub key: ItemKey,
+    /// The version and value to write.
+    pub item: Item,
+    /// Whether it may be there already.
+    pub presence: Presence,
+}
+
+/// How a conditional write ended. Either way the store now holds this version or a greater one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// Written now or before, or replaced by a newer one of this attempt.
+    Done,
+    /// A later attempt's version is there: this attempt is fenced.
+    Fenced(Version),
+}
+
+/// What a block holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BlockKind {
+    /// Changed entries.
+    Segment,
+    /// A part of a checkpoint's description.
+    Manifest,
+}
+
+impl fmt::Display for BlockKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Segment => "segment",
+            Self::Manifest => "manifest",
+        })
+    }
+}
+
+/// Where one block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlockKey {
+    /// Segments and manifests have slots of their own.
+    pub kind: BlockKind,
+    /// The slot.
+    pub slot: SlotId,
+    /// 0 for a segment; the part's number for a manifest.
+    pub part: u32,
+}
+
+/// A block as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The version it was put with.
+    pub version: Version,
+    /// Its bytes, at most [`MAX_BLOCK_BYTES`].
+    pub bytes: Bytes,
+}
+
+/// Largest block: DynamoDB's 400 KB item limit less keys and attribute names.
+pub const MAX_BLOCK_BYTES: usize = 390_000;
+
+/// Whether calls go through at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// For how long some call has been retried without any call succeeding; zero when all is well.
+    pub struggling_for: Duration,
+}
+
+/// Items and blocks of one scope.
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Reads items; the answers are in the order of `keys`. One `BatchGetItem` for 100 distinct keys.
+    fn read_items(&self, keys: Vec<ItemKey>) -> BoxFuture<'_, Result<Vec<Option<Item>>>>;
+
+    /// Writes items, no two of the same key; the outcomes are in the order of `writes`. One
+    /// `BatchExecuteStatement` for 25.
+    fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>>;
+
+    /// Puts a block. One `PutItem`.
+    fn put_block(
+        &self,
+        key: BlockKey,
+        version: Version,
+        bytes: Bytes,
+    ) -> BoxFuture<'_, Result<WriteOutcome>>;
+
+    /// Reads a block. One `GetItem`.
+    fn get_block(&self, key: BlockKey) -> BoxFuture<'_, Result<Option<Block>>>;
+
+    /// Whether calls go through at the moment.
+    fn health(&self) -> Health;
+}
