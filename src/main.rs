@@ -1,1 +1,3 @@
+//! The `millpond` binary.
+
 fn main() {}
