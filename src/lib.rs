@@ -6,6 +6,7 @@ pub mod codec;
 pub mod config;
 pub mod connector;
 mod error;
+pub mod exchange;
 pub mod ids;
 pub mod io;
 mod key_group;
