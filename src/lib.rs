@@ -11,6 +11,7 @@ pub mod ids;
 pub mod io;
 mod key_group;
 pub mod metrics;
+pub mod points;
 pub mod record;
 pub mod state;
 

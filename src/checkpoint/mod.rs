@@ -1,7 +1,29 @@
 //! Checkpoints: the rules, the head, manifests, slots and the coordinator.
+//!
+//! Owns section 4 of the design as far as a whole job is concerned. Does not own what is in a segment
+//! (`state`), barriers on their way (`exchange`, `task`), or how sinks publish (`connector`).
 
+mod archive;
+pub mod assign;
+mod claim;
+mod committing;
 mod head;
+mod manifest;
+mod messages;
+pub mod rules;
+mod segments;
+mod slots;
 
+pub use archive::{Archived, read_manifest};
+pub use claim::{Began, ClaimOptions, Claimed, Claimer, Kept, OpenStore, Waiting, set_status};
+pub use committing::{CommitOutcome, SinkCommitter};
 pub use head::{
     Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, LAYOUT, Retained,
 };
+pub use manifest::{FORMAT, Horizon, Manifest};
+pub use messages::{
+    Command, Committable, Kind, Owed, Plan, Report, SegmentRef, SourceSplits, SplitSnapshot,
+    SubtaskSnapshot, VertexPlan,
+};
+pub use segments::{Fetched, SegmentData, Uploader, fetch, fetch_segment};
+pub use slots::{NamedSlots, SlotTable, Slots, size_class};
