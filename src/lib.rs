@@ -11,9 +11,12 @@ pub mod ids;
 pub mod io;
 mod key_group;
 pub mod metrics;
+pub mod operator;
 pub mod points;
 pub mod record;
 pub mod state;
+pub mod stream;
+pub mod task;
 
 pub use error::{Error, ErrorKind, Result};
 pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism};

@@ -186,10 +186,7 @@ impl<C: Chain> Stream<C> {
     /// Connects the port to what `make` builds from the chain, and records the chained operators.
     fn end(
         self,
-        make: impl Fn(
-            C,
-            &mut crate::task::BuildContext,
-        ) -> crate::Result<Box<dyn Consumer<C::In>>>
+        make: impl Fn(C, &mut crate::task::BuildContext) -> crate::Result<Box<dyn Consumer<C::In>>>
         + Send
         + Sync
         + 'static,

@@ -39,14 +39,7 @@ impl<S: Source, O: Send + 'static> Vertex for SourceVertex<S, O> {
 
     fn build(&self, context: &mut BuildContext) -> Result<LocalBoxFuture<'static, Result<()>>> {
         let output = self.port.build(context)?;
-        SourceTask::build(
-            &self.source,
-            self.operator,
-            self.with_origin,
-            self.emit,
-            output,
-            context,
-        )
+        SourceTask::build(&self.source, self.operator, self.with_origin, self.emit, output, context)
     }
 }
 

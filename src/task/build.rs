@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::output::Consumer;
 use super::pressure::Pressure;
-use crate::checkpoint::{Command, Report, SlotAllocator};
+use crate::checkpoint::{Command, Report, SegmentRef, Uploader};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connector::{Committer, Guarantee, RunIdentity, SplitState};
@@ -21,8 +21,9 @@ use crate::error::{Error, Result};
 use crate::ids::{Attempt, CheckpointId, Name, SubtaskId};
 use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
-use crate::metrics::Metrics;
-use crate::state::{Segment, Store};
+use crate::metrics::{Metrics, VertexCounters};
+use crate::state::Store;
+use crate::state::segment::Segment;
 
 /// A job, ready to run: what `stream` builds and `runtime` deploys. Flink: `JobGraph`.
 #[derive(Debug)]
@@ -45,7 +46,9 @@ pub struct Restored {
     /// Splits to read, for a source.
     pub splits: Vec<SplitState>,
     /// The log after the horizon, oldest checkpoint first, for a keyed operator.
-    pub segments: Vec<Segment>,
+    pub segments: Vec<(SegmentRef, Segment)>,
+    /// The horizons of key groups, by range.
+    pub horizons: Vec<(KeyGroupRange, CheckpointId)>,
     /// Whether the table may hold items that the log does not.
     pub may_have_items: bool,
 }
@@ -58,6 +61,10 @@ pub struct BuildContext {
     pub attempt: Attempt,
     /// The checkpoint that was restored.
     pub restored_checkpoint: CheckpointId,
+    /// The oldest checkpoint that the head retains.
+    pub oldest_retained: CheckpointId,
+    /// How many keyed operators the job has: they share the log's bound.
+    pub keyed_operators: u64,
     /// The operators' ids, by index.
     pub operators: Arc<Vec<Name>>,
     /// All settings.
@@ -68,16 +75,18 @@ pub struct BuildContext {
     pub io: Io,
     /// Time.
     pub clock: Clock,
-    /// Counters.
+    /// The job's counters.
     pub metrics: Metrics,
+    /// The vertices' counters.
+    pub counters: Arc<[VertexCounters]>,
     /// Items and blocks.
     pub store: Arc<dyn Store>,
-    /// Slots for segments.
-    pub slots: SlotAllocator,
+    /// Puts segments.
+    pub uploader: Uploader,
     /// What memory is taken by uncommitted changes.
     pub pressure: Pressure,
     /// To the coordinator.
-    pub reports: mpsc::UnboundedSender<Report>,
+    pub reports: mpsc::Sender<Report>,
     /// The index of the vertex that is being built.
     pub vertex: usize,
     /// Commands of the vertex that is being built.

@@ -89,12 +89,8 @@ impl Cleaner {
     /// Begins the next plan, if the log is too large.
     pub(super) fn begin<K: Key>(&mut self, state: &mut KeyedState<K>) {
         let Some(plan) = state.plan_cleaning(&self.limits) else { return };
-        self.plan = Some(Plan {
-            checkpoint: plan.checkpoint(),
-            rows: None,
-            next: 0,
-            missing: Vec::new(),
-        });
+        self.plan =
+            Some(Plan { checkpoint: plan.checkpoint(), rows: None, next: 0, missing: Vec::new() });
         let compute = self.io.run(async move { Ok(Step::Computed(plan.compute())) });
         self.under_way = Some(compute.boxed());
     }

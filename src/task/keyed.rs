@@ -21,11 +21,10 @@ use super::log::LogWriter;
 use super::output::Consumer;
 use super::pause::PauseMeter;
 use super::snapshot::Snapshots;
-use crate::checkpoint::{Command, SubtaskSnapshot};
+use crate::checkpoint::Command;
 use crate::error::{Error, Result};
 use crate::exchange::{Event, Inlet, InputGate};
-use crate::ids::CheckpointId;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, VertexCounters};
 use crate::operator::{Context, KeyedProcess};
 use crate::record::{Barrier, Keyed};
 use crate::state::{Columns, Item, KeyedState, Read, Row, Store};
@@ -53,6 +52,7 @@ pub struct KeyedTask<P: KeyedProcess> {
     cleaner: Cleaner,
     store: Arc<dyn Store>,
     metrics: Metrics,
+    counters: VertexCounters,
     pause: PauseMeter,
     reads: FuturesUnordered<BoxFuture<'static, Result<ReadAnswer>>>,
     parked: HashMap<Row, VecDeque<KeyedRecord<P>>>,
@@ -100,6 +100,7 @@ impl<P: KeyedProcess> KeyedTask<P> {
             log,
             store: Arc::clone(&context.store),
             metrics: context.metrics.clone(),
+            counters: context.counters[context.vertex].clone(),
             pause: PauseMeter::new(context.clock, context.metrics.clone()),
             reads: FuturesUnordered::new(),
             parked: HashMap::new(),
@@ -224,6 +225,7 @@ impl<P: KeyedProcess> KeyedTask<P> {
     fn finish_batch(&mut self, records: u64) -> Result<()> {
         self.state.end_batch();
         self.metrics.records_processed(records);
+        self.counters.add(records, self.out.len() as u64);
         self.pause.batch_done();
         self.log.account(&self.state);
         self.unflushed = true;

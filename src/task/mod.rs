@@ -4,7 +4,11 @@
 //! when the attempt does: the runtime drops it.
 
 mod build;
+mod cleaner;
+mod keyed;
+mod log;
 mod output;
+mod pause;
 mod pressure;
 mod snapshot;
 mod source;
@@ -15,8 +19,9 @@ pub use build::{
     AnySink, AnySource, BuildContext, ConsumerFactory, Edge, EdgeEnds, JobGraph, Port, Restored,
     Vertex,
 };
+pub use keyed::KeyedTask;
 pub use output::{Consumer, Fused, Output, Staged, Tail};
 pub use pressure::Pressure;
-pub use source::SourceTask;
+pub use source::{Emit, SourceTask};
 pub use tails::{ForkTail, ForwardTail, KeyedTail, SinkTail};
 pub use union::UnionTask;

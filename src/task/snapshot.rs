@@ -42,17 +42,13 @@ struct Job {
 pub(super) struct Snapshots {
     vertex: usize,
     subtask: u32,
-    reports: mpsc::UnboundedSender<Report>,
+    reports: mpsc::Sender<Report>,
     jobs: VecDeque<Job>,
     carried: Vec<(CheckpointId, Part)>,
 }
 
 impl Snapshots {
-    pub(super) fn new(
-        vertex: usize,
-        subtask: u32,
-        reports: mpsc::UnboundedSender<Report>,
-    ) -> Self {
+    pub(super) fn new(vertex: usize, subtask: u32, reports: mpsc::Sender<Report>) -> Self {
         Self { vertex, subtask, reports, jobs: VecDeque::new(), carried: Vec::new() }
     }
 
@@ -122,9 +118,11 @@ impl Snapshots {
         for (_, part) in &self.carried {
             match part {
                 Part::Segment(segment) => snapshot.segments.push(segment.clone()),
-                Part::Committables(sink, committables) => snapshot
-                    .committables
-                    .extend(committables.iter().map(|c| Owed { sink: sink.clone(), committable: c.0.clone() })),
+                Part::Committables(sink, committables) => snapshot.committables.extend(
+                    committables
+                        .iter()
+                        .map(|c| Owed { sink: sink.clone(), committable: c.0.clone() }),
+                ),
             }
         }
         let ack = Report::Ack {
@@ -133,6 +131,12 @@ impl Snapshots {
             checkpoint: job.checkpoint,
             snapshot: Box::new(snapshot),
         };
-        self.reports.send(ack).map_err(|_| Error::internal("the coordinator has ended"))
+        send_report(&self.reports, ack)
     }
+}
+
+/// Sends `report` without waiting. There is room: the coordinator never waits for anything else before
+/// it takes a report, and a subtask sends one for each barrier.
+pub(super) fn send_report(reports: &mpsc::Sender<Report>, report: Report) -> Result<()> {
+    reports.try_send(report).map_err(|_| Error::internal("the coordinator has ended"))
 }

@@ -10,12 +10,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::build::BuildContext;
 use super::output::Consumer;
-use super::snapshot::Snapshots;
-use crate::checkpoint::{CheckpointKind, Command, Report, SplitSnapshot, SubtaskSnapshot};
+use super::snapshot::{Snapshots, send_report};
+use crate::checkpoint::{Command, Kind, Report, SplitSnapshot, SubtaskSnapshot};
 use crate::connector::{Progress, Reader, ReaderContext, Source};
 use crate::error::{Error, Result};
 use crate::ids::{CheckpointId, Name};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, VertexCounters};
 use crate::record::{Barrier, Batch};
 
 /// Partial batches leave after so many input batches even if the source never waits.
@@ -33,10 +33,11 @@ pub struct SourceTask<T, O> {
     emit: Emit<T, O>,
     output: Box<dyn Consumer<O>>,
     commands: mpsc::UnboundedReceiver<Command>,
-    reports: mpsc::UnboundedSender<Report>,
+    reports: mpsc::Sender<Report>,
     snapshots: Snapshots,
     stopped_by_pressure: watch::Receiver<bool>,
     metrics: Metrics,
+    counters: VertexCounters,
     batch: Batch<T>,
     records: Vec<O>,
     reading: bool,
@@ -89,6 +90,7 @@ impl<T: Send + 'static, O: 'static> SourceTask<T, O> {
             snapshots: Snapshots::new(context.vertex, subtask, context.reports.clone()),
             stopped_by_pressure: context.pressure.watch(),
             metrics: context.metrics.clone(),
+            counters: context.counters[context.vertex].clone(),
             batch: Batch::default(),
             records: Vec::new(),
             reading: true,
@@ -133,7 +135,9 @@ impl<T: Send + 'static, O: 'static> SourceTask<T, O> {
 
     async fn push(&mut self, progress: Progress) -> Result<()> {
         if !self.batch.values.is_empty() {
-            self.metrics.records_read(self.batch.values.len() as u64);
+            let records = self.batch.values.len() as u64;
+            self.metrics.records_read(records);
+            self.counters.add(records, records);
             (self.emit)(&mut self.batch, &mut self.records);
             self.output.push(&mut self.records)?;
             self.pushes_since_flush += 1;
@@ -145,7 +149,7 @@ impl<T: Send + 'static, O: 'static> SourceTask<T, O> {
         if progress == Progress::End {
             self.reading = false;
             let report = Report::SourceExhausted { vertex: self.vertex, subtask: self.subtask };
-            self.reports.send(report).map_err(|_| Error::internal("the coordinator has ended"))?;
+            send_report(&self.reports, report)?;
         }
         if self.output.is_ready() { Ok(()) } else { self.output.ready().await }
     }
@@ -161,11 +165,11 @@ impl<T: Send + 'static, O: 'static> SourceTask<T, O> {
         }
     }
 
-    async fn trigger(&mut self, checkpoint: CheckpointId, kind: CheckpointKind) -> Result<()> {
+    async fn trigger(&mut self, checkpoint: CheckpointId, kind: Kind) -> Result<()> {
         let last = match kind {
-            CheckpointKind::Periodic => false,
-            CheckpointKind::Stop => true,
-            CheckpointKind::Final => {
+            Kind::Periodic => false,
+            Kind::Stop => true,
+            Kind::Final => {
                 if !self.ended {
                     self.output.end()?;
                     self.ended = true;

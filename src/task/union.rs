@@ -9,6 +9,7 @@ use super::snapshot::Snapshots;
 use crate::checkpoint::{Command, SubtaskSnapshot};
 use crate::error::{Error, Result};
 use crate::exchange::{Event, Inlet, InputGate};
+use crate::metrics::VertexCounters;
 
 /// One subtask of a union.
 pub struct UnionTask<T> {
@@ -16,6 +17,7 @@ pub struct UnionTask<T> {
     output: Box<dyn Consumer<T>>,
     commands: mpsc::UnboundedReceiver<Command>,
     snapshots: Snapshots,
+    counters: VertexCounters,
     flushed: bool,
 }
 
@@ -43,7 +45,12 @@ impl<T: 'static> UnionTask<T> {
             gate: InputGate::new(inlets),
             output,
             commands: context.take_commands()?,
-            snapshots: Snapshots::new(context.vertex, context.subtask.index, context.reports.clone()),
+            snapshots: Snapshots::new(
+                context.vertex,
+                context.subtask.index,
+                context.reports.clone(),
+            ),
+            counters: context.counters[context.vertex].clone(),
             flushed: true,
         };
         Ok(Box::pin(task.run()))
@@ -74,6 +81,7 @@ impl<T: 'static> UnionTask<T> {
         match event {
             Event::Batch(mut batch) => {
                 self.flushed = false;
+                self.counters.add(batch.len() as u64, batch.len() as u64);
                 self.output.push(&mut batch)?;
             }
             Event::Barrier(barrier) => {
