@@ -11,6 +11,8 @@ pub mod io;
 mod key_group;
 pub mod metrics;
 pub mod record;
+pub mod runtime;
+pub mod server;
 pub mod state;
 
 pub use error::{Error, ErrorKind, Result};

@@ -109,7 +109,10 @@ fn unknown_keys_and_variables_name_the_nearest() {
         ..Sources::default()
     };
     assert!(refused(&sources).contains("did you mean MILLPOND_REST_PORT?"));
-    assert!(refused(&with(&["restart-strategy.type=fixed-deley"])).contains("did you mean fixed-delay?"));
+    assert!(
+        refused(&with(&["restart-strategy.type=fixed-deley"]))
+            .contains("did you mean fixed-delay?")
+    );
 }
 
 #[test]
