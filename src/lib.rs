@@ -14,6 +14,8 @@ pub mod metrics;
 pub mod operator;
 pub mod points;
 pub mod record;
+pub mod runtime;
+pub mod server;
 pub mod state;
 pub mod stream;
 pub mod task;
