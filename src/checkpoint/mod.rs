@@ -7,16 +7,22 @@ mod archive;
 pub mod assign;
 mod claim;
 mod committing;
+mod coordinator;
+mod driver;
 mod head;
+mod headkeeper;
 mod manifest;
 mod messages;
+mod pending;
 pub mod rules;
 mod segments;
 mod slots;
+mod stats;
 
 pub use archive::{Archived, read_manifest};
 pub use claim::{Began, ClaimOptions, Claimed, Claimer, Kept, OpenStore, Waiting, set_status};
 pub use committing::{CommitOutcome, SinkCommitter};
+pub use driver::{Channels, DriverSetup, Ended, run};
 pub use head::{
     Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, LAYOUT, Retained,
 };
@@ -27,3 +33,4 @@ pub use messages::{
 };
 pub use segments::{Fetched, SegmentData, Uploader, fetch, fetch_segment};
 pub use slots::{NamedSlots, SlotTable, Slots, size_class};
+pub use stats::{Counts, History, Overview, Stats, Status};
