@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use futures::future::BoxFuture;
 
 use super::build::{BuildContext, Restored};
-use super::pressure::Pressure;
+use super::pressure::{MemoryUse, Pressure};
 use crate::checkpoint::{SegmentData, SegmentRef, SubtaskSnapshot, Uploader};
 use crate::codec::Key;
 use crate::error::Result;
@@ -32,6 +32,7 @@ pub(super) struct LogWriter {
     frozen: Vec<(CheckpointId, u64)>,
     /// What the account of memory was told.
     accounted: u64,
+    memory: MemoryUse,
 }
 
 impl LogWriter {
@@ -88,6 +89,7 @@ impl LogWriter {
             segments,
             frozen: Vec::new(),
             accounted: 0,
+            memory: MemoryUse::default(),
         };
         Ok((state, log))
     }
@@ -103,6 +105,14 @@ impl LogWriter {
         checkpoint: CheckpointId,
     ) -> Result<SubtaskSnapshot> {
         self.frozen.push((checkpoint, state.dirty_bytes()));
+        let stats = state.stats();
+        let memory = MemoryUse {
+            resident_bytes: stats.resident_bytes,
+            pinned_bytes: stats.pinned_bytes,
+            rows: stats.rows,
+        };
+        self.pressure.moved(self.memory, memory);
+        self.memory = memory;
         let barrier = state.freeze(checkpoint)?;
         Ok(SubtaskSnapshot {
             horizon: barrier.horizon,
