@@ -45,7 +45,7 @@ pub use cleaning::{
     CleaningLimits, CleaningPlan, CleaningRows, Collected, Found, Missing, find_values,
 };
 pub use descriptor::{ColumnId, Columns, States, ValueDescriptor, ValueState};
-pub use keyed::{Barrier, KeyedConfig, KeyedState, RestorePoint, Row};
+pub use keyed::{Barrier, Horizons, KeyedConfig, KeyedState, RestorePoint, Row};
 pub use log::Stats;
 pub use store::{
     Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemWrite, MAX_BLOCK_BYTES, Presence, Store,

@@ -15,10 +15,12 @@ use crate::key_group::KeyGroupRange;
 pub(super) type Carries = HashMap<KeyGroupRange, Carry>;
 
 impl<K: Key> KeyedState<K> {
-    /// Whether `segment` may hold entries of this operator and subtask.
+    /// Whether `segment` may hold entries of this operator and subtask, after its horizon.
     #[must_use]
     pub fn wants(&self, segment: &Segment) -> bool {
-        segment.operator == self.config.operator && segment.range.intersects(self.config.range)
+        segment.operator == self.config.operator
+            && segment.range.intersects(self.config.range)
+            && segment.version.checkpoint > self.horizon()
     }
 
     /// Takes over the entries of `segment` that are in this subtask's range, as pinned ones. To be
@@ -65,7 +67,11 @@ impl<K: Key> KeyedState<K> {
         let mut bytes = entry.key;
         let key = K::decode(&mut bytes).map_err(corrupt)?;
         let hash = key.key_hash();
-        if !self.config.range.contains(self.group_of(hash)) {
+        let group = self.group_of(hash);
+        // Named for the sake of another part of its range: here the items are newer.
+        let materialised =
+            |(range, horizon): &(KeyGroupRange, u32)| stamp <= *horizon && range.contains(group);
+        if !self.config.range.contains(group) || self.former.iter().any(materialised) {
             return Ok(());
         }
         let row = match self.rows.find(hash, &key) {
