@@ -14,7 +14,7 @@ use crate::codec::Key;
 use crate::error::Result;
 use crate::ids::{Attempt, CheckpointId, Name, Version};
 use crate::io::Io;
-use crate::key_group::{KeyGroup, KeyGroupRange};
+use crate::key_group::KeyGroupRange;
 use crate::state::{Columns, KeyedConfig, KeyedState, RawSegment, RestorePoint, segment};
 
 /// Writes one keyed subtask's log.
@@ -54,27 +54,19 @@ impl LogWriter {
             attempt: context.attempt,
             segment_bytes: context.config.state.segment_bytes,
         };
-        let horizon_of = |group| match restored.horizons.iter().find(|h| h.0.contains(group)) {
-            Some((_, horizon)) => *horizon,
-            None => CheckpointId::NONE,
-        };
-        let groups = context.range().first.0..=context.range().last.0;
-        let horizons: Vec<CheckpointId> =
-            (0..=context.range().last.0).map(|group| horizon_of(KeyGroup(group))).collect();
-        let horizon = groups.map(|group| horizons[usize::from(group)]).min();
         let mut state = KeyedState::new(
             config,
             columns,
             RestorePoint {
                 checkpoint: context.restored_checkpoint,
-                horizon: horizon.unwrap_or_default(),
+                horizons: restored.horizons,
                 oldest_retained: context.oldest_retained,
                 items_sent: restored.may_have_items,
             },
         )?;
         let mut segments: BTreeMap<CheckpointId, Vec<SegmentRef>> = BTreeMap::new();
         for (at, segment) in restored.segments {
-            state.replay(&segment, |group| horizons[usize::from(group.0)])?;
+            state.replay(&segment)?;
             state.logged(at.checkpoint, at.bytes);
             segments.entry(at.checkpoint).or_default().push(at);
         }
