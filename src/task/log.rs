@@ -107,7 +107,8 @@ impl LogWriter {
         self.memory = memory;
         let barrier = state.freeze(checkpoint)?;
         Ok(SubtaskSnapshot {
-            horizon: barrier.horizon,
+            // The manifest keeps the greater one of a former subtask's part.
+            horizon: barrier.horizons.iter().map(|(_, horizon)| *horizon).min().unwrap_or_default(),
             range: Some(self.range),
             may_have_items: barrier.items_sent,
             ..SubtaskSnapshot::default()
