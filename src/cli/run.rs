@@ -258,3 +258,6 @@ impl<'a> Watcher<'a> {
         self.bar.suspend(|| print::note(line));
     }
 }
+
+#[cfg(test)]
+mod tests;
