@@ -1,7 +1,36 @@
 //! Checkpoints: the rules, the head, manifests, slots and the coordinator.
+//!
+//! Owns section 4 of the design as far as a whole job is concerned. Does not own what is in a segment
+//! (`state`), barriers on their way (`exchange`, `task`), or how sinks publish (`connector`).
 
+mod archive;
+pub mod assign;
+mod claim;
+mod committing;
+mod coordinator;
+mod driver;
 mod head;
+mod headkeeper;
+mod manifest;
+mod messages;
+mod pending;
+pub mod rules;
+mod segments;
+mod slots;
+mod stats;
 
+pub use archive::{Archived, read_manifest};
+pub use claim::{Began, ClaimOptions, Claimed, Claimer, Kept, OpenStore, Waiting, set_status};
+pub use committing::{CommitOutcome, SinkCommitter};
+pub use driver::{Channels, DriverSetup, Ended, run};
 pub use head::{
     Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, LAYOUT, Retained,
 };
+pub use manifest::{FORMAT, Horizon, Manifest};
+pub use messages::{
+    Command, Committable, Kind, Owed, Plan, Report, SegmentRef, SourceSplits, SplitSnapshot,
+    SubtaskSnapshot, VertexPlan,
+};
+pub use segments::{Fetched, SegmentData, Uploader, fetch, fetch_segment};
+pub use slots::{NamedSlots, SlotTable, Slots, size_class};
+pub use stats::{Counts, History, Overview, Stats, Status};

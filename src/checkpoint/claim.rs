@@ -1,0 +1,396 @@
+//! How an attempt begins: the head is read, waited for, claimed or created, and everything else is
+//! taken from the claim's own answer.
+//!
+//! ```text
+//! read head ─► rules::start ─► (wait for the lease) ─► conditional write ─► mine? ─► read manifests
+//!     ▲                                                                      │ no
+//!     └──────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Owns the order of these steps. Does not own any decision (`rules`).
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+
+use super::archive::{Archived, read_manifest};
+use super::committing::{SinkCommitter, commit_owed};
+use super::head::{
+    Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, LAYOUT, Retained,
+};
+use super::manifest::Manifest;
+use super::rules::{self, Mine, Start, StartFacts, StartMode};
+use super::slots::Slots;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Attempt, CheckpointId, Incarnation, Name, SlotId};
+use crate::state::Store;
+
+/// Opens the store of one incarnation of the job.
+pub type OpenStore = Arc<dyn Fn(Incarnation) -> Arc<dyn Store> + Send + Sync>;
+
+/// What is claimed, and how.
+#[derive(Clone, Debug)]
+pub struct ClaimOptions {
+    /// The job's name.
+    pub job: Name,
+    /// What would run.
+    pub identity: Identity,
+    /// What the user insists on. A job that reads input that cannot be gone back to is `Fresh`.
+    pub mode: StartMode,
+    /// No other owner can be alive (an embedded file under its lock), or `--take-over`.
+    pub exclusive: bool,
+    /// Go back to this retained checkpoint, once.
+    pub roll_back: Option<CheckpointId>,
+    /// `high-availability.lease`, written into the head.
+    pub lease: Duration,
+}
+
+/// Said while a candidate waits for another owner's lease to run out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The attempt that holds the head.
+    pub attempt: Attempt,
+    /// Its owner text.
+    pub owner: String,
+    /// How long its counter has stood still.
+    pub still_for: Duration,
+    /// How long it must.
+    pub lease: Duration,
+}
+
+/// How an attempt began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Began {
+    /// The name was new.
+    Created,
+    /// A new incarnation under a used name.
+    Fresh,
+    /// Gone on with what was there.
+    Resumed,
+}
+
+/// A retained checkpoint and the segment slots that its manifest names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// As the head names it.
+    pub retained: Retained,
+    /// Its segments' slots.
+    pub segments: BTreeSet<SlotId>,
+}
+
+/// A claim that was won, and all that an attempt works from.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The attempt and its owner text.
+    pub mine: Mine,
+    /// How it began.
+    pub began: Began,
+    /// The head as the claim left it.
+    pub head: Head,
+    /// The manifest of the head's checkpoint; `None` before the first.
+    pub manifest: Option<Manifest>,
+    /// All retained checkpoints, oldest first.
+    pub retained: Vec<Kept>,
+    /// What may be given out.
+    pub slots: Slots,
+    /// The store of the head's incarnation.
+    pub store: Arc<dyn Store>,
+}
+
+/// Claims one job for the attempts of one process, one after the other.
+pub struct Claimer {
+    options: ClaimOptions,
+    heads: Arc<dyn HeadStore>,
+    open: OpenStore,
+    committer: Arc<dyn SinkCommitter>,
+    clock: Clock,
+    owners: StdRng,
+    /// Every claim that was sent: one whose answer was lost may still be found in the head.
+    sent: Vec<Mine>,
+    /// An attempt of this process has begun: what follows are restarts.
+    restart: bool,
+    /// The (attempt, owner, beat) that was seen to stand still for a lease.
+    expired: Option<(Attempt, String, u64)>,
+}
+
+impl fmt::Debug for Claimer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claimer").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+impl Claimer {
+    /// A claimer; `seed` must differ between processes, since owner texts are drawn from it.
+    pub fn new(
+        options: ClaimOptions,
+        heads: Arc<dyn HeadStore>,
+        open: OpenStore,
+        committer: Arc<dyn SinkCommitter>,
+        clock: Clock,
+        seed: [u8; 32],
+    ) -> Self {
+        Self {
+            options,
+            heads,
+            open,
+            committer,
+            clock,
+            owners: StdRng::from_seed(seed),
+            sent: Vec::new(),
+            restart: false,
+            expired: None,
+        }
+    }
+
+    /// Begins the next attempt. The first call of a process follows the start options and waits for
+    /// another owner's lease, telling `progress`; later ones are restarts: they claim at once, and are
+    /// fenced where anyone else has claimed.
+    ///
+    /// One `GetItem` and one `UpdateItem` for the head, one `GetItem` for each retained manifest.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`]; [`ErrorKind::Usage`] where the job may not be gone on with, which shows
+    /// why; [`ErrorKind::Corrupt`] where what the head names is not there.
+    ///
+    /// # Cancel safety
+    /// May be dropped and called again.
+    pub async fn claim(&mut self, progress: &(dyn Fn(Waiting) + Send + Sync)) -> Result<Claimed> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if let Some((began, head)) = self.attempt(progress).await? {
+                let claimed = self.take(began, head).await?;
+                self.restart = true;
+                self.options.roll_back = None;
+                return Ok(claimed);
+            }
+            self.clock.sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// One round: `None` where the head has changed under it and all is to be decided anew.
+    async fn attempt(
+        &mut self,
+        progress: &(dyn Fn(Waiting) + Send + Sync),
+    ) -> Result<Option<(Began, Head)>> {
+        let head = self.heads.read(&self.options.job).await?;
+        let decision = self.decide(head.as_ref());
+        match (decision, head) {
+            (Start::Create, _) => {
+                let head = self.first_head();
+                Ok(self.put(HeadCondition::Absent, head).await?.map(|head| (Began::Created, head)))
+            }
+            (Start::Resume { wait: true } | Start::Fresh { wait: true }, Some(head)) => {
+                // All is decided anew after it: the head may have ended, or moved in the last moment.
+                self.wait_for_lease(head, progress).await?;
+                Ok(None)
+            }
+            (Start::Resume { wait: false }, Some(head)) => {
+                Ok(self.resume(&head).await?.map(|head| (Began::Resumed, head)))
+            }
+            (Start::Fresh { wait: false }, Some(head)) => {
+                Ok(self.begin_afresh(head).await?.map(|head| (Began::Fresh, head)))
+            }
+            (Start::Fenced(by), _) => Err(by.into()),
+            (Start::Refused(refusal), _) => Err(refusal.into()),
+            (Start::Resume { .. } | Start::Fresh { .. }, None) => {
+                Err(Error::internal("a start was decided from a head that is not there"))
+            }
+        }
+    }
+
+    fn decide(&self, head: Option<&Head>) -> Start {
+        let expired = head.is_some_and(|h| Some(beat_of(h)) == self.expired);
+        rules::start(&StartFacts {
+            head,
+            identity: &self.options.identity,
+            mode: self.options.mode,
+            exclusive: self.options.exclusive || expired,
+            sent: &self.sent,
+            restart: self.restart,
+            roll_back: self.options.roll_back,
+        })
+    }
+
+    async fn wait_for_lease(
+        &mut self,
+        head: Head,
+        progress: &(dyn Fn(Waiting) + Send + Sync),
+    ) -> Result<()> {
+        let (mut seen, mut since) = (head, self.clock.now());
+        loop {
+            let still_for = self.clock.now().duration_since(since);
+            let lease = seen.lease;
+            let owner = seen.owner.clone();
+            progress(Waiting { attempt: seen.attempt, owner, still_for, lease });
+            if still_for >= lease {
+                self.expired = Some(beat_of(&seen));
+                return Ok(());
+            }
+            let pause = (lease / 5).max(Duration::from_millis(10)).min(lease - still_for);
+            self.clock.sleep(pause).await;
+            match self.heads.read(&self.options.job).await? {
+                Some(head) if head.status == HeadStatus::Running => {
+                    if beat_of(&head) != beat_of(&seen) || head.checkpoint != seen.checkpoint {
+                        since = self.clock.now();
+                    }
+                    seen = head;
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Claims what `head` shows, rolled back where that is asked for.
+    async fn resume(&mut self, head: &Head) -> Result<Option<Head>> {
+        let mut next = self.successor(head);
+        if let Some(to) = self.options.roll_back {
+            let Some(retained) = rules::roll_back(&head.retained, to) else { return Ok(None) };
+            next.checkpoint = to;
+            next.retained = retained;
+        }
+        self.put(HeadCondition::At(head.attempt, head.checkpoint), next).await
+    }
+
+    /// Fences whoever had the job, commits what its head owes, then leaves all of it behind.
+    async fn begin_afresh(&mut self, mut head: Head) -> Result<Option<Head>> {
+        let may_owe = head.status != HeadStatus::Finished && head.checkpoint != CheckpointId::NONE;
+        if may_owe {
+            let same = self.successor(&head);
+            let condition = HeadCondition::At(head.attempt, head.checkpoint);
+            let Some(claimed) = self.put(condition, same).await? else { return Ok(None) };
+            self.commit_what_is_owed(&claimed).await?;
+            head = claimed;
+        }
+        let mut next = self.successor(&head);
+        next.identity = self.options.identity.clone();
+        next.incarnation = Incarnation(head.incarnation.0 + 1);
+        next.checkpoint = CheckpointId::NONE;
+        next.retained = Vec::new();
+        self.put(HeadCondition::At(head.attempt, head.checkpoint), next).await
+    }
+
+    async fn commit_what_is_owed(&self, head: &Head) -> Result<()> {
+        let Some(last) = head.retained.last() else { return Ok(()) };
+        let archived = read_manifest((self.open)(head.incarnation), *last).await?;
+        commit_owed(&self.committer, self.clock, &archived.manifest.committables).await
+    }
+
+    /// One conditional write of the head: the head as it was left where the claim is won.
+    async fn put(&mut self, condition: HeadCondition, head: Head) -> Result<Option<Head>> {
+        let mine = Mine { attempt: head.attempt, owner: head.owner.clone() };
+        self.sent.push(mine.clone());
+        let change = HeadChange::Put(Box::new(head));
+        let shown = match self.heads.write(&self.options.job, condition, change).await? {
+            HeadAnswer::Applied(head) => Some(*head),
+            HeadAnswer::Refused | HeadAnswer::Unknown => self.heads.read(&self.options.job).await?,
+        };
+        Ok(shown.filter(|head| rules::claimed(&mine, Some(head))))
+    }
+
+    /// All that the attempt needs, from the head that its claim left.
+    async fn take(&self, began: Began, head: Head) -> Result<Claimed> {
+        let mine = Mine { attempt: head.attempt, owner: head.owner.clone() };
+        let restorable = rules::restorable(&mine, &head)?;
+        let store = (self.open)(restorable.incarnation);
+        let reads = restorable.retained.iter().map(|r| read_manifest(Arc::clone(&store), *r));
+        let mut archived: Vec<Archived> =
+            try_join_all(reads).await.map_err(|e| e.at(format!("job {}", self.options.job)))?;
+        let named: Vec<_> =
+            archived.iter().map(|a| (a.retained.slot, a.bytes, &a.manifest)).collect();
+        let slots = Slots::restored(mine.attempt, &named);
+        let retained = archived.iter().map(Kept::of).collect();
+        let manifest = archived.pop().map(|a| a.manifest);
+        Ok(Claimed { mine, began, head, manifest, retained, slots, store })
+    }
+
+    /// The head of the next attempt on top of `head`, with an owner text of its own.
+    fn successor(&mut self, head: &Head) -> Head {
+        Head {
+            attempt: Attempt(head.attempt.0 + 1),
+            owner: self.fresh_owner(),
+            status: HeadStatus::Running,
+            lease: self.options.lease,
+            beat: 0,
+            layout: LAYOUT,
+            ..head.clone()
+        }
+    }
+
+    fn first_head(&mut self) -> Head {
+        Head {
+            attempt: Attempt(1),
+            checkpoint: CheckpointId::NONE,
+            retained: Vec::new(),
+            owner: self.fresh_owner(),
+            incarnation: Incarnation(1),
+            status: HeadStatus::Running,
+            lease: self.options.lease,
+            beat: 0,
+            layout: LAYOUT,
+            identity: self.options.identity.clone(),
+        }
+    }
+
+    fn fresh_owner(&mut self) -> String {
+        format!("{:016x}{:016x}", self.owners.next_u64(), self.owners.next_u64())
+    }
+}
+
+impl Kept {
+    fn of(archived: &Archived) -> Self {
+        Self {
+            retained: archived.retained,
+            segments: archived.manifest.segments.iter().map(|s| s.slot).collect(),
+        }
+    }
+}
+
+fn beat_of(head: &Head) -> (Attempt, String, u64) {
+    (head.attempt, head.owner.clone(), head.beat)
+}
+
+/// Sets the status of a head that is mine, whatever answers are lost: for a job that failed for good.
+/// One `UpdateItem`.
+///
+/// # Errors
+/// [`ErrorKind::Fenced`] where it is not mine any more.
+pub async fn set_status(
+    heads: &dyn HeadStore,
+    clock: Clock,
+    job: &Name,
+    mine: &Mine,
+    status: HeadStatus,
+) -> Result<()> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let condition = HeadCondition::Owned(mine.attempt);
+        let shown = match heads.write(job, condition, HeadChange::Status(status)).await? {
+            HeadAnswer::Applied(head) => Some(*head),
+            HeadAnswer::Refused | HeadAnswer::Unknown => heads.read(job).await?,
+        };
+        match rules::resolve_owned(mine, shown.as_ref(), |head| head.status == status) {
+            rules::Resolution::Completed => return Ok(()),
+            rules::Resolution::SendAgain => clock.sleep(pause).await,
+            rules::Resolution::Fenced(by) => return Err(by.into()),
+            rules::Resolution::Broken => return Err(vanished(job)),
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+pub(super) fn vanished(job: &Name) -> Error {
+    Error::new(ErrorKind::Store, format!("the head of job {job} was deleted or changed by hand"))
+}
+
+#[cfg(test)]
+mod tests;

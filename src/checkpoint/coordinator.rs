@@ -1,0 +1,381 @@
+//! The coordinator: which checkpoint begins, completes or is given up, as a pure state machine.
+//!
+//! ```text
+//!          trigger                all acks               manifest answered         head moved
+//! Idle ─────────────► Collecting ──────────► Putting ────────────────► Moving ──────────────► Idle
+//!   ▲                     │ timeout             │ timeout                 │ (never given up)
+//!   └─────────────────────┴─────────────────────┘ Aborted                 │
+//!                                                                         ▼
+//!                            Completed to all, slots let go, commits begin; sinks acknowledge later
+//! ```
+//!
+//! Flink: `CheckpointCoordinator`. Owns the phases, numbers, timers and failures of one attempt; at
+//! most one checkpoint is under way. Does no I/O and reads no clock: the driver feeds it events and
+//! carries its effects out.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::claim::Kept;
+use super::head::{HeadStatus, Retained};
+use super::manifest::Manifest;
+use super::messages::{Kind, Owed, Plan, SourceSplits, SubtaskSnapshot};
+use super::pending::{AckOutcome, Base, Pending};
+use super::rules;
+use super::slots::NamedSlots;
+use super::stats::{Stats, Status};
+use crate::clock::Instant;
+use crate::config::Checkpointing;
+use crate::error::{Error, ErrorKind};
+use crate::ids::{Attempt, CheckpointId, Version};
+
+/// What happened.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Time has passed; `struggling` says whether the store's calls get through badly just now.
+    Tick { struggling: bool },
+    /// A subtask wants memory back.
+    MemoryPressure,
+    /// A graceful stop is wanted.
+    Stop,
+    /// A subtask acknowledged.
+    Ack { vertex: usize, subtask: u32, checkpoint: CheckpointId, snapshot: SubtaskSnapshot },
+    /// A source subtask has nothing left.
+    Exhausted { vertex: usize, subtask: u32 },
+    /// All parts of a manifest were answered.
+    ManifestPut { retained: Retained, bytes: u64 },
+    /// The head shows this checkpoint.
+    HeadMoved { checkpoint: CheckpointId },
+    /// Sinks published these.
+    Acknowledged(Vec<Owed>),
+}
+
+/// What is to be done, in this order.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// To the source subtasks.
+    Trigger { checkpoint: CheckpointId, kind: Kind },
+    /// Put the manifest; then [`Event::ManifestPut`].
+    PutManifest(Box<Manifest>),
+    /// Move the head; then [`Event::HeadMoved`]. Never called off.
+    MoveHead {
+        previous: CheckpointId,
+        checkpoint: CheckpointId,
+        kind: Kind,
+        retained: Vec<Retained>,
+    },
+    /// To all subtasks; a put of its manifest is called off.
+    Abort { checkpoint: CheckpointId },
+    /// To all subtasks.
+    Completed { checkpoint: CheckpointId, oldest_retained: CheckpointId },
+    /// Let go all slots but these.
+    KeepSlots(NamedSlots),
+    /// Have sinks publish these; then [`Event::Acknowledged`].
+    Commit(Vec<Owed>),
+    /// For the status page.
+    Record(Stats),
+    /// The last write of the attempt; then it is over.
+    End(HeadStatus),
+    /// The attempt has failed.
+    Fail(Error),
+}
+
+/// What an attempt begins with.
+#[derive(Debug)]
+pub(super) struct Beginning<'a> {
+    pub(super) plan: Plan,
+    pub(super) settings: Checkpointing,
+    pub(super) attempt: Attempt,
+    /// The head's checkpoint.
+    pub(super) checkpoint: CheckpointId,
+    pub(super) retained: Vec<Kept>,
+    pub(super) manifest: Option<&'a Manifest>,
+    pub(super) sources: Vec<SourceSplits>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Idle,
+    Collecting(Pending),
+    Putting(Pending, Box<Manifest>),
+    Moving(Pending, Box<Manifest>, Retained, u64),
+}
+
+/// One attempt's checkpoints.
+#[derive(Debug)]
+pub(super) struct Coordinator {
+    plan: Plan,
+    settings: Checkpointing,
+    attempt: Attempt,
+    phase: Phase,
+    /// The head's checkpoint.
+    completed: CheckpointId,
+    /// The last number used for anything.
+    last_used: CheckpointId,
+    retained: Vec<Kept>,
+    base: Base,
+    /// Source subtasks that have something left.
+    active_sources: BTreeSet<(usize, u32)>,
+    stop: bool,
+    pressure: bool,
+    failures: u32,
+    /// When the next periodic checkpoint is due; `None` where the interval is beyond time.
+    due: Option<Instant>,
+    /// Set once the last checkpoint is completed: what the head will say.
+    ending: Option<HeadStatus>,
+    over: bool,
+}
+
+impl Coordinator {
+    /// The coordinator of an attempt that begins `now`; what the head owes is to be committed at once.
+    pub(super) fn new(beginning: Beginning<'_>, now: Instant) -> (Self, Vec<Effect>) {
+        let base = Base::restored(beginning.manifest, beginning.sources);
+        let effects =
+            if base.owed.is_empty() { vec![] } else { vec![Effect::Commit(base.owed.clone())] };
+        let coordinator = Self {
+            active_sources: beginning.plan.source_subtasks().collect(),
+            plan: beginning.plan,
+            due: now.checked_add(beginning.settings.interval),
+            settings: beginning.settings,
+            attempt: beginning.attempt,
+            phase: Phase::Idle,
+            completed: beginning.checkpoint,
+            last_used: beginning.checkpoint,
+            retained: beginning.retained,
+            base,
+            stop: false,
+            pressure: false,
+            failures: 0,
+            ending: None,
+            over: false,
+        };
+        (coordinator, effects)
+    }
+
+    /// When [`Event::Tick`] is wanted next.
+    pub(super) fn wake(&self) -> Option<Instant> {
+        match &self.phase {
+            _ if self.over || self.ending.is_some() => None,
+            Phase::Idle => self.due,
+            Phase::Collecting(pending) | Phase::Putting(pending, _) => {
+                pending.started.checked_add(self.settings.timeout)
+            }
+            Phase::Moving(..) => None,
+        }
+    }
+
+    /// What follows from `event`. `now_ms` is wall time, for people only.
+    pub(super) fn on(&mut self, event: Event, now: Instant, now_ms: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.over {
+            return effects;
+        }
+        match event {
+            Event::Tick { struggling } => self.check_timeout(struggling, now, &mut effects),
+            Event::MemoryPressure => self.pressure = true,
+            Event::Stop => self.stop = true,
+            Event::Exhausted { vertex, subtask } => {
+                self.active_sources.remove(&(vertex, subtask));
+            }
+            Event::Ack { vertex, subtask, checkpoint, snapshot } => {
+                self.ack((vertex, subtask), checkpoint, snapshot, (now, now_ms), &mut effects);
+            }
+            Event::ManifestPut { retained, bytes } => self.move_head(retained, bytes, &mut effects),
+            Event::HeadMoved { checkpoint } => self.complete(checkpoint, now, &mut effects),
+            Event::Acknowledged(done) => self.base.acknowledge(done),
+        }
+        self.begin_if_due(now, now_ms, &mut effects);
+        self.end_if_settled(&mut effects);
+        effects
+    }
+
+    fn begin_if_due(&mut self, now: Instant, now_ms: u64, effects: &mut Vec<Effect>) {
+        if self.over || self.ending.is_some() || !matches!(self.phase, Phase::Idle) {
+            return;
+        }
+        let Some(kind) = self.wanted(now) else { return };
+        let Some(checkpoint) = rules::next_number(self.last_used) else {
+            let message = format!("checkpoint numbers are used up at {}", self.last_used);
+            return self.fail(Error::new(ErrorKind::Checkpoint, message), effects);
+        };
+        self.last_used = checkpoint;
+        self.pressure = false;
+        let pending = Pending::new(&self.plan, checkpoint, kind, (now, now_ms));
+        effects.push(Effect::Record(pending.stats(Status::InProgress, now, 0)));
+        effects.push(Effect::Trigger { checkpoint, kind });
+        self.phase = Phase::Collecting(pending);
+    }
+
+    /// Which kind of checkpoint is to begin now. The end of all input goes before a stop, since a job
+    /// that is done is better told finished than stopped.
+    fn wanted(&self, now: Instant) -> Option<Kind> {
+        if self.active_sources.is_empty() {
+            Some(Kind::Final)
+        } else if self.stop {
+            Some(Kind::Stop)
+        } else if self.pressure || self.due.is_some_and(|due| due <= now) {
+            Some(Kind::Periodic)
+        } else {
+            None
+        }
+    }
+
+    fn ack(
+        &mut self,
+        (vertex, subtask): (usize, u32),
+        checkpoint: CheckpointId,
+        snapshot: SubtaskSnapshot,
+        (now, now_ms): (Instant, u64),
+        effects: &mut Vec<Effect>,
+    ) {
+        // Any other is late, of a checkpoint that was given up: its segments and committables come
+        // again in the subtask's next acknowledgement.
+        let Phase::Collecting(pending) = &mut self.phase else { return };
+        if pending.checkpoint != checkpoint {
+            return;
+        }
+        match pending.ack(vertex, subtask, snapshot) {
+            AckOutcome::Taken => {}
+            AckOutcome::Duplicate => return,
+            AckOutcome::Unknown => {
+                let message = format!("subtask {subtask} of vertex {vertex} is not in the plan");
+                return self.fail(Error::internal(message), effects);
+            }
+        }
+        effects.push(Effect::Record(pending.stats(Status::InProgress, now, 0)));
+        if pending.is_complete() {
+            self.put_manifest(now_ms, effects);
+        }
+    }
+
+    fn put_manifest(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        let Phase::Collecting(pending) = std::mem::replace(&mut self.phase, Phase::Idle) else {
+            return;
+        };
+        let version = Version { attempt: self.attempt, checkpoint: pending.checkpoint };
+        let manifest = Box::new(pending.manifest(&self.plan, &self.base, version, now_ms));
+        effects.push(Effect::PutManifest(manifest.clone()));
+        self.phase = Phase::Putting(pending, manifest);
+    }
+
+    fn move_head(&mut self, put: Retained, bytes: u64, effects: &mut Vec<Effect>) {
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Putting(pending, manifest) if manifest.version == put.version => {
+                let current: Vec<Retained> = self.retained.iter().map(|k| k.retained).collect();
+                effects.push(Effect::MoveHead {
+                    previous: self.completed,
+                    checkpoint: pending.checkpoint,
+                    kind: pending.kind,
+                    retained: rules::retain(&current, put, self.settings.num_retained),
+                });
+                Phase::Moving(pending, manifest, put, bytes)
+            }
+            // The answer to a put that was called off.
+            other => other,
+        };
+    }
+
+    fn complete(&mut self, checkpoint: CheckpointId, now: Instant, effects: &mut Vec<Effect>) {
+        let (pending, manifest, put, bytes) = match std::mem::replace(&mut self.phase, Phase::Idle)
+        {
+            Phase::Moving(pending, manifest, put, bytes) if put.checkpoint == checkpoint => {
+                (pending, manifest, put, bytes)
+            }
+            other => {
+                self.phase = other;
+                return;
+            }
+        };
+        self.completed = checkpoint;
+        self.failures = 0;
+        self.keep(put, &manifest);
+        let oldest_retained = self.retained.first().map_or(checkpoint, |k| k.retained.checkpoint);
+        let reported = pending.reported().collect();
+        let new = self.base.complete(*manifest, &reported);
+        effects.push(Effect::Completed { checkpoint, oldest_retained });
+        effects.push(Effect::KeepSlots(self.named_slots()));
+        if !new.is_empty() {
+            effects.push(Effect::Commit(new));
+        }
+        effects.push(Effect::Record(pending.stats(Status::Completed, now, bytes)));
+        self.ending = match pending.kind {
+            Kind::Periodic => None,
+            Kind::Stop => Some(HeadStatus::Stopped),
+            Kind::Final => Some(HeadStatus::Finished),
+        };
+        self.schedule(&pending, now);
+    }
+
+    /// The retained checkpoints as the head now has them.
+    fn keep(&mut self, put: Retained, manifest: &Manifest) {
+        let current: Vec<Retained> = self.retained.iter().map(|k| k.retained).collect();
+        let retained = rules::retain(&current, put, self.settings.num_retained);
+        let segments = manifest.segments.iter().map(|s| s.slot).collect();
+        self.retained.push(Kept { retained: put, segments });
+        self.retained.retain(|kept| retained.contains(&kept.retained));
+    }
+
+    fn named_slots(&self) -> NamedSlots {
+        NamedSlots {
+            segments: rules::named_slots(self.retained.iter().map(|k| &k.segments)),
+            manifests: self.retained.iter().map(|k| k.retained.slot).collect(),
+        }
+    }
+
+    /// The next periodic one: an interval after the last one began, a pause after it ended.
+    fn schedule(&mut self, last: &Pending, now: Instant) {
+        let by_interval = last.started.checked_add(self.settings.interval);
+        self.due = by_interval.zip(now.checked_add(self.settings.min_pause)).map(|(a, b)| a.max(b));
+    }
+
+    fn check_timeout(&mut self, struggling: bool, now: Instant, effects: &mut Vec<Effect>) {
+        let (Phase::Collecting(pending) | Phase::Putting(pending, _)) = &self.phase else { return };
+        if now.duration_since(pending.started) < self.settings.timeout {
+            return;
+        }
+        let pending = pending.clone();
+        self.phase = Phase::Idle;
+        effects.push(Effect::Abort { checkpoint: pending.checkpoint });
+        let mut stats = pending.stats(Status::Failed, now, 0);
+        stats.failure = Some(timed_out(self.settings.timeout, struggling));
+        effects.push(Effect::Record(stats));
+        self.schedule(&pending, now);
+        if rules::counts_as_failure(struggling) {
+            self.failures += 1;
+        }
+        if rules::too_many_failures(self.failures, self.settings.tolerable_failed) {
+            let message = format!(
+                "checkpoint {} timed out after {:?}: {} failed in a row, {} are borne \
+                 (execution.checkpointing.tolerable-failed-checkpoints)",
+                pending.checkpoint,
+                self.settings.timeout,
+                self.failures,
+                self.settings.tolerable_failed
+            );
+            self.fail(Error::new(ErrorKind::Checkpoint, message), effects);
+        }
+    }
+
+    fn end_if_settled(&mut self, effects: &mut Vec<Effect>) {
+        if let Some(status) = self.ending
+            && self.base.owed.is_empty()
+            && !self.over
+        {
+            self.over = true;
+            effects.push(Effect::End(status));
+        }
+    }
+
+    fn fail(&mut self, error: Error, effects: &mut Vec<Effect>) {
+        self.over = true;
+        effects.push(Effect::Fail(error));
+    }
+}
+
+fn timed_out(timeout: Duration, struggling: bool) -> String {
+    let why = if struggling { "; the store is struggling, so it does not count" } else { "" };
+    format!("timed out after {timeout:?}{why}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,404 @@
+//! The driver: carries out what the coordinator decides, and tells it what came of it.
+//!
+//! Owns the loop, the calls under way and the timers of one attempt. Does not own a decision: those
+//! are `coordinator`'s and `rules`'.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{AbortHandle, Abortable, BoxFuture};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
+
+use super::archive;
+use super::claim::{Claimed, set_status};
+use super::committing::{SinkCommitter, by_sink, commit_all};
+use super::coordinator::{Beginning, Coordinator, Effect, Event};
+use super::head::{HeadStatus, HeadStore, Retained};
+use super::headkeeper::HeadKeeper;
+use super::manifest::Manifest;
+use super::messages::{Command, Committable, Kind, Owed, Plan, Report, SourceSplits};
+use super::rules::Mine;
+use super::slots::Slots;
+use super::stats::History;
+use crate::clock::{Clock, Instant};
+use crate::config::Checkpointing;
+use crate::error::{Error, Result};
+use crate::ids::{CheckpointId, Name};
+use crate::io::Io;
+use crate::points;
+use crate::state::Store;
+
+/// What the checkpoints of one attempt need.
+#[derive(Debug)]
+pub struct DriverSetup {
+    /// The job's name.
+    pub job: Name,
+    /// Who takes part.
+    pub plan: Plan,
+    /// Every source's splits as the attempt begins with them: the manifest's, or those discovered.
+    pub sources: Vec<SourceSplits>,
+    /// Intervals and bounds.
+    pub settings: Checkpointing,
+    /// `high-availability.lease`; the counter moves three times in it.
+    pub lease: Duration,
+    /// The heads.
+    pub heads: Arc<dyn HeadStore>,
+    /// Publishes for the sinks.
+    pub committer: Arc<dyn SinkCommitter>,
+    /// Where calls run.
+    pub io: Io,
+    /// Time.
+    pub clock: Clock,
+    /// Statistics, which outlive the attempt.
+    pub history: History,
+}
+
+/// How the driver and the subtasks reach each other.
+pub struct Channels {
+    /// One sender for each subtask: `commands[vertex][subtask]`. Unbounded, since the driver must not
+    /// wait for a subtask that is aligning; at most three commands come for each checkpoint, and
+    /// checkpoints end at their timeout. A closed one is passed over: a subtask that ended badly has
+    /// said so by [`Report::Failed`].
+    pub commands: Vec<Vec<mpsc::UnboundedSender<Command>>>,
+    /// From all subtasks. Bounded by whoever makes it; as many as there are subtasks is enough, since
+    /// the driver never waits for anything else before it takes a report.
+    pub reports: mpsc::Receiver<Report>,
+    /// Ends when a graceful stop is wanted.
+    pub stop: BoxFuture<'static, ()>,
+}
+
+impl fmt::Debug for Channels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channels").finish_non_exhaustive()
+    }
+}
+
+/// How an attempt ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All input was read and everything is committed; the head says so.
+    Finished,
+    /// Stopped after a checkpoint whose output is committed; the head says so.
+    Stopped,
+}
+
+/// What a call came to.
+enum Answer {
+    Event(Event),
+    Committed(Name, Vec<Committable>),
+    Beat,
+    Over(HeadStatus),
+    CalledOff,
+}
+
+type Call = BoxFuture<'static, Result<Answer>>;
+
+/// Runs the checkpoints of one attempt: from its claim until its last checkpoint is committed, it
+/// fails, or it is fenced. To be started before the subtasks restore, since it moves the lease's
+/// counter.
+///
+/// Costs one `PutItem` (a manifest) and one `UpdateItem` (the head) a checkpoint, and three
+/// `UpdateItem` a lease.
+///
+/// # Errors
+/// The first failure of a subtask, a sink, the store or too many checkpoints;
+/// [`crate::ErrorKind::Fenced`], which names the new owner. The head's status is left to the caller.
+///
+/// # Cancel safety
+/// May be dropped at any time, as a crash would; not to be polled again after that.
+pub async fn run(setup: DriverSetup, claimed: &Claimed, channels: Channels) -> Result<Ended> {
+    Driver::new(setup, claimed, channels.commands).run(channels.reports, channels.stop).await
+}
+
+struct Driver {
+    coordinator: Coordinator,
+    keeper: Arc<HeadKeeper>,
+    calls: FuturesUnordered<Call>,
+    /// The put of a manifest that may still be called off.
+    put: Option<AbortHandle>,
+    commits: BTreeMap<Name, Commits>,
+    commands: Vec<Vec<mpsc::UnboundedSender<Command>>>,
+    slots: Slots,
+    store: Arc<dyn Store>,
+    mine: Mine,
+    next_beat: Option<Instant>,
+    setup: DriverSetup,
+    /// What [`Coordinator::new`] asked for, until the loop begins.
+    first: Vec<Effect>,
+    ended: Option<Ended>,
+}
+
+/// One sink's commits: one call at a time, in the order of checkpoints.
+#[derive(Default)]
+struct Commits {
+    under_way: bool,
+    waiting: Vec<Committable>,
+}
+
+impl Driver {
+    fn new(
+        mut setup: DriverSetup,
+        claimed: &Claimed,
+        commands: Vec<Vec<mpsc::UnboundedSender<Command>>>,
+    ) -> Self {
+        let now = setup.clock.now();
+        setup.history.begin_attempt(claimed.manifest.as_ref().map(|m| m.checkpoint));
+        let beginning = Beginning {
+            plan: setup.plan.clone(),
+            settings: setup.settings.clone(),
+            attempt: claimed.mine.attempt,
+            checkpoint: claimed.head.checkpoint,
+            retained: claimed.retained.clone(),
+            manifest: claimed.manifest.as_ref(),
+            sources: std::mem::take(&mut setup.sources),
+        };
+        let (coordinator, first) = Coordinator::new(beginning, now);
+        let keeper = HeadKeeper::new(
+            setup.job.clone(),
+            claimed.mine.clone(),
+            Arc::clone(&setup.heads),
+            setup.clock,
+            setup.lease,
+        );
+        Self {
+            coordinator,
+            keeper: Arc::new(keeper),
+            calls: FuturesUnordered::new(),
+            put: None,
+            commits: BTreeMap::new(),
+            commands,
+            slots: claimed.slots.clone(),
+            store: Arc::clone(&claimed.store),
+            mine: claimed.mine.clone(),
+            next_beat: Some(now),
+            setup,
+            first,
+            ended: None,
+        }
+    }
+
+    async fn run(
+        mut self,
+        mut reports: mpsc::Receiver<Report>,
+        stop: BoxFuture<'static, ()>,
+    ) -> Result<Ended> {
+        let clock = self.setup.clock;
+        let mut stop = stop.fuse();
+        let mut listening = true;
+        let first = std::mem::take(&mut self.first);
+        self.carry_out(first)?;
+        while self.ended.is_none() {
+            // In this order, so that one seed gives one run, and rare things are not starved.
+            tokio::select! {
+                biased;
+                Some(answer) = self.calls.next() => self.answered(answer?)?,
+                () = &mut stop => self.tell(Event::Stop)?,
+                () = sleep_until(clock, self.coordinator.wake()) => {
+                    let struggling = self.store.health().struggling_for > Duration::ZERO;
+                    self.tell(Event::Tick { struggling })?;
+                }
+                () = sleep_until(clock, self.next_beat) => self.beat(),
+                report = reports.recv(), if listening => match report {
+                    Some(report) => self.reported(report)?,
+                    // All subtasks are gone: well so after the last checkpoint, else one has said why
+                    // or was dropped by the runtime, which knows.
+                    None => listening = false,
+                },
+            }
+        }
+        self.ended.ok_or_else(|| Error::internal("the driver has ended without an end"))
+    }
+
+    fn reported(&mut self, report: Report) -> Result<()> {
+        match report {
+            Report::Ack { vertex, subtask, checkpoint, snapshot } => {
+                self.tell(Event::Ack { vertex, subtask, checkpoint, snapshot: *snapshot })
+            }
+            Report::SourceExhausted { vertex, subtask } => {
+                self.tell(Event::Exhausted { vertex, subtask })
+            }
+            Report::MemoryPressure => self.tell(Event::MemoryPressure),
+            Report::Failed(error) => Err(error),
+        }
+    }
+
+    fn answered(&mut self, answer: Answer) -> Result<()> {
+        match answer {
+            Answer::Event(event) => self.tell(event),
+            Answer::Committed(sink, committables) => {
+                self.commits.entry(sink.clone()).or_default().under_way = false;
+                self.commit_next(&sink);
+                let owed = |committable| Owed { sink: sink.clone(), committable };
+                self.tell(Event::Acknowledged(committables.into_iter().map(owed).collect()))
+            }
+            Answer::Beat => {
+                self.next_beat = self.setup.clock.now().checked_add(self.setup.lease / 3);
+                Ok(())
+            }
+            Answer::Over(status) => {
+                self.ended = Some(match status {
+                    HeadStatus::Stopped => Ended::Stopped,
+                    HeadStatus::Running | HeadStatus::Failed | HeadStatus::Finished => {
+                        Ended::Finished
+                    }
+                });
+                Ok(())
+            }
+            Answer::CalledOff => Ok(()),
+        }
+    }
+
+    fn tell(&mut self, event: Event) -> Result<()> {
+        let clock = self.setup.clock;
+        let effects = self.coordinator.on(event, clock.now(), clock.wall_ms());
+        self.carry_out(effects)
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) -> Result<()> {
+        for effect in effects {
+            match effect {
+                Effect::Trigger { checkpoint, kind } => self.trigger(checkpoint, kind),
+                Effect::PutManifest(manifest) => self.put_manifest(*manifest),
+                Effect::MoveHead { previous, checkpoint, kind, retained } => {
+                    self.move_head(previous, checkpoint, kind, retained);
+                }
+                Effect::Abort { checkpoint } => self.abort(checkpoint),
+                Effect::Completed { checkpoint, oldest_retained } => {
+                    self.send_all(Command::Completed { checkpoint, oldest_retained });
+                }
+                Effect::KeepSlots(named) => self.slots.complete(&named),
+                Effect::Commit(owed) => self.commit(&owed),
+                Effect::Record(stats) => self.setup.history.record(stats),
+                Effect::End(status) => self.end(status),
+                Effect::Fail(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn trigger(&self, checkpoint: CheckpointId, kind: Kind) {
+        if kind == Kind::Final {
+            points::hit(points::BEFORE_LAST_CHECKPOINT);
+        }
+        for (vertex, subtask) in self.setup.plan.source_subtasks() {
+            self.send(vertex, subtask, Command::Trigger { checkpoint, kind });
+        }
+    }
+
+    fn abort(&mut self, checkpoint: CheckpointId) {
+        if let Some(put) = self.put.take() {
+            put.abort();
+        }
+        self.send_all(Command::Aborted { checkpoint });
+    }
+
+    fn send_all(&self, command: Command) {
+        for (vertex, subtask) in self.setup.plan.subtasks() {
+            self.send(vertex, subtask, command);
+        }
+    }
+
+    fn send(&self, vertex: usize, subtask: u32, command: Command) {
+        if let Some(sender) = self.commands.get(vertex).and_then(|v| v.get(subtask as usize)) {
+            // A subtask that is gone has said why, or is done.
+            let _gone = sender.send(command).is_err();
+        }
+    }
+
+    fn put_manifest(&mut self, manifest: Manifest) {
+        let (handle, registration) = AbortHandle::new_pair();
+        self.put = Some(handle);
+        let (store, slots) = (Arc::clone(&self.store), self.slots.clone());
+        let keeper = Arc::clone(&self.keeper);
+        let put = self.setup.io.run(async move {
+            keeper.confirm_if_stale().await?;
+            match archive::put(store, slots, manifest).await {
+                Ok(put) => Ok(put),
+                Err(error) => Err(keeper.name_owner(error).await),
+            }
+        });
+        let put = Abortable::new(put, registration).map(|answer| match answer {
+            Ok(Ok(put)) => {
+                Ok(Answer::Event(Event::ManifestPut { retained: put.retained, bytes: put.bytes }))
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Ok(Answer::CalledOff),
+        });
+        self.calls.push(put.boxed());
+    }
+
+    fn move_head(
+        &mut self,
+        previous: CheckpointId,
+        checkpoint: CheckpointId,
+        kind: Kind,
+        retained: Vec<Retained>,
+    ) {
+        // From here on nothing calls it off.
+        self.put = None;
+        let keeper = Arc::clone(&self.keeper);
+        let call = self.setup.io.run(async move {
+            keeper.advance(previous, checkpoint, kind, retained).await?;
+            Ok(Answer::Event(Event::HeadMoved { checkpoint }))
+        });
+        self.calls.push(call.boxed());
+    }
+
+    fn commit(&mut self, owed: &[Owed]) {
+        for (sink, committables) in by_sink(owed) {
+            self.commits.entry(sink.clone()).or_default().waiting.extend(committables);
+            self.commit_next(&sink);
+        }
+    }
+
+    fn commit_next(&mut self, sink: &Name) {
+        let Some(commits) = self.commits.get_mut(sink) else { return };
+        if commits.under_way || commits.waiting.is_empty() {
+            return;
+        }
+        commits.under_way = true;
+        let committables = std::mem::take(&mut commits.waiting);
+        let (committer, clock) = (Arc::clone(&self.setup.committer), self.setup.clock);
+        let sink = sink.clone();
+        let call = self.setup.io.run(async move {
+            commit_all(committer, clock, sink.clone(), committables.clone()).await?;
+            Ok(Answer::Committed(sink, committables))
+        });
+        self.calls.push(call.boxed());
+    }
+
+    fn beat(&mut self) {
+        // Not again until this one is answered.
+        self.next_beat = None;
+        let keeper = Arc::clone(&self.keeper);
+        let call = self.setup.io.run(async move {
+            keeper.beat().await?;
+            Ok(Answer::Beat)
+        });
+        self.calls.push(call.boxed());
+    }
+
+    fn end(&mut self, status: HeadStatus) {
+        let (heads, clock) = (Arc::clone(&self.setup.heads), self.setup.clock);
+        let (job, mine) = (self.setup.job.clone(), self.mine.clone());
+        let call = self.setup.io.run(async move {
+            set_status(&*heads, clock, &job, &mine, status).await?;
+            Ok(Answer::Over(status))
+        });
+        self.calls.push(call.boxed());
+    }
+}
+
+async fn sleep_until(clock: Clock, at: Option<Instant>) {
+    match at {
+        Some(at) => clock.sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,18 @@
+//! What follows from what was seen: small pure functions over plain data.
+//!
+//! Owns every decision of the protocol about heads, starts, retention and failures. No I/O, no time,
+//! no randomness: the driver, the claim and a model checker share them.
+
+mod ownership;
+mod retention;
+mod start;
+
+pub use ownership::{
+    FencedBy, Mine, Resolution, Restorable, claimed, is_mine, resolve_move, resolve_owned,
+    restorable,
+};
+pub use retention::{
+    counts_as_failure, live_segments, merge_horizons, named_slots, next_number, retain, roll_back,
+    too_many_failures,
+};
+pub use start::{Refusal, Start, StartFacts, StartMode, start};

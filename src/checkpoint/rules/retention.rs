@@ -1,0 +1,122 @@
+//! What is kept: retained checkpoints, live segments, horizons, slots, numbers, and how many failures
+//! are borne.
+
+use std::collections::BTreeSet;
+
+use crate::checkpoint::head::Retained;
+use crate::checkpoint::manifest::Horizon;
+use crate::checkpoint::messages::SegmentRef;
+use crate::ids::{CheckpointId, Name, SlotId};
+use crate::key_group::{KeyGroup, KeyGroupRange};
+
+/// The number after `last_used`, the last one that this attempt used for anything, aborted ones
+/// included: a number that comes back would be a version that comes back (I6). `None` where numbers
+/// are used up.
+#[must_use]
+pub fn next_number(last_used: CheckpointId) -> Option<CheckpointId> {
+    Some(last_used.next()).filter(|next| *next <= CheckpointId::MAX)
+}
+
+/// The head's list once `completed` is completed: the newest `num_retained`, oldest first.
+#[must_use]
+pub fn retain(current: &[Retained], completed: Retained, num_retained: u32) -> Vec<Retained> {
+    let keep = num_retained.max(1) as usize - 1;
+    let from = current.len().saturating_sub(keep);
+    current[from..].iter().copied().chain([completed]).collect()
+}
+
+/// The head's list after a roll-back to `to`: what is not newer. `None` where `to` is not retained.
+/// It is written together with `checkpoint = to`, or a second roll-back could choose a checkpoint
+/// whose successors have written the table since.
+#[must_use]
+pub fn roll_back(retained: &[Retained], to: CheckpointId) -> Option<Vec<Retained>> {
+    let at = retained.iter().position(|r| r.checkpoint == to)?;
+    Some(retained[..=at].to_vec())
+}
+
+/// The segments that are still needed, given the horizons: those with a key group whose horizon is
+/// lower than the segment's checkpoint. `num_retained` needs no extra care here, since no horizon is
+/// newer than the oldest retained checkpoint and each manifest names its own.
+#[must_use]
+pub fn live_segments(candidates: &[SegmentRef], horizons: &[Horizon]) -> Vec<SegmentRef> {
+    let passed = |segment: &SegmentRef| {
+        let mut next = u32::from(segment.range.first.0);
+        let mut relevant: Vec<&Horizon> = horizons
+            .iter()
+            .filter(|h| h.operator == segment.operator && h.range.intersects(segment.range))
+            .collect();
+        relevant.sort_by_key(|h| h.range.first);
+        for horizon in relevant {
+            if u32::from(horizon.range.first.0) > next || horizon.checkpoint < segment.checkpoint {
+                return false;
+            }
+            next = u32::from(horizon.range.last.0) + 1;
+        }
+        next > u32::from(segment.range.last.0)
+    };
+    candidates.iter().filter(|segment| !passed(segment)).cloned().collect()
+}
+
+/// The horizons after subtasks have reported theirs, on top of the ones they were restored with.
+///
+/// The horizon of a key group never goes back: a subtask that was given groups of several others
+/// after a rescale reports the lowest of their horizons, while segments of the further ones may be
+/// gone already. Gives disjoint ascending ranges for each operator.
+#[must_use]
+pub fn merge_horizons(restored: &[Horizon], reported: &[Horizon]) -> Vec<Horizon> {
+    let all = || restored.iter().chain(reported);
+    let operators: BTreeSet<&Name> = all().map(|h| &h.operator).collect();
+    let mut merged = Vec::new();
+    for operator in operators {
+        let of: Vec<&Horizon> = all().filter(|h| h.operator == *operator).collect();
+        merge_operator(operator, &of, &mut merged);
+    }
+    merged
+}
+
+fn merge_operator(operator: &Name, horizons: &[&Horizon], merged: &mut Vec<Horizon>) {
+    let cuts: BTreeSet<u32> = horizons
+        .iter()
+        .flat_map(|h| [u32::from(h.range.first.0), u32::from(h.range.last.0) + 1])
+        .collect();
+    let start = merged.len();
+    for (first, end) in cuts.iter().zip(cuts.iter().skip(1)) {
+        let range = KeyGroupRange { first: group(*first), last: group(end - 1) };
+        let covering = horizons.iter().filter(|h| h.range.intersects(range));
+        let Some(checkpoint) = covering.map(|h| h.checkpoint).max() else { continue };
+        match merged[start..].last_mut() {
+            Some(last)
+                if last.checkpoint == checkpoint && u32::from(last.range.last.0) + 1 == *first =>
+            {
+                last.range.last = range.last;
+            }
+            _ => merged.push(Horizon { operator: operator.clone(), range, checkpoint }),
+        }
+    }
+}
+
+fn group(number: u32) -> KeyGroup {
+    KeyGroup(u16::try_from(number).unwrap_or(u16::MAX))
+}
+
+/// The segment slots that may not be given out: what any retained manifest names, not only the
+/// newest.
+#[must_use]
+pub fn named_slots<'a>(
+    retained: impl IntoIterator<Item = &'a BTreeSet<SlotId>>,
+) -> BTreeSet<SlotId> {
+    retained.into_iter().flatten().copied().collect()
+}
+
+/// Whether a checkpoint that timed out counts as failed: not where the store's calls were throttled
+/// or did not get through, since then nothing is wrong with the job.
+#[must_use]
+pub fn counts_as_failure(store_is_struggling: bool) -> bool {
+    !store_is_struggling
+}
+
+/// Whether `failures` in a row are more than is borne.
+#[must_use]
+pub fn too_many_failures(failures: u32, tolerable: u32) -> bool {
+    failures > tolerable
+}

@@ -1,0 +1,200 @@
+//! How a run begins: what to do with the head that is found, or with none.
+
+use std::fmt;
+
+use super::ownership::{FencedBy, Mine, is_mine};
+use crate::checkpoint::head::{Head, HeadStatus, Identity, LAYOUT};
+use crate::error::{Error, ErrorKind};
+use crate::ids::CheckpointId;
+
+/// What the user insists on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartMode {
+    /// Go on with what was stopped, killed or failed; start what has finished afresh.
+    #[default]
+    Auto,
+    /// `--fresh`: a new incarnation, whatever is there.
+    Fresh,
+    /// `--resume`: go on, or fail.
+    Resume,
+}
+
+/// What is known when a run begins.
+#[derive(Clone, Copy, Debug)]
+pub struct StartFacts<'a> {
+    /// The head as it was read.
+    pub head: Option<&'a Head>,
+    /// The identity of the job that would run.
+    pub identity: &'a Identity,
+    /// What the user insists on.
+    pub mode: StartMode,
+    /// No other owner can be alive: a lock of the operating system proves it, or `--take-over` says
+    /// so.
+    pub exclusive: bool,
+    /// Claims that this process has sent.
+    pub sent: &'a [Mine],
+    /// This process has run an attempt already: a restart inside the process.
+    pub restart: bool,
+    /// An older retained checkpoint to go back to.
+    pub roll_back: Option<CheckpointId>,
+}
+
+/// How the run begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// There is no head: attempt 1.
+    Create,
+    /// Claim, and go on from the head's checkpoint.
+    Resume {
+        /// Only after the head's counter has stood still for a lease.
+        wait: bool,
+    },
+    /// Claim, commit what the old head owes, then begin a new incarnation.
+    Fresh {
+        /// Only after the head's counter has stood still for a lease.
+        wait: bool,
+    },
+    /// Another attempt has taken over since this process began. Final.
+    Fenced(FencedBy),
+    /// Nothing is touched.
+    Refused(Refusal),
+}
+
+/// Why a run does not begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `--resume` without a head.
+    NothingToResume,
+    /// `--resume` of a finished run.
+    Finished,
+    /// The head is gone while this process owned it.
+    Vanished,
+    /// The table has a layout of a later Millpond.
+    Layout(u32),
+    /// Going on with another graph or input would give wrong results.
+    Different {
+        /// What was recorded, and what is given: what differs only.
+        differences: Vec<(String, String, String)>,
+    },
+    /// A roll-back to a checkpoint that is not retained.
+    NotRetained(CheckpointId, Vec<CheckpointId>),
+}
+
+/// Decides how a run begins. Writes that follow are conditional on the head that this was decided
+/// from, and are decided anew where it has changed.
+#[must_use]
+pub fn start(facts: &StartFacts<'_>) -> Start {
+    let Some(head) = facts.head else { return without_head(facts) };
+    let ours = facts.sent.iter().any(|mine| is_mine(mine, head));
+    if facts.restart && !ours {
+        return Start::Fenced(FencedBy { attempt: head.attempt, owner: head.owner.clone() });
+    }
+    if head.layout > LAYOUT {
+        return Start::Refused(Refusal::Layout(head.layout));
+    }
+    let wait = head.status == HeadStatus::Running && !facts.exclusive && !ours;
+    let finished = head.status == HeadStatus::Finished;
+    match facts.mode {
+        _ if facts.restart => resume(facts, head, false),
+        StartMode::Fresh => Start::Fresh { wait },
+        StartMode::Resume if finished && facts.roll_back.is_none() => {
+            Start::Refused(Refusal::Finished)
+        }
+        StartMode::Auto if finished && facts.roll_back.is_none() => Start::Fresh { wait },
+        StartMode::Auto | StartMode::Resume => resume(facts, head, wait),
+    }
+}
+
+fn without_head(facts: &StartFacts<'_>) -> Start {
+    match (facts.restart, facts.mode, facts.roll_back) {
+        (true, ..) => Start::Refused(Refusal::Vanished),
+        (_, StartMode::Resume, _) => Start::Refused(Refusal::NothingToResume),
+        (_, _, Some(to)) => Start::Refused(Refusal::NotRetained(to, Vec::new())),
+        (_, StartMode::Auto | StartMode::Fresh, None) => Start::Create,
+    }
+}
+
+fn resume(facts: &StartFacts<'_>, head: &Head, wait: bool) -> Start {
+    let differences = differences(&head.identity, facts.identity);
+    if !differences.is_empty() {
+        return Start::Refused(Refusal::Different { differences });
+    }
+    if let Some(to) = facts.roll_back {
+        let retained: Vec<_> = head.retained.iter().map(|r| r.checkpoint).collect();
+        if !retained.contains(&to) {
+            return Start::Refused(Refusal::NotRetained(to, retained));
+        }
+    }
+    Start::Resume { wait }
+}
+
+fn differences(stored: &Identity, given: &Identity) -> Vec<(String, String, String)> {
+    [
+        ("job graph", stored.graph.clone(), given.graph.clone()),
+        ("input", stored.input.clone(), given.input.clone()),
+        (
+            "pipeline.max-parallelism",
+            stored.max_parallelism.to_string(),
+            given.max_parallelism.to_string(),
+        ),
+        ("hash of keys", stored.hash.clone(), given.hash.clone()),
+        (
+            "version of the key encoding",
+            stored.key_encoding.to_string(),
+            given.key_encoding.to_string(),
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, stored, given)| stored != given)
+    .map(|(what, stored, given)| (what.to_owned(), stored, given))
+    .collect()
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingToResume => f.write_str("there is nothing to resume under this name"),
+            Self::Finished => f.write_str(
+                "the last run under this name has finished: there is nothing to resume; run it \
+                 without --resume to start afresh",
+            ),
+            Self::Vanished => f.write_str("the head of this job was deleted while it ran"),
+            Self::Layout(found) => write!(
+                f,
+                "the table has layout {found}, this program writes {LAYOUT}: use a newer millpond"
+            ),
+            Self::Different { differences } => {
+                f.write_str("the job is not the one that was recorded under this name:\n")?;
+                for (what, stored, given) in differences {
+                    write!(f, "  {what}\n    recorded: ")?;
+                    indented(f, stored)?;
+                    f.write_str("\n    now:      ")?;
+                    indented(f, given)?;
+                    f.write_str("\n")?;
+                }
+                f.write_str("use --fresh to start again from the beginning, or another --name")
+            }
+            Self::NotRetained(to, retained) => {
+                let list: Vec<_> = retained.iter().map(ToString::to_string).collect();
+                write!(f, "checkpoint {to} is not retained; retained are [{}]", list.join(", "))
+            }
+        }
+    }
+}
+
+fn indented(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    f.write_str(&text.trim_end().replace('\n', "\n              "))
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match refusal {
+            Refusal::Vanished | Refusal::Layout(_) => ErrorKind::Store,
+            Refusal::NothingToResume
+            | Refusal::Finished
+            | Refusal::Different { .. }
+            | Refusal::NotRetained(..) => ErrorKind::Usage,
+        };
+        Self::new(kind, refusal.to_string())
+    }
+}

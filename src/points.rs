@@ -1,0 +1,142 @@
+//! Named points of the state protocol at which a test can end the process by SIGKILL.
+//!
+//! Owns the names and the arming. `MILLPOND_KILL_AT=after-head-moved:3` ends the process at the third
+//! time that it comes by `after-head-moved`; without that variable, which is read once, a point costs
+//! one load. Tests run the ordinary binary, so the points are in it.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The variable that arms a point: `NAME` or `NAME:HIT`, the first hit being 1.
+pub const VARIABLE: &str = "MILLPOND_KILL_AT";
+
+/// Before a segment is put.
+pub const BEFORE_SEGMENT_PUT: &str = "before-segment-put";
+/// After a segment's put was answered.
+pub const AFTER_SEGMENT_PUT: &str = "after-segment-put";
+/// Before the first part of a manifest is put.
+pub const BEFORE_MANIFEST_PUT: &str = "before-manifest-put";
+/// After all parts of a manifest were answered.
+pub const AFTER_MANIFEST_PUT: &str = "after-manifest-put";
+/// Before the head's move is sent.
+pub const BEFORE_HEAD_MOVED: &str = "before-head-moved";
+/// After the head has moved, before anyone is told.
+pub const AFTER_HEAD_MOVED: &str = "after-head-moved";
+/// Before a sink renames a staged file.
+pub const BEFORE_SINK_RENAMED: &str = "before-sink-renamed";
+/// After a sink has renamed a staged file.
+pub const AFTER_SINK_RENAMED: &str = "after-sink-renamed";
+/// Before a batch of entries is materialised.
+pub const BEFORE_MATERIALISE_PUT: &str = "before-materialise-put";
+/// After a batch of entries was materialised.
+pub const AFTER_MATERIALISE_PUT: &str = "after-materialise-put";
+/// Before the last checkpoint of a bounded input is triggered.
+pub const BEFORE_LAST_CHECKPOINT: &str = "before-last-checkpoint";
+/// After the last checkpoint of a bounded input, before its sinks commit and the head says finished.
+pub const AFTER_LAST_CHECKPOINT: &str = "after-last-checkpoint";
+
+/// All names, in the order of the protocol.
+pub const ALL: [&str; 12] = [
+    BEFORE_SEGMENT_PUT,
+    AFTER_SEGMENT_PUT,
+    BEFORE_MANIFEST_PUT,
+    AFTER_MANIFEST_PUT,
+    BEFORE_HEAD_MOVED,
+    AFTER_HEAD_MOVED,
+    BEFORE_SINK_RENAMED,
+    AFTER_SINK_RENAMED,
+    BEFORE_MATERIALISE_PUT,
+    AFTER_MATERIALISE_PUT,
+    BEFORE_LAST_CHECKPOINT,
+    AFTER_LAST_CHECKPOINT,
+];
+
+static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+
+#[derive(Debug)]
+struct Armed {
+    name: &'static str,
+    remaining: AtomicU64,
+}
+
+impl Armed {
+    fn from_environment() -> Option<Self> {
+        let text = std::env::var(VARIABLE).ok()?;
+        parse(&text).ok().map(|(name, hit)| Self { name, remaining: AtomicU64::new(hit) })
+    }
+
+    /// Whether this is the hit that was asked for.
+    fn is_due(&self, name: &str) -> bool {
+        self.name == name && self.remaining.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+}
+
+/// Passes the point `name`; ends the process there if it is armed for this hit.
+#[inline]
+pub fn hit(name: &'static str) {
+    if let Some(armed) = ARMED.get_or_init(Armed::from_environment)
+        && armed.is_due(name)
+    {
+        end_process();
+    }
+}
+
+/// Checks what the environment asks for, so that a misspelt point is not a test that tests nothing.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] that names the known points.
+pub fn check_environment() -> Result<()> {
+    match std::env::var(VARIABLE) {
+        Ok(text) => parse(&text).map(|_| ()),
+        Err(_) => Ok(()),
+    }
+}
+
+fn parse(text: &str) -> Result<(&'static str, u64)> {
+    let (name, hit) = text.split_once(':').unwrap_or((text, "1"));
+    let known = ALL.into_iter().find(|known| *known == name);
+    let hit = hit.parse().ok().filter(|hit| *hit > 0);
+    known.zip(hit).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Usage,
+            format!("{VARIABLE} is {text:?}; use NAME or NAME:HIT with one of {}", ALL.join(", ")),
+        )
+    })
+}
+
+/// SIGKILL to oneself: no destructor, no flush, no signal handler, as if the machine had gone.
+fn end_process() {
+    let me = rustix::process::getpid();
+    let _sent = rustix::process::kill_process(me, rustix::process::Signal::KILL);
+    // The signal is on its way; nothing of the protocol may happen before it is here.
+    loop {
+        std::thread::park();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_is_due_at_the_hit_that_was_asked_for_and_at_no_other() {
+        let armed = Armed { name: AFTER_HEAD_MOVED, remaining: AtomicU64::new(3) };
+        let mut due = Vec::new();
+        for _ in 0..6 {
+            assert!(!armed.is_due(BEFORE_HEAD_MOVED));
+            due.push(armed.is_due(AFTER_HEAD_MOVED));
+        }
+        assert_eq!(due, [false, false, true, false, false, false]);
+    }
+
+    #[test]
+    fn misspelt_points_are_errors_that_name_the_known_ones() {
+        assert_eq!(parse("after-head-moved:3").unwrap(), (AFTER_HEAD_MOVED, 3));
+        assert_eq!(parse("after-head-moved").unwrap(), (AFTER_HEAD_MOVED, 1));
+        for bad in ["after-head-move", "after-head-moved:0", "after-head-moved:x", ""] {
+            assert!(parse(bad).unwrap_err().message().contains(BEFORE_SEGMENT_PUT), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of keyed state against a plain model.
