@@ -5,17 +5,15 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 use super::bar::{Bar, LogWriter};
+use crate::config::LOG_VARIABLE;
 use crate::error::{Error, Result};
 
-/// Takes a filter, such as `millpond=debug`; wins over `-v`.
-const VARIABLE: &str = "MILLPOND_LOG";
-
-/// Starts logging. A logger that a user's binary has already set stays.
+/// Starts logging: what `MILLPOND_LOG` says, such as `millpond=debug`, or else `-v`. A logger that a user's binary has already set stays.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Usage`] where the filter is wrong.
 pub(super) fn start(verbose: u8, bar: &Bar) -> Result<()> {
-    let filter = filter(verbose, std::env::var(VARIABLE).ok().as_deref())?;
+    let filter = filter(verbose, std::env::var(LOG_VARIABLE).ok().as_deref())?;
     let bar = bar.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -37,7 +35,7 @@ fn filter(verbose: u8, variable: Option<&str>) -> Result<EnvFilter> {
     let text = variable.filter(|text| !text.is_empty()).unwrap_or(level);
     EnvFilter::try_new(text).map_err(|e| {
         Error::usage(format!(
-            "{VARIABLE}={text:?} is no log filter: {e}; for example: millpond=debug"
+            "{LOG_VARIABLE}={text:?} is no log filter: {e}; for example: millpond=debug"
         ))
     })
 }

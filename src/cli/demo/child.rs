@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::super::events::{self, Event, Line};
 use crate::clock::Clock;
+use crate::config::LOG_VARIABLE;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often a child's events and its end are looked for.
@@ -40,7 +41,7 @@ impl Child {
         let mut command = Command::new(&program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if text.starts_with("MILLPOND_") && text != "MILLPOND_LOG" {
+            if text.starts_with("MILLPOND_") && text != LOG_VARIABLE {
                 command.env_remove(&name);
             }
         }
