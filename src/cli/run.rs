@@ -54,7 +54,8 @@ pub(super) fn run<E: Engine>(
         let (status, watched) = watch::channel(JobStatus::default());
         let (stop, stopped) = watch::channel(Stop::No);
         let mut job = pin!(engine.run(graph, request, status, stopped));
-        let watcher = Watcher::new(watched, clock, bar, events);
+        let mut watcher = Watcher::new(watched, clock, bar, events);
+        watcher.notice = bound.as_ref().and_then(|bound| bound.notice().map(str::to_owned));
         match accompany(job.as_mut(), watcher, bound, signals::stream()?, &stop).await {
             Ended::Job(result) => result,
             // Not by returning: dropping the job would wait for its workers.
@@ -78,10 +79,7 @@ async fn bind(args: &RunArgs, config: &Config) -> Result<Option<Bound>> {
         return Ok(None);
     }
     let bound = server::bind(&config.rest).await?;
-    match bound.notice() {
-        Some(notice) => tracing::warn!("{notice}"),
-        None => tracing::info!("the status is on http://{}", bound.address()),
-    }
+    tracing::info!("the status is on http://{}", bound.address());
     Ok(Some(bound))
 }
 
@@ -166,6 +164,8 @@ struct Watcher<'a> {
     events: Option<events::Writer>,
     /// The first line has been said.
     opened: bool,
+    /// What is to be said after it.
+    notice: Option<String>,
     /// When progress was told last, and at how many records.
     told: (Instant, u64),
 }
@@ -177,7 +177,7 @@ impl<'a> Watcher<'a> {
         bar: &'a Bar,
         events: Option<events::Writer>,
     ) -> Self {
-        Self { status, clock, bar, events, opened: false, told: (clock.now(), 0) }
+        Self { status, clock, bar, events, opened: false, notice: None, told: (clock.now(), 0) }
     }
 
     /// Never ends.
@@ -204,7 +204,7 @@ impl<'a> Watcher<'a> {
         self.record();
     }
 
-    /// Says the first line as soon as it is known.
+    /// Says the first line as soon as it is known, and then what had to wait for it.
     fn open(&mut self) {
         if self.opened {
             return;
@@ -213,6 +213,9 @@ impl<'a> Watcher<'a> {
         if let Some(line) = line {
             self.opened = true;
             self.say(&line);
+            if let Some(notice) = self.notice.take() {
+                self.say(&notice);
+            }
         }
     }
 
