@@ -89,19 +89,39 @@ counters! {
 
 /// One vertex's records, over its subtasks of one attempt; added to once a batch.
 #[derive(Clone, Debug, Default)]
-pub struct VertexCounters(Arc<(AtomicU64, AtomicU64)>);
+pub struct VertexCounters(Arc<VertexTotals>);
+
+#[derive(Debug, Default)]
+struct VertexTotals {
+    records_in: AtomicU64,
+    records_out: AtomicU64,
+    /// One more than what the subtasks know to be left; 0 where none knows.
+    lag: AtomicU64,
+}
 
 impl VertexCounters {
     /// Adds records that came in and that went out.
     pub fn add(&self, records_in: u64, records_out: u64) {
-        self.0.0.fetch_add(records_in, Ordering::Relaxed);
-        self.0.1.fetch_add(records_out, Ordering::Relaxed);
+        self.0.records_in.fetch_add(records_in, Ordering::Relaxed);
+        self.0.records_out.fetch_add(records_out, Ordering::Relaxed);
     }
 
     /// Records in and out so far.
     #[must_use]
     pub fn get(&self) -> (u64, u64) {
-        (self.0.0.load(Ordering::Relaxed), self.0.1.load(Ordering::Relaxed))
+        (self.0.records_in.load(Ordering::Relaxed), self.0.records_out.load(Ordering::Relaxed))
+    }
+
+    /// A subtask's lag was `before` and is `now`.
+    pub fn lag_moved(&self, before: Option<u64>, now: Option<u64>) {
+        let (before, now) = (before.map_or(0, |lag| lag + 1), now.map_or(0, |lag| lag + 1));
+        self.0.lag.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// How far a source's subtasks are behind the end of their input, where any of them knows.
+    #[must_use]
+    pub fn lag(&self) -> Option<u64> {
+        self.0.lag.load(Ordering::Relaxed).checked_sub(1)
     }
 }
 

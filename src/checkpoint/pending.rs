@@ -30,6 +30,8 @@ pub(super) struct Base {
     pub(super) owed: Vec<Owed>,
     /// Acknowledged, but perhaps reported once more by a subtask that has not heard of completion.
     pub(super) settled: HashSet<Owed>,
+    /// Records that lay before the sources' positions when the attempt began.
+    pub(super) records: u64,
 }
 
 impl Base {
@@ -43,6 +45,7 @@ impl Base {
             may_have_items: manifest.may_have_items.iter().cloned().collect(),
             owed: manifest.committables.clone(),
             settled: HashSet::new(),
+            records: manifest.records,
         }
     }
 
@@ -151,6 +154,7 @@ impl Pending {
             may_have_items: self.may_have_items(plan, base),
             committables: self.committables(base),
             slots: SlotTable::default(),
+            records: base.records + self.acks.values().map(|s| s.records).sum::<u64>(),
         }
     }
 
@@ -203,6 +207,7 @@ impl Pending {
     /// The statistics of this checkpoint; `manifest` where there is one already.
     pub(super) fn stats(&self, status: Status, now: Instant, bytes: u64) -> Stats {
         let snapshots = || self.acks.values();
+        let records = snapshots().map(|s| s.records).sum();
         let new = || snapshots().flat_map(|s| &s.segments);
         Stats {
             id: self.checkpoint,
@@ -216,6 +221,8 @@ impl Pending {
             subtasks: self.acks.len() + self.missing.len(),
             longest_alignment: snapshots().map(|s| s.alignment).max().unwrap_or_default(),
             longest_upload: snapshots().map(|s| s.duration).max().unwrap_or_default(),
+            records,
+            log_bytes: 0,
             failure: None,
         }
     }

@@ -36,7 +36,7 @@ mod tests {
     fn a_chain_is_one_loop_that_keeps_order() {
         let chain = Map::new(Identity::<u32>::new(), |n| n + 1);
         let chain = FlatMap::new(chain, |n| vec![n, n * 10]);
-        let chain = Filter::new(chain, |n| *n != 20);
+        let chain = Filter::new(chain, |n: &u32| *n != 20);
         let mut out = Vec::new();
         for n in 0..3 {
             chain.apply(n, &mut |r| out.push(r));

@@ -48,21 +48,20 @@ impl Place {
             Self::Threads(_) => {
                 let thread = std::thread::Builder::new().name(name);
                 let spawned = thread.spawn(move || {
-                    if let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-                        .enable_time()
-                        .build()
+                    if let Ok(runtime) =
+                        tokio::runtime::Builder::new_current_thread().enable_time().build()
                     {
                         let local = LocalSet::new();
                         local.block_on(&runtime, until_stopped(stopped, main()));
                     }
-                    drop(end.send(()));
+                    let _ = end.send(());
                 });
                 spawned.map_err(|e| Error::internal(format!("cannot start a thread: {e}")))?;
             }
             Self::Inline => {
                 let _detached = tokio::task::spawn_local(async move {
                     until_stopped(stopped, main()).await;
-                    drop(end.send(()));
+                    let _ = end.send(());
                 });
             }
         }

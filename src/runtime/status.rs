@@ -213,6 +213,9 @@ pub struct Restore {
     pub position: u64,
     /// Entries that were replayed from the log.
     pub entries: u64,
+    /// From the attempt's beginning, after its claim, to its first batch of processed records; `None`
+    /// before that.
+    pub first_record_ms: Option<u64>,
 }
 
 /// What keyed state takes, at its size in memory.

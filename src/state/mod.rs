@@ -44,8 +44,12 @@ pub use admission::Read;
 pub use cleaning::{
     CleaningLimits, CleaningPlan, CleaningRows, Collected, Found, Missing, find_values,
 };
-pub use descriptor::{ColumnId, Columns, States, ValueDescriptor, ValueState};
-pub use keyed::{Barrier, KeyedConfig, KeyedState, RestorePoint, Row};
+#[expect(clippy::module_name_repetitions, reason = "Flink's name")]
+pub use descriptor::ValueState;
+pub use descriptor::{ColumnId, Columns, States, ValueDescriptor};
+#[expect(clippy::module_name_repetitions, reason = "the module's main type; Flink's word")]
+pub use keyed::KeyedState;
+pub use keyed::{Barrier, Horizons, KeyedConfig, RestorePoint, Row};
 pub use log::Stats;
 pub use store::{
     Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemWrite, MAX_BLOCK_BYTES, Presence, Store,

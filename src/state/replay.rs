@@ -9,31 +9,27 @@ use super::keyed::{KeyedState, stamp_of};
 use super::segment::{Carry, Entry, Segment};
 use crate::codec::Key;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::CheckpointId;
-use crate::key_group::{KeyGroup, KeyGroupRange};
+use crate::key_group::KeyGroupRange;
 
 /// Entries that are not complete yet, by their writer's range: writers' segments may come mixed.
 pub(super) type Carries = HashMap<KeyGroupRange, Carry>;
 
 impl<K: Key> KeyedState<K> {
-    /// Whether `segment` may hold entries of this operator and subtask.
+    /// Whether `segment` may hold entries of this operator and subtask, after its horizon.
     #[must_use]
     pub fn wants(&self, segment: &Segment) -> bool {
-        segment.operator == self.config.operator && segment.range.intersects(self.config.range)
+        segment.operator == self.config.operator
+            && segment.range.intersects(self.config.range)
+            && segment.version.checkpoint > self.horizon()
     }
 
-    /// Takes over the entries of `segment` that are in this subtask's range and newer than the horizon
-    /// of their key group, as pinned ones: up to it an entry's newer change may have been let go of.
-    /// To be called in ascending order of checkpoint and, for each writer, of sequence.
+    /// Takes over the entries of `segment` that are in this subtask's range, as pinned ones. To be
+    /// called in ascending order of checkpoint and, for each writer, of sequence.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] where an entry cannot be read, a segment is missing or comes too early
     /// or too late; [`ErrorKind::Graph`] where it names a state that the operator does not have.
-    pub fn replay(
-        &mut self,
-        segment: &Segment,
-        horizon_of: impl Fn(KeyGroup) -> CheckpointId,
-    ) -> Result<()> {
+    pub fn replay(&mut self, segment: &Segment) -> Result<()> {
         let stamp = stamp_of(segment.version.checkpoint)?;
         if stamp <= self.log.horizon() || !self.log.is_newest(stamp) {
             let checkpoint = segment.version.checkpoint;
@@ -42,9 +38,7 @@ impl<K: Key> KeyedState<K> {
         }
         let columns = self.columns_of(segment)?;
         let mut carry = self.carries.remove(&segment.range).unwrap_or_default();
-        segment.each(&mut carry, |entry| {
-            self.replay_entry(segment, stamp, &columns, &horizon_of, entry)
-        })?;
+        segment.each(&mut carry, |entry| self.replay_entry(segment, stamp, &columns, entry))?;
         if !carry.is_empty() {
             self.carries.insert(segment.range, carry);
         }
@@ -67,7 +61,6 @@ impl<K: Key> KeyedState<K> {
         segment: &Segment,
         stamp: u32,
         columns: &[usize],
-        horizon_of: &impl Fn(KeyGroup) -> CheckpointId,
         entry: Entry<'_>,
     ) -> Result<()> {
         let corrupt = |error| Error::new(ErrorKind::Corrupt, format!("segment: {error}"));
@@ -75,7 +68,10 @@ impl<K: Key> KeyedState<K> {
         let key = K::decode(&mut bytes).map_err(corrupt)?;
         let hash = key.key_hash();
         let group = self.group_of(hash);
-        if !self.config.range.contains(group) || segment.version.checkpoint <= horizon_of(group) {
+        // Named for the sake of another part of its range: here the items are newer.
+        let materialised =
+            |(range, horizon): &(KeyGroupRange, u32)| stamp <= *horizon && range.contains(group);
+        if !self.config.range.contains(group) || self.former.iter().any(materialised) {
             return Ok(());
         }
         let row = match self.rows.find(hash, &key) {

@@ -41,6 +41,18 @@ impl<K: Key> Rows<K> {
         self.index.find(hash.0, |&row| self.keys[row as usize] == *key).copied()
     }
 
+    /// Some row whose key may be the one with this hash: the first half of [`Rows::find`], which waits
+    /// for the index alone.
+    #[inline]
+    pub(super) fn candidate(&self, hash: KeyHash) -> Option<u32> {
+        self.index.find(hash.0, |_| true).copied()
+    }
+
+    #[inline]
+    pub(super) fn is_key_of(&self, row: u32, key: &K) -> bool {
+        self.keys.get(row as usize).is_some_and(|other| other == key)
+    }
+
     #[inline]
     pub(super) fn key(&self, row: u32) -> &K {
         &self.keys[row as usize]

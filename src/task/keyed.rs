@@ -22,6 +22,7 @@ use super::output::Consumer;
 use super::pause::PauseMeter;
 use super::snapshot::Snapshots;
 use crate::checkpoint::Command;
+use crate::clock::{Clock, Instant};
 use crate::error::{Error, Result};
 use crate::exchange::{Event, Inlet, InputGate};
 use crate::metrics::{Metrics, VertexCounters};
@@ -29,7 +30,7 @@ use crate::operator::{Context, KeyedProcess};
 use crate::record::{Barrier, Keyed};
 use crate::state::{Columns, Item, KeyedState, Read, Row, Store};
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Frozen entries serialised between two batches: about 0.2 ms.
 const SLICE_ENTRIES: usize = 4096;
@@ -61,6 +62,10 @@ pub struct KeyedTask<P: KeyedProcess> {
     waiting: Option<Event<KeyedRecord<P>>>,
     serialising: bool,
     unflushed: bool,
+    clock: Clock,
+    /// When the attempt's first batch was processed, by whichever subtask it was.
+    first_record: Arc<OnceLock<Instant>>,
+    begun: bool,
     rows: Vec<Row>,
     out: Vec<P::Out>,
 }
@@ -108,6 +113,9 @@ impl<P: KeyedProcess> KeyedTask<P> {
             waiting: None,
             serialising: false,
             unflushed: false,
+            clock: context.clock,
+            first_record: Arc::clone(&context.first_record),
+            begun: false,
             rows: Vec::new(),
             out: Vec::new(),
         };
@@ -227,6 +235,10 @@ impl<P: KeyedProcess> KeyedTask<P> {
         self.metrics.records_processed(records);
         self.counters.add(records, self.out.len() as u64);
         self.pause.batch_done();
+        if records > 0 && !self.begun {
+            self.begun = true;
+            self.first_record.get_or_init(|| self.clock.now());
+        }
         self.log.account(&self.state);
         self.unflushed = true;
         if self.out.is_empty() { Ok(()) } else { self.output.push(&mut self.out) }

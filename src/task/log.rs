@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use futures::future::BoxFuture;
 
 use super::build::{BuildContext, Restored};
-use super::pressure::Pressure;
+use super::pressure::{MemoryUse, Pressure};
 use crate::checkpoint::{SegmentData, SegmentRef, SubtaskSnapshot, Uploader};
 use crate::codec::Key;
 use crate::error::Result;
 use crate::ids::{Attempt, CheckpointId, Name, Version};
 use crate::io::Io;
-use crate::key_group::{KeyGroup, KeyGroupRange};
+use crate::key_group::KeyGroupRange;
 use crate::state::{Columns, KeyedConfig, KeyedState, RawSegment, RestorePoint, segment};
 
 /// Writes one keyed subtask's log.
@@ -32,6 +32,7 @@ pub(super) struct LogWriter {
     frozen: Vec<(CheckpointId, u64)>,
     /// What the account of memory was told.
     accounted: u64,
+    memory: MemoryUse,
 }
 
 impl LogWriter {
@@ -53,27 +54,19 @@ impl LogWriter {
             attempt: context.attempt,
             segment_bytes: context.config.state.segment_bytes,
         };
-        let horizon_of = |group| match restored.horizons.iter().find(|h| h.0.contains(group)) {
-            Some((_, horizon)) => *horizon,
-            None => CheckpointId::NONE,
-        };
-        let groups = context.range().first.0..=context.range().last.0;
-        let horizons: Vec<CheckpointId> =
-            (0..=context.range().last.0).map(|group| horizon_of(KeyGroup(group))).collect();
-        let horizon = groups.map(|group| horizons[usize::from(group)]).min();
         let mut state = KeyedState::new(
             config,
             columns,
             RestorePoint {
                 checkpoint: context.restored_checkpoint,
-                horizon: horizon.unwrap_or_default(),
+                horizons: restored.horizons,
                 oldest_retained: context.oldest_retained,
                 items_sent: restored.may_have_items,
             },
         )?;
         let mut segments: BTreeMap<CheckpointId, Vec<SegmentRef>> = BTreeMap::new();
         for (at, segment) in restored.segments {
-            state.replay(&segment, |group| horizons[usize::from(group.0)])?;
+            state.replay(&segment)?;
             state.logged(at.checkpoint, at.bytes);
             segments.entry(at.checkpoint).or_default().push(at);
         }
@@ -88,6 +81,7 @@ impl LogWriter {
             segments,
             frozen: Vec::new(),
             accounted: 0,
+            memory: MemoryUse::default(),
         };
         Ok((state, log))
     }
@@ -103,9 +97,18 @@ impl LogWriter {
         checkpoint: CheckpointId,
     ) -> Result<SubtaskSnapshot> {
         self.frozen.push((checkpoint, state.dirty_bytes()));
+        let stats = state.stats();
+        let memory = MemoryUse {
+            resident_bytes: stats.resident_bytes,
+            pinned_bytes: stats.pinned_bytes,
+            rows: stats.rows,
+        };
+        self.pressure.moved(self.memory, memory);
+        self.memory = memory;
         let barrier = state.freeze(checkpoint)?;
         Ok(SubtaskSnapshot {
-            horizon: barrier.horizon,
+            // The manifest keeps the greater one of a former subtask's part.
+            horizon: barrier.horizons.iter().map(|(_, horizon)| *horizon).min().unwrap_or_default(),
             range: Some(self.range),
             may_have_items: barrier.items_sent,
             ..SubtaskSnapshot::default()

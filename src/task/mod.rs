@@ -21,7 +21,7 @@ pub use build::{
 };
 pub use keyed::KeyedTask;
 pub use output::{Consumer, Fused, Output, Staged, Tail};
-pub use pressure::Pressure;
+pub use pressure::{MemoryUse, Pressure};
 pub use source::{Emit, SourceTask};
 pub use tails::{ForkTail, ForwardTail, KeyedTail, SinkTail};
 pub use union::UnionTask;

@@ -20,6 +20,20 @@ struct Account {
     stop_bytes: i64,
     early: Notify,
     stopped: watch::Sender<bool>,
+    resident_bytes: AtomicI64,
+    pinned_bytes: AtomicI64,
+    rows: AtomicI64,
+}
+
+/// What keyed state takes in memory, over all subtasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// All rows.
+    pub resident_bytes: u64,
+    /// Entries that only the log has.
+    pub pinned_bytes: u64,
+    /// Keys.
+    pub rows: u64,
 }
 
 impl Pressure {
@@ -33,6 +47,9 @@ impl Pressure {
             stop_bytes,
             early: Notify::new(),
             stopped: watch::channel(false).0,
+            resident_bytes: AtomicI64::new(0),
+            pinned_bytes: AtomicI64::new(0),
+            rows: AtomicI64::new(0),
         }))
     }
 
@@ -54,6 +71,29 @@ impl Pressure {
                 let now = account.dirty_bytes.load(Ordering::Acquire) >= account.stop_bytes;
                 std::mem::replace(stopped, now) != now
             });
+        }
+    }
+
+    /// A subtask's state took `before` and takes `now`; for the status only, once a checkpoint.
+    pub fn moved(&self, before: MemoryUse, now: MemoryUse) {
+        let account = &*self.0;
+        for (total, before, now) in [
+            (&account.resident_bytes, before.resident_bytes, now.resident_bytes),
+            (&account.pinned_bytes, before.pinned_bytes, now.pinned_bytes),
+            (&account.rows, before.rows, now.rows),
+        ] {
+            total.fetch_add(now as i64 - before as i64, Ordering::Relaxed);
+        }
+    }
+
+    /// What keyed state took at the subtasks' last barriers.
+    #[must_use]
+    pub fn memory(&self) -> MemoryUse {
+        let load = |total: &AtomicI64| u64::try_from(total.load(Ordering::Relaxed)).unwrap_or(0);
+        MemoryUse {
+            resident_bytes: load(&self.0.resident_bytes),
+            pinned_bytes: load(&self.0.pinned_bytes),
+            rows: load(&self.0.rows),
         }
     }
 

@@ -40,9 +40,13 @@ pub struct SourceTask<T, O> {
     counters: VertexCounters,
     batch: Batch<T>,
     records: Vec<O>,
+    /// Read in this attempt.
+    records_read: u64,
     reading: bool,
     ended: bool,
     pushes_since_flush: u32,
+    /// As last told.
+    lag: Option<u64>,
 }
 
 impl<T, O> std::fmt::Debug for SourceTask<T, O> {
@@ -93,9 +97,11 @@ impl<T: Send + 'static, O: 'static> SourceTask<T, O> {
             counters: context.counters[context.vertex].clone(),
             batch: Batch::default(),
             records: Vec::new(),
+            records_read: 0,
             reading: true,
             ended: false,
             pushes_since_flush: 0,
+            lag: None,
             operator,
         };
         Ok(Box::pin(task.run()))
@@ -128,6 +134,7 @@ impl<T: Send + 'static, O: 'static> SourceTask<T, O> {
             // The reader waits: what is partial should not wait with it.
             () = std::future::ready(()), if self.pushes_since_flush > 0 => {
                 self.pushes_since_flush = 0;
+                self.tell_lag();
                 self.output.flush()
             }
         }
@@ -137,12 +144,14 @@ impl<T: Send + 'static, O: 'static> SourceTask<T, O> {
         if !self.batch.values.is_empty() {
             let records = self.batch.values.len() as u64;
             self.metrics.records_read(records);
+            self.records_read += records;
             self.counters.add(records, records);
             (self.emit)(&mut self.batch, &mut self.records);
             self.output.push(&mut self.records)?;
             self.pushes_since_flush += 1;
             if self.pushes_since_flush >= FLUSH_EVERY {
                 self.pushes_since_flush = 0;
+                self.tell_lag();
                 self.output.flush()?;
             }
         }
@@ -152,6 +161,12 @@ impl<T: Send + 'static, O: 'static> SourceTask<T, O> {
             send_report(&self.reports, report)?;
         }
         if self.output.is_ready() { Ok(()) } else { self.output.ready().await }
+    }
+
+    fn tell_lag(&mut self) {
+        let lag = self.reader.lag();
+        self.counters.lag_moved(self.lag, lag);
+        self.lag = lag;
     }
 
     async fn on_command(&mut self, command: Command) -> Result<()> {
@@ -185,6 +200,7 @@ impl<T: Send + 'static, O: 'static> SourceTask<T, O> {
         self.output.barrier(Barrier { checkpoint, last }, &mut staged)?;
         let splits = self.reader.snapshot().into_iter();
         let fixed = SubtaskSnapshot {
+            records: self.records_read,
             splits: splits
                 .map(|s| SplitSnapshot { id: s.id, state: s.state, done: s.done })
                 .collect(),
