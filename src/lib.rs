@@ -1,6 +1,7 @@
 //! Millpond: a small stream processor whose keyed state lives in DynamoDB.
 
 pub mod checkpoint;
+pub mod cli;
 pub mod clock;
 pub mod codec;
 pub mod config;

@@ -14,6 +14,9 @@ use super::{Secret, nearest};
 /// The way to a field.
 type At<T> = fn(&mut Draft) -> &mut T;
 
+/// A word of a choice, and what it sets.
+type Word = (&'static str, fn(&mut Draft));
+
 /// What a key's value is, and which field it goes to.
 pub(super) enum Kind {
     Duration {
@@ -47,7 +50,7 @@ pub(super) enum Kind {
     },
     /// The first word is the default.
     Choice {
-        words: &'static [(&'static str, fn(&mut Draft))],
+        words: &'static [Word],
     },
     Text {
         at: At<Option<String>>,
@@ -193,8 +196,6 @@ fn factor(text: &str, least: f64, most: f64) -> Result<f64, String> {
 fn switch(text: &str) -> Result<bool, String> {
     text.to_ascii_lowercase().parse().map_err(|_| "it must be true or false".to_owned())
 }
-
-type Word = (&'static str, fn(&mut Draft));
 
 fn choice(text: &str, words: &'static [Word]) -> Result<fn(&mut Draft), String> {
     let all = || words.iter().map(|(word, _)| *word);

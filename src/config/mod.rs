@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use load::load;
 pub use reference::reference;
-pub use sources::Sources;
+pub use sources::{LOG_VARIABLE, Sources};
 
 /// Flink's upper bound of the number of key groups.
 const MAX_PARALLELISM: u32 = 32_768;

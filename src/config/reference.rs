@@ -1,5 +1,6 @@
 //! The reference of all keys as Markdown, generated from the table.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::draft::Draft;
@@ -9,16 +10,18 @@ use super::keys::{KEYS, Key};
 #[must_use]
 pub fn reference() -> String {
     let mut page = include_str!("reference.md").to_owned();
-    let mut section = "";
-    for key in KEYS {
-        let own = key.name.split('.').next().unwrap_or_default();
-        if own != section {
-            section = own;
-            let _ = write!(page, "\n## {section}\n");
-        }
-        write_key(&mut page, key);
+    let mut sections: Vec<&str> = KEYS.iter().map(section).collect();
+    let mut seen = BTreeSet::new();
+    sections.retain(|name| seen.insert(*name));
+    for name in sections {
+        let _ = write!(page, "\n## {name}\n");
+        KEYS.iter().filter(|key| section(key) == name).for_each(|key| write_key(&mut page, key));
     }
     page
+}
+
+fn section(key: &Key) -> &'static str {
+    key.name.split('.').next().unwrap_or_default()
 }
 
 fn write_key(page: &mut String, key: &Key) {

@@ -31,8 +31,11 @@ impl fmt::Debug for Sources {
     }
 }
 
+/// The variable that filters logs: it must work where settings are wrong.
+pub const LOG_VARIABLE: &str = "MILLPOND_LOG";
+
 /// Variables with our prefix that are no settings.
-const NOT_SETTINGS: [&str; 1] = ["MILLPOND_LOG"];
+const NOT_SETTINGS: [&str; 2] = [LOG_VARIABLE, crate::points::VARIABLE];
 
 /// One place.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -51,6 +51,7 @@ fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
         ("MILLPOND_HIGH_AVAILABILITY_LEASE".to_owned(), "2 s".to_owned()),
         ("MILLPOND_REST_PORT".to_owned(), "2".to_owned()),
         ("MILLPOND_LOG".to_owned(), "debug".to_owned()),
+        ("MILLPOND_KILL_AT".to_owned(), "nowhere".to_owned()),
         ("HOME".to_owned(), "/".to_owned()),
     ];
     sources.definitions = vec!["high-availability.lease=3 s".to_owned()];

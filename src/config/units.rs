@@ -69,7 +69,7 @@ fn factor_of(unit: &str, units: Units<'_>) -> Option<u64> {
     let same = |name: &&str| name.eq_ignore_ascii_case(unit);
     units
         .iter()
-        .find(|(name, _, others)| same(name) || others.iter().any(|other| same(&other)))
+        .find(|(name, _, others)| same(name) || others.iter().any(same))
         .map(|(_, factor, _)| *factor)
 }
 
