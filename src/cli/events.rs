@@ -211,6 +211,7 @@ mod tests {
             duration_ms: 7,
             position: 80,
             entries: 1,
+            first_record_ms: Some(1),
         });
         assert_eq!(
             observer.observe(&again),
