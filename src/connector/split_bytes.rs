@@ -1,0 +1,26 @@
+//! The bytes of a split's state: a version, then bincode.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{Bincode, Codec};
+use crate::error::{Error, ErrorKind, Result};
+
+const VERSION: u8 = 1;
+
+pub(super) fn encode<T: Serialize + DeserializeOwned>(state: &T) -> Result<Vec<u8>> {
+    let mut bytes = vec![VERSION];
+    Bincode::encode(state, &mut bytes).map_err(|e| Error::internal(format!("split state: {e}")))?;
+    Ok(bytes)
+}
+
+pub(super) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    match bytes {
+        [VERSION, rest @ ..] => Bincode::decode(rest)
+            .map_err(|e| Error::new(ErrorKind::Corrupt, format!("a split's state: {e}"))),
+        _ => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("a split's state has version {:?}, not {VERSION}", bytes.first()),
+        )),
+    }
+}
