@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -63,7 +63,7 @@ impl fmt::Debug for Options<'_> {
 pub struct Connection {
     caller: Caller,
     meter: Meter,
-    embedded: Option<(Embedded, Option<Closed>)>,
+    embedded: Option<(Embedded, Ending)>,
     exclusive: bool,
 }
 
@@ -81,11 +81,14 @@ impl Drop for Connection {
     }
 }
 
+/// Ends when the embedded database has let go of its file; taken once.
+type Ending = Mutex<Option<Closed>>;
+
 /// What is reached, before the table is looked at.
 struct Reached {
     client: Client,
     place: String,
-    embedded: Option<(Embedded, Option<Closed>)>,
+    embedded: Option<(Embedded, Ending)>,
     exclusive: bool,
 }
 
@@ -191,7 +194,7 @@ impl Connection {
     pub async fn close(mut self) -> Result<()> {
         let closed = self.embedded.as_mut().and_then(|(embedded, closed)| {
             embedded.close();
-            closed.take()
+            closed.get_mut().unwrap_or_else(PoisonError::into_inner).take()
         });
         match closed {
             Some(closed) => closed.await,
@@ -249,7 +252,7 @@ fn start(options: &Options<'_>, database: Database, place: String) -> Reached {
     Reached {
         client: client::embedded(http),
         place,
-        embedded: Some((embedded, Some(closed))),
+        embedded: Some((embedded, Mutex::new(Some(closed)))),
         exclusive: true,
     }
 }
