@@ -59,13 +59,12 @@ pub(super) fn summary(status: &JobStatus, now_ms: u64) -> String {
     lines.push(checkpoints(status));
     let units = &status.consumed.write;
     lines.push(format!(
-        "  write units: {:.1} (segments {:.1}, manifests {:.1}, head {:.1}, items {:.1}); \
+        "  write units: {:.1} (log {:.1}, items {:.1}, protocol {:.1}); \
          one put a record would have cost {}; read units: {:.1}",
         units.total(),
-        units.segments,
-        units.manifests,
-        units.head,
+        units.log,
         units.items,
+        units.protocol,
         grouped(records * UNITS_OF_ONE_PUT),
         status.consumed.read,
     ));
@@ -140,8 +139,7 @@ mod tests {
             ..JobStatus::default()
         };
         status.metrics.records_read = 20_000;
-        status.consumed.write =
-            WriteUnits { segments: 100.0, manifests: 3.0, head: 4.5, items: 0.0 };
+        status.consumed.write = WriteUnits { log: 100.0, items: 0.0, protocol: 7.5 };
         status.checkpoints.counts.completed = 2;
         status.checkpoints.record(CheckpointEntry {
             id: 9,
@@ -190,12 +188,13 @@ mod tests {
             duration_ms: 41,
             position: 0,
             entries: 0,
+            first_record_ms: None,
         });
         assert_eq!(
             summary(&status, 0),
             "routes finished: 20,000 records in 10.0 s (2,000 records/s)\n  \
              checkpoints: 2 completed, 0 failed, the last 9 of 4.2 KiB; restored from 3 in 41 ms\n  \
-             write units: 107.5 (segments 100.0, manifests 3.0, head 4.5, items 0.0); \
+             write units: 107.5 (log 100.0, items 0.0, protocol 7.5); \
              one put a record would have cost 20,000; read units: 0.0"
         );
     }

@@ -244,20 +244,18 @@ pub struct CapacityUnits {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct WriteUnits {
     /// Segments of the log.
-    pub segments: f64,
-    /// Manifests.
-    pub manifests: f64,
-    /// Claims, moves, beats and status of the head.
-    pub head: f64,
+    pub log: f64,
     /// Materialised entries and tombstones.
     pub items: f64,
+    /// Manifests, and claims, moves, beats and status of the head.
+    pub protocol: f64,
 }
 
 impl WriteUnits {
     /// All of them.
     #[must_use]
     pub fn total(&self) -> f64 {
-        self.segments + self.manifests + self.head + self.items
+        self.log + self.items + self.protocol
     }
 }
 
