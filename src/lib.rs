@@ -6,6 +6,7 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod connector;
+pub mod dynamodb;
 mod error;
 pub mod exchange;
 pub mod ids;

@@ -3,6 +3,7 @@
 mod attempt;
 mod backend;
 mod board;
+mod connect;
 mod job;
 mod place;
 mod restart;
@@ -12,6 +13,7 @@ mod status;
 mod worker;
 
 pub use backend::Backend;
+pub use connect::{DynamoDbBackend, MemoryBackend};
 pub use job::{RunOptions, run};
 pub use place::{Place, io_runtime};
 pub use restart::{Decision, RestartPolicy};

@@ -31,9 +31,11 @@ mod admission;
 mod bits;
 mod cleaning;
 mod column;
+pub mod contract;
 mod descriptor;
 mod keyed;
 mod log;
+mod memory;
 mod replay;
 mod rows;
 pub mod segment;
@@ -51,6 +53,8 @@ pub use descriptor::{ColumnId, Columns, States, ValueDescriptor};
 pub use keyed::KeyedState;
 pub use keyed::{Barrier, Horizons, KeyedConfig, RestorePoint, Row};
 pub use log::Stats;
+pub(crate) use memory::Passed;
+pub use memory::{Call, Fault, MemoryStore, Script};
 pub use store::{
     Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemWrite, MAX_BLOCK_BYTES, Presence, Store,
     WriteOutcome,
