@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::engine::TakeUp;
 use super::job::JobArgs;
+use crate::checkpoint::rules::StartMode;
 use crate::config::Sources;
 
 /// A small stream processor whose keyed state lives in DynamoDB.
@@ -87,11 +87,11 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    pub(super) fn take_up(&self) -> TakeUp {
+    pub(super) fn mode(&self) -> StartMode {
         match (self.fresh, self.resume) {
-            (true, _) => TakeUp::Fresh,
-            (_, true) => TakeUp::Resume,
-            _ => TakeUp::Auto,
+            (true, _) => StartMode::Fresh,
+            (_, true) => StartMode::Resume,
+            _ => StartMode::Auto,
         }
     }
 
@@ -149,7 +149,7 @@ mod tests {
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(cli.verbose, 2);
         let Command::Run(args) = cli.command else { panic!("not run") };
-        assert_eq!(args.take_up(), TakeUp::Fresh);
+        assert_eq!(args.mode(), StartMode::Fresh);
         assert_eq!(args.job_args().input, ["x", "y"]);
         let sources = args.sources(Vec::new());
         assert_eq!(sources.definitions, ["rest.port=0", "rest.bind-address=::1"]);

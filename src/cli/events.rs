@@ -33,6 +33,11 @@ pub(super) enum Event {
         /// From which checkpoint and how; `None`: afresh.
         restored: Option<Restored>,
     },
+    /// The attempt's first record was processed.
+    FirstRecord {
+        /// Since before its restore began.
+        after_ms: u64,
+    },
     /// A checkpoint was completed.
     Checkpoint {
         /// Its number.
@@ -69,6 +74,7 @@ pub(super) struct Restored {
 #[derive(Debug, Default)]
 pub(super) struct Observer {
     attempt: u64,
+    first_record: bool,
     checkpoint: u64,
     position: u64,
     ended: bool,
@@ -82,7 +88,15 @@ impl Observer {
         if begun && status.attempt > self.attempt {
             self.attempt = status.attempt;
             self.position = 0;
+            self.first_record = false;
             events.push(Event::Running { attempt: self.attempt, restored: restored(status) });
+        }
+        if let Some(after_ms) = status.checkpoints.restored.and_then(|r| r.first_record_ms)
+            && begun
+            && !self.first_record
+        {
+            self.first_record = true;
+            events.push(Event::FirstRecord { after_ms });
         }
         if let Some(last) = &status.checkpoints.latest_completed
             && last.id > self.checkpoint
@@ -211,7 +225,7 @@ mod tests {
             duration_ms: 7,
             position: 80,
             entries: 1,
-            first_record_ms: Some(1),
+            first_record_ms: Some(9),
         });
         assert_eq!(
             observer.observe(&again),
@@ -220,6 +234,7 @@ mod tests {
                     attempt: 5,
                     restored: Some(Restored { checkpoint: 3, duration_ms: 7, position: 80 })
                 },
+                Event::FirstRecord { after_ms: 9 },
                 Event::Progress { position: 90 }
             ]
         );

@@ -19,5 +19,5 @@ mod signals;
 mod text;
 
 pub use command::run_with;
-pub use engine::{Engine, Request, Stop, TakeUp};
+pub use engine::{Engine, Stop};
 pub use job::{Job, JobArgs};

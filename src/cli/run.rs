@@ -7,19 +7,22 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt};
+use rand::TryRngCore;
+use rand::rngs::OsRng;
 use tokio::sync::watch;
 
 use super::args::RunArgs;
 use super::bar::Bar;
-use super::engine::{Engine, Request, Stop};
+use super::engine::{Engine, Stop};
 use super::exit::Exit;
 use super::job::{self, Job};
 use super::{events, print, signals, text};
+use crate::checkpoint::Ended;
 use crate::clock::{Clock, Instant};
 use crate::config::{self, Config};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
-use crate::runtime::{JobState, JobStatus};
+use crate::runtime::{JobStatus, RunOptions};
 use crate::server::{self, Bound};
 
 /// How often the progress line is drawn.
@@ -47,31 +50,42 @@ pub(super) fn run<E: Engine>(
         .enable_all()
         .build()
         .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start: {e}")))?;
-    let request = request(args, name, config);
+    let options = options(args, name, config)?;
     runtime.block_on(async {
         let clock = Clock::system();
-        let bound = bind(args, &request.config).await?;
+        let bound = bind(args, &options.config).await?;
         let (status, watched) = watch::channel(JobStatus::default());
         let (stop, stopped) = watch::channel(Stop::No);
-        let mut job = pin!(engine.run(graph, request, status, stopped));
+        let mut job = pin!(engine.run(graph, options, status, stopped));
         let mut watcher = Watcher::new(watched, clock, bar, events);
         watcher.notice = bound.as_ref().and_then(|bound| bound.notice().map(str::to_owned));
         match accompany(job.as_mut(), watcher, bound, signals::stream()?, &stop).await {
-            Ended::Job(result) => result,
+            Outcome::Ended(result) => result,
             // Not by returning: dropping the job would wait for its workers.
-            Ended::Left => std::process::exit(Exit::Interrupted as i32),
+            Outcome::Left => std::process::exit(Exit::Interrupted as i32),
         }
     })
 }
 
-fn request(args: &RunArgs, name: Name, config: Config) -> Request {
-    Request {
-        name,
+fn options(args: &RunArgs, job: Name, config: Config) -> Result<RunOptions> {
+    Ok(RunOptions {
+        job,
         config,
-        take_up: args.take_up(),
+        mode: args.mode(),
         take_over: args.take_over,
-        replace: args.replace,
-    }
+        replace_output: args.replace,
+        roll_back: None,
+        seed: seed()?,
+    })
+}
+
+/// From the system, so that no two processes share one.
+fn seed() -> Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    OsRng.try_fill_bytes(&mut seed).map_err(|e| {
+        Error::new(ErrorKind::Io, format!("the system gives no random numbers: {e}"))
+    })?;
+    Ok(seed)
 }
 
 async fn bind(args: &RunArgs, config: &Config) -> Result<Option<Bound>> {
@@ -84,21 +98,21 @@ async fn bind(args: &RunArgs, config: &Config) -> Result<Option<Bound>> {
 }
 
 /// How the wait for a job ended.
-enum Ended {
-    /// The job did.
-    Job(Result<Exit>),
+enum Outcome {
+    /// The job ended.
+    Ended(Result<Exit>),
     /// A second signal came first.
     Left,
 }
 
 /// Drives `job` with all that goes beside it.
 async fn accompany(
-    job: Pin<&mut impl Future<Output = Result<()>>>,
+    job: Pin<&mut impl Future<Output = Result<Ended>>>,
     mut watcher: Watcher<'_>,
     bound: Option<Bound>,
     signals: impl Stream<Item = ()>,
     stop: &watch::Sender<Stop>,
-) -> Ended {
+) -> Outcome {
     let mut server = pin!(serve(bound, watcher.status.clone(), watcher.clock));
     let mut signals = pin!(signals);
     let mut job = job.fuse();
@@ -107,13 +121,13 @@ async fn accompany(
         tokio::select! {
             result = &mut job => {
                 watcher.finish();
-                return Ended::Job(exit(result, interrupted, &watcher.status.borrow()));
+                return Outcome::Ended(result.map(|ended| exit(ended, interrupted)));
             }
             Some(()) = signals.next() => {
                 if interrupted {
                     watcher.bar.clear();
                     print::note("left at once; the next run goes on from the last checkpoint");
-                    return Ended::Left;
+                    return Outcome::Left;
                 }
                 interrupted = true;
                 watcher.say("stopping after a last checkpoint; again to leave at once");
@@ -136,24 +150,11 @@ async fn serve(bound: Option<Bound>, status: watch::Receiver<JobStatus>, clock: 
 }
 
 /// A signal that came when the job was about to finish has interrupted nothing.
-fn exit(result: Result<()>, interrupted: bool, status: &JobStatus) -> Result<Exit> {
-    result.map(|()| match status.state {
-        JobState::Finished => Exit::Done,
-        JobState::Failed => Exit::Failed,
-        JobState::Created
-        | JobState::Initializing
-        | JobState::Running
-        | JobState::Restarting
-        | JobState::Failing
-        | JobState::Cancelling
-        | JobState::Canceled => {
-            if interrupted {
-                Exit::Interrupted
-            } else {
-                Exit::Done
-            }
-        }
-    })
+fn exit(ended: Ended, interrupted: bool) -> Exit {
+    match ended {
+        Ended::Stopped if interrupted => Exit::Interrupted,
+        Ended::Stopped | Ended::Finished => Exit::Done,
+    }
 }
 
 /// Looks at the status and tells of it.

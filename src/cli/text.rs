@@ -188,7 +188,7 @@ mod tests {
             duration_ms: 41,
             position: 0,
             entries: 0,
-            first_record_ms: Some(1),
+            first_record_ms: None,
         });
         assert_eq!(
             summary(&status, 0),

@@ -91,7 +91,10 @@ impl Recovery<'_> {
         child.until_done(&self.clock, PATIENCE * 5).await?;
         let ended = child.events().into_iter().rev().find_map(|line| match line.event {
             Event::Ended { position, .. } => Some(position),
-            Event::Running { .. } | Event::Checkpoint { .. } | Event::Progress { .. } => None,
+            Event::Running { .. }
+            | Event::FirstRecord { .. }
+            | Event::Checkpoint { .. }
+            | Event::Progress { .. } => None,
         });
         ended.ok_or_else(|| Error::internal("the undisturbed run told no end"))
     }

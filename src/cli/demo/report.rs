@@ -30,6 +30,7 @@ impl Attempt {
                     attempt.restored = *restored;
                     attempt.position = restored.map_or(0, |restored| restored.position);
                 }
+                Event::FirstRecord { .. } => {}
                 Event::Progress { position } => attempt.position = *position,
                 // The position at the barrier may have been passed long ago.
                 Event::Checkpoint { position, .. } => {

@@ -5,16 +5,16 @@ use std::cell::RefCell;
 use futures::stream;
 
 use super::*;
-use crate::cli::engine::TakeUp;
-use crate::runtime::Start;
+use crate::checkpoint::rules::StartMode;
+use crate::runtime::{JobState, Start};
 
 /// What a fake engine does with its channels.
 type Act = fn(watch::Sender<JobStatus>, watch::Receiver<Stop>) -> Playing;
-type Playing = Pin<Box<dyn Future<Output = Result<()>>>>;
+type Playing = Pin<Box<dyn Future<Output = Result<Ended>>>>;
 
 struct Fake {
     act: Act,
-    asked: RefCell<Option<Request>>,
+    asked: RefCell<Option<RunOptions>>,
 }
 
 impl Fake {
@@ -29,10 +29,10 @@ impl Engine for &Fake {
     async fn run(
         self,
         (): (),
-        request: Request,
+        request: RunOptions,
         status: watch::Sender<JobStatus>,
         stop: watch::Receiver<Stop>,
-    ) -> Result<()> {
+    ) -> Result<Ended> {
         *self.asked.borrow_mut() = Some(request);
         (self.act)(status, stop).await
     }
@@ -48,7 +48,7 @@ fn finish(status: watch::Sender<JobStatus>, _: watch::Receiver<Stop>) -> Playing
         });
         tokio::task::yield_now().await;
         status.send_modify(|s| s.state = JobState::Finished);
-        Ok(())
+        Ok(Ended::Finished)
     })
 }
 
@@ -58,7 +58,7 @@ fn follow(status: watch::Sender<JobStatus>, mut stop: watch::Receiver<Stop>) -> 
         status.send_modify(|s| s.state = JobState::Running);
         drop(stop.wait_for(|stop| *stop == Stop::Gracefully).await);
         status.send_modify(|s| s.state = JobState::Canceled);
-        Ok(())
+        Ok(Ended::Stopped)
     })
 }
 
@@ -75,7 +75,7 @@ fn fail(_: watch::Sender<JobStatus>, _: watch::Receiver<Stop>) -> Playing {
 }
 
 /// Runs `act` while `signals` arrive.
-async fn play(act: Act, signals: impl Stream<Item = ()>) -> Ended {
+async fn play(act: Act, signals: impl Stream<Item = ()>) -> Outcome {
     let clock = Clock::system();
     let (status, watched) = watch::channel(JobStatus::default());
     let (stop, stopped) = watch::channel(Stop::No);
@@ -93,10 +93,10 @@ fn signals(count: usize) -> impl Stream<Item = ()> {
     })
 }
 
-fn exit_of(ended: Ended) -> Exit {
+fn exit_of(ended: Outcome) -> Exit {
     match ended {
-        Ended::Job(result) => result.unwrap_or_else(|error| Exit::of(&error)),
-        Ended::Left => panic!("left"),
+        Outcome::Ended(result) => result.unwrap_or_else(|error| Exit::of(&error)),
+        Outcome::Left => panic!("left"),
     }
 }
 
@@ -113,7 +113,7 @@ async fn the_first_signal_stops_gracefully() {
 
 #[tokio::test(start_paused = true)]
 async fn the_second_signal_leaves_at_once() {
-    assert!(matches!(play(hang, signals(2)).await, Ended::Left));
+    assert!(matches!(play(hang, signals(2)).await, Outcome::Left));
 }
 
 fn args(line: &str) -> RunArgs {
@@ -142,10 +142,10 @@ fn arguments_and_settings_reach_the_engine_and_events_the_file() {
     let exit = run(&fake, &jobs, &args(&line), environment, &Bar::new(false)).unwrap();
     assert_eq!(exit, Exit::Done);
     let request = fake.asked.take().unwrap();
-    assert_eq!(request.name.as_str(), "mine");
+    assert_eq!(request.job.as_str(), "mine");
     assert_eq!(
-        (request.take_up, request.take_over, request.replace),
-        (TakeUp::Resume, true, false)
+        (request.mode, request.take_over, request.replace_output),
+        (StartMode::Resume, true, false)
     );
     assert_eq!((request.config.parallelism, request.config.rest.port), (3, Some(0)));
     let lines = events::parse(&std::fs::read_to_string(events).unwrap());
@@ -186,7 +186,7 @@ async fn the_status_is_served_while_the_job_runs() {
         status.send_modify(|s| s.state = JobState::Finished);
         let answered = ask(address).await;
         assert!(answered.contains("FINISHED"), "{answered}");
-        Ok(())
+        Ok(Ended::Finished)
     });
     let ended = accompany(job, watcher, Some(bound), stream::pending(), &stop).await;
     assert_eq!(exit_of(ended), Exit::Done);
