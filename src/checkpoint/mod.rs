@@ -9,6 +9,8 @@ mod claim;
 mod committing;
 mod coordinator;
 mod driver;
+#[cfg(test)]
+mod fakes;
 mod head;
 mod headkeeper;
 mod manifest;

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::assign::sort_for_replay;
 use super::manifest::{Horizon, Manifest};
 use super::messages::{Kind, Owed, Plan, SegmentRef, SourceSplits, SplitSnapshot, SubtaskSnapshot};
 use super::rules;
@@ -175,9 +174,7 @@ impl Pending {
             .filter(|s| seen.insert((s.slot, s.version)))
             .cloned()
             .collect();
-        let mut live = rules::live_segments(&candidates, horizons);
-        sort_for_replay(&mut live);
-        live
+        rules::live_segments(&candidates, horizons)
     }
 
     fn reported_horizons(&self, plan: &Plan) -> Vec<Horizon> {
