@@ -24,7 +24,7 @@ fn manifest(attempt: u64, checkpoint: u64, bytes: usize) -> Manifest {
 async fn a_manifest_of_many_parts_is_read_back_as_it_was_put() {
     let store = FakeStore::new();
     let slots = Slots::restored(Attempt(1), &[]);
-    let put = put(store.clone(), slots, manifest(1, 1, 1_000_000)).await.unwrap();
+    let put = put(Arc::<FakeStore>::clone(&store), slots, manifest(1, 1, 1_000_000)).await.unwrap();
     assert_eq!(store.puts.lock().unwrap().len(), 3);
     let read = read_manifest(store, put.retained).await.unwrap();
     assert_eq!(read.manifest, manifest(1, 1, 1_000_000));
@@ -37,12 +37,12 @@ async fn a_manifest_of_many_parts_is_read_back_as_it_was_put() {
 async fn every_part_must_show_the_version_that_the_head_names() {
     let store = FakeStore::new();
     let slots = Slots::restored(Attempt(1), &[]);
-    let put = put(store.clone(), slots, manifest(1, 2, 1_000_000)).await.unwrap();
+    let put = put(Arc::<FakeStore>::clone(&store), slots, manifest(1, 2, 1_000_000)).await.unwrap();
     let part = |part| BlockKey { kind: BlockKind::Manifest, slot: put.retained.slot, part };
     assert_eq!(store.arrive(part(1), version(1, 1), vec![1].into()), WriteOutcome::Done);
-    assert!(read_manifest(store.clone(), put.retained).await.is_ok());
+    assert!(read_manifest(Arc::<FakeStore>::clone(&store), put.retained).await.is_ok());
     assert_eq!(store.arrive(part(1), version(2, 3), vec![1].into()), WriteOutcome::Done);
-    let error = read_manifest(store.clone(), put.retained).await.unwrap_err();
+    let error = read_manifest(Arc::<FakeStore>::clone(&store), put.retained).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.message().contains("2.3") && error.message().contains("1.2"), "{error}");
     store.blocks.lock().unwrap().remove(&part(1));

@@ -42,7 +42,14 @@ impl World {
             Arc::clone(&stores[incarnation.0 as usize]) as Arc<dyn Store>
         });
         let sink = Arc::clone(&self.sink);
-        Claimer::new(options, self.heads.clone(), open, sink, self.clock, [seed; 32])
+        Claimer::new(
+            options,
+            Arc::<FakeHeads>::clone(&self.heads),
+            open,
+            sink,
+            self.clock,
+            [seed; 32],
+        )
     }
 
     /// The owner completes `checkpoint`, which names one segment and one committable.

@@ -91,8 +91,8 @@ impl World {
             sources: vec![],
             settings: self.settings.clone(),
             lease: LEASE,
-            heads: self.heads.clone(),
-            committer: self.sink.clone(),
+            heads: Arc::<FakeHeads>::clone(&self.heads),
+            committer: Arc::<FakeSink>::clone(&self.sink),
             io: io(),
             clock: self.clock,
             history: self.history.clone(),
@@ -363,7 +363,7 @@ async fn a_struggling_store_delays_and_loses_nothing() {
     let manifests = world.claim(2).await;
     assert!(manifests.manifest.is_none(), "it has finished: a fresh start");
     let retained = head.retained[0];
-    let store: Arc<dyn Store> = world.store.clone();
+    let store: Arc<dyn Store> = Arc::<FakeStore>::clone(&world.store);
     let last = archive::read_manifest(store, retained).await.unwrap().manifest;
     let named: Vec<u64> = last.segments.iter().map(|s| s.checkpoint.0).collect();
     assert_eq!(named, (1..=head.checkpoint.0).collect::<Vec<_>>(), "aborted: {aborted:?}");

@@ -22,7 +22,7 @@ fn data(checkpoint: u64, range: KeyGroupRange, bytes: &'static [u8]) -> SegmentD
 
 fn uploader(store: &Arc<FakeStore>, attempt: u64) -> Uploader {
     let slots = Slots::restored(Attempt(attempt), &[]);
-    Uploader::new(store.clone(), slots, Attempt(attempt), Metrics::default())
+    Uploader::new(Arc::<FakeStore>::clone(store), slots, Attempt(attempt), Metrics::default())
 }
 
 fn manifest(segments: Vec<SegmentRef>, horizons: Vec<Horizon>) -> Manifest {
@@ -59,7 +59,8 @@ async fn what_was_put_is_fetched_in_the_order_of_replay_by_range() {
     }];
     let manifest = manifest(segments, horizons);
     let fetched = async |range| -> Vec<Bytes> {
-        let found = fetch(store.clone(), io(), &manifest, &name("counts"), range, 2);
+        let found =
+            fetch(Arc::<FakeStore>::clone(&store), io(), &manifest, &name("counts"), range, 2);
         found.map_ok(|f| f.bytes).try_collect().await.unwrap()
     };
     let left: [&[u8]; 3] = [b"one", b"two left", b"three left"];
@@ -76,9 +77,12 @@ async fn another_version_in_the_slot_is_damage_and_not_data() {
     let key = BlockKey { kind: BlockKind::Segment, slot: segment.slot, part: 0 };
     // A late copy of an older one does nothing: rule V.
     assert_eq!(store.arrive(key, version(1, 1), vec![1].into()), WriteOutcome::Done);
-    assert_eq!(fetch_segment(store.clone(), segment.clone()).await.unwrap().bytes, &b"mine"[..]);
+    assert_eq!(
+        fetch_segment(Arc::<FakeStore>::clone(&store), segment.clone()).await.unwrap().bytes,
+        &b"mine"[..]
+    );
     store.arrive(key, version(2, 1), vec![1].into());
-    let error = fetch_segment(store.clone(), segment.clone()).await.unwrap_err();
+    let error = fetch_segment(Arc::<FakeStore>::clone(&store), segment.clone()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     let gone = SegmentRef { slot: SlotId(77), ..segment };
     assert_eq!(fetch_segment(store, gone).await.unwrap_err().kind(), ErrorKind::Corrupt);
