@@ -143,7 +143,9 @@ impl World {
             drop(reports.send(Report::SourceExhausted { vertex: 0, subtask: 0 }).await);
         }
         loop {
+            // Barriers overtake news of completion: the harder order.
             let command = tokio::select! {
+                biased;
                 Some(command) = source.recv() => command,
                 Some(command) = keyed.recv() => {
                     self.told.lock().unwrap().push(command);
