@@ -5,6 +5,7 @@
 
 use super::manifest::Manifest;
 use super::messages::{SegmentRef, SplitSnapshot};
+use super::rules;
 use crate::ids::Name;
 use crate::key_group::KeyGroupRange;
 
@@ -21,23 +22,13 @@ pub fn splits(all: &[SplitSnapshot], parallelism: u32) -> Vec<Vec<SplitSnapshot>
     shares
 }
 
-/// The live segments of `operator` that may hold entries of `range`, in the order of replay.
+/// The live segments of `operator` that a subtask with `range` replays, in the order of replay.
+/// Entries of another range are in them too.
 #[must_use]
 pub fn segments(manifest: &Manifest, operator: &Name, range: KeyGroupRange) -> Vec<SegmentRef> {
-    let mut wanted: Vec<SegmentRef> = manifest
-        .segments
-        .iter()
-        .filter(|s| s.operator == *operator && s.range.intersects(range))
-        .cloned()
-        .collect();
-    sort_for_replay(&mut wanted);
-    wanted
-}
-
-/// Oldest checkpoint first, and in one checkpoint as they were cut. Ranges of one checkpoint are
-/// disjoint or equal, so their order among each other does not matter; it is fixed all the same.
-pub(super) fn sort_for_replay(segments: &mut [SegmentRef]) {
-    segments.sort_by_key(|s| (s.checkpoint, s.range.first, s.sequence, s.slot));
+    let of: Vec<SegmentRef> =
+        manifest.segments.iter().filter(|s| s.operator == *operator).cloned().collect();
+    rules::segments_for(&of, &manifest.horizons, range)
 }
 
 #[cfg(test)]

@@ -200,7 +200,7 @@ impl Coordinator {
         };
         self.last_used = checkpoint;
         self.pressure = false;
-        let pending = Pending::new(&self.plan, checkpoint, kind, (now, now_ms));
+        let pending = Pending::new(&self.plan, &self.base, checkpoint, kind, (now, now_ms));
         effects.push(Effect::Record(pending.stats(Status::InProgress, now, 0)));
         effects.push(Effect::Trigger { checkpoint, kind });
         self.phase = Phase::Collecting(pending);

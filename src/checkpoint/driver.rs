@@ -240,12 +240,8 @@ impl Driver {
                 Ok(())
             }
             Answer::Over(status) => {
-                self.ended = Some(match status {
-                    HeadStatus::Stopped => Ended::Stopped,
-                    HeadStatus::Running | HeadStatus::Failed | HeadStatus::Finished => {
-                        Ended::Finished
-                    }
-                });
+                let stopped = status == HeadStatus::Stopped;
+                self.ended = Some(if stopped { Ended::Stopped } else { Ended::Finished });
                 Ok(())
             }
             Answer::CalledOff => Ok(()),

@@ -72,8 +72,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The horizon of one key group: a segment's entries of that group up to it must not be replayed,
-    /// since a newer one may have been let go already.
+    /// The horizon of one key group: all its changes up to it are in the table.
     #[must_use]
     pub fn horizon_of(&self, operator: &Name, group: KeyGroup) -> CheckpointId {
         self.horizons

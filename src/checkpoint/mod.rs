@@ -10,6 +10,8 @@ mod committing;
 pub mod contract;
 mod coordinator;
 mod driver;
+#[cfg(test)]
+mod fakes;
 mod head;
 mod headkeeper;
 mod manifest;

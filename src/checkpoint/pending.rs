@@ -5,14 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::assign::sort_for_replay;
 use super::manifest::{Horizon, Manifest};
 use super::messages::{Kind, Owed, Plan, SegmentRef, SourceSplits, SplitSnapshot, SubtaskSnapshot};
 use super::rules;
 use super::slots::SlotTable;
 use super::stats::{Stats, Status};
 use crate::clock::Instant;
-use crate::ids::{CheckpointId, Name, Version};
+use crate::ids::{CheckpointId, Name, SlotId, Version};
 
 /// What the last completed checkpoint left, in the part that goes into the next manifest.
 #[derive(Clone, Debug, Default)]
@@ -95,18 +94,23 @@ pub(super) struct Pending {
     pub(super) started: Instant,
     pub(super) started_ms: u64,
     missing: BTreeSet<(usize, u32)>,
+    /// Segments that the last completed manifest names.
+    known: HashSet<(SlotId, Version)>,
     acks: BTreeMap<(usize, u32), SubtaskSnapshot>,
 }
 
 impl Pending {
     pub(super) fn new(
         plan: &Plan,
+        base: &Base,
         checkpoint: CheckpointId,
         kind: Kind,
         (started, started_ms): (Instant, u64),
     ) -> Self {
         let missing = plan.subtasks().collect();
-        Self { checkpoint, kind, started, started_ms, missing, acks: BTreeMap::new() }
+        let known = base.segments.iter().map(|s| (s.slot, s.version)).collect();
+        let acks = BTreeMap::new();
+        Self { checkpoint, kind, started, started_ms, missing, known, acks }
     }
 
     pub(super) fn ack(
@@ -179,9 +183,7 @@ impl Pending {
             .filter(|s| seen.insert((s.slot, s.version)))
             .cloned()
             .collect();
-        let mut live = rules::live_segments(&candidates, horizons);
-        sort_for_replay(&mut live);
-        live
+        rules::live_segments(&candidates, horizons)
     }
 
     fn reported_horizons(&self, plan: &Plan) -> Vec<Horizon> {
@@ -204,11 +206,13 @@ impl Pending {
         base.owed.iter().chain(self.reported()).filter(|o| seen.insert(o)).cloned().collect()
     }
 
-    /// The statistics of this checkpoint; `manifest` where there is one already.
+    /// The statistics of this checkpoint; `bytes` are its manifest's. Segments that were named before
+    /// do not count again.
     pub(super) fn stats(&self, status: Status, now: Instant, bytes: u64) -> Stats {
         let snapshots = || self.acks.values();
         let records = snapshots().map(|s| s.records).sum();
-        let new = || snapshots().flat_map(|s| &s.segments);
+        let reported = || snapshots().flat_map(|s| &s.segments);
+        let new = || reported().filter(|s| !self.known.contains(&(s.slot, s.version)));
         Stats {
             id: self.checkpoint,
             kind: self.kind,

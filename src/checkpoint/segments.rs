@@ -119,11 +119,9 @@ pub async fn fetch_segment(store: Arc<dyn Store>, segment: SegmentRef) -> Result
     }
 }
 
-/// Reads the live segments of `operator` that may hold entries of `range`, in the order of replay,
+/// Reads the segments of `operator` that a subtask with `range` replays, in the order of replay,
 /// `concurrency` at a time. One `GetItem` each; one that two ranges share is read once for each.
-///
-/// Entries of another range are in them too, and entries up to [`Manifest::horizon_of`] their key
-/// group: both are to be skipped.
+/// Entries of another range are in them too, and are to be skipped.
 pub fn fetch(
     store: Arc<dyn Store>,
     io: Io,

@@ -1,1 +1,278 @@
-//! Tests of claim.
+//! Tests of how attempts begin, with lost answers, rivals and leases.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::checkpoint::archive;
+use crate::checkpoint::fakes::{
+    FakeHeads, FakeSink, FakeStore, Fault, LEASE, identity, name, segment,
+};
+use crate::checkpoint::messages::Owed;
+use crate::checkpoint::slots::SlotTable;
+use crate::ids::Version;
+use crate::state::BlockKind;
+
+/// One job's heads, stores (one an incarnation) and sink.
+struct World {
+    heads: Arc<FakeHeads>,
+    stores: Vec<Arc<FakeStore>>,
+    sink: Arc<FakeSink>,
+    clock: Clock,
+}
+
+impl World {
+    fn new() -> Self {
+        let stores = (0..4).map(|_| FakeStore::new()).collect();
+        let sink = Arc::new(FakeSink::default());
+        Self { heads: FakeHeads::with(None), stores, sink, clock: Clock::starting_at(0) }
+    }
+
+    fn claimer(&self, seed: u8, change: impl FnOnce(&mut ClaimOptions)) -> Claimer {
+        let mut options = ClaimOptions {
+            job: name("job"),
+            identity: identity("g"),
+            mode: StartMode::Auto,
+            exclusive: true,
+            roll_back: None,
+            lease: LEASE,
+        };
+        change(&mut options);
+        let stores = self.stores.clone();
+        let open: OpenStore = Arc::new(move |incarnation: Incarnation| {
+            Arc::clone(&stores[incarnation.0 as usize]) as Arc<dyn Store>
+        });
+        let sink = Arc::clone(&self.sink);
+        Claimer::new(
+            options,
+            Arc::<FakeHeads>::clone(&self.heads),
+            open,
+            sink,
+            self.clock,
+            [seed; 32],
+        )
+    }
+
+    /// The owner completes `checkpoint`, which names one segment and one committable.
+    async fn complete(&self, claimed: &Claimed, checkpoint: u64, keep: u32) -> SlotId {
+        let version =
+            Version { attempt: claimed.mine.attempt, checkpoint: CheckpointId(checkpoint) };
+        let slot = claimed.slots.take(BlockKind::Segment, 100, version).unwrap();
+        let manifest = Manifest {
+            checkpoint: version.checkpoint,
+            version,
+            created_ms: 0,
+            sources: vec![],
+            segments: vec![segment(slot.0, version.attempt.0, checkpoint)],
+            horizons: vec![],
+            may_have_items: vec![],
+            committables: vec![Owed { sink: name("files"), committable: vec![checkpoint as u8] }],
+            slots: SlotTable::default(),
+        };
+        let store = Arc::clone(&claimed.store);
+        let put = archive::put(store, claimed.slots.clone(), manifest).await.unwrap();
+        let mut head = self.heads.head.lock().unwrap();
+        let head = head.as_mut().unwrap();
+        head.checkpoint = put.retained.checkpoint;
+        head.retained = rules::retain(&head.retained, put.retained, keep);
+        slot
+    }
+
+    fn end(&self, status: HeadStatus) {
+        self.heads.head.lock().unwrap().as_mut().unwrap().status = status;
+    }
+}
+
+async fn claim(claimer: &mut Claimer) -> Result<Claimed> {
+    claimer.claim(&|_| {}).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_attempt_creates_the_head_and_the_next_goes_on() {
+    let world = World::new();
+    let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    assert_eq!((first.began, first.mine.attempt), (Began::Created, Attempt(1)));
+    assert!(first.manifest.is_none());
+    world.complete(&first, 7, 1).await;
+    let second = claim(&mut world.claimer(2, |_| {})).await.unwrap();
+    assert_eq!((second.began, second.mine.attempt), (Began::Resumed, Attempt(2)));
+    assert_eq!(second.manifest.unwrap().checkpoint, CheckpointId(7));
+    assert_ne!(first.mine.owner, second.mine.owner);
+}
+
+/// Mistake u. However an answer is lost, the claim ends with a head that shows its attempt and owner.
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_resolved_by_reading_the_head() {
+    for faults in [
+        vec![Fault::AnswerLost],
+        vec![Fault::RequestLost],
+        vec![Fault::RequestLost, Fault::AnswerLost],
+        vec![Fault::Late, Fault::RequestLost],
+    ] {
+        for existing in [false, true] {
+            let world = World::new();
+            if existing {
+                claim(&mut world.claimer(1, |_| {})).await.unwrap();
+            }
+            world.heads.fail(&faults);
+            let claimed = claim(&mut world.claimer(2, |_| {})).await.unwrap();
+            world.heads.land();
+            let shown = world.heads.shown();
+            assert_eq!((shown.attempt, &shown.owner), (claimed.mine.attempt, &claimed.mine.owner));
+        }
+    }
+}
+
+/// Mistakes u and v: a rival takes the number that I sent, and completes a checkpoint; my claim goes
+/// on top of what is there then, and works from that.
+#[tokio::test(start_paused = true)]
+async fn a_rival_with_the_same_number_is_claimed_on_top_of() {
+    let world = World::new();
+    let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    let rival_head = {
+        let mut claimer = world.claimer(9, |_| {});
+        let rival = claim(&mut claimer).await.unwrap();
+        world.complete(&rival, 5, 1).await;
+        world.heads.shown()
+    };
+    *world.heads.head.lock().unwrap() = Some(first.head.clone());
+    *world.heads.rival.lock().unwrap() = Some(rival_head);
+    world.heads.fail(&[Fault::AnswerLost]);
+    let claimed = claim(&mut world.claimer(2, |_| {})).await.unwrap();
+    assert_eq!(claimed.mine.attempt, Attempt(3));
+    assert_eq!(claimed.head.checkpoint, CheckpointId(5));
+    assert_eq!(claimed.manifest.unwrap().checkpoint, CheckpointId(5));
+}
+
+/// Mistake o: a restart in the same process is an attempt of its own, and is fenced by any other.
+#[tokio::test(start_paused = true)]
+async fn a_restart_in_the_process_takes_a_new_attempt_unless_another_has() {
+    let world = World::new();
+    let mut claimer = world.claimer(1, |o| o.exclusive = false);
+    let first = claim(&mut claimer).await.unwrap();
+    let second = claim(&mut claimer).await.unwrap();
+    assert_eq!((first.mine.attempt, second.mine.attempt), (Attempt(1), Attempt(2)));
+    assert!(first.mine.owner != second.mine.owner);
+    claim(&mut world.claimer(2, |_| {})).await.unwrap();
+    let error = claim(&mut claimer).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert!(error.message().contains("attempt 3"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_owner_is_waited_for_until_its_counter_stands_still_for_a_lease() {
+    let world = World::new();
+    claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    let began = world.clock.now();
+    let said = Mutex::new(Vec::new());
+    let mut claimer = world.claimer(2, |o| o.exclusive = false);
+    // The owner beats once, two seconds later.
+    let beat = async {
+        world.clock.sleep(Duration::from_secs(2)).await;
+        world.heads.head.lock().unwrap().as_mut().unwrap().beat += 1;
+    };
+    let progress = |waiting| said.lock().unwrap().push(waiting);
+    let (claimed, ()) = tokio::join!(claimer.claim(&progress), beat);
+    assert_eq!(claimed.unwrap().mine.attempt, Attempt(2));
+    let waited = world.clock.now() - began;
+    assert!(waited >= LEASE + Duration::from_secs(2) && waited < LEASE * 2, "{waited:?}");
+    assert_eq!(said.lock().unwrap()[0].attempt, Attempt(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_stops_while_it_is_waited_for_is_followed_at_once() {
+    let world = World::new();
+    claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    let began = world.clock.now();
+    let mut claimer = world.claimer(2, |o| o.exclusive = false);
+    let stop = async {
+        world.clock.sleep(Duration::from_secs(1)).await;
+        world.end(HeadStatus::Stopped);
+    };
+    let (claimed, ()) = tokio::join!(claimer.claim(&|_| {}), stop);
+    assert_eq!(claimed.unwrap().mine.attempt, Attempt(2));
+    assert!(world.clock.now() - began < Duration::from_secs(3));
+}
+
+/// What the old head owes is committed before it is left behind, and only once it can move no more.
+#[tokio::test(start_paused = true)]
+async fn a_fresh_start_commits_what_is_owed_and_takes_a_new_incarnation() {
+    let world = World::new();
+    let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    world.complete(&first, 3, 1).await;
+    *world.sink.retries.lock().unwrap() = 2;
+    let fresh = world.claimer(2, |o| {
+        o.mode = StartMode::Fresh;
+        o.identity = identity("another");
+    });
+    let fresh = claim(&mut { fresh }).await.unwrap();
+    assert_eq!((fresh.began, fresh.head.incarnation), (Began::Fresh, Incarnation(2)));
+    assert_eq!((fresh.head.checkpoint, fresh.head.retained.len()), (CheckpointId::NONE, 0));
+    assert!(fresh.manifest.is_none());
+    assert_eq!(fresh.head.identity, identity("another"));
+    assert_eq!(*world.sink.published.lock().unwrap(), [(name("files"), vec![3])]);
+    assert_eq!(fresh.mine.attempt, Attempt(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finished_run_owes_nothing_and_starts_afresh_by_itself() {
+    let world = World::new();
+    let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    world.complete(&first, 3, 1).await;
+    world.end(HeadStatus::Finished);
+    let fresh = claim(&mut world.claimer(2, |_| {})).await.unwrap();
+    assert_eq!((fresh.head.incarnation, fresh.mine.attempt), (Incarnation(2), Attempt(2)));
+    assert!(world.sink.published.lock().unwrap().is_empty());
+}
+
+/// Mistakes s, t, dd and cc: a roll-back writes checkpoint and list at once, restores through its own
+/// manifest, and a second one finds nothing newer.
+#[tokio::test(start_paused = true)]
+async fn a_roll_back_restores_an_older_retained_checkpoint_and_forgets_the_newer() {
+    let world = World::new();
+    let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    let mut slots = Vec::new();
+    for checkpoint in [4, 6, 9] {
+        slots.push(world.complete(&first, checkpoint, 3).await);
+    }
+    let mut back = world.claimer(2, |o| o.roll_back = Some(CheckpointId(6)));
+    let rolled = claim(&mut back).await.unwrap();
+    assert_eq!(rolled.head.checkpoint, CheckpointId(6));
+    assert_eq!(rolled.manifest.as_ref().unwrap().checkpoint, CheckpointId(6));
+    let kept: Vec<u64> = rolled.retained.iter().map(|k| k.retained.checkpoint.0).collect();
+    assert_eq!(kept, [4, 6]);
+    let version = Version { attempt: Attempt(2), checkpoint: CheckpointId(7) };
+    let next = rolled.slots.take(BlockKind::Segment, 100, version).unwrap();
+    assert!(!slots[..2].contains(&next), "a slot of a retained checkpoint was given out");
+    // Once: a restart goes on from where it is.
+    world.complete(&rolled, 7, 3).await;
+    assert_eq!(claim(&mut back).await.unwrap().head.checkpoint, CheckpointId(7));
+    let mut again = world.claimer(3, |o| o.roll_back = Some(CheckpointId(9)));
+    let error = claim(&mut again).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(error.message().contains("[4, 6, 7]"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_may_not_be_gone_on_with_is_not_touched() {
+    let world = World::new();
+    claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    world.end(HeadStatus::Stopped);
+    let before = world.heads.shown();
+    let mut other = world.claimer(2, |o| o.identity = identity("another"));
+    assert_eq!(claim(&mut other).await.unwrap_err().kind(), ErrorKind::Usage);
+    assert_eq!(world.heads.shown(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_is_written_whatever_answers_are_lost_but_never_over_another_attempt() {
+    let world = World::new();
+    let mine = claim(&mut world.claimer(1, |_| {})).await.unwrap().mine;
+    world.heads.fail(&[Fault::RequestLost, Fault::AnswerLost]);
+    let job = name("job");
+    set_status(&*world.heads, world.clock, &job, &mine, HeadStatus::Failed).await.unwrap();
+    assert_eq!(world.heads.shown().status, HeadStatus::Failed);
+    claim(&mut world.claimer(2, |_| {})).await.unwrap();
+    let late = set_status(&*world.heads, world.clock, &job, &mine, HeadStatus::Failed).await;
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::Fenced);
+    assert_eq!(world.heads.shown().status, HeadStatus::Running);
+}

@@ -13,6 +13,6 @@ pub use ownership::{
 };
 pub use retention::{
     counts_as_failure, live_segments, merge_horizons, named_slots, next_number, retain, roll_back,
-    too_many_failures,
+    segments_for, too_many_failures,
 };
 pub use start::{Refusal, Start, StartFacts, StartMode, start};

@@ -144,3 +144,6 @@ pub fn restorable(mine: &Mine, head: &Head) -> Result<Restorable> {
         incarnation: head.incarnation,
     })
 }
+
+#[cfg(test)]
+mod tests;

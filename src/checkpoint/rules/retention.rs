@@ -34,27 +34,63 @@ pub fn roll_back(retained: &[Retained], to: CheckpointId) -> Option<Vec<Retained
     Some(retained[..=at].to_vec())
 }
 
-/// The segments that are still needed, given the horizons: those with a key group whose horizon is
-/// lower than the segment's checkpoint. `num_retained` needs no extra care here, since no horizon is
-/// newer than the oldest retained checkpoint and each manifest names its own.
+/// The segments that are still needed, in the order of replay: those with a key group whose horizon is
+/// lower than the segment's checkpoint, and whatever came after one of those for the same key groups.
+///
+/// The second part matters after a rescale. A segment of a former, wider range stays because of one
+/// key group; replaying it for all of them must find the newer changes of the others behind it.
+/// `num_retained` needs no extra care here, since no horizon is newer than the oldest retained
+/// checkpoint and each manifest names its own.
 #[must_use]
 pub fn live_segments(candidates: &[SegmentRef], horizons: &[Horizon]) -> Vec<SegmentRef> {
-    let passed = |segment: &SegmentRef| {
-        let mut next = u32::from(segment.range.first.0);
-        let mut relevant: Vec<&Horizon> = horizons
-            .iter()
-            .filter(|h| h.operator == segment.operator && h.range.intersects(segment.range))
-            .collect();
-        relevant.sort_by_key(|h| h.range.first);
-        for horizon in relevant {
-            if u32::from(horizon.range.first.0) > next || horizon.checkpoint < segment.checkpoint {
-                return false;
-            }
-            next = u32::from(horizon.range.last.0) + 1;
+    let everything = KeyGroupRange { first: KeyGroup(0), last: KeyGroup(u16::MAX) };
+    segments_for(candidates, horizons, everything)
+}
+
+/// The same as seen by a subtask that owns `within` alone: what it replays.
+#[must_use]
+pub fn segments_for(
+    candidates: &[SegmentRef],
+    horizons: &[Horizon],
+    within: KeyGroupRange,
+) -> Vec<SegmentRef> {
+    let mut ordered: Vec<&SegmentRef> = candidates.iter().collect();
+    // Ranges of one checkpoint are disjoint or equal, so the order among them does not matter; it is
+    // fixed all the same.
+    ordered.sort_by_key(|s| (s.checkpoint, s.range.first, s.sequence, s.slot));
+    let mut needed: Vec<(KeyGroupRange, SegmentRef)> = Vec::new();
+    for segment in ordered {
+        let Some(range) = intersection(segment.range, within) else { continue };
+        let follows = |(older, of): &(KeyGroupRange, SegmentRef)| {
+            of.operator == segment.operator && older.intersects(range)
+        };
+        if !is_passed(segment, range, horizons) || needed.iter().any(follows) {
+            needed.push((range, segment.clone()));
         }
-        next > u32::from(segment.range.last.0)
-    };
-    candidates.iter().filter(|segment| !passed(segment)).cloned().collect()
+    }
+    needed.into_iter().map(|(_, segment)| segment).collect()
+}
+
+/// Whether every key group of `range` has a horizon that is not lower than the segment's checkpoint.
+fn is_passed(segment: &SegmentRef, range: KeyGroupRange, horizons: &[Horizon]) -> bool {
+    let mut relevant: Vec<&Horizon> = horizons
+        .iter()
+        .filter(|h| h.operator == segment.operator && h.range.intersects(range))
+        .collect();
+    relevant.sort_by_key(|h| h.range.first);
+    let mut next = u32::from(range.first.0);
+    for horizon in relevant {
+        if u32::from(horizon.range.first.0) > next || horizon.checkpoint < segment.checkpoint {
+            return false;
+        }
+        next = u32::from(horizon.range.last.0) + 1;
+    }
+    next > u32::from(range.last.0)
+}
+
+fn intersection(a: KeyGroupRange, b: KeyGroupRange) -> Option<KeyGroupRange> {
+    let range = KeyGroupRange { first: a.first.max(b.first), last: a.last.min(b.last) };
+    (range.first <= range.last).then_some(range)
 }
 
 /// The horizons after subtasks have reported theirs, on top of the ones they were restored with.
@@ -120,3 +156,6 @@ pub fn counts_as_failure(store_is_struggling: bool) -> bool {
 pub fn too_many_failures(failures: u32, tolerable: u32) -> bool {
     failures > tolerable
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,3 +198,6 @@ impl From<Refusal> for Error {
         Self::new(kind, refusal.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! Tests of how a run begins.
+
+use std::time::Duration;
+
+use super::*;
+use crate::checkpoint::head::Retained;
+use crate::ids::{Attempt, Incarnation, SlotId, Version};
+
+fn identity(graph: &str) -> Identity {
+    Identity {
+        hash: "h".to_owned(),
+        key_encoding: 1,
+        max_parallelism: 128,
+        graph: graph.to_owned(),
+        input: "file a.csv".to_owned(),
+    }
+}
+
+fn head(status: HeadStatus) -> Head {
+    let version = Version { attempt: Attempt(3), checkpoint: CheckpointId(9) };
+    Head {
+        attempt: Attempt(3),
+        checkpoint: CheckpointId(9),
+        retained: vec![Retained { checkpoint: CheckpointId(9), slot: SlotId(0), version }],
+        owner: "old".to_owned(),
+        incarnation: Incarnation(1),
+        status,
+        lease: Duration::from_secs(5),
+        beat: 0,
+        layout: LAYOUT,
+        identity: identity("g"),
+    }
+}
+
+fn decide<'a>(head: Option<&'a Head>, change: impl FnOnce(&mut StartFacts<'a>)) -> Start {
+    static GIVEN: std::sync::LazyLock<Identity> = std::sync::LazyLock::new(|| identity("g"));
+    let mut facts = StartFacts {
+        head,
+        identity: &GIVEN,
+        mode: StartMode::Auto,
+        exclusive: false,
+        sent: &[],
+        restart: false,
+        roll_back: None,
+    };
+    change(&mut facts);
+    start(&facts)
+}
+
+#[test]
+fn without_a_head_attempt_one_is_created_unless_resume_is_insisted_on() {
+    assert_eq!(decide(None, |_| {}), Start::Create);
+    assert_eq!(decide(None, |f| f.mode = StartMode::Fresh), Start::Create);
+    let refused = Start::Refused(Refusal::NothingToResume);
+    assert_eq!(decide(None, |f| f.mode = StartMode::Resume), refused);
+    assert_eq!(decide(None, |f| f.restart = true), Start::Refused(Refusal::Vanished));
+}
+
+#[test]
+fn only_a_running_head_is_waited_for_and_only_by_who_may_have_company() {
+    let running = head(HeadStatus::Running);
+    assert_eq!(decide(Some(&running), |_| {}), Start::Resume { wait: true });
+    assert_eq!(decide(Some(&running), |f| f.exclusive = true), Start::Resume { wait: false });
+    let fresh = decide(Some(&running), |f| f.mode = StartMode::Fresh);
+    assert_eq!(fresh, Start::Fresh { wait: true });
+    for status in [HeadStatus::Stopped, HeadStatus::Failed] {
+        assert_eq!(decide(Some(&head(status)), |_| {}), Start::Resume { wait: false });
+    }
+}
+
+#[test]
+fn what_has_finished_starts_afresh_and_is_not_resumed() {
+    let finished = head(HeadStatus::Finished);
+    assert_eq!(decide(Some(&finished), |_| {}), Start::Fresh { wait: false });
+    let refused = Start::Refused(Refusal::Finished);
+    assert_eq!(decide(Some(&finished), |f| f.mode = StartMode::Resume), refused);
+}
+
+/// A restart inside the process goes on with its own head at once, and never takes another's.
+#[test]
+fn a_restart_is_fenced_by_any_other_owner() {
+    let running = head(HeadStatus::Running);
+    let sent = [Mine { attempt: Attempt(3), owner: "old".to_owned() }];
+    let ours = decide(Some(&running), |f| {
+        f.restart = true;
+        f.sent = &sent;
+        f.mode = StartMode::Fresh;
+    });
+    assert_eq!(ours, Start::Resume { wait: false });
+    let theirs = decide(Some(&running), |f| f.restart = true);
+    assert!(matches!(theirs, Start::Fenced(by) if by.owner == "old"));
+}
+
+#[test]
+fn another_graph_is_refused_with_both_and_the_way_out() {
+    let stopped = head(HeadStatus::Stopped);
+    let other = identity("another graph");
+    let facts = StartFacts {
+        head: Some(&stopped),
+        identity: &other,
+        mode: StartMode::Auto,
+        exclusive: false,
+        sent: &[],
+        restart: false,
+        roll_back: None,
+    };
+    let Start::Refused(refusal) = start(&facts) else { panic!("not refused") };
+    let error = Error::from(refusal);
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    for part in ["recorded: g", "another graph", "--fresh"] {
+        assert!(error.message().contains(part), "{error}");
+    }
+    assert!(!error.message().contains("a.csv"), "what is equal is not shown: {error}");
+    let fresh = StartFacts { mode: StartMode::Fresh, ..facts };
+    assert_eq!(start(&fresh), Start::Fresh { wait: false });
+}
+
+#[test]
+fn a_roll_back_needs_a_retained_checkpoint_and_works_on_finished_runs() {
+    let finished = head(HeadStatus::Finished);
+    let to = |n| decide(Some(&finished), |f| f.roll_back = Some(CheckpointId(n)));
+    assert_eq!(to(9), Start::Resume { wait: false });
+    assert!(matches!(to(8), Start::Refused(Refusal::NotRetained(..))));
+}
+
+#[test]
+fn a_table_of_a_later_layout_is_left_alone() {
+    let mut newer = head(HeadStatus::Finished);
+    newer.layout = LAYOUT + 1;
+    assert_eq!(decide(Some(&newer), |_| {}), Start::Refused(Refusal::Layout(LAYOUT + 1)));
+}
