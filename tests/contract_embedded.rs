@@ -1,14 +1,15 @@
 //! The embedded DynamoDB keeps the promises of stores and heads: in memory, on a file, on one thread,
 //! and served over loopback.
 
-mod common;
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
+mod dynamodb_support;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Tokio, connect, settings};
-use millpond::config::Location;
-use millpond::config::Secret;
+use dynamodb_support::{Tokio, connect, settings};
+use millpond::config::{Location, Secret};
 use millpond::dynamodb::{Connection, Execution};
 use millpond::ids::{Incarnation, Name};
 use millpond::io::Io;
@@ -56,7 +57,7 @@ async fn served_over_loopback_to_two_clients() -> Result<(), String> {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let owner = connect(Location::EmbeddedMemory, Execution::Thread(Io::new(Tokio))).await;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(owner.serve(listener, async move { drop(stopped.await) }));
+    let server = Io::new(Tokio).run(owner.serve(listener, async move { drop(stopped.await) }));
     let remote = || Location::Remote {
         region: None,
         endpoint: Some(endpoint.clone()),
@@ -71,7 +72,7 @@ async fn served_over_loopback_to_two_clients() -> Result<(), String> {
     assert!(two.heads().read(&job).await.unwrap().is_some());
     drop((one, two));
     stop.send(()).unwrap();
-    server.await.unwrap().unwrap();
+    server.await.unwrap();
     Ok(())
 }
 
@@ -84,7 +85,7 @@ async fn a_connection_says_where_it_is_and_that_it_is_exclusive() {
     let first = connect(location.clone(), execution()).await;
     assert!(first.exclusive());
     assert!(first.describe().contains(&*path.to_string_lossy()), "{}", first.describe());
-    let error = common::try_connect(&settings(location.clone()), execution(), None).await;
+    let error = dynamodb_support::try_connect(&settings(location.clone()), execution(), None).await;
     let text = error.unwrap_err().to_string();
     assert!(text.contains(&std::process::id().to_string()) && text.contains("state.db"), "{text}");
     first.close().await.unwrap();
@@ -92,6 +93,6 @@ async fn a_connection_says_where_it_is_and_that_it_is_exclusive() {
     // A store that outlives its connection fails instead of hanging.
     let store = second.scoped(&Name::new("job").unwrap(), Incarnation(1), Duration::ZERO);
     second.close().await.unwrap();
-    assert!(store.read_items(vec![common::key(1)]).await.is_err());
+    assert!(store.read_items(vec![dynamodb_support::key(1)]).await.is_err());
     let _: Arc<dyn state::Store> = store;
 }

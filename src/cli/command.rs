@@ -9,9 +9,20 @@ use super::bar::Bar;
 use super::engine::Engine;
 use super::exit::Exit;
 use super::job::{self, Job};
-use super::{demo, logging, print, run};
+use super::local::Local;
+use super::run as run_command;
+use super::{demo, logging, print};
 use crate::config;
 use crate::error::Result;
+use crate::task::JobGraph;
+
+/// Carries out the process's command line over `jobs`, in this process. What `main` calls.
+///
+/// Exit codes: 0 done, 1 failed, 2 the call or the configuration is wrong, 130 interrupted.
+#[must_use]
+pub fn run(jobs: &[Job<JobGraph>]) -> ExitCode {
+    run_with(Local, jobs)
+}
 
 /// Carries out the process's command line over `jobs`, with `engine` running them.
 ///
@@ -37,7 +48,7 @@ fn carry_out<E: Engine>(engine: E, jobs: &[Job<E::Graph>], cli: &Cli) -> Result<
     let bar = Bar::new(results_on_stdout);
     logging::start(cli.verbose, &bar)?;
     match &cli.command {
-        Command::Run(args) => return run::run(engine, jobs, args, environment(), &bar),
+        Command::Run(args) => return run_command::run(engine, jobs, args, environment(), &bar),
         Command::Jobs => print::result(&job::list(jobs)),
         Command::ConfigReference => print::result(config::reference().trim_end()),
         Command::Demo(Demo::Recovery(args)) => {

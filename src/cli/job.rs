@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use crate::config::nearest;
+use crate::connector::{FileSink, FileSource, Format, Inputs, Sink, StdoutSink};
 use crate::error::{Error, Result};
 
 /// One job of a binary.
@@ -28,6 +31,33 @@ pub struct JobArgs {
     pub output: Option<PathBuf>,
     /// `--rate`: at most so many records a second from each source.
     pub rate: Option<u64>,
+}
+
+impl JobArgs {
+    /// The files that `--input` names, or `default`.
+    #[must_use]
+    pub fn inputs_or(&self, default: Inputs) -> Inputs {
+        let named = self.input.iter().map(|pattern| Inputs::from(pattern.as_str()));
+        named.reduce(Inputs::and).unwrap_or(default)
+    }
+
+    /// `source`, at most as fast as `--rate` says.
+    #[must_use]
+    pub fn rated<F: Format>(&self, source: FileSource<F>) -> FileSource<F> {
+        match self.rate {
+            Some(rate) => source.rate(rate),
+            None => source,
+        }
+    }
+
+    /// Where results go: files in the folder of `--output`, exactly once, or standard output.
+    #[must_use]
+    pub fn json_lines<T: Serialize + 'static>(&self) -> Box<dyn Sink<T>> {
+        match &self.output {
+            Some(folder) => Box::new(FileSink::json_lines(folder)),
+            None => Box::new(StdoutSink::json_lines()),
+        }
+    }
 }
 
 /// The job that `name` is.

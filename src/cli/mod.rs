@@ -12,12 +12,13 @@ mod engine;
 mod events;
 mod exit;
 mod job;
+mod local;
 mod logging;
 mod print;
 mod run;
 mod signals;
 mod text;
 
-pub use command::run_with;
+pub use command::{run, run_with};
 pub use engine::{Engine, Stop};
 pub use job::{Job, JobArgs};

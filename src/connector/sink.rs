@@ -81,6 +81,28 @@ pub trait Sink<T>: fmt::Debug + Send + Sync + 'static {
     fn committer(&self, operator: &Name) -> Option<Box<dyn Committer>>;
 }
 
+impl<T: 'static> Sink<T> for Box<dyn Sink<T>> {
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        (**self).guarantee()
+    }
+
+    fn prepare(&self, run: &RunIdentity) -> Result<()> {
+        (**self).prepare(run)
+    }
+
+    fn writer(&self, context: WriterContext) -> Result<Box<dyn Writer<T>>> {
+        (**self).writer(context)
+    }
+
+    fn committer(&self, operator: &Name) -> Option<Box<dyn Committer>> {
+        (**self).committer(operator)
+    }
+}
+
 /// Writes one subtask's records. Lives on its worker's thread.
 pub trait Writer<T> {
     /// Takes all records of `batch`, in order, and leaves it empty.

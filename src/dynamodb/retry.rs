@@ -117,6 +117,8 @@ impl Failure {
         E: ProvideErrorMetadata + StdError + 'static,
     {
         let reach = match error {
+            // Half an answer: the SDK calls it an error of the service.
+            SdkError::ServiceError(e) if e.raw().status().is_success() => Reach::Unanswered,
             SdkError::ServiceError(e) => Reach::Answered(e.raw().status().as_u16()),
             SdkError::ConstructionFailure(_) => unsent(error).unwrap_or(Reach::NotMade),
             SdkError::DispatchFailure(e) if e.is_user() => Reach::NotMade,

@@ -48,6 +48,21 @@ pub struct RunOptions {
     pub seed: [u8; 32],
 }
 
+/// What a run is connected to.
+#[derive(Debug)]
+pub struct Wiring {
+    /// Where state is.
+    pub backend: Arc<dyn Backend>,
+    /// Where things run.
+    pub place: Place,
+    /// Time.
+    pub clock: Clock,
+    /// Counters; they outlive the run.
+    pub metrics: Metrics,
+    /// Told what happens.
+    pub status: watch::Sender<JobStatus>,
+}
+
 /// What the attempts of a run share.
 pub(super) struct Shared {
     pub(super) job: Name,
@@ -65,7 +80,7 @@ pub(super) struct Shared {
 }
 
 /// Runs `graph` until it finishes, is stopped or has failed for good. `stop` asks for a graceful end,
-/// with a last checkpoint. `status` is kept up to date, its final state included.
+/// with a last checkpoint. The status is kept up to date, its final state included.
 ///
 /// # Errors
 /// The error that no further attempt is made after; [`ErrorKind::Fenced`] where another process has
@@ -75,14 +90,11 @@ pub(super) struct Shared {
 /// Dropping it is as a crash: nothing committed is lost, and the next run goes on.
 pub async fn run(
     graph: JobGraph,
-    backend: Arc<dyn Backend>,
-    place: Place,
-    clock: Clock,
-    metrics: Metrics,
+    wiring: Wiring,
     options: RunOptions,
     stop: impl Future<Output = ()> + Send + 'static,
-    status: watch::Sender<JobStatus>,
 ) -> Result<Ended> {
+    let Wiring { backend, place, clock, metrics, status } = wiring;
     let (graph, io) = (Arc::new(graph), place.io());
     let history = History::default();
     let board = Board::new(status, &options, &graph, &*backend, clock, &metrics, &history);

@@ -14,7 +14,7 @@ mod worker;
 
 pub use backend::Backend;
 pub use connect::{DynamoDbBackend, MemoryBackend};
-pub use job::{RunOptions, run};
+pub use job::{RunOptions, Wiring, run};
 pub use place::{Place, io_runtime};
 pub use restart::{Decision, RestartPolicy};
 

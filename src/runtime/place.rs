@@ -33,7 +33,8 @@ pub(super) struct Worker {
 
 impl Place {
     /// A handle to where I/O runs.
-    pub(super) fn io(&self) -> Io {
+    #[must_use]
+    pub fn io(&self) -> Io {
         match self {
             Self::Threads(handle) => Io::new(OnRuntime(handle.clone())),
             Self::Inline => Io::new(OnThisThread),

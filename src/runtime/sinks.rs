@@ -29,7 +29,9 @@ impl fmt::Debug for Sinks {
 impl Sinks {
     pub(super) fn new(graph: &JobGraph, io: Io) -> Self {
         let committers = graph.sinks.iter().filter_map(|(operator, sink)| {
-            Some((graph.operators[*operator].clone(), Arc::from(sink.committer()?)))
+            let id = graph.operators[*operator].clone();
+            let committer = Arc::from(sink.committer(&id)?);
+            Some((id, committer))
         });
         Self { committers: committers.collect(), io }
     }

@@ -316,14 +316,13 @@ mod tests {
         let store = MemoryStore::new();
         store.script().hold(Call::PutBlock);
         assert!(put(&store, version(1, 1), "a").now_or_never().is_none());
-        let second = tokio::spawn({
-            let store = store.clone();
-            async move { put(&store, version(1, 2), "b").await }
-        });
-        store.script().arrived(Call::PutBlock, 2).await;
-        assert_eq!(there(&store), None);
-        store.script().release(Call::PutBlock);
-        second.await.unwrap().unwrap();
+        let release = async {
+            store.script().arrived(Call::PutBlock, 2).await;
+            assert_eq!(there(&store), None);
+            store.script().release(Call::PutBlock);
+        };
+        let (outcome, ()) = tokio::join!(put(&store, version(1, 2), "b"), release);
+        outcome.unwrap();
         assert_eq!(there(&store).unwrap(), "b");
     }
 

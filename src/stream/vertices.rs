@@ -7,6 +7,7 @@ use futures::future::LocalBoxFuture;
 
 use crate::connector::{Committer, Guarantee, RunIdentity, Sink, Source};
 use crate::error::Result;
+use crate::ids::Name;
 use crate::operator::KeyedProcess;
 use crate::state::States;
 use crate::task::{
@@ -133,7 +134,7 @@ impl<T, S: Sink<T>> AnySink for SinkHolder<T, S> {
         self.sink.prepare(run)
     }
 
-    fn committer(&self) -> Option<Box<dyn Committer>> {
-        self.sink.committer()
+    fn committer(&self, operator: &Name) -> Option<Box<dyn Committer>> {
+        self.sink.committer(operator)
     }
 }

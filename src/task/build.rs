@@ -244,7 +244,7 @@ pub trait AnySink: fmt::Debug + Send + Sync {
     /// As there.
     fn prepare(&self, run: &RunIdentity) -> Result<()>;
     /// [`crate::connector::Sink::committer`].
-    fn committer(&self) -> Option<Box<dyn Committer>>;
+    fn committer(&self, operator: &Name) -> Option<Box<dyn Committer>>;
 }
 
 /// Makes the consumer of one port for one subtask.

@@ -309,6 +309,66 @@ fn the_log_is_cleaned_when_it_exceeds_a_limit_and_not_before() {
 }
 
 #[test]
+fn the_deletion_of_a_loaded_entry_is_logged_and_writes_a_tombstone() {
+    let mut one = One::at(1, RestorePoint { items_sent: true, ..RestorePoint::default() });
+    one.state.finish_restore().unwrap();
+    let row = one.row(1);
+    let read = one.state.take_reads().remove(0);
+    let version = crate::ids::Version { attempt: Attempt(1), checkpoint: CheckpointId(0) };
+    let item = Item { version, value: Some(vec![9].into()) };
+    one.state.loaded(row, read.column, Some(&item)).unwrap();
+    one.clear(1);
+    assert_eq!(one.complete(1).len(), 1);
+    assert_eq!(one.clean_all().len(), 1);
+}
+
+/// Key groups 0 to 63 are cleaned up to checkpoint 1 and no further than that, the others up to 2; a
+/// segment of both, written before they were parted, is still named for the sake of the first. What it
+/// says of the others is older than their items, also after one more restore.
+#[test]
+fn parts_of_a_range_keep_their_own_horizons_until_all_are_passed() {
+    let (mut low, mut high) = (0, 0);
+    let half = |last| KeyGroupRange {
+        first: KeyGroup(if last > 63 { 64 } else { 0 }),
+        last: KeyGroup(last),
+    };
+    for key in 0..100u64 {
+        let group = config(1).max_parallelism.group_of(key.key_hash());
+        if half(63).contains(group) { low = key } else { high = key }
+    }
+    let mut wide = One::new();
+    wide.set(low, 1);
+    wide.set(high, 1);
+    let segment = stored(&wide.complete(1)[0], 1);
+    let mut at = RestorePoint {
+        checkpoint: CheckpointId(2),
+        oldest_retained: CheckpointId(2),
+        horizons: vec![(half(63), CheckpointId(0)), (half(127), CheckpointId(2))],
+        items_sent: true,
+    };
+    for attempt in 2..4 {
+        let mut one = One::at(attempt, at.clone());
+        one.state.replay(&segment).unwrap();
+        one.state.finish_restore().unwrap();
+        let row = one.row(low);
+        assert_eq!(one.state.get(one.count, row), Some(&1));
+        assert!(!one.state.is_loading(row));
+        let row = one.row(high);
+        assert!(one.state.is_loading(row), "its item is newer than the segment");
+        at.checkpoint = at.checkpoint.next();
+        at.horizons = one.state.freeze(at.checkpoint).unwrap().horizons;
+        assert_eq!(at.horizons[1], (half(127), CheckpointId(2)));
+        if attempt == 3 {
+            one.clean_all();
+            let next = at.checkpoint.next();
+            one.state.completed(at.checkpoint);
+            let horizons = one.state.freeze(next).unwrap().horizons;
+            assert_eq!(horizons, [(config(1).range, at.checkpoint)]);
+        }
+    }
+}
+
+#[test]
 fn an_absent_key_is_read_only_where_items_may_exist() {
     let mut fresh = One::new();
     let row = fresh.row(1);

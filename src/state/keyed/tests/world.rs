@@ -13,7 +13,7 @@ use crate::ids::Version;
 use crate::state::segment::{Carry, Segment};
 use crate::state::{CleaningRows, ItemKey, Missing};
 
-const KEYS: u16 = 10;
+const KEYS: u16 = 6;
 const OPERATOR: &str = "op";
 
 /// The encoded values of (state, key).
@@ -31,15 +31,25 @@ enum Act {
 #[derive(Clone, Debug)]
 enum Step {
     Batch(Vec<(u16, Act)>),
-    Barrier { skipped: u64 },
+    Barrier {
+        skipped: u64,
+    },
     Slice(usize),
     Complete,
     Abort,
-    Clean { subtask: usize, entries: usize },
+    Clean {
+        subtask: usize,
+        entries: usize,
+    },
     Put(usize),
+    /// A checkpoint, and everything cleaned after it.
+    Settle,
     LatePut(usize),
     Evict(u32),
-    Restore { which: usize, parallelism: u32 },
+    Restore {
+        which: usize,
+        parallelism: u32,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -59,8 +69,9 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0usize..3, 1usize..8).prop_map(|(subtask, entries)| Step::Clean { subtask, entries }),
         4 => (1usize..6).prop_map(Step::Put),
         1 => (0usize..8).prop_map(Step::LatePut),
-        1 => (1u32..12).prop_map(Step::Evict),
-        1 => (0usize..3, 1u32..4)
+        4 => Just(Step::Settle),
+        2 => (1u32..12).prop_map(Step::Evict),
+        2 => (0usize..3, 1u32..4)
             .prop_map(|(which, parallelism)| Step::Restore { which, parallelism }),
     ]
 }
@@ -223,6 +234,7 @@ impl World {
                     }
                 }
             }
+            Step::Settle => self.settle(),
             // A request that was queued, or a second copy of one, lands at any later time.
             Step::LatePut(i) => {
                 if *i < self.late.len() {
@@ -308,6 +320,21 @@ impl World {
         self.in_flight = Some(n);
     }
 
+    fn settle(&mut self) {
+        self.barrier(0);
+        self.complete();
+        for i in 0..self.subtasks.len() {
+            self.clean(i, usize::MAX);
+            while self.subtasks[i].plan.is_some() {
+                self.clean(i, usize::MAX);
+                for write in std::mem::take(&mut self.subtasks[i].queue) {
+                    self.late.push(write.clone());
+                    self.put(write);
+                }
+            }
+        }
+    }
+
     fn take_segments(&mut self, i: usize) {
         let subtask = &mut self.subtasks[i];
         for raw in subtask.state.take_segments() {
@@ -361,7 +388,7 @@ impl World {
         };
         if *done < rows.len() {
             let collected = subtask.state.collect(rows, *done, entries).unwrap();
-            *done += entries;
+            *done = done.saturating_add(entries);
             subtask.queue.extend(collected.writes);
             subtask.missing.extend(collected.missing);
         } else if !subtask.missing.is_empty() {
@@ -411,6 +438,11 @@ impl World {
                 state.columns.iter().filter(|c| c.meta(row).change() > state.log.horizon()).count()
             };
             let rows = (0..state.rows.end()).filter(|&row| state.rows.is_taken(row));
+            let foreign = |&row: &u32| {
+                let hash = state.rows.key(row).key_hash();
+                !subtask.range.contains(max_parallelism().group_of(hash))
+            };
+            assert_eq!(rows.clone().find(foreign), None, "a key of another subtask");
             assert_eq!(rows.map(newer).sum::<usize>() as u64, state.log.pinned(), "pinned");
             let idle = state.untouched.is_empty() && state.loading.is_empty();
             assert!(idle, "rows are kept for nothing");
@@ -458,6 +490,8 @@ fn check_job(num_retained: usize, steps: &[Step]) {
         world.run(step);
         world.check();
     }
+    world.settle();
+    world.check();
     let everything: Vec<_> = (0..KEYS).map(|key| (key, Act::Get)).collect();
     world.batch(&everything);
     world.start(3);

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod script;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use millpond::clock::Clock;
@@ -13,7 +15,7 @@ use millpond::state::{Item, ItemKey, ItemWrite, Presence};
 use millpond::{KeyGroup, Result};
 
 /// Spawns on the test's runtime.
-pub struct Tokio;
+pub(crate) struct Tokio;
 
 impl Spawn for Tokio {
     #[expect(clippy::disallowed_methods, reason = "a test is its own runtime")]
@@ -28,12 +30,12 @@ impl Spawn for Tokio {
 }
 
 /// Settings with a table of the default name at `location`.
-pub fn settings(location: Location) -> StoreSettings {
+pub(crate) fn settings(location: Location) -> StoreSettings {
     StoreSettings { location, ..Config::default().store }
 }
 
 /// A connection, or why there is none.
-pub async fn try_connect(
+pub(crate) async fn try_connect(
     settings: &StoreSettings,
     execution: Execution,
     wrap: Option<Wrap<'_>>,
@@ -44,17 +46,17 @@ pub async fn try_connect(
 }
 
 /// A connection.
-pub async fn connect(location: Location, execution: Execution) -> Connection {
+pub(crate) async fn connect(location: Location, execution: Execution) -> Connection {
     try_connect(&settings(location), execution, None).await.unwrap()
 }
 
 /// A version.
-pub fn version(attempt: u64, checkpoint: u64) -> Version {
+pub(crate) fn version(attempt: u64, checkpoint: u64) -> Version {
     Version { attempt: Attempt(attempt), checkpoint: CheckpointId(checkpoint) }
 }
 
 /// Key number `n`.
-pub fn key(n: u32) -> ItemKey {
+pub(crate) fn key(n: u32) -> ItemKey {
     ItemKey {
         operator: Name::new("counts").unwrap(),
         state: Name::new("total").unwrap(),
@@ -64,7 +66,12 @@ pub fn key(n: u32) -> ItemKey {
 }
 
 /// A write of `value` to key number `n`.
-pub fn write(n: u32, version: Version, value: &'static str, presence: Presence) -> ItemWrite {
+pub(crate) fn write(
+    n: u32,
+    version: Version,
+    value: &'static str,
+    presence: Presence,
+) -> ItemWrite {
     let value = Some(Bytes::from_static(value.as_bytes()));
     ItemWrite { key: key(n), item: Item { version, value }, presence }
 }
