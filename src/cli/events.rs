@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::runtime::{JobState, JobStatus, Start};
+use crate::runtime::{JobState, JobStatus};
 
 /// One line of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,12 +117,8 @@ impl Observer {
     }
 }
 
-/// A checkpoint that an earlier attempt of this process was restored from does not count as this
-/// one's, so where the run began afresh and has not restored yet there is none.
 fn restored(status: &JobStatus) -> Option<Restored> {
-    let restore = status.checkpoints.restored.as_ref()?;
-    let fresh = status.start == Some(Start::Fresh) && status.checkpoints.counts.restored == 0;
-    (!fresh).then_some(Restored {
+    status.checkpoints.restored.map(|restore| Restored {
         checkpoint: restore.checkpoint,
         duration_ms: restore.duration_ms,
         position: restore.position,
