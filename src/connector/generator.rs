@@ -86,6 +86,11 @@ struct Stripe {
     given: u64,
 }
 
+/// How many of `count` indices are `first` plus a multiple of `step`.
+fn stripe_length(count: Option<u64>, first: u64, step: u64) -> Option<u64> {
+    count.map(|n| n.saturating_sub(first).div_ceil(step.max(1)))
+}
+
 impl Stripe {
     fn left(&self) -> u64 {
         self.length.map_or(u64::MAX, |n| n - self.given)
@@ -121,24 +126,22 @@ where
 
     fn discover(&self, parallelism: u32) -> Result<Vec<SplitState>> {
         let step = u64::from(parallelism.max(1));
-        let length = |first: u64| self.count.map(|n| (n + step - 1).saturating_sub(first) / step);
+        let length = |first| stripe_length(self.count, first, step);
         (0..step)
             .map(|first| Stripe { first, step, length: length(first), given: 0 }.state())
             .collect()
     }
 
     fn check(&self, splits: &[SplitState]) -> Result<()> {
-        let stripes: Vec<Stripe> =
-            splits.iter().map(|s| split_bytes::decode(&s.state)).collect::<Result<_>>()?;
-        let recorded = stripes.iter().map(|s| s.length).sum::<Option<u64>>();
-        if recorded == self.count {
-            return Ok(());
+        for split in splits {
+            let stripe: Stripe = split_bytes::decode(&split.state)?;
+            if stripe.length != stripe_length(self.count, stripe.first, stripe.step) {
+                let message =
+                    format!("the recorded split {} is not one of a {}", split.id, self.describe());
+                return Err(Error::new(ErrorKind::Input, message));
+            }
         }
-        let text = |n: Option<u64>| n.map_or("no end".to_owned(), |n| format!("{n} records"));
-        Err(Error::new(
-            ErrorKind::Input,
-            format!("the generator had {}, now it has {}", text(recorded), text(self.count)),
-        ))
+        Ok(())
     }
 
     fn reader(
@@ -155,7 +158,7 @@ where
             make: Arc::clone(&self.make),
             paced: Paced::new(self.pace.clone()),
             clock: context.clock,
-            batch_size: context.batch_size,
+            batch_size: context.batch_size.max(1),
             with_origin: context.with_origin,
         }))
     }
@@ -288,7 +291,10 @@ mod tests {
     fn another_count_is_an_error_at_the_restart() {
         let splits = Generator::new(10, |i| i).discover(2).unwrap();
         let error = Generator::new(11, |i| i).check(&splits).unwrap_err();
-        assert_eq!(error.to_string(), "the generator had 10 records, now it has 11 records");
+        assert_eq!(
+            error.to_string(),
+            "the recorded split 0/2 is not one of a generator of 11 records"
+        );
         assert_eq!(error.kind(), ErrorKind::Input);
     }
 }

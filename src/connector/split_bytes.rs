@@ -24,3 +24,19 @@ pub(super) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T>
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_come_back_and_those_of_another_version_are_named() {
+        let mut bytes = encode(&(1u64, "a".to_owned())).unwrap();
+        assert_eq!(bytes, [1, 1, 1, b'a']);
+        assert_eq!(decode::<(u64, String)>(&bytes).unwrap(), (1, "a".to_owned()));
+        bytes[0] = 2;
+        let error = decode::<(u64, String)>(&bytes).unwrap_err();
+        assert_eq!(error.to_string(), "a split's state has version Some(2), not 1");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
+}

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::io::Io;
 
 /// How much one read asks for, in bytes; more where a record is longer.
-const CHUNK: u64 = 256 << 10;
+pub(super) const CHUNK: u64 = 256 << 10;
 
 /// What was read and not yet parsed.
 #[derive(Debug)]
@@ -78,10 +78,12 @@ pub(super) struct Block {
     /// The last known length of a followed file.
     length: u64,
     spare: Vec<u8>,
+    /// [`CHUNK`], or less in tests.
+    chunk: u64,
 }
 
 impl Block {
-    pub(super) fn new(handle: Handle, io: Io, offset: u64, split: &Split) -> Self {
+    pub(super) fn new(handle: Handle, io: Io, offset: u64, split: &Split, chunk: u64) -> Self {
         let limit = split.end.map(|_| split.length);
         Self {
             buffer: Buffer::starting_at(offset),
@@ -94,6 +96,7 @@ impl Block {
             owned_until: split.end,
             length: limit.unwrap_or(offset),
             spare: Vec::new(),
+            chunk,
         }
     }
 
@@ -113,7 +116,7 @@ impl Block {
             return;
         }
         let Some(mut handle) = self.handle.take() else { return };
-        let wanted = CHUNK.max(self.buffer.rest().len() as u64);
+        let wanted = self.chunk.max(self.buffer.rest().len() as u64);
         let most = self.limit.map_or(wanted, |limit| wanted.min(limit - self.next));
         let (place, offset) = (self.place.clone(), self.next);
         let mut bytes = std::mem::take(&mut self.spare);
@@ -150,7 +153,7 @@ impl Block {
         }
         self.next += n as u64;
         self.spare = self.buffer.append(bytes);
-        if n as u64 >= CHUNK && self.owned_until.is_none_or(|end| self.next < end) {
+        if n as u64 >= self.chunk && self.owned_until.is_none_or(|end| self.next < end) {
             self.read_ahead();
         }
         Ok(n)

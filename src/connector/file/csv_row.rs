@@ -348,7 +348,11 @@ impl<'de> Deserializer<'de> for Field<'de> {
     }
 
     serde::forward_to_deserialize_any! {
-        unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
+        unit unit_struct seq tuple tuple_struct map struct identifier
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
+        visitor.visit_unit()
     }
 }
 

@@ -58,6 +58,7 @@ pub struct FileSource<F> {
     follow: bool,
     split_size: Option<u64>,
     max_line: usize,
+    chunk: u64,
     on_error: OnError,
     pace: Option<Arc<Pace>>,
 }
@@ -92,6 +93,7 @@ impl<F: Format> FileSource<F> {
             follow: false,
             split_size: None,
             max_line: 1 << 20,
+            chunk: block::CHUNK,
             on_error: OnError::default(),
             pace: None,
         }
@@ -133,6 +135,12 @@ impl<F: Format> FileSource<F> {
     #[must_use]
     pub fn rate(self, records_per_second: u64) -> Self {
         Self { pace: Some(Pace::new(records_per_second)), ..self }
+    }
+
+    /// Reads so many bytes at a time.
+    #[cfg(test)]
+    fn chunk(self, chunk: u64) -> Self {
+        Self { chunk, ..self }
     }
 
     fn describe_input(&self) -> String {
@@ -183,6 +191,7 @@ impl<F: Format> FileSource<F> {
             format: self.format.clone(),
             route,
             max_line: self.max_line,
+            chunk: self.chunk,
             io: context.io,
             metrics: context.metrics,
             with_origin: context.with_origin,

@@ -18,17 +18,17 @@ use crate::record::Batch;
 pub(super) const POLL: Duration = Duration::from_millis(100);
 
 pub(super) struct FileReader<F: Format, R> {
-    pub(super) shared: Shared<F, R>,
-    pub(super) splits: Vec<SplitReader<F::Parser>>,
-    pub(super) paced: Paced,
-    pub(super) clock: Clock,
-    pub(super) batch_size: usize,
+    shared: Shared<F, R>,
+    splits: Vec<SplitReader<F::Parser>>,
+    paced: Paced,
+    clock: Clock,
+    batch_size: usize,
     /// The split whose turn it is.
-    pub(super) turn: usize,
+    turn: usize,
     /// How many splits in a row had nothing new.
-    pub(super) idle: usize,
+    idle: usize,
     /// When followed files are looked at again.
-    pub(super) wake: Option<Instant>,
+    wake: Option<Instant>,
 }
 
 impl<F: Format, R: Route<F::Item>> FileReader<F, R> {
@@ -40,6 +40,7 @@ impl<F: Format, R: Route<F::Item>> FileReader<F, R> {
         batch_size: usize,
     ) -> Self {
         let splits = splits.into_iter().map(SplitReader::new).collect();
+        let batch_size = batch_size.max(1);
         Self { shared, splits, paced, clock, batch_size, turn: 0, idle: 0, wake: None }
     }
 

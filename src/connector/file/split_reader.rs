@@ -29,6 +29,7 @@ pub(super) struct Shared<F, R> {
     pub(super) format: F,
     pub(super) route: R,
     pub(super) max_line: usize,
+    pub(super) chunk: u64,
     pub(super) io: Io,
     pub(super) metrics: Metrics,
     pub(super) with_origin: bool,
@@ -179,19 +180,19 @@ impl<P: Parser> SplitReader<P> {
             let opened = opening.await;
             self.stage = Stage::Closed;
             let Some(opened) = opened? else { return Ok(false) };
-            self.opened(opened, &shared.io);
+            self.opened(opened, &shared.io, shared.chunk);
         }
         Ok(true)
     }
 
-    fn opened(&mut self, opened: Opened<P>, io: &Io) {
+    fn opened(&mut self, opened: Opened<P>, io: &Io, chunk: u64) {
         let Opened { handle, parser, records_at, lines } = opened;
         let align = self.split.position < self.split.start;
         if !align && self.split.position < records_at {
             self.split.position = records_at;
             self.split.lines = Some(lines);
         }
-        let mut block = Block::new(handle, io.clone(), self.split.position, &self.split);
+        let mut block = Block::new(handle, io.clone(), self.split.position, &self.split, chunk);
         block.read_ahead();
         self.stage = Stage::Open(Box::new(Open { parser, block, align, overlong: None }));
     }

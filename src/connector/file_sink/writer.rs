@@ -1,6 +1,6 @@
 //! Stages one subtask's records: a file for each checkpoint, fsynced before it is acknowledged.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ impl Target for OpenFile {
         let file = match &mut self.file {
             Some(file) => file,
             none => {
-                let made = OpenOptions::new().write(true).create_new(true).open(path);
-                none.insert(made.map_err(|e| Error::io("make the file", path, e))?)
+                // One of this name can only be left from a run whose head was lost.
+                none.insert(File::create(path).map_err(|e| Error::io("make the file", path, e))?)
             }
         };
         file.write_all(chunk).map_err(|e| Error::io("write", path, e))
