@@ -22,7 +22,7 @@ use crate::metrics::{Metrics, VertexCounters};
 use crate::task::JobGraph;
 
 /// How often running totals are brought up to date.
-const EVERY: Duration = Duration::from_millis(100);
+const EVERY: Duration = Duration::from_millis(20);
 
 /// Keeps the status of one run.
 pub(super) struct Board {
