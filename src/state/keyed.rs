@@ -60,8 +60,8 @@ pub struct RestorePoint {
     pub items_sent: bool,
 }
 
-/// The place of one key in its operator's memory. Good until the next [`KeyedState::end_batch`],
-/// [`KeyedState::cleaned`] or [`KeyedState::evict`], and longer for a key that is loading.
+/// The place of one key in its operator's memory. Good until the next [`KeyedState::end_batch`]
+/// or [`KeyedState::evict`], and longer for a key that is loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Row(pub(super) u32);
 
@@ -104,6 +104,8 @@ pub struct KeyedState<K> {
     pub(super) partial_rows: usize,
     /// Rows that may turn out to hold nothing.
     pub(super) untouched: Vec<u32>,
+    /// Rows whose deletions were materialised: they hold nothing, if they still do.
+    pub(super) leaving: Vec<u32>,
     pub(super) carries: Carries,
     /// Former subtasks' horizons, while one of them is greater than the log's own.
     pub(super) former: Vec<(KeyGroupRange, u32)>,
@@ -190,6 +192,7 @@ impl<K: Key> KeyedState<K> {
             partial: Bits::default(),
             partial_rows: 0,
             untouched: Vec::new(),
+            leaving: Vec::new(),
             carries: Carries::default(),
             cleaning: None,
             sweep: 0,

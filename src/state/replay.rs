@@ -96,7 +96,7 @@ impl<K: Key> KeyedState<K> {
             let message = "segment: the last one of a checkpoint is missing";
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
-        self.log.settle(self.log.horizon());
+        self.log.end_replay();
         if self.items_sent && self.columns.len() > 1 {
             let unread = |row| self.columns.iter().any(|c| c.meta(row) == Meta::default());
             for row in (0..self.rows.end()).filter(|&row| unread(row)) {

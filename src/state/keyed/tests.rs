@@ -82,6 +82,7 @@ impl One {
             writes.extend(collected.writes);
             self.state.cleaned(checkpoint).unwrap();
         }
+        self.state.end_batch();
         writes
     }
 }
@@ -158,6 +159,21 @@ fn what_is_created_and_deleted_between_two_cleanings_writes_nothing() {
     assert!(!one.state.items_sent());
     assert_eq!(one.state.horizon(), CheckpointId(2));
     assert_eq!(one.state.stats(), Stats::default());
+}
+
+/// A million deletions at once would hold the worker up for a tenth of a second.
+#[test]
+fn rows_that_a_cleaning_empties_are_given_away_in_slices() {
+    let mut one = One::new();
+    (0..3000).for_each(|key| one.set(key, 1));
+    one.complete(1);
+    (0..3000).for_each(|key| one.clear(key));
+    one.complete(2);
+    one.clean_all();
+    assert_eq!(one.state.stats().rows, 3000 - 1024);
+    one.state.end_batch();
+    one.state.end_batch();
+    assert_eq!(one.state.stats().rows, 0);
 }
 
 #[test]
@@ -244,6 +260,21 @@ fn values_that_have_changed_since_are_read_back_from_segments() {
     one.state.cleaned(checkpoint).unwrap();
     assert_eq!(one.state.horizon(), checkpoint);
     assert_eq!(one.state.stats().pinned_entries, 1);
+}
+
+/// It used to be let go when the next checkpoint replaced all of it, and its segments' slots with it.
+#[test]
+fn a_checkpoint_is_kept_while_it_is_being_cleaned() {
+    let mut one = One::new();
+    one.set(1, 5);
+    one.complete(1);
+    one.set(1, 6);
+    let (checkpoint, collected) = one.collect().unwrap();
+    assert_eq!(collected.missing.len(), 1);
+    one.complete(2);
+    assert_eq!(one.state.horizon(), CheckpointId::NONE);
+    one.state.cleaned(checkpoint).unwrap();
+    assert_eq!(one.state.horizon(), CheckpointId(1));
 }
 
 #[test]
