@@ -58,29 +58,6 @@ impl List {
     }
 }
 
-/// What the log holds, for limits, status and back-pressure.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Distinct entries that are newer than their items.
-    pub pinned_entries: u64,
-    /// Their memory, estimated.
-    pub pinned_bytes: u64,
-    /// Checkpoints after the horizon that changed anything.
-    pub checkpoints: u64,
-    /// Their segments' number.
-    pub segments: u64,
-    /// Their segments' stored size.
-    pub stored_bytes: u64,
-    /// Entries changed since the last barrier, and those before it that are not serialised yet.
-    pub dirty_entries: u64,
-    /// Their memory, estimated.
-    pub dirty_bytes: u64,
-    /// All rows in memory.
-    pub rows: u64,
-    /// Their memory, estimated.
-    pub resident_bytes: u64,
-}
-
 /// The log of one operator in one subtask.
 #[derive(Debug)]
 pub(super) struct Log {

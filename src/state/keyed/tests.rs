@@ -3,10 +3,11 @@
 mod world;
 
 use super::*;
+use crate::error::ErrorKind;
 use crate::key_group::KeyGroup;
 use crate::state::{
-    CleaningLimits, Collected, Item, ItemWrite, Presence, States, ValueDescriptor, find_values,
-    segment,
+    Barrier, CleaningLimits, Collected, Item, ItemWrite, Presence, RawSegment, States, Stats,
+    ValueDescriptor, find_values, segment,
 };
 
 const EAGER: CleaningLimits = CleaningLimits { log_max_bytes: 0, max_segments: 0, eager: true };
