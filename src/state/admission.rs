@@ -30,7 +30,8 @@ impl<K: Key> KeyedState<K> {
     /// [`KeyedState::take_reads`].
     ///
     /// Goes over the keys in three tight loops, each of which waits for one part of memory, so that the
-    /// processor overlaps the cache misses of many keys: twice as fast with a million keys.
+    /// processor overlaps the cache misses of many keys: with a million keys, get and set take 45 ns so
+    /// instead of 85.
     pub fn find_rows<'k, I>(&mut self, keys: I, rows: &mut Vec<Row>)
     where
         I: IntoIterator<Item = (KeyHash, &'k K), IntoIter: Clone>,

@@ -109,6 +109,28 @@ fn a_value_is_kept_by_key_and_deleted_by_clear() {
 }
 
 #[test]
+fn each_key_of_many_batches_keeps_a_row_of_its_own() {
+    let mut one = One::new();
+    let mut rows = Vec::new();
+    for batch in 0..40u64 {
+        // Half of each batch's keys are new, and each occurs twice.
+        let keys: Vec<u64> = (batch * 100..batch * 100 + 200).flat_map(|key| [key, key]).collect();
+        rows.clear();
+        one.state.find_rows(keys.iter().map(|key| (key.key_hash(), key)), &mut rows);
+        assert_eq!(rows.len(), keys.len());
+        for (key, row) in keys.iter().zip(&rows) {
+            assert_eq!(one.state.key(*row), key);
+            let times = one.state.get(one.count, *row).copied().unwrap_or(0);
+            one.state.set(one.count, *row, times + 1);
+        }
+        one.state.end_batch();
+    }
+    assert_eq!(one.state.stats().rows, 4100);
+    let row = one.row(150);
+    assert_eq!(one.state.get(one.count, row), Some(&4));
+}
+
+#[test]
 fn freezing_copies_what_changes_before_its_turn() {
     let mut one = One::new();
     one.set(1, 10);
@@ -220,6 +242,7 @@ fn the_deletion_of_a_restored_entry_writes_a_tombstone() {
         ..RestorePoint::default()
     };
     let mut one = One::at(2, at);
+    one.state.reserve(1);
     one.state.replay(&stored(&segments[0], 1)).unwrap();
     one.state.finish_restore().unwrap();
     one.clear(1);
