@@ -3,6 +3,8 @@
 //! What is read is text: `crate::name` paths and `super::` chains that leave their module, outside
 //! comments. Test code is read too.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

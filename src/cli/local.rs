@@ -31,7 +31,7 @@ impl Engine for Local {
         status: watch::Sender<JobStatus>,
         mut stop: watch::Receiver<Stop>,
     ) -> Result<Ended> {
-        let io = runtime::io_runtime(IO_THREADS)?;
+        let io = runtime::io_threads(IO_THREADS)?;
         let place = Place::Threads(io.handle().clone());
         let clock = Clock::system();
         let seed = options.seed;

@@ -198,14 +198,14 @@ impl Current {
 
 fn vertices(graph: &JobGraph, parallelism: u32) -> Vec<Vertex> {
     let lines: Vec<&str> = graph.description.lines().collect();
-    let vertex = |v: &Box<dyn crate::task::Vertex>| Vertex {
-        id: graph.operators[v.operator()].to_string(),
-        name: lines.get(v.operator()).map_or_else(String::new, |line| (*line).to_owned()),
+    let vertex = |operator: usize| Vertex {
+        id: graph.operators[operator].to_string(),
+        name: lines.get(operator).map_or_else(String::new, |line| (*line).to_owned()),
         parallelism,
         records_in: 0,
         records_out: 0,
     };
-    graph.vertices.iter().map(vertex).collect()
+    graph.vertices.iter().map(|v| vertex(v.operator())).collect()
 }
 
 fn checkpoints(overview: Overview, restored: Option<Restore>, position: u64) -> Checkpoints {

@@ -15,7 +15,7 @@ mod worker;
 pub use backend::Backend;
 pub use connect::{DynamoDbBackend, MemoryBackend};
 pub use job::{RunOptions, Wiring, run};
-pub use place::{Place, io_runtime};
+pub use place::{Place, io_threads};
 pub use restart::{Decision, RestartPolicy};
 
 pub use status::{

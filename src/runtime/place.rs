@@ -114,7 +114,7 @@ impl Spawn for OnThisThread {
 ///
 /// # Errors
 /// The system gives no threads.
-pub fn io_runtime(threads: usize) -> Result<Arc<tokio::runtime::Runtime>> {
+pub fn io_threads(threads: usize) -> Result<Arc<tokio::runtime::Runtime>> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("millpond-io")

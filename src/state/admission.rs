@@ -10,6 +10,9 @@ use super::store::{Item, ItemKey};
 use crate::codec::{Key, KeyHash};
 use crate::error::{Error, ErrorKind, Result};
 
+/// How many rows of a cleaning's deletions one batch gives away: some 0.1 ms.
+const LEAVING_ROWS: usize = 1024;
+
 /// An entry to be read from the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
@@ -27,7 +30,8 @@ impl<K: Key> KeyedState<K> {
     /// [`KeyedState::take_reads`].
     ///
     /// Goes over the keys in three tight loops, each of which waits for one part of memory, so that the
-    /// processor overlaps the cache misses of many keys: twice as fast with a million keys.
+    /// processor overlaps the cache misses of many keys: with a million keys, get and set take 45 ns so
+    /// instead of 85.
     pub fn find_rows<'k, I>(&mut self, keys: I, rows: &mut Vec<Row>)
     where
         I: IntoIterator<Item = (KeyHash, &'k K), IntoIter: Clone>,
@@ -141,14 +145,19 @@ impl<K: Key> KeyedState<K> {
         Ok(resident)
     }
 
-    /// All resident rows of the batch have been used: those that still hold nothing are given away.
+    /// All resident rows of the batch have been used: those that still hold nothing are given away, and
+    /// some of those that a cleaning has left with nothing.
     pub fn end_batch(&mut self) {
         while let Some(row) = self.untouched.pop() {
             self.vacate_if_nothing(row);
         }
+        let rest = self.leaving.len().saturating_sub(LEAVING_ROWS);
+        for row in self.leaving.split_off(rest) {
+            self.vacate_if_nothing(row);
+        }
     }
 
-    pub(super) fn vacate_if_nothing(&mut self, row: u32) {
+    fn vacate_if_nothing(&mut self, row: u32) {
         if self.rows.is_taken(row)
             && !self.is_loading(Row(row))
             && self.is_empty_row(row)

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use super::bits::Bits;
 use super::column::{HAS_ITEM, Meta};
@@ -79,13 +79,13 @@ pub struct Found {
     value: Option<Bytes>,
 }
 
-/// The plan that is under way. Its list may be let go meanwhile, where every change is replaced.
+/// The plan that is under way.
 #[derive(Debug)]
 pub(super) struct Cleaning {
     stamp: u32,
     checkpoint: CheckpointId,
     /// Rows that may hold nothing after it.
-    deleted: HashSet<u32>,
+    deleted: Vec<u32>,
 }
 
 impl CleaningPlan {
@@ -197,8 +197,9 @@ impl<K: Key> KeyedState<K> {
             rows: oldest.rows.iter().map(Arc::clone).collect(),
             later: self.log.later(oldest.stamp),
         };
+        self.log.hold();
         let (stamp, checkpoint) = (plan.stamp, plan.checkpoint);
-        self.cleaning = Some(Cleaning { stamp, checkpoint, deleted: HashSet::new() });
+        self.cleaning = Some(Cleaning { stamp, checkpoint, deleted: Vec::new() });
         Some(plan)
     }
 
@@ -245,7 +246,7 @@ impl<K: Key> KeyedState<K> {
                 Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
             })?;
             if !present && let Some(cleaning) = &mut self.cleaning {
-                cleaning.deleted.insert(row);
+                cleaning.deleted.push(row);
             }
             let key = self.item_key(column.index(), row);
             let value = present.then(|| bytes.into());
@@ -303,9 +304,9 @@ impl<K: Key> KeyedState<K> {
     /// [`ErrorKind::Internal`] where that is not the current plan's.
     pub fn cleaned(&mut self, checkpoint: CheckpointId) -> Result<()> {
         match self.cleaning.take_if(|current| current.checkpoint == checkpoint) {
-            Some(Cleaning { stamp, deleted, .. }) => {
-                self.log.cleaned(stamp);
-                deleted.into_iter().for_each(|row| self.vacate_if_nothing(row));
+            Some(Cleaning { deleted, .. }) => {
+                self.log.cleaned();
+                self.leaving.extend(deleted);
                 Ok(())
             }
             None => Err(Error::internal(format!("checkpoint {checkpoint} is not being cleaned"))),

@@ -122,6 +122,8 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn name(&self) -> &Name;
     /// Makes room for one row more, empty.
     fn add_row(&mut self);
+    /// Makes room for `rows` rows in all.
+    fn reserve(&mut self, rows: usize);
     /// Empties a row's slot and forgets all about it.
     fn vacate(&mut self, row: u32);
     fn meta(&self, row: u32) -> Meta;
@@ -145,6 +147,10 @@ impl<V: Value> AnyColumn for Column<V> {
     fn add_row(&mut self) {
         grow(&mut self.slots);
         self.slots.push(Slot::new(Meta::default(), None));
+    }
+
+    fn reserve(&mut self, rows: usize) {
+        self.slots.reserve_exact(rows.saturating_sub(self.slots.len()));
     }
 
     fn vacate(&mut self, row: u32) {

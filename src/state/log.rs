@@ -27,7 +27,8 @@ pub(super) struct List {
     pub(super) live: u64,
     /// Changes replaced by any later one, of the current interval too.
     replaced: u64,
-    /// … by one of the current interval: what the next list will say that it replaces.
+    /// … by one of the current interval, or of the list that is being replayed: what that list will say
+    /// that it replaces.
     replaced_now: u32,
     /// Which earlier lists' changes this list's replace, until the lists' `live` knows it.
     replaces: Vec<(u32, u32)>,
@@ -57,29 +58,6 @@ impl List {
     }
 }
 
-/// What the log holds, for limits, status and back-pressure.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Distinct entries that are newer than their items.
-    pub pinned_entries: u64,
-    /// Their memory, estimated.
-    pub pinned_bytes: u64,
-    /// Checkpoints after the horizon that changed anything.
-    pub checkpoints: u64,
-    /// Their segments' number.
-    pub segments: u64,
-    /// Their segments' stored size.
-    pub stored_bytes: u64,
-    /// Entries changed since the last barrier, and those before it that are not serialised yet.
-    pub dirty_entries: u64,
-    /// Their memory, estimated.
-    pub dirty_bytes: u64,
-    /// All rows in memory.
-    pub rows: u64,
-    /// Their memory, estimated.
-    pub resident_bytes: u64,
-}
-
 /// The log of one operator in one subtask.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -89,6 +67,9 @@ pub(super) struct Log {
     horizon: u32,
     /// The oldest retained checkpoint.
     floor: u32,
+    /// The oldest list, while it is being cleaned: its segments may have to be read back, so the horizon
+    /// does not pass it meanwhile even if all of it is replaced.
+    held: Option<u32>,
     /// By column: rows changed since the last barrier.
     dirty: Vec<Vec<u32>>,
     /// Oldest first.
@@ -103,6 +84,7 @@ impl Log {
             current: checkpoint + 1,
             horizon,
             floor,
+            held: None,
             dirty: vec![Vec::new(); columns],
             lists: VecDeque::new(),
             pinned: 0,
@@ -163,14 +145,29 @@ impl Log {
         if list.live == 0 {
             return false;
         }
-        for earlier in &mut self.lists {
-            let count = std::mem::take(&mut earlier.replaced_now);
-            if count > 0 {
-                list.replaces.push((earlier.stamp, count));
-            }
-        }
+        list.replaces = self.take_replaced();
         self.lists.push_back(list);
         true
+    }
+
+    /// Which lists' changes were replaced since the last call, and how many of each.
+    fn take_replaced(&mut self) -> Vec<(u32, u32)> {
+        let replaced = |list: &mut List| (list.stamp, std::mem::take(&mut list.replaced_now));
+        self.lists.iter_mut().map(replaced).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// All segments of the last list are replayed.
+    fn end_replayed(&mut self) {
+        let replaced = self.take_replaced();
+        if let Some(last) = self.lists.back_mut() {
+            last.replaces = replaced;
+        }
+    }
+
+    /// All segments are replayed.
+    pub(super) fn end_replay(&mut self) {
+        self.end_replayed();
+        self.settle(self.horizon);
     }
 
     /// A change read back from a segment of `checkpoint`; `old` is the entry's change before. Segments
@@ -184,6 +181,7 @@ impl Log {
         old: u32,
     ) {
         if self.lists.back().is_none_or(|last| last.stamp != stamp) {
+            self.end_replayed();
             let rows = self.dirty.iter().map(|_| ChangedRows::default()).collect();
             self.lists.push_back(List::new(stamp, checkpoint, rows));
         }
@@ -194,12 +192,7 @@ impl Log {
             self.pinned += 1;
         } else if let Some(i) = self.position(old) {
             self.lists[i].replaced += 1;
-            if let Some(last) = self.lists.back_mut() {
-                match last.replaces.iter_mut().find(|(earlier, _)| *earlier == old) {
-                    Some((_, count)) => *count += 1,
-                    None => last.replaces.push((old, 1)),
-                }
-            }
+            self.lists[i].replaced_now += 1;
         }
         if let Some(last) = self.lists.back_mut() {
             Arc::make_mut(&mut last.rows[column]).push(row);
@@ -248,7 +241,7 @@ impl Log {
     }
 
     /// Applies what the lists after `old` up to the floor replace, and lets go of what is left empty.
-    pub(super) fn settle(&mut self, old: u32) {
+    fn settle(&mut self, old: u32) {
         for i in 0..self.lists.len() {
             if self.lists[i].stamp <= old || self.lists[i].stamp > self.floor {
                 continue;
@@ -264,7 +257,8 @@ impl Log {
 
     /// Moves the horizon past leading lists whose every change is replaced, and over gaps.
     fn let_go(&mut self) {
-        while self.oldest().is_some_and(|list| list.live == 0) {
+        let held = self.held;
+        while self.oldest().is_some_and(|list| list.live == 0 && Some(list.stamp) != held) {
             self.drop_oldest();
         }
         self.horizon = self.oldest().map_or(self.floor, |list| list.stamp - 1).max(self.horizon);
@@ -282,10 +276,14 @@ impl Log {
         }
     }
 
-    /// Every write for the list stamped `stamp` is answered: the horizon passes it, if it has not
-    /// already because all of it was replaced meanwhile.
-    pub(super) fn cleaned(&mut self, stamp: u32) {
-        if self.oldest().is_some_and(|list| list.stamp == stamp) {
+    /// The oldest list is going to be cleaned.
+    pub(super) fn hold(&mut self) {
+        self.held = self.oldest().map(|list| list.stamp);
+    }
+
+    /// Every write for the held list is answered: the horizon passes it.
+    pub(super) fn cleaned(&mut self) {
+        if self.held.take().is_some() {
             self.drop_oldest();
             self.let_go();
         }

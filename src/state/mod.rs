@@ -28,6 +28,7 @@
 //!    every write is answered, [`KeyedState::cleaned`].
 
 mod admission;
+mod barrier;
 mod bits;
 mod cleaning;
 mod column;
@@ -39,10 +40,12 @@ mod memory;
 mod replay;
 mod rows;
 pub mod segment;
+mod stats;
 mod store;
 mod writer;
 
 pub use admission::Read;
+pub use barrier::{Barrier, Horizons};
 pub use cleaning::{
     CleaningLimits, CleaningPlan, CleaningRows, Collected, Found, Missing, find_values,
 };
@@ -51,10 +54,10 @@ pub use descriptor::ValueState;
 pub use descriptor::{ColumnId, Columns, States, ValueDescriptor};
 #[expect(clippy::module_name_repetitions, reason = "the module's main type; Flink's word")]
 pub use keyed::KeyedState;
-pub use keyed::{Barrier, Horizons, KeyedConfig, RestorePoint, Row};
-pub use log::Stats;
+pub use keyed::{KeyedConfig, RestorePoint, Row};
 pub(crate) use memory::Passed;
 pub use memory::{Call, Fault, MemoryStore, Script};
+pub use stats::Stats;
 pub use store::{
     Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemWrite, MAX_BLOCK_BYTES, Presence, Store,
     WriteOutcome,

@@ -23,6 +23,14 @@ impl<K: Key> KeyedState<K> {
             && segment.version.checkpoint > self.horizon()
     }
 
+    /// Makes room for `keys` keys, so that the index need not grow step by step during a replay, which
+    /// takes some 0.2 µs an entry. A good number is that of the entries of the checkpoint that has
+    /// most, times this subtask's share of their segments' ranges.
+    pub fn reserve(&mut self, keys: usize) {
+        self.rows.reserve(keys);
+        self.columns.iter_mut().for_each(|column| column.reserve(keys));
+    }
+
     /// Takes over the entries of `segment` that are in this subtask's range, as pinned ones. To be
     /// called in ascending order of checkpoint and, for each writer, of sequence.
     ///
@@ -96,7 +104,7 @@ impl<K: Key> KeyedState<K> {
             let message = "segment: the last one of a checkpoint is missing";
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
-        self.log.settle(self.log.horizon());
+        self.log.end_replay();
         if self.items_sent && self.columns.len() > 1 {
             let unread = |row| self.columns.iter().any(|c| c.meta(row) == Meta::default());
             for row in (0..self.rows.end()).filter(|&row| unread(row)) {

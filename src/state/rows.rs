@@ -92,6 +92,14 @@ impl<K: Key> Rows<K> {
         self.taken.contains(row)
     }
 
+    /// Makes room for `rows` rows in all.
+    pub(super) fn reserve(&mut self, rows: usize) {
+        let keys = &self.keys;
+        let more = rows.saturating_sub(self.index.len());
+        self.index.reserve(more, |&row| keys[row as usize].key_hash().0);
+        self.keys.reserve_exact(rows.saturating_sub(self.keys.len()));
+    }
+
     /// How many rows are taken.
     pub(super) fn len(&self) -> usize {
         self.index.len()

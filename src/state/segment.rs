@@ -284,7 +284,16 @@ impl<'a> Reader<'a> {
         Name::new(text).map_err(|e| corrupt(format!("{what}: {}", e.message())))
     }
 
+    #[inline]
     fn number(&mut self, what: &str) -> Result<u64> {
+        if let [byte @ ..0x80, rest @ ..] = self.0 {
+            self.0 = rest;
+            return Ok(u64::from(*byte));
+        }
+        self.long_number(what)
+    }
+
+    fn long_number(&mut self, what: &str) -> Result<u64> {
         let mut n = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.take(1, what)?[0];

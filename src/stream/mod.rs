@@ -9,10 +9,12 @@
 mod edges;
 mod env;
 mod keyed;
-#[allow(clippy::module_inception, reason = "the file is about the type of that name")]
+#[expect(clippy::module_inception, reason = "the file is about the type of that name")]
 mod stream;
 mod vertices;
 
+#[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use env::StreamEnvironment;
+#[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use keyed::KeyedStream;
 pub use stream::{SinkHandle, Stream};

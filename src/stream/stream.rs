@@ -123,6 +123,7 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Two streams of the same records.
+    #[expect(clippy::type_complexity, reason = "two streams")]
     pub fn tee(self) -> (Stream<Identity<C::Out>>, Stream<Identity<C::Out>>)
     where
         C::Out: Clone,

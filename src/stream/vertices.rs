@@ -11,7 +11,7 @@ use crate::ids::Name;
 use crate::operator::KeyedProcess;
 use crate::state::States;
 use crate::task::{
-    AnySink, AnySource, BuildContext, Emit, KeyedTask, Port, SourceTask, UnionTask, Vertex,
+    AnySink, AnySource, BuildContext, Emit, KeyedSubtask, Port, SourceSubtask, UnionSubtask, Vertex,
 };
 
 /// A source.
@@ -40,7 +40,14 @@ impl<S: Source, O: Send + 'static> Vertex for SourceVertex<S, O> {
 
     fn build(&self, context: &mut BuildContext) -> Result<LocalBoxFuture<'static, Result<()>>> {
         let output = self.port.build(context)?;
-        SourceTask::build(&self.source, self.operator, self.with_origin, self.emit, output, context)
+        SourceSubtask::build(
+            &self.source,
+            self.operator,
+            self.with_origin,
+            self.emit,
+            output,
+            context,
+        )
     }
 }
 
@@ -64,7 +71,7 @@ impl<T: Send + 'static> Vertex for UnionVertex<T> {
 
     fn build(&self, context: &mut BuildContext) -> Result<LocalBoxFuture<'static, Result<()>>> {
         let output = self.port.build(context)?;
-        UnionTask::build(&self.edges, output, context)
+        UnionSubtask::build(&self.edges, output, context)
     }
 }
 
@@ -99,7 +106,7 @@ where
         let output = self.port.build(context)?;
         let mut states = States::new();
         let process = (self.factory)(&mut states);
-        KeyedTask::build(process, states.finish()?, self.operator, self.edge, output, context)
+        KeyedSubtask::build(process, states.finish()?, self.operator, self.edge, output, context)
     }
 }
 

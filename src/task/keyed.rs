@@ -42,7 +42,7 @@ type KeyedRecord<P> = Keyed<<P as KeyedProcess>::Key, <P as KeyedProcess>::In>;
 type ReadAnswer = Vec<(Read, Option<Item>)>;
 
 /// One subtask of a keyed operator.
-pub struct KeyedTask<P: KeyedProcess> {
+pub struct KeyedSubtask<P: KeyedProcess> {
     process: P,
     state: KeyedState<P::Key>,
     gate: InputGate<KeyedRecord<P>>,
@@ -70,13 +70,13 @@ pub struct KeyedTask<P: KeyedProcess> {
     out: Vec<P::Out>,
 }
 
-impl<P: KeyedProcess> std::fmt::Debug for KeyedTask<P> {
+impl<P: KeyedProcess> std::fmt::Debug for KeyedSubtask<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyedTask").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("KeyedSubtask").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
-impl<P: KeyedProcess> KeyedTask<P> {
+impl<P: KeyedProcess> KeyedSubtask<P> {
     /// Builds the task of operator `index`, restores its state, and makes it a future.
     ///
     /// # Errors

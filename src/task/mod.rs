@@ -19,9 +19,9 @@ pub use build::{
     AnySink, AnySource, BuildContext, ConsumerFactory, Edge, EdgeEnds, JobGraph, Port, Restored,
     Vertex,
 };
-pub use keyed::KeyedTask;
+pub use keyed::KeyedSubtask;
 pub use output::{Consumer, Fused, Output, Staged, Tail};
 pub use pressure::{MemoryUse, Pressure};
-pub use source::{Emit, SourceTask};
+pub use source::{Emit, SourceSubtask};
 pub use tails::{ForkTail, ForwardTail, KeyedTail, SinkTail};
-pub use union::UnionTask;
+pub use union::UnionSubtask;

@@ -25,7 +25,7 @@ const FLUSH_EVERY: u32 = 8;
 pub type Emit<T, O> = fn(&mut Batch<T>, &mut Vec<O>);
 
 /// One subtask of a source.
-pub struct SourceTask<T, O> {
+pub struct SourceSubtask<T, O> {
     operator: Name,
     vertex: usize,
     subtask: u32,
@@ -49,13 +49,13 @@ pub struct SourceTask<T, O> {
     lag: Option<u64>,
 }
 
-impl<T, O> std::fmt::Debug for SourceTask<T, O> {
+impl<T, O> std::fmt::Debug for SourceSubtask<T, O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SourceTask({})", self.operator)
+        write!(f, "SourceSubtask({})", self.operator)
     }
 }
 
-impl<T: Send + 'static, O: 'static> SourceTask<T, O> {
+impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
     /// Builds the task of operator `index` and makes it a future.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::exchange::{Event, Inlet, InputGate};
 use crate::metrics::VertexCounters;
 
 /// One subtask of a union.
-pub struct UnionTask<T> {
+pub struct UnionSubtask<T> {
     gate: InputGate<T>,
     output: Box<dyn Consumer<T>>,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -21,13 +21,13 @@ pub struct UnionTask<T> {
     flushed: bool,
 }
 
-impl<T> std::fmt::Debug for UnionTask<T> {
+impl<T> std::fmt::Debug for UnionSubtask<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("UnionTask")
+        f.write_str("UnionSubtask")
     }
 }
 
-impl<T: 'static> UnionTask<T> {
+impl<T: 'static> UnionSubtask<T> {
     /// Builds the task over the inlets of `edges` and makes it a future.
     ///
     /// # Errors

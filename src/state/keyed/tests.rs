@@ -3,10 +3,11 @@
 mod world;
 
 use super::*;
+use crate::error::ErrorKind;
 use crate::key_group::KeyGroup;
 use crate::state::{
-    CleaningLimits, Collected, Item, ItemWrite, Presence, States, ValueDescriptor, find_values,
-    segment,
+    Barrier, CleaningLimits, Collected, Item, ItemWrite, Presence, RawSegment, States, Stats,
+    ValueDescriptor, find_values, segment,
 };
 
 const EAGER: CleaningLimits = CleaningLimits { log_max_bytes: 0, max_segments: 0, eager: true };
@@ -82,6 +83,7 @@ impl One {
             writes.extend(collected.writes);
             self.state.cleaned(checkpoint).unwrap();
         }
+        self.state.end_batch();
         writes
     }
 }
@@ -104,6 +106,28 @@ fn a_value_is_kept_by_key_and_deleted_by_clear() {
     one.state.clear(one.count, row);
     assert_eq!(one.state.get(one.count, row), None);
     assert!(one.state.get_mut(one.count, row).is_none());
+}
+
+#[test]
+fn each_key_of_many_batches_keeps_a_row_of_its_own() {
+    let mut one = One::new();
+    let mut rows = Vec::new();
+    for batch in 0..40u64 {
+        // Half of each batch's keys are new, and each occurs twice.
+        let keys: Vec<u64> = (batch * 100..batch * 100 + 200).flat_map(|key| [key, key]).collect();
+        rows.clear();
+        one.state.find_rows(keys.iter().map(|key| (key.key_hash(), key)), &mut rows);
+        assert_eq!(rows.len(), keys.len());
+        for (key, row) in keys.iter().zip(&rows) {
+            assert_eq!(one.state.key(*row), key);
+            let times = one.state.get(one.count, *row).copied().unwrap_or(0);
+            one.state.set(one.count, *row, times + 1);
+        }
+        one.state.end_batch();
+    }
+    assert_eq!(one.state.stats().rows, 4100);
+    let row = one.row(150);
+    assert_eq!(one.state.get(one.count, row), Some(&4));
 }
 
 #[test]
@@ -160,6 +184,21 @@ fn what_is_created_and_deleted_between_two_cleanings_writes_nothing() {
     assert_eq!(one.state.stats(), Stats::default());
 }
 
+/// A million deletions at once would hold the worker up for a tenth of a second.
+#[test]
+fn rows_that_a_cleaning_empties_are_given_away_in_slices() {
+    let mut one = One::new();
+    (0..3000).for_each(|key| one.set(key, 1));
+    one.complete(1);
+    (0..3000).for_each(|key| one.clear(key));
+    one.complete(2);
+    one.clean_all();
+    assert_eq!(one.state.stats().rows, 3000 - 1024);
+    one.state.end_batch();
+    one.state.end_batch();
+    assert_eq!(one.state.stats().rows, 0);
+}
+
 #[test]
 fn the_deletion_of_an_entry_with_an_item_writes_a_tombstone() {
     let mut one = One::new();
@@ -203,6 +242,7 @@ fn the_deletion_of_a_restored_entry_writes_a_tombstone() {
         ..RestorePoint::default()
     };
     let mut one = One::at(2, at);
+    one.state.reserve(1);
     one.state.replay(&stored(&segments[0], 1)).unwrap();
     one.state.finish_restore().unwrap();
     one.clear(1);
@@ -244,6 +284,21 @@ fn values_that_have_changed_since_are_read_back_from_segments() {
     one.state.cleaned(checkpoint).unwrap();
     assert_eq!(one.state.horizon(), checkpoint);
     assert_eq!(one.state.stats().pinned_entries, 1);
+}
+
+/// It used to be let go when the next checkpoint replaced all of it, and its segments' slots with it.
+#[test]
+fn a_checkpoint_is_kept_while_it_is_being_cleaned() {
+    let mut one = One::new();
+    one.set(1, 5);
+    one.complete(1);
+    one.set(1, 6);
+    let (checkpoint, collected) = one.collect().unwrap();
+    assert_eq!(collected.missing.len(), 1);
+    one.complete(2);
+    assert_eq!(one.state.horizon(), CheckpointId::NONE);
+    one.state.cleaned(checkpoint).unwrap();
+    assert_eq!(one.state.horizon(), CheckpointId(1));
 }
 
 #[test]

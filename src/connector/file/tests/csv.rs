@@ -1,3 +1,5 @@
+//! CSV against the `csv` crate: any text, any ranges, any restarts.
+
 use ::csv::{ReaderBuilder, Terminator, WriterBuilder};
 use proptest::prelude::*;
 use serde::Deserialize;

@@ -1,3 +1,5 @@
+//! What cannot be read or parsed: the messages, and that nothing else is lost by it.
+
 use serde::Deserialize;
 
 use super::*;

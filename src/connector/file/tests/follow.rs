@@ -1,3 +1,5 @@
+//! Files that grow while they are read.
+
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;

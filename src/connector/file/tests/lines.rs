@@ -1,3 +1,5 @@
+//! Lines against a naive reader: any text, any ranges, any restarts.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,0 +1,171 @@
+//! Barriers: freezing what has changed, and serialising it in slices.
+//!
+//! Owns [`Barrier`] and the order in which frozen entries become bytes. The bytes are `writer`'s, the
+//! lists of rows `log`'s.
+
+use std::sync::Arc;
+
+use super::column::{FRESH, Meta, UNSERIALISED};
+use super::keyed::{KeyedState, stamp_of};
+use super::writer::RawSegment;
+use crate::codec::Key;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::CheckpointId;
+use crate::key_group::KeyGroupRange;
+
+/// From where on each part of a range of key groups is in the log. The ranges are disjoint.
+///
+/// Usually one. After a rescale, a subtask's key groups come from several with horizons of their own,
+/// which must be kept apart until the new one's has passed them all: below its horizon, a part's log
+/// has gaps.
+pub type Horizons = Vec<(KeyGroupRange, CheckpointId)>;
+
+/// What is fixed at a barrier, for the acknowledgement and the manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Barrier {
+    /// The log of this subtask starts after these. The manifest names a segment as long as some
+    /// horizon below its checkpoint is of a range that intersects the segment's.
+    pub horizons: Horizons,
+    /// Whether puts of items may have been sent.
+    pub items_sent: bool,
+    /// How many entries changed since the last barrier.
+    pub entries: u64,
+}
+
+/// How far the frozen list is serialised.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor {
+    stamp: u32,
+    column: usize,
+    next: usize,
+}
+
+impl<K: Key> KeyedState<K> {
+    /// Puts a frozen entry into the current segment.
+    pub(super) fn serialise_entry(&mut self, column: usize, row: u32) -> Result<()> {
+        let values = &mut self.columns[column];
+        let meta = values.meta(row);
+        // What neither log nor table ever knew needs no tombstone.
+        let fresh = meta.flags & FRESH != 0;
+        values.set_meta(row, Meta { flags: meta.flags & !FRESH, stamp: meta.change() });
+        let key = self.rows.key(row);
+        self.writer.entry(
+            column,
+            fresh,
+            |out| key.encode(out),
+            |out| {
+                values.encode(row, out).map_err(|error| {
+                    Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
+                })
+            },
+        )
+    }
+
+    /// Barrier `checkpoint`: moves the changes since the last barrier aside, which takes a time that
+    /// does not depend on their number. If the last barrier's are not all serialised, they are first.
+    ///
+    /// # Errors
+    /// Those of [`KeyedState::serialise`]; [`ErrorKind::Internal`] for a number that is not greater
+    /// than all before it.
+    pub fn freeze(&mut self, checkpoint: CheckpointId) -> Result<Barrier> {
+        while !self.serialise(usize::MAX)? {}
+        let stamp = stamp_of(checkpoint)?;
+        if stamp < self.log.current() {
+            return Err(Error::internal(format!("barrier {checkpoint} comes too late")));
+        }
+        let barrier = Barrier {
+            horizons: self.horizons(),
+            items_sent: self.items_sent,
+            entries: self.log.dirty(),
+        };
+        let frozen = self.log.current();
+        if self.log.freeze(checkpoint, stamp + 1) {
+            self.cursor = Some(Cursor { stamp: frozen, column: 0, next: 0 });
+            self.writer.begin(checkpoint);
+        }
+        Ok(barrier)
+    }
+
+    /// Serialises up to `max_entries` of what the last barrier froze; `true` when all is done. Some
+    /// 50 ns an entry: 10,000 are half a millisecond.
+    ///
+    /// # Errors
+    /// [`ErrorKind::User`] where a value's type cannot be serialised; the state cannot go on then.
+    pub fn serialise(&mut self, max_entries: usize) -> Result<bool> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let Some(mut cursor) = self.cursor else { return Ok(true) };
+        let mut left = max_entries;
+        while cursor.column < self.columns.len() {
+            let Some(list) = self.log.list(cursor.stamp) else {
+                return Err(Error::internal("a list was let go before it was serialised"));
+            };
+            let rows = Arc::clone(&list.rows[cursor.column]);
+            let end = rows.len().min(cursor.next.saturating_add(left));
+            left -= end - cursor.next;
+            for &row in &rows[cursor.next..end] {
+                // Else it has changed again since, and was serialised before that.
+                if self.columns[cursor.column].meta(row).stamp == cursor.stamp | UNSERIALISED {
+                    self.serialise_entry(cursor.column, row)?;
+                }
+            }
+            cursor.next = end;
+            if end < rows.len() {
+                self.cursor = Some(cursor);
+                return Ok(false);
+            }
+            cursor.column += 1;
+            cursor.next = 0;
+        }
+        self.cursor = None;
+        self.writer.finish();
+        Ok(true)
+    }
+
+    /// The segments that are full, and after the last slice the rest.
+    pub fn take_segments(&mut self) -> Vec<RawSegment> {
+        self.writer.take()
+    }
+
+    /// One segment of `checkpoint` is stored, or was read at the restore, and takes `stored_bytes`.
+    pub fn logged(&mut self, checkpoint: CheckpointId, stored_bytes: u64) {
+        self.log.logged(checkpoint, stored_bytes);
+    }
+
+    /// The head has moved: `oldest_retained` is the oldest checkpoint that it retains now. Lets go of
+    /// leading checkpoints whose every change has been replaced by then.
+    pub fn completed(&mut self, oldest_retained: CheckpointId) {
+        // A number that exceeds stamps was refused at its barrier.
+        self.log.completed(oldest_retained.0 as u32);
+    }
+
+    fn horizons(&mut self) -> Horizons {
+        let own = self.log.horizon();
+        if self.former.iter().all(|(_, former)| *former <= own) {
+            self.former.clear();
+            return vec![(self.config.range, CheckpointId(own.into()))];
+        }
+        let kept = |&(range, former): &(KeyGroupRange, u32)| {
+            (range, CheckpointId(u64::from(own.max(former))))
+        };
+        self.former.iter().map(kept).collect()
+    }
+
+    /// Every change up to this checkpoint is materialised. What an acknowledgement reports is
+    /// [`Barrier::horizons`], which were fixed at the barrier.
+    #[must_use]
+    pub fn horizon(&self) -> CheckpointId {
+        CheckpointId(u64::from(self.log.horizon()))
+    }
+
+    /// Entries changed since the last barrier, and those before it that are not serialised yet.
+    pub(super) fn dirty_entries(&self) -> u64 {
+        let frozen = self.cursor.and_then(|cursor| {
+            let list = self.log.list(cursor.stamp)?;
+            let rest = list.rows.iter().skip(cursor.column).map(|rows| rows.len()).sum::<usize>();
+            Some((rest - cursor.next) as u64)
+        });
+        self.log.dirty() + frozen.unwrap_or(0)
+    }
+}
