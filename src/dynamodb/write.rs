@@ -152,17 +152,15 @@ async fn run_batch(caller: &Caller, batch: Vec<Write>) -> Result<BatchResult> {
     if batch.is_empty() {
         return Ok((Vec::new(), batch, None));
     }
-    let statements: Vec<_> = batch.iter().map(|write| statement(caller.table(), write)).collect();
-    let statements = statements.into_iter().collect::<Result<Vec<_>>>()?;
-    let send = || {
-        caller
-            .client()
-            .batch_execute_statement()
-            .set_statements(Some(statements.clone()))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-    };
-    let answer = match caller.once(Purpose::Materialise, send()).await {
+    let statements = batch.iter().map(|write| statement(caller.table(), write));
+    let statements = statements.collect::<Result<Vec<_>>>()?;
+    let send = caller
+        .client()
+        .batch_execute_statement()
+        .set_statements(Some(statements))
+        .return_consumed_capacity(ReturnConsumedCapacity::Total)
+        .send();
+    let answer = match caller.once(Purpose::Materialise, send).await {
         Ok(answer) => answer,
         Err(refusal) => return refused_batch(caller, batch, &refusal),
     };
