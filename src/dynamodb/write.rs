@@ -386,6 +386,32 @@ mod tests {
         }
     }
 
+    /// A tombstone that is followed by a value must lose its expiry, or DynamoDB deletes the value.
+    #[test]
+    fn values_have_no_expiry_and_tombstones_no_value() {
+        let text = |value: Option<Bytes>, route| {
+            let write = Write {
+                index: 0,
+                pk: "pk".to_owned(),
+                sort_key: Bytes::from_static(&[1]),
+                version: version(1, 2),
+                value,
+                expires: 77,
+                route,
+            };
+            let statement = statement("t", &write).unwrap();
+            let parameters = statement.parameters.unwrap_or_default();
+            assert_eq!(parameters.contains(&number(77)), write.value.is_none());
+            statement.statement
+        };
+        let value = || Some(Bytes::from_static(b"v"));
+        let (update, insert) = (Route::Update { last: false }, Route::Insert { last: false });
+        assert!(text(value(), update).contains(r#"SET "v"=? SET "c"=? REMOVE "ttl" WHERE"#));
+        assert!(text(None, update).contains(r#"SET "ttl"=? SET "c"=? REMOVE "v" WHERE"#));
+        assert!(!text(value(), insert).contains("ttl"));
+        assert!(!text(None, insert).contains("'v'"));
+    }
+
     #[test]
     fn servers_without_partiql_are_recognised() {
         assert!(lacks_partiql(&Failure::inside("UnknownOperationException", "")));
