@@ -261,3 +261,40 @@ async fn values_and_keys_over_dynamodb_s_limits_are_named() {
     assert!(store.write_items(vec![long]).await.unwrap_err().to_string().contains("1025"));
     assert!(script.sent().is_empty(), "nothing was sent");
 }
+
+fn being_made(answer: &mut Value) {
+    answer["Table"]["TableStatus"] = json!("CREATING");
+}
+
+fn of_others(answer: &mut Value) {
+    answer["Table"]["KeySchema"][1]["AttributeName"] = json!("range");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_table_is_made_and_waited_for() {
+    let script = Script::default();
+    let wrap = |inner| script.wrap(inner);
+    script.next("CreateTable", [Act::error(400, "ThrottlingException"), Act::LoseAnswer]);
+    let not_found = Act::error(400, "ResourceNotFoundException");
+    script.next("DescribeTable", [not_found, Act::Change(being_made), Act::Change(being_made)]);
+    let mut settings = settings(Location::EmbeddedMemory);
+    settings.provisioned = Some((20, 20));
+    try_connect(&settings, Execution::Inline, Some(&wrap)).await.unwrap();
+    let sent = script.sent();
+    let count = |operation: &str| sent.iter().filter(|sent| *sent == operation).count();
+    // The third creation finds the table that the second, unanswered one has made.
+    assert_eq!((count("CreateTable"), count("DescribeTable")), (3, 4), "{sent:?}");
+    assert_eq!(count("UpdateTimeToLive"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_with_other_keys_is_refused() {
+    let script = Script::default();
+    let wrap = |inner| script.wrap(inner);
+    script.next("DescribeTable", [Act::error(400, "ResourceNotFoundException")]);
+    script.next("DescribeTable", [Act::Change(of_others)]);
+    let settings = settings(Location::EmbeddedMemory);
+    let error = try_connect(&settings, Execution::Inline, Some(&wrap)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert!(error.to_string().contains("range"), "{error}");
+}

@@ -112,3 +112,28 @@ impl Store for Backend {
         self.caller.health()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::dynamodb::database::Database;
+    use crate::dynamodb::embedded::{Embedded, Execution};
+    use crate::dynamodb::{Meter, client};
+    use crate::ids::{Incarnation, Name};
+
+    #[tokio::test(start_paused = true)]
+    async fn tombstones_expire_after_their_retention() {
+        let database = Database::in_memory().unwrap();
+        let (embedded, _closed) = Embedded::start(database, &Execution::Inline);
+        let client = client::embedded(embedded.http_client());
+        let clock = Clock::starting_at(1_000_500);
+        let (table, place) = ("table".to_owned(), "here".to_owned());
+        let caller = Caller::new(client, table, place, Meter::default(), clock, 1);
+        let scope = Scope::new(&Name::new("job").unwrap(), Incarnation(1));
+        let backend = Backend::new(caller, scope, Duration::from_secs(60));
+        assert_eq!(backend.expiry(), 1060);
+        clock.sleep(Duration::from_secs(5)).await;
+        assert_eq!(backend.expiry(), 1065);
+    }
+}

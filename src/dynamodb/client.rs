@@ -107,6 +107,62 @@ fn checked(endpoint: &str) -> Result<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dynamodb::retry::{Failure, Reach};
+
+    async fn describe(port: u16) -> Failure {
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let basic = ("id".to_owned(), Secret::new("secret".to_owned()));
+        let client = remote(None, Some(&endpoint), Some(&basic)).await.unwrap();
+        Failure::of(&client.describe_table().table_name("table").send().await.unwrap_err())
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_is_known_not_to_have_sent_and_a_broken_one_is_not() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        assert_eq!(describe(port).await.reach, Reach::NotSent);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let hang_up = async { drop(listener.accept().await.unwrap()) };
+        let (failure, ()) = tokio::join!(describe(port), hang_up);
+        assert_eq!(failure.reach, Reach::Unanswered, "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn without_credentials_the_call_is_final_and_says_so() {
+        let chain = aws_sdk_dynamodb::config::SharedCredentialsProvider::new(
+            aws_config::meta::credentials::CredentialsProviderChain::first_try(
+                "none",
+                NoCredentials,
+            ),
+        );
+        let config = base()
+            .region(Region::from_static(ANY_REGION))
+            .endpoint_url("http://127.0.0.1:9")
+            .http_client(http_client())
+            .credentials_provider(chain)
+            .build();
+        let sent = Client::from_conf(config).describe_table().table_name("table").send().await;
+        let failure = Failure::of(&sent.unwrap_err());
+        assert_eq!(failure.reach, Reach::NotMade, "{failure:?}");
+        assert!(failure.message.contains("credentials"), "{}", failure.message);
+    }
+
+    #[derive(Debug)]
+    struct NoCredentials;
+
+    impl aws_credential_types::provider::ProvideCredentials for NoCredentials {
+        fn provide_credentials<'a>(
+            &'a self,
+        ) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            let none = aws_credential_types::provider::error::CredentialsError::not_loaded("none");
+            aws_credential_types::provider::future::ProvideCredentials::ready(Err(none))
+        }
+    }
 
     #[test]
     fn an_endpoint_is_a_url() {

@@ -267,3 +267,14 @@ fn default_file(job: &Name) -> Result<PathBuf> {
     })?;
     Ok(folders.data_dir().join("millpond").join(format!("{job}.db")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_file_is_named_after_the_job() {
+        let path = default_file(&Name::new("route_stats").unwrap()).unwrap();
+        assert!(path.ends_with("millpond/route_stats.db"), "{}", path.display());
+    }
+}

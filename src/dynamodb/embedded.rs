@@ -29,7 +29,8 @@ use crate::io::Io;
 pub enum Execution {
     /// On the thread that makes the call, which waits for it: no other thread at all.
     Inline,
-    /// On one thread of this handle, for as long as the connection is open.
+    /// On one thread of this handle, for as long as the connection is open: a runtime that ends before
+    /// waits for it.
     Thread(Io),
 }
 

@@ -152,17 +152,15 @@ async fn run_batch(caller: &Caller, batch: Vec<Write>) -> Result<BatchResult> {
     if batch.is_empty() {
         return Ok((Vec::new(), batch, None));
     }
-    let statements: Vec<_> = batch.iter().map(|write| statement(caller.table(), write)).collect();
-    let statements = statements.into_iter().collect::<Result<Vec<_>>>()?;
-    let send = || {
-        caller
-            .client()
-            .batch_execute_statement()
-            .set_statements(Some(statements.clone()))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-    };
-    let answer = match caller.once(Purpose::Materialise, send()).await {
+    let statements = batch.iter().map(|write| statement(caller.table(), write));
+    let statements = statements.collect::<Result<Vec<_>>>()?;
+    let send = caller
+        .client()
+        .batch_execute_statement()
+        .set_statements(Some(statements))
+        .return_consumed_capacity(ReturnConsumedCapacity::Total)
+        .send();
+    let answer = match caller.once(Purpose::Materialise, send).await {
         Ok(answer) => answer,
         Err(refusal) => return refused_batch(caller, batch, &refusal),
     };
@@ -386,6 +384,32 @@ mod tests {
             }
             assert_eq!(route, Route::Put);
         }
+    }
+
+    /// A tombstone that is followed by a value must lose its expiry, or DynamoDB deletes the value.
+    #[test]
+    fn values_have_no_expiry_and_tombstones_no_value() {
+        let text = |value: Option<Bytes>, route| {
+            let write = Write {
+                index: 0,
+                pk: "pk".to_owned(),
+                sort_key: Bytes::from_static(&[1]),
+                version: version(1, 2),
+                value,
+                expires: 77,
+                route,
+            };
+            let statement = statement("t", &write).unwrap();
+            let parameters = statement.parameters.unwrap_or_default();
+            assert_eq!(parameters.contains(&number(77)), write.value.is_none());
+            statement.statement
+        };
+        let value = || Some(Bytes::from_static(b"v"));
+        let (update, insert) = (Route::Update { last: false }, Route::Insert { last: false });
+        assert!(text(value(), update).contains(r#"SET "v"=? SET "c"=? REMOVE "ttl" WHERE"#));
+        assert!(text(None, update).contains(r#"SET "ttl"=? SET "c"=? REMOVE "v" WHERE"#));
+        assert!(!text(value(), insert).contains("ttl"));
+        assert!(!text(None, insert).contains("'v'"));
     }
 
     #[test]
