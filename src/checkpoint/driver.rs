@@ -292,9 +292,7 @@ impl Driver {
     }
 
     fn abort(&mut self, checkpoint: CheckpointId) {
-        if let Some(put) = self.put.take() {
-            put.abort();
-        }
+        self.put.take().iter().for_each(AbortHandle::abort);
         self.send_all(Command::Aborted { checkpoint });
     }
 
