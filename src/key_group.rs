@@ -99,6 +99,13 @@ impl KeyGroupRange {
         self.first <= other.last && other.first <= self.last
     }
 
+    /// The groups that both ranges have, if any.
+    #[must_use]
+    pub fn intersection(self, other: Self) -> Option<Self> {
+        let range = Self { first: self.first.max(other.first), last: self.last.min(other.last) };
+        (range.first <= range.last).then_some(range)
+    }
+
     fn groups(self) -> RangeInclusive<u16> {
         self.first.0..=self.last.0
     }

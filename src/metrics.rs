@@ -2,8 +2,8 @@
 //!
 //! Owns the counters and their snapshot. Exporting them is `server`'s and `cli`'s.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -19,14 +19,14 @@ macro_rules! counters {
                 $(#[$doc])*
                 /// Adds to the counter.
                 pub fn $name(&self, n: u64) {
-                    self.0.$name.fetch_add(n, Ordering::Relaxed);
+                    self.0.counters.$name.fetch_add(n, Ordering::Relaxed);
                 }
             )*
 
             /// All counters now.
             #[must_use]
             pub fn snapshot(&self) -> Snapshot {
-                Snapshot { $($name: self.0.$name.load(Ordering::Relaxed),)* }
+                Snapshot { $($name: self.0.counters.$name.load(Ordering::Relaxed),)* }
             }
         }
     };
@@ -34,11 +34,39 @@ macro_rules! counters {
 
 /// A cheap handle to one job's counters; they live as long as the process, over attempts.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics(Arc<Counters>);
+pub struct Metrics(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    counters: Counters,
+    pauses_us: Mutex<Vec<u64>>,
+}
+
+/// How many pauses are kept: the first ones of a run.
+const MAX_PAUSES: usize = 100_000;
+
+impl Metrics {
+    /// Adds a worker's pause at a checkpoint, in microseconds: the longest gap between two processed
+    /// batches of one keyed subtask from barrier to last slice. One call a subtask and checkpoint.
+    pub fn checkpoint_pause(&self, us: u64) {
+        let mut pauses = self.0.pauses_us.lock().unwrap_or_else(PoisonError::into_inner);
+        if pauses.len() < MAX_PAUSES {
+            pauses.push(us);
+        }
+    }
+
+    /// All pauses so far, in microseconds, in the order of checkpoints.
+    #[must_use]
+    pub fn checkpoint_pauses_us(&self) -> Vec<u64> {
+        self.0.pauses_us.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 counters! {
     /// Records that sources gave out, replayed ones included.
     records_read,
+    /// Records that keyed operators processed.
+    records_processed,
     /// Records that sinks took.
     records_written,
     /// Lines that could not be parsed and were skipped.
@@ -57,6 +85,44 @@ counters! {
     segments_read,
     /// Times that sources waited because of memory pressure.
     pressure_waits,
+}
+
+/// One vertex's records, over its subtasks of one attempt; added to once a batch.
+#[derive(Clone, Debug, Default)]
+pub struct VertexCounters(Arc<VertexTotals>);
+
+#[derive(Debug, Default)]
+struct VertexTotals {
+    records_in: AtomicU64,
+    records_out: AtomicU64,
+    /// One more than what the subtasks know to be left; 0 where none knows.
+    lag: AtomicU64,
+}
+
+impl VertexCounters {
+    /// Adds records that came in and that went out.
+    pub fn add(&self, records_in: u64, records_out: u64) {
+        self.0.records_in.fetch_add(records_in, Ordering::Relaxed);
+        self.0.records_out.fetch_add(records_out, Ordering::Relaxed);
+    }
+
+    /// Records in and out so far.
+    #[must_use]
+    pub fn get(&self) -> (u64, u64) {
+        (self.0.records_in.load(Ordering::Relaxed), self.0.records_out.load(Ordering::Relaxed))
+    }
+
+    /// A subtask's lag was `before` and is `now`.
+    pub fn lag_moved(&self, before: Option<u64>, now: Option<u64>) {
+        let (before, now) = (before.map_or(0, |lag| lag + 1), now.map_or(0, |lag| lag + 1));
+        self.0.lag.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// How far a source's subtasks are behind the end of their input, where any of them knows.
+    #[must_use]
+    pub fn lag(&self) -> Option<u64> {
+        self.0.lag.load(Ordering::Relaxed).checked_sub(1)
+    }
 }
 
 #[cfg(test)]

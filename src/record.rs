@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::KeyHash;
+use crate::ids::CheckpointId;
+
 /// Where a record was read: its split and its position there. Order is promised for each key within
 /// one split, so `position` orders all records of one split.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -36,6 +39,37 @@ impl<T> Default for Batch<T> {
 pub struct Positioned<T> {
     /// Where it was read.
     pub origin: Origin,
+    /// The record.
+    pub value: T,
+}
+
+/// The line between two checkpoints, as it flows with the records. Flink: `CheckpointBarrier`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Barrier {
+    /// What stands before the barrier belongs to this checkpoint.
+    pub checkpoint: CheckpointId,
+    /// Nothing but further barriers will follow: a graceful stop, or the end of all input.
+    pub last: bool,
+}
+
+/// What travels in a channel: batches, and marks between them.
+#[derive(Debug)]
+pub enum Element<T> {
+    /// Records, in order.
+    Batch(Vec<T>),
+    /// A checkpoint's line.
+    Barrier(Barrier),
+    /// No more records will come: flush what waits for more.
+    End,
+}
+
+/// A record on its way to the owner of its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyed<K, T> {
+    /// The hash of `key`, computed once, where the record was keyed.
+    pub hash: KeyHash,
+    /// The key.
+    pub key: K,
     /// The record.
     pub value: T,
 }

@@ -291,13 +291,15 @@ impl Coordinator {
         self.keep(put, &manifest);
         let oldest_retained = self.retained.first().map_or(checkpoint, |k| k.retained.checkpoint);
         let reported = pending.reported().collect();
+        let log_bytes = manifest.segments.iter().map(|segment| segment.bytes).sum();
         let new = self.base.complete(*manifest, &reported);
         effects.push(Effect::Completed { checkpoint, oldest_retained });
         effects.push(Effect::KeepSlots(self.named_slots()));
         if !new.is_empty() {
             effects.push(Effect::Commit(new));
         }
-        effects.push(Effect::Record(pending.stats(Status::Completed, now, bytes)));
+        let stats = pending.stats(Status::Completed, now, bytes);
+        effects.push(Effect::Record(Stats { log_bytes, ..stats }));
         self.ending = match pending.kind {
             Kind::Periodic => None,
             Kind::Stop => Some(HeadStatus::Stopped),

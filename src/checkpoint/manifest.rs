@@ -67,6 +67,8 @@ pub struct Manifest {
     pub committables: Vec<Owed>,
     /// The size classes of all slots.
     pub slots: SlotTable,
+    /// Records that lie before the sources' positions; for people and progress only.
+    pub records: u64,
 }
 
 impl Manifest {

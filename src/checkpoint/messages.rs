@@ -115,6 +115,8 @@ pub enum Command {
 pub struct SubtaskSnapshot {
     /// A source's splits, done ones included; empty elsewhere.
     pub splits: Vec<SplitSnapshot>,
+    /// Records that a source subtask has read in this attempt; 0 elsewhere.
+    pub records: u64,
     /// Every segment that was put and that no checkpoint known to be completed names, so those of
     /// aborted checkpoints again. Each put was answered.
     pub segments: Vec<SegmentRef>,

@@ -7,6 +7,7 @@ mod archive;
 pub mod assign;
 mod claim;
 mod committing;
+pub mod contract;
 mod coordinator;
 mod driver;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod fakes;
 mod head;
 mod headkeeper;
 mod manifest;
+mod memory;
 mod messages;
 mod pending;
 pub mod rules;
@@ -29,6 +31,7 @@ pub use head::{
     Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, LAYOUT, Retained,
 };
 pub use manifest::{FORMAT, Horizon, Manifest};
+pub use memory::MemoryHeads;
 pub use messages::{
     Command, Committable, Kind, Owed, Plan, Report, SegmentRef, SourceSplits, SplitSnapshot,
     SubtaskSnapshot, VertexPlan,

@@ -29,6 +29,8 @@ pub(super) struct Base {
     pub(super) owed: Vec<Owed>,
     /// Acknowledged, but perhaps reported once more by a subtask that has not heard of completion.
     pub(super) settled: HashSet<Owed>,
+    /// Records that lay before the sources' positions when the attempt began.
+    pub(super) records: u64,
 }
 
 impl Base {
@@ -42,6 +44,7 @@ impl Base {
             may_have_items: manifest.may_have_items.iter().cloned().collect(),
             owed: manifest.committables.clone(),
             settled: HashSet::new(),
+            records: manifest.records,
         }
     }
 
@@ -155,6 +158,7 @@ impl Pending {
             may_have_items: self.may_have_items(plan, base),
             committables: self.committables(base),
             slots: SlotTable::default(),
+            records: base.records + self.acks.values().map(|s| s.records).sum::<u64>(),
         }
     }
 
@@ -206,6 +210,7 @@ impl Pending {
     /// do not count again.
     pub(super) fn stats(&self, status: Status, now: Instant, bytes: u64) -> Stats {
         let snapshots = || self.acks.values();
+        let records = snapshots().map(|s| s.records).sum();
         let reported = || snapshots().flat_map(|s| &s.segments);
         let new = || reported().filter(|s| !self.known.contains(&(s.slot, s.version)));
         Stats {
@@ -220,6 +225,8 @@ impl Pending {
             subtasks: self.acks.len() + self.missing.len(),
             longest_alignment: snapshots().map(|s| s.alignment).max().unwrap_or_default(),
             longest_upload: snapshots().map(|s| s.duration).max().unwrap_or_default(),
+            records,
+            log_bytes: 0,
             failure: None,
         }
     }

@@ -48,6 +48,10 @@ pub struct Stats {
     pub longest_alignment: Duration,
     /// The longest time of a subtask from barrier to last answer.
     pub longest_upload: Duration,
+    /// Bytes of all segments that its manifest names: what a restore from it reads. 0 before that.
+    pub log_bytes: u64,
+    /// Records that the sources had read in this attempt before its barriers.
+    pub records: u64,
     /// Why it failed.
     pub failure: Option<String>,
 }
@@ -178,6 +182,8 @@ mod tests {
             subtasks: 1,
             longest_alignment: Duration::ZERO,
             longest_upload: Duration::ZERO,
+            records: 0,
+            log_bytes: 0,
             failure: None,
         }
     }

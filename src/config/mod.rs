@@ -3,9 +3,29 @@
 //! Owns the settings and their defaults. Reading them from files, environment and command line, the
 //! table of keys and the generated reference are beside it.
 
+mod assemble;
+mod draft;
+mod keys;
+mod kind;
+mod lines;
+mod load;
+pub(crate) mod nearest;
+mod reference;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod units;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use load::load;
+pub use reference::reference;
+pub use sources::{LOG_VARIABLE, Sources};
+
+/// Flink's upper bound of the number of key groups.
+const MAX_PARALLELISM: u32 = 32_768;
 
 /// All settings of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]

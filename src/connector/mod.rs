@@ -1,9 +1,31 @@
 //! Sources and sinks.
 
+mod discard;
+mod file;
+mod file_sink;
+mod generator;
+mod memory;
+mod pace;
 mod sink;
 mod source;
+mod split_bytes;
+mod spool;
+mod stdin;
+mod stdout;
+#[cfg(test)]
+pub(crate) mod testing;
 
+pub use discard::DiscardSink;
+pub use file::{
+    Csv, DeadLetter, FileSource, Format, Frame, Inputs, JsonLines, Lines, OnError, Parsed, Parser,
+    Rows, WithDeadLetters,
+};
+pub use file_sink::{AsCsv, FileFormat, FileSink};
+pub use generator::Generator;
+pub use memory::{Commit, MemoryFeed, MemorySink, MemorySource};
 pub use sink::{
     CommitOutcome, Committable, Committer, Guarantee, RunIdentity, Sink, Writer, WriterContext,
 };
 pub use source::{Progress, Reader, ReaderContext, Source, SplitState};
+pub use stdin::StdinSource;
+pub use stdout::{AsJson, AsText, LineFormat, StdoutSink};

@@ -75,13 +75,37 @@ pub trait Sink<T>: fmt::Debug + Send + Sync + 'static {
     /// The output cannot be written.
     fn writer(&self, context: WriterContext) -> Result<Box<dyn Writer<T>>>;
 
-    /// Publishes what writers staged. `None` where there is nothing to publish.
-    fn committer(&self) -> Option<Box<dyn Committer>>;
+    /// Publishes what writers of `operator` staged. `None` where there is nothing to publish.
+    ///
+    /// Two operators may share one output: `clean` must know whose staged files it looks at.
+    fn committer(&self, operator: &Name) -> Option<Box<dyn Committer>>;
+}
+
+impl<T: 'static> Sink<T> for Box<dyn Sink<T>> {
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        (**self).guarantee()
+    }
+
+    fn prepare(&self, run: &RunIdentity) -> Result<()> {
+        (**self).prepare(run)
+    }
+
+    fn writer(&self, context: WriterContext) -> Result<Box<dyn Writer<T>>> {
+        (**self).writer(context)
+    }
+
+    fn committer(&self, operator: &Name) -> Option<Box<dyn Committer>> {
+        (**self).committer(operator)
+    }
 }
 
 /// Writes one subtask's records. Lives on its worker's thread.
 pub trait Writer<T> {
-    /// Takes all records of `batch`, in order.
+    /// Takes all records of `batch`, in order, and leaves it empty.
     ///
     /// # Errors
     /// Disk full, no permission: named.
@@ -95,7 +119,8 @@ pub trait Writer<T> {
     /// Everything written so far belongs to `checkpoint`, what follows to the next. The returned
     /// future ends when that is durable; it runs beside further writes.
     ///
-    /// An aborted checkpoint's committables are carried into the next manifest by the caller.
+    /// An aborted checkpoint's committables are carried into the next manifest by the caller, so
+    /// each one carries all that its commit needs.
     fn snapshot(
         &mut self,
         checkpoint: CheckpointId,

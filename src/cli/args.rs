@@ -1,0 +1,163 @@
+//! The command line's grammar.
+//!
+//! These types have no `Debug`: definitions may hold secrets.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::job::JobArgs;
+use crate::checkpoint::rules::StartMode;
+use crate::config::Sources;
+
+/// A small stream processor whose keyed state lives in DynamoDB.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+    /// Log more; twice: much more. MILLPOND_LOG takes filters, such as millpond=debug.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Run a job; it goes on where its last run was, unless that finished.
+    Run(RunArgs),
+    /// List the jobs.
+    Jobs,
+    /// Show what Millpond promises.
+    #[command(subcommand)]
+    Demo(Demo),
+    /// Print the reference of all configuration keys, as Markdown.
+    #[command(hide = true)]
+    ConfigReference,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Demo {
+    /// Kill a job again and again, and compare its output with an undisturbed run's.
+    Recovery(RecoveryArgs),
+}
+
+#[derive(Args)]
+pub(super) struct RunArgs {
+    /// Which job; `jobs` lists them.
+    pub(super) job: String,
+    /// The name of the job's state; runs of one name go on from each other. Default: the job's.
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// A path or glob to read; may be given several times. Default: the job's own input.
+    #[arg(long, value_name = "PATH")]
+    pub(super) input: Vec<String>,
+    /// The folder to write to. Default: standard output.
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) output: Option<PathBuf>,
+    /// A YAML file of settings.
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// A setting; may be given several times.
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    pub(super) define: Vec<String>,
+    /// How many workers; the same as -D parallelism.default=N.
+    #[arg(long, value_name = "N")]
+    pub(super) parallelism: Option<String>,
+    /// At most so many records a second from each source.
+    #[arg(long, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) rate: Option<u64>,
+    /// Start afresh; what the last run owes is committed first.
+    #[arg(long, conflicts_with = "resume")]
+    pub(super) fresh: bool,
+    /// Go on from the last checkpoint, or fail where there is none.
+    #[arg(long)]
+    pub(super) resume: bool,
+    /// Take the job from another process at once, without waiting for its lease.
+    #[arg(long)]
+    pub(super) take_over: bool,
+    /// Remove what another run left in the output folder.
+    #[arg(long)]
+    pub(super) replace: bool,
+    /// Do without the status server.
+    #[arg(long)]
+    pub(super) no_rest: bool,
+    /// Append events as JSON lines to this file.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(super) events: Option<PathBuf>,
+}
+
+impl RunArgs {
+    pub(super) fn mode(&self) -> StartMode {
+        match (self.fresh, self.resume) {
+            (true, _) => StartMode::Fresh,
+            (_, true) => StartMode::Resume,
+            _ => StartMode::Auto,
+        }
+    }
+
+    /// Where settings come from, besides `environment`.
+    pub(super) fn sources(&self, environment: Vec<(String, String)>) -> Sources {
+        let option = |text: &String| ("--parallelism", "parallelism.default", text.clone());
+        Sources {
+            file: self.config.clone(),
+            environment,
+            definitions: self.define.clone(),
+            options: self.parallelism.iter().map(option).collect(),
+        }
+    }
+
+    pub(super) fn job_args(&self) -> JobArgs {
+        JobArgs { input: self.input.clone(), output: self.output.clone(), rate: self.rate }
+    }
+}
+
+#[derive(Args)]
+pub(super) struct RecoveryArgs {
+    /// How many times to kill it.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) kills: u32,
+    /// Chooses the moments. Default: 1.
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+    /// How many workers.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) parallelism: u32,
+    /// Records a second.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) rate: u64,
+    /// Use this folder, new or empty, and keep it.
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) keep: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_full_run_is_understood() {
+        let line = "millpond run routes --name a --input x --input y --output out --config c.yaml \
+                    -D rest.port=0 -Drest.bind-address=::1 --parallelism 2 --fresh --take-over \
+                    --replace --no-rest -vv";
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(cli.verbose, 2);
+        let Command::Run(args) = cli.command else { panic!("not run") };
+        assert_eq!(args.mode(), StartMode::Fresh);
+        assert_eq!(args.job_args().input, ["x", "y"]);
+        let sources = args.sources(Vec::new());
+        assert_eq!(sources.definitions, ["rest.port=0", "rest.bind-address=::1"]);
+        assert_eq!(sources.options[0].2, "2");
+    }
+
+    #[test]
+    fn fresh_and_resume_exclude_each_other() {
+        assert!(Cli::try_parse_from(["millpond", "run", "x", "--fresh", "--resume"]).is_err());
+    }
+}

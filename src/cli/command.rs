@@ -1,0 +1,67 @@
+//! From the process's arguments to its exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::args::{Cli, Command, Demo};
+use super::bar::Bar;
+use super::engine::Engine;
+use super::exit::Exit;
+use super::job::{self, Job};
+use super::local::Local;
+use super::run as run_command;
+use super::{demo, logging, print};
+use crate::config;
+use crate::error::Result;
+use crate::task::JobGraph;
+
+/// Carries out the process's command line over `jobs`, in this process. What `main` calls.
+///
+/// Exit codes: 0 done, 1 failed, 2 the call or the configuration is wrong, 130 interrupted.
+#[must_use]
+pub fn run(jobs: &[Job<JobGraph>]) -> ExitCode {
+    run_with(Local, jobs)
+}
+
+/// Carries out the process's command line over `jobs`, with `engine` running them.
+///
+/// Exit codes: 0 done, 1 failed, 2 the call or the configuration is wrong, 130 interrupted.
+pub fn run_with<E: Engine>(engine: E, jobs: &[Job<E::Graph>]) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and the version are "errors" of clap that go to standard output and end with 0.
+            drop(error.print());
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+        }
+    };
+    let exit = carry_out(engine, jobs, &cli).unwrap_or_else(|error| {
+        print::note(&format!("error: {error}"));
+        Exit::of(&error)
+    });
+    exit.into()
+}
+
+fn carry_out<E: Engine>(engine: E, jobs: &[Job<E::Graph>], cli: &Cli) -> Result<Exit> {
+    let results_on_stdout = matches!(&cli.command, Command::Run(args) if args.output.is_none());
+    let bar = Bar::new(results_on_stdout);
+    logging::start(cli.verbose, &bar)?;
+    match &cli.command {
+        Command::Run(args) => return run_command::run(engine, jobs, args, environment(), &bar),
+        Command::Jobs => print::result(&job::list(jobs)),
+        Command::ConfigReference => print::result(config::reference().trim_end()),
+        Command::Demo(Demo::Recovery(args)) => {
+            job::find(jobs, demo::JOB)?;
+            return demo::recovery(args, &bar);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Variables that are not Unicode cannot be settings.
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
+        .collect()
+}

@@ -1,0 +1,74 @@
+//! The engine behind the commands: jobs run in this process, on the DynamoDB that the settings name.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::engine::{Engine, Stop};
+use crate::checkpoint::Ended;
+use crate::clock::Clock;
+use crate::dynamodb::{Connection, Execution, Options};
+use crate::error::Result;
+use crate::metrics::Metrics;
+use crate::runtime::{self, DynamoDbBackend, JobStatus, Place, RunOptions, Wiring};
+use crate::task::JobGraph;
+
+/// Threads of the I/O runtime: calls, compression and the driver. One is enough on 2 cores; a second
+/// keeps the driver prompt while a segment is compressed.
+const IO_THREADS: usize = 2;
+
+/// Runs jobs in this process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Local;
+
+impl Engine for Local {
+    type Graph = JobGraph;
+
+    async fn run(
+        self,
+        graph: JobGraph,
+        options: RunOptions,
+        status: watch::Sender<JobStatus>,
+        mut stop: watch::Receiver<Stop>,
+    ) -> Result<Ended> {
+        let io = runtime::io_runtime(IO_THREADS)?;
+        let place = Place::Threads(io.handle().clone());
+        let clock = Clock::system();
+        let seed = options.seed;
+        let opening = Options {
+            settings: &options.config.store,
+            job: &options.job,
+            clock,
+            seed: u64::from_le_bytes([
+                seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7],
+            ]),
+            execution: Execution::Thread(place.io()),
+            wrap: None,
+        };
+        let connection = Connection::open(opening).await?;
+        let retention = options.config.state.tombstone_retention;
+        let backend = Arc::new(DynamoDbBackend::new(connection, retention));
+        let stopped = async move {
+            // Where the command line is gone, nobody asks for a stop any more.
+            if stop.wait_for(|stop| *stop == Stop::Gracefully).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let wiring = Wiring {
+            backend: Arc::clone(&backend) as _,
+            place,
+            clock,
+            metrics: Metrics::default(),
+            status,
+        };
+        let result = runtime::run(graph, wiring, options, stopped).await;
+        if let Some(backend) = Arc::into_inner(backend) {
+            backend.into_connection().close().await?;
+        }
+        // Not by dropping, which may not happen inside another runtime.
+        if let Some(io) = Arc::into_inner(io) {
+            io.shutdown_background();
+        }
+        result
+    }
+}

@@ -1,0 +1,24 @@
+//! The commands: `run`, `jobs`, `demo recovery`. [`run`] gives a user's own binary the same ones.
+//!
+//! Owns arguments, signals, exit codes and everything that is printed. The status of a job comes
+//! from a watch; what runs the job stands behind [`engine::Engine`], so that all of this is tested
+//! without one.
+
+mod args;
+mod bar;
+mod command;
+mod demo;
+mod engine;
+mod events;
+mod exit;
+mod job;
+mod local;
+mod logging;
+mod print;
+mod run;
+mod signals;
+mod text;
+
+pub use command::{run, run_with};
+pub use engine::{Engine, Stop};
+pub use job::{Job, JobArgs};

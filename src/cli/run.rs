@@ -1,0 +1,267 @@
+//! `run`: a job from its arguments to its exit code.
+//!
+//! Everything here shares the main thread: the status server, the progress line, events and signals
+//! are futures beside the engine's. Nothing is spawned, so nothing outlives the job.
+
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use futures::{FutureExt, Stream, StreamExt};
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+use tokio::sync::watch;
+
+use super::args::RunArgs;
+use super::bar::Bar;
+use super::engine::{Engine, Stop};
+use super::exit::Exit;
+use super::job::{self, Job};
+use super::{events, print, signals, text};
+use crate::checkpoint::Ended;
+use crate::clock::{Clock, Instant};
+use crate::config::{self, Config};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Name;
+use crate::runtime::{JobStatus, RunOptions};
+use crate::server::{self, Bound};
+
+/// How often the progress line is drawn.
+const ON_TERMINAL: Duration = Duration::from_millis(200);
+/// How often progress is told where there is no terminal.
+const IN_LOG: Duration = Duration::from_secs(10);
+
+/// Runs one job.
+///
+/// # Errors
+/// What was wrong with the call, or what the job failed with.
+pub(super) fn run<E: Engine>(
+    engine: E,
+    jobs: &[Job<E::Graph>],
+    args: &RunArgs,
+    environment: Vec<(String, String)>,
+    bar: &Bar,
+) -> Result<Exit> {
+    let job = job::find(jobs, &args.job)?;
+    let name = Name::new(args.name.as_deref().unwrap_or(job.name))?;
+    let config = config::load(&args.sources(environment))?;
+    let graph = (job.build)(&args.job_args())?;
+    let events = args.events.as_deref().map(events::Writer::open).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start: {e}")))?;
+    let options = options(args, name, config)?;
+    runtime.block_on(async {
+        let clock = Clock::system();
+        let bound = bind(args, &options.config).await?;
+        let (status, watched) = watch::channel(JobStatus::default());
+        let (stop, stopped) = watch::channel(Stop::No);
+        let mut job = pin!(engine.run(graph, options, status, stopped));
+        let mut watcher = Watcher::new(watched, clock, bar, events);
+        watcher.notice = bound.as_ref().and_then(|bound| bound.notice().map(str::to_owned));
+        match accompany(job.as_mut(), watcher, bound, signals::stream()?, &stop).await {
+            Outcome::Ended(result) => result,
+            // Not by returning: dropping the job would wait for its workers.
+            Outcome::Left => std::process::exit(Exit::Interrupted as i32),
+        }
+    })
+}
+
+fn options(args: &RunArgs, job: Name, config: Config) -> Result<RunOptions> {
+    Ok(RunOptions {
+        job,
+        config,
+        mode: args.mode(),
+        take_over: args.take_over,
+        replace_output: args.replace,
+        roll_back: None,
+        seed: seed()?,
+    })
+}
+
+/// From the system, so that no two processes share one.
+fn seed() -> Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    OsRng.try_fill_bytes(&mut seed).map_err(|e| {
+        Error::new(ErrorKind::Io, format!("the system gives no random numbers: {e}"))
+    })?;
+    Ok(seed)
+}
+
+async fn bind(args: &RunArgs, config: &Config) -> Result<Option<Bound>> {
+    if args.no_rest {
+        return Ok(None);
+    }
+    let bound = server::bind(&config.rest).await?;
+    tracing::info!("the status is on http://{}", bound.address());
+    Ok(Some(bound))
+}
+
+/// How the wait for a job ended.
+enum Outcome {
+    /// The job ended.
+    Ended(Result<Exit>),
+    /// A second signal came first.
+    Left,
+}
+
+/// Drives `job` with all that goes beside it.
+async fn accompany(
+    job: Pin<&mut impl Future<Output = Result<Ended>>>,
+    mut watcher: Watcher<'_>,
+    bound: Option<Bound>,
+    signals: impl Stream<Item = ()>,
+    stop: &watch::Sender<Stop>,
+) -> Outcome {
+    let mut server = pin!(serve(bound, watcher.status.clone(), watcher.clock));
+    let mut signals = pin!(signals);
+    let mut job = job.fuse();
+    let mut interrupted = false;
+    loop {
+        tokio::select! {
+            result = &mut job => {
+                watcher.finish();
+                return Outcome::Ended(result.map(|ended| exit(ended, interrupted)));
+            }
+            Some(()) = signals.next() => {
+                if interrupted {
+                    watcher.bar.clear();
+                    print::note("left at once; the next run goes on from the last checkpoint");
+                    return Outcome::Left;
+                }
+                interrupted = true;
+                watcher.say("stopping after a last checkpoint; again to leave at once");
+                stop.send_replace(Stop::Gracefully);
+            }
+            () = watcher.watch() => {}
+            () = &mut server => {}
+        }
+    }
+}
+
+/// Never ends: the end of the job drops it, which is all the shutdown that idle connections need.
+async fn serve(bound: Option<Bound>, status: watch::Receiver<JobStatus>, clock: Clock) {
+    if let Some(bound) = bound
+        && let Err(error) = bound.serve(status, clock, std::future::pending()).await
+    {
+        tracing::warn!("{error}");
+    }
+    std::future::pending().await
+}
+
+/// A signal that came when the job was about to finish has interrupted nothing.
+fn exit(ended: Ended, interrupted: bool) -> Exit {
+    match ended {
+        Ended::Stopped if interrupted => Exit::Interrupted,
+        Ended::Stopped | Ended::Finished => Exit::Done,
+    }
+}
+
+/// Looks at the status and tells of it.
+struct Watcher<'a> {
+    status: watch::Receiver<JobStatus>,
+    clock: Clock,
+    bar: &'a Bar,
+    events: Option<events::Writer>,
+    /// The first line has been said.
+    opened: bool,
+    /// What is to be said after it.
+    notice: Option<String>,
+    /// When progress was told last, and at how many records.
+    told: (Instant, u64),
+}
+
+impl<'a> Watcher<'a> {
+    fn new(
+        status: watch::Receiver<JobStatus>,
+        clock: Clock,
+        bar: &'a Bar,
+        events: Option<events::Writer>,
+    ) -> Self {
+        Self { status, clock, bar, events, opened: false, notice: None, told: (clock.now(), 0) }
+    }
+
+    /// Never ends.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any await and called again.
+    async fn watch(&mut self) {
+        let every = if self.bar.is_hidden() { IN_LOG } else { ON_TERMINAL };
+        loop {
+            self.look();
+            tokio::select! {
+                changed = self.status.changed() => if changed.is_err() {
+                    // The job is about to return: there will be no other status.
+                    return std::future::pending().await;
+                },
+                () = self.clock.sleep_until(self.told.0 + every) => self.tell(),
+            }
+        }
+    }
+
+    /// Takes up the newest status: the first line, events.
+    fn look(&mut self) {
+        self.open();
+        self.record();
+    }
+
+    /// Says the first line as soon as it is known, and then what had to wait for it.
+    fn open(&mut self) {
+        if self.opened {
+            return;
+        }
+        let line = text::opening(&self.status.borrow());
+        if let Some(line) = line {
+            self.opened = true;
+            self.say(&line);
+            if let Some(notice) = self.notice.take() {
+                self.say(&notice);
+            }
+        }
+    }
+
+    fn tell(&mut self) {
+        let (then, records_then) = self.told;
+        let now = self.clock.now();
+        let status = self.status.borrow();
+        let records = status.metrics.records_read;
+        let seconds = now.duration_since(then).as_secs_f64();
+        let rate = if seconds > 0.0 { (records - records_then) as f64 / seconds } else { 0.0 };
+        let line = text::progress(&status, rate);
+        drop(status);
+        self.told = (now, records);
+        if !self.bar.is_hidden() {
+            self.bar.show(line);
+        } else if records > 0 {
+            print::note(&line);
+        }
+    }
+
+    /// Events are an aid: where they cannot be written, the job goes on without.
+    fn record(&mut self) {
+        let Some(writer) = &mut self.events else { return };
+        let status = self.status.borrow_and_update();
+        if let Err(error) = writer.write(&status, self.clock.wall_ms()) {
+            tracing::warn!("no further events: {error}");
+            drop(status);
+            self.events = None;
+        }
+    }
+
+    /// The last events and the summary.
+    fn finish(&mut self) {
+        self.look();
+        self.bar.clear();
+        let status = self.status.borrow();
+        if status.start.is_some() {
+            print::note(&text::summary(&status, self.clock.wall_ms()));
+        }
+    }
+
+    fn say(&self, line: &str) {
+        self.bar.suspend(|| print::note(line));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! What is said about a run, as text: the first line, the progress line, the summary. Pure.
+
+use crate::runtime::{CheckpointState, JobState, JobStatus, Start};
+
+/// Write units of one `PutItem` of a small item, what a store without a log would spend a record.
+const UNITS_OF_ONE_PUT: u64 = 1;
+
+/// The first line of output: what the run does, and on which store. `None` before that is known.
+pub(super) fn opening(status: &JobStatus) -> Option<String> {
+    let (name, store) = (&status.name, &status.store);
+    Some(match status.start.as_ref()? {
+        Start::Fresh => format!("{name} starts afresh on {store}"),
+        Start::Resumed { checkpoint } => {
+            format!("{name} goes on from checkpoint {checkpoint} on {store}")
+        }
+    })
+}
+
+/// The progress line: records a second since `before`, the last checkpoint, lag.
+pub(super) fn progress(status: &JobStatus, records_per_second: f64) -> String {
+    let mut parts = vec![
+        format!("{} {}", status.name, state(status.state)),
+        format!("{} records", grouped(status.metrics.records_read)),
+        format!("{} records/s", grouped(records_per_second.round() as u64)),
+    ];
+    if let Some(last) = &status.checkpoints.latest_completed {
+        parts.push(format!("checkpoint {} ({})", last.id, bytes(last.written_bytes)));
+    }
+    if let Some(lag) = status.lag {
+        parts.push(format!("lag {}", grouped(lag)));
+    }
+    if let Some(why) = &status.input_slowed {
+        parts.push(format!("input slowed: {why}"));
+    }
+    parts.join(" | ")
+}
+
+/// The summary at the end.
+pub(super) fn summary(status: &JobStatus, now_ms: u64) -> String {
+    let records = status.metrics.records_read;
+    let ms = status.ended_ms.unwrap_or(now_ms).saturating_sub(status.started_ms);
+    let seconds = ms as f64 / 1000.0;
+    let rate = if ms == 0 { 0.0 } else { records as f64 / seconds };
+    let mut lines = vec![format!(
+        "{} {}: {} records in {seconds:.1} s ({} records/s)",
+        status.name,
+        state(status.state),
+        grouped(records),
+        grouped(rate.round() as u64),
+    )];
+    let counters = &status.metrics;
+    if counters.records_skipped + counters.records_dead_lettered > 0 {
+        lines.push(format!(
+            "  not parsed: {} skipped, {} sent aside",
+            grouped(counters.records_skipped),
+            grouped(counters.records_dead_lettered)
+        ));
+    }
+    lines.push(checkpoints(status));
+    let units = &status.consumed.write;
+    lines.push(format!(
+        "  write units: {:.1} (log {:.1}, items {:.1}, protocol {:.1}); \
+         one put a record would have cost {}; read units: {:.1}",
+        units.total(),
+        units.log,
+        units.items,
+        units.protocol,
+        grouped(records * UNITS_OF_ONE_PUT),
+        status.consumed.read,
+    ));
+    lines.join("\n")
+}
+
+fn checkpoints(status: &JobStatus) -> String {
+    let counts = &status.checkpoints.counts;
+    let mut line =
+        format!("  checkpoints: {} completed, {} failed", counts.completed, counts.failed);
+    if let Some(last) = &status.checkpoints.latest_completed {
+        debug_assert_eq!(last.status, CheckpointState::Completed);
+        line += &format!(", the last {} of {}", last.id, bytes(last.written_bytes));
+    }
+    if let Some(restored) = &status.checkpoints.restored {
+        line += &format!("; restored from {} in {} ms", restored.checkpoint, restored.duration_ms);
+    }
+    line
+}
+
+fn state(state: JobState) -> &'static str {
+    match state {
+        JobState::Created | JobState::Initializing => "starts",
+        JobState::Running => "runs",
+        JobState::Restarting => "restarts",
+        JobState::Failing => "fails",
+        JobState::Cancelling => "stops",
+        JobState::Finished => "finished",
+        JobState::Canceled => "stopped",
+        JobState::Failed => "failed",
+    }
+}
+
+/// A number with its thousands apart.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A size to read, in binary units.
+fn bytes(number: u64) -> String {
+    let mut value = number as f64;
+    for unit in ["B", "KiB", "MiB"] {
+        if value < 1024.0 {
+            return if unit == "B" { format!("{number} B") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{CheckpointEntry, Restore, WriteUnits};
+
+    fn status() -> JobStatus {
+        let mut status = JobStatus {
+            name: "routes".to_owned(),
+            state: JobState::Finished,
+            started_ms: 1_000,
+            ended_ms: Some(11_000),
+            store: "embedded DynamoDB, in memory".to_owned(),
+            lag: Some(1_234_567),
+            ..JobStatus::default()
+        };
+        status.metrics.records_read = 20_000;
+        status.consumed.write = WriteUnits { log: 100.0, items: 0.0, protocol: 7.5 };
+        status.checkpoints.counts.completed = 2;
+        status.checkpoints.record(CheckpointEntry {
+            id: 9,
+            status: CheckpointState::Completed,
+            triggered_ms: 0,
+            last_ack_ms: None,
+            duration_ms: 0,
+            written_bytes: 4_300,
+            log_bytes: 0,
+            entries: 0,
+            subtasks: 1,
+            acknowledged: 1,
+            position: 0,
+            failure: None,
+        });
+        status
+    }
+
+    #[test]
+    fn the_first_line_says_what_it_does_and_on_which_store() {
+        let mut status = status();
+        assert_eq!(opening(&status), None);
+        status.start = Some(Start::Fresh);
+        let fresh = "routes starts afresh on embedded DynamoDB, in memory";
+        assert_eq!(opening(&status).as_deref(), Some(fresh));
+        status.start = Some(Start::Resumed { checkpoint: 7 });
+        let resumed = "routes goes on from checkpoint 7 on embedded DynamoDB, in memory";
+        assert_eq!(opening(&status).as_deref(), Some(resumed));
+    }
+
+    #[test]
+    fn progress_shows_rate_checkpoint_and_lag() {
+        let status = JobStatus { state: JobState::Running, ..status() };
+        assert_eq!(
+            progress(&status, 1999.6),
+            "routes runs | 20,000 records | 2,000 records/s | checkpoint 9 (4.2 KiB) | lag 1,234,567"
+        );
+    }
+
+    #[test]
+    fn the_summary_has_rate_checkpoints_and_the_bill() {
+        let mut status = status();
+        status.checkpoints.restored = Some(Restore {
+            checkpoint: 3,
+            restored_ms: 0,
+            duration_ms: 41,
+            position: 0,
+            entries: 0,
+            first_record_ms: None,
+        });
+        assert_eq!(
+            summary(&status, 0),
+            "routes finished: 20,000 records in 10.0 s (2,000 records/s)\n  \
+             checkpoints: 2 completed, 0 failed, the last 9 of 4.2 KiB; restored from 3 in 41 ms\n  \
+             write units: 107.5 (log 100.0, items 0.0, protocol 7.5); \
+             one put a record would have cost 20,000; read units: 0.0"
+        );
+    }
+
+    #[test]
+    fn sizes_and_numbers_are_readable() {
+        assert_eq!([grouped(0), grouped(999), grouped(1000)], ["0", "999", "1,000"]);
+        assert_eq!([bytes(1), bytes(1536), bytes(3 << 30)], ["1 B", "1.5 KiB", "3.0 GiB"]);
+    }
+}

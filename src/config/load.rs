@@ -1,0 +1,83 @@
+//! From what was given to the settings of a run; every error is found before any is told.
+//!
+//! Owns precedence and the form of errors.
+
+use std::collections::BTreeMap;
+
+use super::Config;
+use super::assemble::assemble;
+use super::draft::Draft;
+use super::keys::{self, KEYS, Key};
+use super::nearest;
+use super::sources::{Given, Sources, collect};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Reads, checks and merges all settings.
+///
+/// # Errors
+/// [`ErrorKind::Config`] that lists every problem: its key, value and place, what is wrong and an
+/// example of a right value. Secret values are never part of it.
+pub fn load(sources: &Sources) -> Result<Config> {
+    let mut problems = Vec::new();
+    let mut settings = Settings::new();
+    for given in collect(sources, &mut problems) {
+        match keys::find(&given.key) {
+            Some(key) => drop(settings.insert(key.name, given)),
+            None => problems.push(unknown(&given)),
+        }
+    }
+    let mut draft = Draft::default();
+    for (name, given) in &settings {
+        if let Some(key) = keys::find(name) {
+            problems.extend(set(key, given, &mut draft));
+        }
+    }
+    // Contradictions between values that are wrong already would only be noise.
+    if problems.is_empty() {
+        match assemble(draft, &settings) {
+            Ok(config) => return Ok(config),
+            Err(contradictions) => problems = contradictions,
+        }
+    }
+    Err(Error::new(ErrorKind::Config, list(&problems)))
+}
+
+/// What was given for each key, after precedence.
+pub(super) type Settings = BTreeMap<&'static str, Given>;
+
+fn set(key: &Key, given: &Given, draft: &mut Draft) -> Option<String> {
+    let reason = if given.retyped && key.kind.wants_text() {
+        "YAML reads this as a number or boolean: put it in quotes".to_owned()
+    } else {
+        key.kind.set(draft, &given.text).err()?
+    };
+    Some(format!("{}: {reason}; for example: {}", shown(key, given), key.example))
+}
+
+/// `key = "value" (place)`, without the value where it is secret.
+pub(super) fn shown(key: &Key, given: &Given) -> String {
+    if key.kind.may_show(&given.text) {
+        format!("{} = {:?} ({})", key.name, given.text, given.place)
+    } else {
+        format!("{} = ****** ({})", key.name, given.place)
+    }
+}
+
+/// The value is left out: a secret under a mistyped key is one still.
+fn unknown(given: &Given) -> String {
+    let advice = match nearest::find(&given.key, KEYS.iter().map(|key| key.name)) {
+        Some(name) => format!("did you mean {name}?"),
+        None => "`millpond config-reference` lists all keys".to_owned(),
+    };
+    format!("{} ({}) is not a key; {advice}", given.key, given.place)
+}
+
+fn list(problems: &[String]) -> String {
+    match problems {
+        [one] => format!("the configuration is wrong: {one}"),
+        many => {
+            let lines: String = many.iter().map(|problem| format!("\n  - {problem}")).collect();
+            format!("the configuration has {} errors:{lines}", many.len())
+        }
+    }
+}

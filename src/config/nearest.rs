@@ -1,0 +1,24 @@
+//! The name that was probably meant.
+
+/// The candidate nearest to `text` by edits, unless none is near enough to be meant.
+pub(crate) fn find<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = text.to_lowercase();
+    candidates
+        .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), name))
+        .min()
+        .filter(|(edits, name)| *edits <= (name.len() / 2).max(2))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_finds_its_name_and_nonsense_finds_none() {
+        let names = || ["route_stats", "word_count"].into_iter();
+        assert_eq!(find("rout_stats", names()), Some("route_stats"));
+        assert_eq!(find("WORD-COUNT", names()), Some("word_count"));
+        assert_eq!(find("xyz", names()), None);
+    }
+}

@@ -1,0 +1,223 @@
+//! Where a file source's bytes are: patterns on disk, or files compiled into the binary.
+//!
+//! Owns expansion of globs and reading at an offset. Does not know records.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How much of a file's start its hash covers, in bytes.
+pub(super) const HEAD_BYTES: u64 = 4096;
+
+/// The files of a source: paths or globs, and files compiled in. A text is one pattern:
+/// `"docs/*.md".into()`.
+#[derive(Clone, Default)]
+pub struct Inputs {
+    patterns: Vec<String>,
+    embedded: Vec<Embedded>,
+}
+
+#[derive(Clone, Copy)]
+struct Embedded {
+    name: &'static str,
+    bytes: &'static [u8],
+}
+
+impl Inputs {
+    /// A file compiled into the binary, by a name for messages and positions.
+    #[must_use]
+    pub fn embedded(name: &'static str, bytes: &'static [u8]) -> Self {
+        Self { patterns: Vec::new(), embedded: vec![Embedded { name, bytes }] }
+    }
+
+    /// These and the files of `more`. A file that several patterns match is read once.
+    #[must_use]
+    pub fn and(mut self, more: impl Into<Self>) -> Self {
+        let more = more.into();
+        self.patterns.extend(more.patterns);
+        self.embedded.extend(more.embedded);
+        self
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let compiled = self.embedded.iter().map(|e| format!("{} (compiled in)", e.name));
+        self.patterns.iter().cloned().chain(compiled).collect::<Vec<_>>().join(", ")
+    }
+
+    /// All files, in a stable order, each once.
+    pub(super) fn expand(&self) -> Result<Vec<Place>> {
+        if self.patterns.is_empty() && self.embedded.is_empty() {
+            return Err(Error::usage("a file source without any file"));
+        }
+        let mut paths = Vec::new();
+        for pattern in &self.patterns {
+            paths.extend(expand_pattern(pattern)?);
+        }
+        paths.sort();
+        paths.dedup();
+        let mut places = Vec::new();
+        for path in paths {
+            let text = path.to_str().map(str::to_owned);
+            places.push(Place::Path(text.ok_or_else(|| {
+                Error::usage(format!("the path {} is not UTF-8: rename it", path.display()))
+            })?));
+        }
+        places.extend(self.embedded.iter().map(|e| Place::Embedded(e.name.to_owned())));
+        Ok(places)
+    }
+
+    /// Opens `place` for reading.
+    pub(super) fn open(&self, place: &Place) -> Result<Handle> {
+        match place {
+            Place::Path(path) => match File::open(path) {
+                Ok(file) => Ok(Handle::File(file)),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Err(gone(place).with_source(e)),
+                Err(e) => Err(Error::io("open", Path::new(path), e)),
+            },
+            Place::Embedded(name) => match self.embedded.iter().find(|e| e.name == name) {
+                Some(embedded) => Ok(Handle::Bytes(embedded.bytes)),
+                None => Err(gone(place)),
+            },
+        }
+    }
+}
+
+fn gone(place: &Place) -> Error {
+    Error::new(ErrorKind::Input, format!("the input {place} is gone"))
+}
+
+fn expand_pattern(pattern: &str) -> Result<Vec<PathBuf>> {
+    // A path that exists as it is written wins: `[` and `*` may stand in names.
+    if Path::new(pattern).is_file() {
+        return Ok(vec![PathBuf::from(pattern)]);
+    }
+    let found = glob::glob(pattern)
+        .map_err(|e| Error::usage(format!("the pattern {pattern:?} is not valid: {e}")))?;
+    let mut paths = Vec::new();
+    for path in found {
+        let path = path.map_err(|e| {
+            let at = e.path().to_path_buf();
+            Error::io("read", &at, e.into())
+        })?;
+        if !path.is_dir() {
+            paths.push(path);
+        }
+    }
+    if paths.is_empty() {
+        let folder = std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default();
+        return Err(Error::usage(format!("no file matches {pattern:?} (seen from {folder})")));
+    }
+    Ok(paths)
+}
+
+impl From<&str> for Inputs {
+    fn from(pattern: &str) -> Self {
+        Self { patterns: vec![pattern.to_owned()], embedded: Vec::new() }
+    }
+}
+
+impl From<String> for Inputs {
+    fn from(pattern: String) -> Self {
+        Self { patterns: vec![pattern], embedded: Vec::new() }
+    }
+}
+
+impl From<&String> for Inputs {
+    fn from(pattern: &String) -> Self {
+        pattern.as_str().into()
+    }
+}
+
+/// A path taken as it is written, unless no such file exists and it matches as a glob.
+impl From<&Path> for Inputs {
+    fn from(path: &Path) -> Self {
+        path.to_string_lossy().into_owned().into()
+    }
+}
+
+impl From<PathBuf> for Inputs {
+    fn from(path: PathBuf) -> Self {
+        path.as_path().into()
+    }
+}
+
+impl fmt::Debug for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Inputs({})", self.describe())
+    }
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub(super) enum Place {
+    Path(String),
+    Embedded(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(name) | Self::Embedded(name) => f.write_str(name),
+        }
+    }
+}
+
+/// An open file. All calls may block.
+#[derive(Debug)]
+pub(super) enum Handle {
+    File(File),
+    Bytes(&'static [u8]),
+}
+
+impl Handle {
+    pub(super) fn len(&self) -> io::Result<u64> {
+        match self {
+            Self::File(file) => Ok(file.metadata()?.len()),
+            Self::Bytes(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
+    /// Appends up to `most` bytes from `offset` on; fewer only at the end of the file.
+    pub(super) fn read_at(&mut self, offset: u64, most: u64, out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::File(file) => {
+                file.seek(SeekFrom::Start(offset))?;
+                file.take(most).read_to_end(out).map(|_| ())
+            }
+            Self::Bytes(bytes) => {
+                let at = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                let rest = &bytes[at..];
+                let n = usize::try_from(most).unwrap_or(usize::MAX).min(rest.len());
+                out.extend_from_slice(&rest[..n]);
+                Ok(())
+            }
+        }
+    }
+
+    /// The hash of the first `n` bytes.
+    pub(super) fn head_hash(&mut self, n: u64) -> io::Result<u64> {
+        let mut head = Vec::new();
+        self.read_at(0, n, &mut head)?;
+        Ok(xxh3_64(&head))
+    }
+
+    /// How many newlines stand before `offset`.
+    pub(super) fn newlines_before(&mut self, offset: u64) -> io::Result<u64> {
+        let (mut at, mut lines, mut chunk) = (0, 0, Vec::new());
+        while at < offset {
+            chunk.clear();
+            self.read_at(at, (offset - at).min(1 << 20), &mut chunk)?;
+            if chunk.is_empty() {
+                break;
+            }
+            lines += memchr::memchr_iter(b'\n', &chunk).count() as u64;
+            at += chunk.len() as u64;
+        }
+        Ok(lines)
+    }
+}

@@ -1,0 +1,181 @@
+use serde::Deserialize;
+
+use super::*;
+use crate::error::ErrorKind;
+
+#[derive(Debug, PartialEq, Deserialize)]
+struct Flight {
+    delay: i32,
+    origin: String,
+}
+
+fn first_error<S: Source>(source: &S) -> Error {
+    match source.discover(1).and_then(|splits| read_with_restarts(source, splits, 2, &[])) {
+        Ok(_) => panic!("no error"),
+        Err(e) => e,
+    }
+}
+
+fn flights(file: &'static [u8]) -> FileSource<Csv<Flight>> {
+    FileSource::csv(Inputs::embedded("f.csv", file))
+}
+
+const WAY_OUT: &str = "; on_error can skip such lines or send them aside as dead letters";
+
+#[test]
+fn a_bad_line_names_file_line_byte_reason_and_the_way_out() {
+    let cases: [(&'static [u8], &str); 5] = [
+        (
+            b"delay,origin\n1,LAX\nx,JFK\n",
+            "line 3 (byte 19): column delay: cannot read \"x\" as i32: invalid digit found in string",
+        ),
+        (b"delay,origin\n1\n", "line 2 (byte 13): 1 columns where the header names 2"),
+        (b"delay,origin\n1,\xff\n", "line 2 (byte 13): not UTF-8 from its byte 2 on"),
+        (b"delay,origin\n1,\"a\nb\"\n2,\"x\n", "line 4 (byte 21): a quote is not closed"),
+        (
+            b"delay,origin\n1,0123456789\n",
+            "line 2 (byte 13): longer than max_line_length (11 bytes)",
+        ),
+    ];
+    for (file, expected) in cases {
+        let error = first_error(&flights(file).max_line_length(11).chunk(5));
+        assert_eq!(error.to_string(), format!("cannot read f.csv, {expected}{WAY_OUT}"));
+        assert_eq!(error.kind(), ErrorKind::Input);
+    }
+    let source = FileSource::json_lines::<Flight>(Inputs::embedded("f.jsonl", b"\n{\"delay\":}\n"));
+    assert_eq!(
+        first_error(&source).to_string(),
+        format!("cannot read f.jsonl, line 2 (byte 1): expected value at its column 10{WAY_OUT}")
+    );
+}
+
+#[test]
+fn a_header_that_does_not_fit_is_an_error_whatever_on_error_says() {
+    let cases: [(&'static [u8], &str); 4] = [
+        (b"delay\n1\n", "its header has no column \"origin\""),
+        (
+            b"delay,origin,x\n1,A,2\n",
+            "its header has the column \"x\", but the columns expected are delay, origin \
+             (ignore_extra_columns leaves others out)",
+        ),
+        (b"delay,delay\n1,2\n", "its header names the column \"delay\" twice"),
+        (b"delay,\"origin\n", "a quote in its header is not closed"),
+    ];
+    for (file, expected) in cases {
+        for source in [flights(file), flights(file).on_error(OnError::Skip)] {
+            assert_eq!(first_error(&source).to_string(), format!("cannot read f.csv: {expected}"));
+        }
+        let aside = flights(file).with_dead_letters();
+        assert_eq!(first_error(&aside).kind(), ErrorKind::Input);
+    }
+}
+
+#[test]
+fn skipped_lines_are_counted_and_left_out() {
+    let source = flights(b"delay,origin\nx,A\n1,B\n\n2\n3,C").on_error(OnError::Skip);
+    let context = testing::context(100);
+    let metrics = context.metrics.clone();
+    let mut reader = source.reader(source.discover(1).unwrap(), context).unwrap();
+    let mut out = Batch::default();
+    while block_on(reader.next(&mut out)).unwrap() == Progress::More {}
+    assert_eq!(out.values.iter().map(|f| f.delay).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(metrics.snapshot().records_skipped, 2);
+}
+
+#[test]
+fn dead_letters_carry_what_is_needed_and_can_be_stored() {
+    let source = flights(b"delay,origin\n1,B\n\xfe,A\n").with_dead_letters();
+    let values = testing::drain(&source, source.discover(1).unwrap(), 9).values;
+    let letter = values[1].as_ref().unwrap_err();
+    assert_eq!(
+        serde_json::to_string(letter).unwrap(),
+        r#"{"file":"f.csv","line":3,"byte":17,"reason":"not UTF-8 from its byte 0 on","raw":"�,A"}"#
+    );
+}
+
+#[test]
+fn one_quote_too_many_costs_one_line() {
+    let source = flights(b"delay,origin\n1,\"A\n2,B\n3,C\n").with_dead_letters();
+    let values = testing::drain(&source, source.discover(1).unwrap(), 9).values;
+    assert_eq!(values.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, true]);
+    assert_eq!(values[0].as_ref().unwrap_err().raw, "1,\"A");
+}
+
+#[test]
+fn an_overlong_line_is_never_held_and_does_not_stop_a_restart() {
+    let mut file = b"ok\n".to_vec();
+    file.extend(vec![b'x'; 100_000]);
+    file.extend(b"\nend\n");
+    let source = FileSource::lines(Inputs::embedded("t", leak(&file)))
+        .max_line_length(1000)
+        .chunk(512)
+        .with_dead_letters();
+    let splits = source.discover(1).unwrap();
+    let read = read_with_restarts(&source, splits, 1, &[1, 0, 1]).unwrap();
+    let letter = read[1].2.as_ref().unwrap_err();
+    assert_eq!((letter.line, letter.byte, read.len()), (2, 3, 3));
+    assert!(letter.raw.len() <= 4096 && letter.raw.starts_with("xxx"));
+    assert_eq!(read[2].2.as_deref(), Ok("end"));
+}
+
+#[test]
+fn usage_errors_come_before_anything_starts() {
+    let nothing = FileSource::lines("/nowhere/at/all/*.md").discover(1).unwrap_err();
+    assert!(nothing.to_string().starts_with("no file matches \"/nowhere/at/all/*.md\""));
+    let bad = FileSource::lines("a/***").discover(1).unwrap_err();
+    assert!(bad.to_string().starts_with("the pattern \"a/***\" is not valid"), "{bad}");
+    let csv = flights(b"").split_size(100).discover(1).unwrap_err();
+    assert!(csv.to_string().contains("quoted_newlines(false)"));
+    let followed = FileSource::lines("x").follow().split_size(100).discover(1).unwrap_err();
+    for error in [nothing, bad, csv, followed] {
+        assert_eq!(error.kind(), ErrorKind::Usage);
+    }
+}
+
+#[test]
+fn a_file_that_is_gone_shrank_or_changed_is_named_at_the_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("in.txt");
+    std::fs::write(&path, "one\ntwo\n").unwrap();
+    let source = FileSource::lines(path.as_path()).split_size(16);
+    let splits = source.discover(1).unwrap();
+    let message = |splits: &[SplitState]| {
+        let error = source.check(splits).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input);
+        error.to_string().replace(path.to_str().unwrap(), "FILE")
+    };
+    std::fs::write(&path, "one\ntwo\nmore").unwrap();
+    source.check(&splits).unwrap();
+    assert_eq!(testing::drain(&source, splits.clone(), 9).values, ["one", "two"]);
+    std::fs::write(&path, "one\n").unwrap();
+    assert_eq!(message(&splits), "the input FILE shrank: it had 8 bytes, now 4");
+    std::fs::write(&path, "ONE\ntwo\n").unwrap();
+    assert_eq!(
+        message(&splits),
+        "the input FILE has changed: its first 8 bytes are not what they were"
+    );
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(message(&splits), "the input FILE is gone");
+    let done = vec![SplitState { done: true, ..splits[0].clone() }];
+    source.check(&done).unwrap();
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_read_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("in.txt");
+    std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
+    let source = FileSource::lines(path.as_path()).chunk(4);
+    let splits = source.discover(1).unwrap();
+    let mut reader = source.reader(splits, testing::context(1)).unwrap();
+    let mut out = Batch::default();
+    block_on(reader.next(&mut out)).unwrap();
+    std::fs::write(&path, "one\n").unwrap();
+    let error = loop {
+        match block_on(reader.next(&mut out)) {
+            Ok(progress) => assert_eq!(progress, Progress::More),
+            Err(e) => break e,
+        }
+    };
+    assert!(error.to_string().ends_with("shrank: it had 14 bytes, now 4"), "{error}");
+}

@@ -1,0 +1,318 @@
+//! Staging, committing, cleaning and claiming, with a crash between any two of them.
+
+use std::path::Path;
+
+use futures::FutureExt;
+use serde::Serialize;
+
+use super::folder::{Part, names_in};
+use super::*;
+use crate::connector::testing::{self, Gate, block_on};
+use crate::connector::{CommitOutcome, Committable};
+use crate::error::{Error, ErrorKind};
+use crate::ids::{Attempt, CheckpointId, Incarnation};
+
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    n: u32,
+}
+
+fn run(incarnation: u64, fresh: bool) -> RunIdentity {
+    let incarnation = Incarnation(incarnation);
+    RunIdentity { job: Name::new("job").unwrap(), incarnation, fresh, replace: false }
+}
+
+fn out() -> Name {
+    Name::new("out").unwrap()
+}
+
+fn prepared(folder: &Path) -> FileSink<AsJson> {
+    let sink = FileSink::json_lines(folder);
+    Sink::<u32>::prepare(&sink, &run(1, true)).unwrap();
+    sink
+}
+
+fn writer<T: Serialize + 'static, F: FileFormat>(
+    sink: &FileSink<F>,
+    attempt: u64,
+    subtask: u32,
+) -> Box<dyn Writer<T>> {
+    sink.writer(testing::writer_context(attempt, subtask)).unwrap()
+}
+
+fn committer(sink: &FileSink<AsJson>) -> Box<dyn Committer> {
+    Sink::<u32>::committer(sink, &out()).unwrap()
+}
+
+/// What attempt `attempt` stages for `checkpoint` when it writes `n`.
+fn stage(sink: &FileSink<AsJson>, attempt: u64, checkpoint: u64, n: u32) -> Vec<Committable> {
+    let mut writer = writer::<u32, _>(sink, attempt, 0);
+    writer.write(&mut vec![n]).unwrap();
+    block_on(writer.snapshot(CheckpointId(checkpoint))).unwrap()
+}
+
+fn visible(folder: &Path) -> Vec<String> {
+    names_in(folder).unwrap().into_iter().filter(|n| !n.starts_with('.')).collect()
+}
+
+fn staged(folder: &Path) -> Vec<String> {
+    names_in(&folder.join(".staging")).unwrap().into_iter().collect()
+}
+
+#[test]
+fn records_are_visible_after_the_commit_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = prepared(dir.path());
+    let mut writer = writer::<u32, _>(&sink, 3, 2);
+    let mut batch = vec![1, 2];
+    writer.write(&mut batch).unwrap();
+    assert!(batch.is_empty());
+    writer.write(&mut vec![3]).unwrap();
+    let first = block_on(writer.snapshot(CheckpointId(7))).unwrap();
+    writer.write(&mut vec![4]).unwrap();
+    let second = block_on(writer.snapshot(CheckpointId(8))).unwrap();
+    assert_eq!(visible(dir.path()), [""; 0]);
+    assert_eq!(staged(dir.path()), ["part-out-7-3-2.jsonl", "part-out-8-3-2.jsonl"]);
+    let outcomes = committer(&sink).commit(&[first, second].concat()).unwrap();
+    assert_eq!(outcomes, [CommitOutcome::Committed, CommitOutcome::Committed]);
+    let read = |name| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    assert_eq!(read("part-out-7-3-2.jsonl"), "1\n2\n3\n");
+    assert_eq!(read("part-out-8-3-2.jsonl"), "4\n");
+    assert_eq!(staged(dir.path()), [""; 0]);
+}
+
+#[test]
+fn nothing_written_stages_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = prepared(dir.path());
+    let mut writer = writer::<u32, _>(&sink, 1, 0);
+    writer.write(&mut Vec::new()).unwrap();
+    assert_eq!(block_on(writer.snapshot(CheckpointId(1))).unwrap(), []);
+    assert_eq!(staged(dir.path()), [""; 0]);
+    assert_eq!(committer(&sink).commit(&[]).unwrap(), []);
+}
+
+#[test]
+fn csv_files_each_begin_with_a_header() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = FileSink::csv(dir.path());
+    Sink::<Row>::prepare(&sink, &run(1, true)).unwrap();
+    let mut writer = writer::<Row, _>(&sink, 1, 0);
+    let mut staged = Vec::new();
+    for checkpoint in 1..=2 {
+        writer.write(&mut vec![Row { name: "a,b", n: 1 }]).unwrap();
+        writer.write(&mut vec![Row { name: "c", n: 2 }]).unwrap();
+        staged.extend(block_on(writer.snapshot(CheckpointId(checkpoint))).unwrap());
+    }
+    Sink::<Row>::committer(&sink, &out()).unwrap().commit(&staged).unwrap();
+    for checkpoint in 1..=2 {
+        let path = dir.path().join(format!("part-out-{checkpoint}-1-0.csv"));
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "name,n\n\"a,b\",1\nc,2\n");
+    }
+}
+
+#[test]
+fn much_is_written_before_the_barrier_and_stays_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = prepared(dir.path());
+    let gate = Gate::default();
+    let context = WriterContext { io: gate.io(), ..testing::writer_context(1, 0) };
+    let mut writer: Box<dyn Writer<u32>> = sink.writer(context).unwrap();
+    for from in (0..1_000_000).step_by(1000) {
+        writer.write(&mut (from..from + 1000).collect()).unwrap();
+    }
+    assert!(writer.ready().now_or_never().is_none(), "7 MB are queued: the writer waits");
+    let snapshot = writer.snapshot(CheckpointId(1));
+    while gate.release_newest() {}
+    let staged = block_on(snapshot).unwrap();
+    committer(&sink).commit(&staged).unwrap();
+    let text = std::fs::read_to_string(dir.path().join("part-out-1-1-0.jsonl")).unwrap();
+    assert!(text.lines().map(|l| l.parse::<u32>().unwrap()).eq(0..1_000_000));
+}
+
+#[test]
+fn a_snapshot_is_not_done_before_its_file_is_staged() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = prepared(dir.path());
+    let gate = Gate::default();
+    let context = WriterContext { io: gate.io(), ..testing::writer_context(1, 0) };
+    let mut writer: Box<dyn Writer<u32>> = sink.writer(context).unwrap();
+    writer.write(&mut vec![1]).unwrap();
+    let mut snapshot = writer.snapshot(CheckpointId(1));
+    assert!((&mut snapshot).now_or_never().is_none());
+    assert_eq!(staged(dir.path()), [""; 0]);
+    while gate.release() {}
+    assert_eq!(block_on(snapshot).unwrap().len(), 1);
+    assert_eq!(staged(dir.path()), ["part-out-1-1-0.jsonl"]);
+}
+
+#[test]
+fn committing_again_after_a_crash_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = prepared(dir.path());
+    let both = [stage(&sink, 1, 1, 1), stage(&sink, 1, 2, 2)].concat();
+    // The commit died after its first rename.
+    committer(&sink).commit(&both[..1]).unwrap();
+    Sink::<u32>::prepare(&sink, &run(1, false)).unwrap();
+    let committer = committer(&sink);
+    committer.clean(Attempt(2), &both).unwrap();
+    let again = committer.commit(&both).unwrap();
+    assert_eq!(again, [CommitOutcome::AlreadyCommitted, CommitOutcome::Committed]);
+    assert_eq!(committer.commit(&both).unwrap(), [const { CommitOutcome::AlreadyCommitted }; 2]);
+    assert_eq!(visible(dir.path()), ["part-out-1-1-0.jsonl", "part-out-2-1-0.jsonl"]);
+}
+
+#[test]
+fn a_replay_by_a_later_attempt_never_meets_the_names_of_an_earlier_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = prepared(dir.path());
+    let old = stage(&sink, 1, 5, 1);
+    let new = stage(&sink, 2, 5, 1);
+    assert_ne!(old, new);
+    // The zombie's file is there; only what the manifest names gets published.
+    committer(&sink).commit(&new).unwrap();
+    assert_eq!(visible(dir.path()), ["part-out-5-2-0.jsonl"]);
+}
+
+#[test]
+fn cleaning_removes_what_earlier_attempts_left_and_nothing_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = prepared(dir.path());
+    let (_, named, own) = (stage(&sink, 1, 1, 1), stage(&sink, 1, 2, 2), stage(&sink, 3, 3, 3));
+    // A writer that died with an open file, another operator's and a stranger's files.
+    let mut dead = writer::<String, _>(&sink, 2, 1);
+    dead.write(&mut vec!["x".repeat(300 << 10)]).unwrap();
+    for name in ["part-other-1-1-0.jsonl", "part-out-x-1-1-0.jsonl", "notes.txt"] {
+        std::fs::write(dir.path().join(".staging").join(name), "").unwrap();
+    }
+    assert!(staged(dir.path()).contains(&"open-out-1-2-1.jsonl".to_owned()));
+    committer(&sink).clean(Attempt(3), &named).unwrap();
+    assert_eq!(
+        staged(dir.path()),
+        [
+            "notes.txt",
+            "part-other-1-1-0.jsonl",
+            "part-out-2-1-0.jsonl",
+            "part-out-3-3-0.jsonl",
+            "part-out-x-1-1-0.jsonl",
+        ]
+    );
+    committer(&sink).commit(&[named, own].concat()).unwrap();
+}
+
+#[test]
+fn lost_output_is_an_error_that_names_both_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = prepared(dir.path());
+    let lost = stage(&sink, 1, 1, 1);
+    std::fs::remove_file(dir.path().join(".staging/part-out-1-1-0.jsonl")).unwrap();
+    let error = committer(&sink).commit(&lost).unwrap_err();
+    let root = dir.path().display();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "output is lost: neither the staged {root}/.staging/part-out-1-1-0.jsonl nor the \
+             published {root}/part-out-1-1-0.jsonl exists"
+        )
+    );
+    assert_eq!(error.kind(), ErrorKind::Io);
+}
+
+#[test]
+fn a_vanished_folder_is_an_error_that_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("results");
+    let sink = prepared(&folder);
+    let kept = stage(&sink, 1, 1, 1);
+    std::fs::remove_dir_all(&folder).unwrap();
+    let mut writer = writer::<u32, _>(&sink, 1, 1);
+    writer.write(&mut vec![1]).unwrap();
+    let restart = Sink::<u32>::prepare(&sink, &run(1, false)).unwrap_err();
+    for error in [
+        block_on(writer.snapshot(CheckpointId(2))).unwrap_err(),
+        committer(&sink).commit(&kept).unwrap_err(),
+        restart,
+    ] {
+        assert!(error.to_string().contains(folder.to_str().unwrap()), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Io);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error_that_names_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = prepared(dir.path());
+    // What is written to this device does not fit, as on a full disk.
+    std::os::unix::fs::symlink("/dev/full", dir.path().join(".staging/open-out-1-1-0.jsonl"))
+        .unwrap();
+    let mut writer = writer::<u32, _>(&sink, 1, 0);
+    writer.write(&mut vec![1]).unwrap();
+    let error = block_on(writer.snapshot(CheckpointId(1))).unwrap_err();
+    assert!(error.to_string().contains("open-out-1-1-0.jsonl: No space left"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Io);
+}
+
+#[test]
+fn a_folder_belongs_to_one_run_of_one_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("deep/results");
+    let sink = FileSink::json_lines(&folder);
+    let prepare = |run: &RunIdentity| Sink::<u32>::prepare(&sink, run);
+    let refused = |run: &RunIdentity| -> Error {
+        let error = prepare(run).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.to_string().contains(folder.to_str().unwrap()), "{error}");
+        error
+    };
+    prepare(&run(1, true)).unwrap();
+    prepare(&run(1, true)).unwrap();
+    let results = stage(&sink, 1, 1, 1);
+    prepare(&run(1, false)).unwrap();
+    committer(&sink).commit(&results).unwrap();
+    prepare(&run(1, false)).unwrap();
+    assert!(refused(&run(2, true)).to_string().contains("an earlier run of job (incarnation 1)"));
+    let other = RunIdentity { job: Name::new("other").unwrap(), ..run(1, true) };
+    assert!(refused(&other).to_string().contains("results of the job job"));
+    assert!(refused(&run(2, false)).to_string().contains("--fresh"));
+    // The head was lost, so the numbers begin again: the results are another run's all the same.
+    assert!(refused(&run(1, true)).to_string().contains("--replace"));
+    std::fs::write(folder.join("notes.txt"), "mine").unwrap();
+    stage(&sink, 1, 2, 2);
+    prepare(&RunIdentity { replace: true, ..run(2, true) }).unwrap();
+    assert_eq!(visible(&folder), ["notes.txt"]);
+    assert_eq!(staged(&folder), [""; 0]);
+    prepare(&run(2, false)).unwrap();
+}
+
+#[test]
+fn a_folder_with_other_files_is_refused_and_replace_leaves_them_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("thesis.txt"), "years").unwrap();
+    let sink = FileSink::json_lines(dir.path());
+    let error = Sink::<u32>::prepare(&sink, &run(1, true)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the output folder {} holds 1 other files, \"thesis.txt\" among them: choose another \
+             one, or --replace to remove earlier results (nothing else is removed)",
+            dir.path().display()
+        )
+    );
+    let replace = RunIdentity { replace: true, ..run(1, true) };
+    Sink::<u32>::prepare(&sink, &replace).unwrap();
+    assert_eq!(visible(dir.path()), ["thesis.txt"]);
+    Sink::<u32>::prepare(&sink, &run(1, true)).unwrap();
+}
+
+#[test]
+fn names_say_what_they_are_of() {
+    let part = Part { operator: "a-1-2.csv".to_owned(), checkpoint: 3, attempt: 40, subtask: 5 };
+    assert_eq!(part.name("jsonl"), "part-a-1-2.csv-3-40-5.jsonl");
+    assert_eq!(Part::parse(&part.name("csv")), Some(part.clone()));
+    assert_eq!(Part::parse(&part.open_name(3, "csv")), Some(part));
+    for other in ["part-1-2-3.csv", "part-a-1-2-3.txt", "part-a-1-2-x.csv", "a-1-2-3.csv", ""] {
+        assert_eq!(Part::parse(other), None, "{other}");
+    }
+}

@@ -1,0 +1,132 @@
+//! Stages one subtask's records: a file for each checkpoint, fsynced before it is acknowledged.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, LocalBoxFuture};
+use serde::Serialize;
+
+use super::encode::FileFormat;
+use super::folder::{Folder, Part, sync_folder};
+use crate::connector::spool::{Spool, Target};
+use crate::connector::{Committable, Writer, WriterContext, split_bytes};
+use crate::error::{Error, Result};
+use crate::ids::CheckpointId;
+
+/// How many bytes are gathered before they are written.
+const CHUNK: usize = 256 << 10;
+
+/// A file that belongs to no checkpoint yet; made with its first byte.
+pub(super) struct OpenFile {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Target for OpenFile {
+    fn write(&mut self, chunk: &[u8]) -> Result<()> {
+        let path = &self.path;
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                // One of this name can only be left from a run whose head was lost.
+                none.insert(File::create(path).map_err(|e| Error::io("make the file", path, e))?)
+            }
+        };
+        file.write_all(chunk).map_err(|e| Error::io("write", path, e))
+    }
+}
+
+impl OpenFile {
+    /// Makes the file durable under the name that a committable gives it.
+    fn stage(&mut self, folder: &Folder, name: &str) -> Result<()> {
+        let Some(file) = self.file.take() else {
+            return Err(Error::internal(format!("{name} is to be staged, but has no file")));
+        };
+        file.sync_all().map_err(|e| Error::io("sync", &self.path, e))?;
+        drop(file);
+        let staged = folder.staged(name);
+        fs::rename(&self.path, &staged).map_err(|e| Error::io("rename to", &staged, e))?;
+        sync_folder(&folder.staging())
+    }
+}
+
+pub(super) struct FileWriter<F> {
+    _format: F,
+    folder: Arc<Folder>,
+    context: WriterContext,
+    /// The file under way and whether anything was written to it.
+    spool: Option<Spool<OpenFile>>,
+    chunk: Vec<u8>,
+    /// How many files were opened before: open files of one writer have different names.
+    opened: u64,
+}
+
+impl<F: FileFormat> FileWriter<F> {
+    pub(super) fn new(format: F, folder: Arc<Folder>, context: WriterContext) -> Self {
+        Self { _format: format, folder, context, spool: None, chunk: Vec::new(), opened: 0 }
+    }
+
+    fn part(&self, checkpoint: CheckpointId) -> Part {
+        Part {
+            operator: self.context.operator.as_str().to_owned(),
+            checkpoint: checkpoint.0,
+            attempt: self.context.attempt.0,
+            subtask: self.context.subtask.index,
+        }
+    }
+
+    fn open(&mut self) -> Spool<OpenFile> {
+        self.opened += 1;
+        let name = self.part(CheckpointId::NONE).open_name(self.opened, self.folder.extension());
+        let file = OpenFile { path: self.folder.staged(&name), file: None };
+        Spool::new(file, self.context.io.clone())
+    }
+}
+
+impl<T: Serialize, F: FileFormat> Writer<T> for FileWriter<F> {
+    fn write(&mut self, batch: &mut Vec<T>) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let first = self.spool.is_none();
+        if first {
+            self.spool = Some(self.open());
+        }
+        F::append(batch, first, &mut self.chunk)?;
+        batch.clear();
+        match &mut self.spool {
+            Some(spool) if self.chunk.len() >= CHUNK => spool.push(std::mem::take(&mut self.chunk)),
+            _ => Ok(()),
+        }
+    }
+
+    fn ready(&mut self) -> LocalBoxFuture<'_, Result<()>> {
+        match &mut self.spool {
+            Some(spool) => Box::pin(spool.ready()),
+            None => Box::pin(std::future::ready(Ok(()))),
+        }
+    }
+
+    fn snapshot(
+        &mut self,
+        checkpoint: CheckpointId,
+    ) -> BoxFuture<'static, Result<Vec<Committable>>> {
+        let Some(mut spool) = self.spool.take() else {
+            return Box::pin(std::future::ready(Ok(Vec::new())));
+        };
+        let name = self.part(checkpoint).name(self.folder.extension());
+        let folder = Arc::clone(&self.folder);
+        let staged = spool.push(std::mem::take(&mut self.chunk)).map(|()| {
+            spool.then(move |file| {
+                file.stage(&folder, &name)?;
+                Ok(vec![Committable(split_bytes::encode(&name)?)])
+            })
+        });
+        match staged {
+            Ok(future) => future,
+            Err(e) => Box::pin(std::future::ready(Err(e))),
+        }
+    }
+}

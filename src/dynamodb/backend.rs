@@ -1,0 +1,114 @@
+//! Items and blocks of one incarnation of a job, in DynamoDB.
+//!
+//! Owns the scope of its calls and the expiry of tombstones. How requests are batched, answered and
+//! retried is `read`'s, `write`'s and `call`'s.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::call::Caller;
+use super::item::{self, Scope};
+use super::meter::Purpose;
+use super::read;
+use super::write::{Write, put_item, write_all};
+use crate::error::Result;
+use crate::ids::Version;
+use crate::state::{
+    Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemWrite, Store, WriteOutcome,
+};
+
+/// The store of one incarnation.
+#[derive(Debug)]
+pub(super) struct Backend {
+    caller: Caller,
+    scope: Scope,
+    tombstone_retention: Duration,
+}
+
+impl Backend {
+    pub(super) fn new(caller: Caller, scope: Scope, tombstone_retention: Duration) -> Self {
+        Self { caller, scope, tombstone_retention }
+    }
+
+    /// When a tombstone that is written now may be deleted, in seconds since 1970.
+    fn expiry(&self) -> u64 {
+        self.caller.clock().wall_ms() / 1000 + self.tombstone_retention.as_secs()
+    }
+
+    fn prepare(&self, writes: Vec<ItemWrite>) -> Result<Vec<Write>> {
+        let expires = self.expiry();
+        let prepare = |(index, write): (usize, ItemWrite)| {
+            let pk = self.scope.item_pk(&write.key);
+            let value_bytes = write.item.value.as_ref().map_or(0, Bytes::len);
+            item::check_limits(&pk, &write.key, value_bytes)?;
+            Ok(Write {
+                index,
+                pk,
+                sort_key: write.key.sort_key,
+                version: write.item.version,
+                value: write.item.value,
+                expires,
+                route: write.presence.into(),
+            })
+        };
+        writes.into_iter().enumerate().map(prepare).collect()
+    }
+}
+
+fn purpose_of(kind: BlockKind) -> Purpose {
+    match kind {
+        BlockKind::Segment => Purpose::Log,
+        BlockKind::Manifest => Purpose::Protocol,
+    }
+}
+
+impl Store for Backend {
+    fn read_items(&self, keys: Vec<ItemKey>) -> BoxFuture<'_, Result<Vec<Option<Item>>>> {
+        async move {
+            let place = |key: ItemKey| (self.scope.item_pk(&key), key.sort_key);
+            read::read_all(&self.caller, keys.into_iter().map(place).collect()).await
+        }
+        .boxed()
+    }
+
+    fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>> {
+        async move {
+            let mut outcomes = vec![WriteOutcome::Done; writes.len()];
+            for (index, outcome) in write_all(&self.caller, self.prepare(writes)?).await? {
+                outcomes[index] = outcome;
+            }
+            Ok(outcomes)
+        }
+        .boxed()
+    }
+
+    fn put_block(
+        &self,
+        key: BlockKey,
+        version: Version,
+        bytes: Bytes,
+    ) -> BoxFuture<'_, Result<WriteOutcome>> {
+        async move {
+            item::check_block(key, &bytes)?;
+            let block = self.scope.block(key, version, &bytes);
+            put_item(&self.caller, purpose_of(key.kind), block, version).await
+        }
+        .boxed()
+    }
+
+    fn get_block(&self, key: BlockKey) -> BoxFuture<'_, Result<Option<Block>>> {
+        async move {
+            let purpose = purpose_of(key.kind);
+            let found = read::get(&self.caller, purpose, self.scope.block_key(key)).await?;
+            found.map(|item| item::read_block(key.kind, item)).transpose()
+        }
+        .boxed()
+    }
+
+    fn health(&self) -> Health {
+        self.caller.health()
+    }
+}

@@ -1,0 +1,251 @@
+//! One call to DynamoDB: sent, metered, and sent again with back-off until it is answered.
+//!
+//! Owns the loop and the health of the connection. What a failure means is `retry`'s.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::meter::{Meter, Purpose};
+use super::retry::{Backoff, Failure, Trouble, Verdict, judge};
+use crate::clock::{Clock, Instant};
+use crate::error::Error;
+use crate::state::Health;
+
+/// What all calls of a connection share.
+#[derive(Clone)]
+pub(super) struct Caller(Arc<Shared>);
+
+struct Shared {
+    client: Client,
+    table: String,
+    place: String,
+    meter: Meter,
+    clock: Clock,
+    backoff: Backoff,
+    rng: Mutex<SmallRng>,
+    struggle: Mutex<Struggle>,
+    /// Until a server says that it has none.
+    partiql: AtomicBool,
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Caller({})", self.0.place)
+    }
+}
+
+/// How many calls are being retried, and since when no call has succeeded.
+#[derive(Debug, Default)]
+struct Struggle {
+    calls: usize,
+    since: Option<Instant>,
+}
+
+/// A call that ended without what it was sent for.
+#[derive(Debug)]
+pub(super) struct Refusal<E> {
+    /// The facts.
+    pub(super) failure: Failure,
+    /// What they mean; never [`Verdict::Retry`] from [`Caller::call`].
+    pub(super) verdict: Verdict,
+    /// The server's own error, where it sent one.
+    pub(super) service: Option<Box<E>>,
+}
+
+impl Caller {
+    pub(super) fn new(
+        client: Client,
+        table: String,
+        place: String,
+        meter: Meter,
+        clock: Clock,
+        seed: u64,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            client,
+            table,
+            place,
+            meter,
+            clock,
+            backoff: Backoff::default(),
+            rng: Mutex::new(SmallRng::seed_from_u64(seed)),
+            struggle: Mutex::default(),
+            partiql: AtomicBool::new(true),
+        }))
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    pub(super) fn table(&self) -> &str {
+        &self.0.table
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.0.meter
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Names the store: `embedded DynamoDB on FILE`, `table T in eu-west-1`.
+    pub(super) fn place(&self) -> &str {
+        &self.0.place
+    }
+
+    /// Whether statements may be tried.
+    pub(super) fn has_partiql(&self) -> bool {
+        self.0.partiql.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that the server has no PartiQL.
+    pub(super) fn without_partiql(&self) {
+        self.0.partiql.store(false, Ordering::Relaxed);
+    }
+
+    /// The public error of `refusal`.
+    pub(super) fn error<E>(&self, what: &str, refusal: &Refusal<E>) -> Error {
+        refusal.failure.to_error(what, &self.0.place)
+    }
+
+    /// Sends once and meters; a failure comes with its verdict. Says nothing to the health: an
+    /// answer to a batch may have achieved nothing.
+    pub(super) async fn once<T, E>(
+        &self,
+        purpose: Purpose,
+        sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Refusal<E>>
+    where
+        E: ProvideErrorMetadata + StdError + 'static,
+    {
+        self.0.meter.sent(purpose);
+        // The SDK's futures take 10 KiB and more.
+        match Box::pin(sent).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                let failure = Failure::of(&error);
+                let verdict = judge(&failure);
+                if let Verdict::Retry { trouble: Trouble::Throttled, .. } = verdict {
+                    self.0.meter.throttled(purpose);
+                }
+                let service = error.into_service_error_if_any();
+                Err(Refusal { failure, verdict, service })
+            }
+        }
+    }
+
+    /// Sends, and sends again as long as the verdict is to retry.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the retries; a request that was sent may still take effect.
+    pub(super) async fn call<T, E, F>(
+        &self,
+        purpose: Purpose,
+        mut send: impl FnMut() -> F,
+    ) -> Result<T, Refusal<E>>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + StdError + 'static,
+    {
+        let mut retries = self.retries();
+        loop {
+            match self.once(purpose, send()).await {
+                Err(refusal) if matches!(refusal.verdict, Verdict::Retry { .. }) => {
+                    retries.wait(&refusal.failure).await;
+                }
+                ended => {
+                    self.progressed();
+                    return ended;
+                }
+            }
+        }
+    }
+
+    /// The retries of one call; for calls of which parts are retried.
+    pub(super) fn retries(&self) -> Retries<'_> {
+        Retries { caller: self, failures: 0 }
+    }
+
+    /// For how long calls have struggled.
+    pub(super) fn health(&self) -> Health {
+        let since = lock(&self.0.struggle).since;
+        let struggling_for = since.map_or(Duration::ZERO, |since| self.0.clock.now() - since);
+        Health { struggling_for }
+    }
+
+    /// Tells the health that a call, or a part of one, went through.
+    pub(super) fn progressed(&self) {
+        lock(&self.0.struggle).since = None;
+    }
+}
+
+/// Counts one call's failures in a row, waits between its tries, and shows in the health that it
+/// struggles until it is dropped.
+#[derive(Debug)]
+pub(super) struct Retries<'a> {
+    caller: &'a Caller,
+    failures: u32,
+}
+
+impl Retries<'_> {
+    /// Waits before the next try.
+    pub(super) async fn wait(&mut self, failure: &Failure) {
+        let shared = &self.caller.0;
+        {
+            let mut struggle = lock(&shared.struggle);
+            struggle.calls += usize::from(self.failures == 0);
+            struggle.since.get_or_insert_with(|| shared.clock.now());
+        }
+        self.failures += 1;
+        let delay = shared.backoff.after(self.failures, &mut *lock(&shared.rng));
+        tracing::debug!(
+            place = shared.place,
+            failures = self.failures,
+            delay_ms = delay.as_millis() as u64,
+            "DynamoDB call is retried: {}",
+            failure.message
+        );
+        shared.clock.sleep(delay).await;
+    }
+}
+
+impl Drop for Retries<'_> {
+    fn drop(&mut self) {
+        if self.failures > 0 {
+            let mut struggle = lock(&self.caller.0.struggle);
+            struggle.calls -= 1;
+            if struggle.calls == 0 {
+                struggle.since = None;
+            }
+        }
+    }
+}
+
+/// A counter behind a poisoned lock is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+trait ServiceError<E> {
+    fn into_service_error_if_any(self) -> Option<Box<E>>;
+}
+
+impl<E> ServiceError<E> for SdkError<E, HttpResponse> {
+    fn into_service_error_if_any(self) -> Option<Box<E>> {
+        match self {
+            SdkError::ServiceError(e) => Some(Box::new(e.into_err())),
+            _ => None,
+        }
+    }
+}

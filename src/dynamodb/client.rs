@@ -1,0 +1,118 @@
+//! SDK clients: for AWS or another server, and for the embedded database.
+//!
+//! Owns every setting of the SDK: its behaviour is pinned, it makes one attempt a call (retries are
+//! ours), and nothing of it reads the environment but the chain of credentials for a server that the
+//! configuration has named.
+
+use std::time::Duration;
+
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::provider_config::ProviderConfig;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{
+    BehaviorVersion, Builder, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig,
+};
+use aws_sdk_dynamodb::{Client, Config};
+use aws_smithy_http_client::tls;
+
+use crate::config::Secret;
+use crate::error::{Error, ErrorKind, Result};
+
+/// For a connection to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// For a whole attempt: long enough for 400 KB over a slow line, short enough that a dead connection
+/// delays a checkpoint by less than its interval.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
+/// What requests to a server are signed for where only its endpoint is configured.
+const ANY_REGION: &str = "us-east-1";
+
+fn base() -> Builder {
+    Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .retry_config(RetryConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+}
+
+/// A client for the embedded database behind `http`: unsigned, since nobody would check, without
+/// time-outs, since a slow disk is not a lost request.
+pub(super) fn embedded(http: SharedHttpClient) -> Client {
+    let config = base()
+        .allow_no_auth()
+        .region(Region::from_static("embedded"))
+        .endpoint_url("http://embedded.invalid")
+        .timeout_config(TimeoutConfig::disabled())
+        .http_client(http)
+        .build();
+    Client::from_conf(config)
+}
+
+/// A client for a server that the configuration names.
+///
+/// # Errors
+/// [`ErrorKind::Config`] where the endpoint is no URL.
+pub(super) async fn remote(
+    region: Option<&str>,
+    endpoint: Option<&str>,
+    basic: Option<&(String, Secret)>,
+) -> Result<Client> {
+    let http = http_client();
+    let region = Region::new(region.unwrap_or(ANY_REGION).to_owned());
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .build();
+    let mut config =
+        base().region(region.clone()).timeout_config(timeouts).http_client(http.clone());
+    if let Some(endpoint) = endpoint {
+        config = config.endpoint_url(checked(endpoint)?);
+    }
+    config = match basic {
+        Some((id, secret)) => {
+            config.credentials_provider(Credentials::new(id, secret.reveal(), None, None, "basic"))
+        }
+        None => {
+            let provider = ProviderConfig::without_region()
+                .with_region(Some(region.clone()))
+                .with_http_client(http);
+            let chain = DefaultCredentialsChain::builder().region(region).configure(provider);
+            config.credentials_provider(chain.build().await)
+        }
+    };
+    Ok(Client::from_conf(config.build()))
+}
+
+/// Speaks TLS to `https://` endpoints, and none to `http://` ones.
+fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+        .build_https()
+}
+
+fn checked(endpoint: &str) -> Result<&str> {
+    let url = endpoint.parse::<http::Uri>().ok();
+    let scheme = url.as_ref().and_then(http::Uri::scheme_str);
+    if matches!(scheme, Some("http" | "https")) {
+        return Ok(endpoint);
+    }
+    Err(Error::new(
+        ErrorKind::Config,
+        format!(
+            "state.backend.dynamodb.endpoint is {endpoint:?}; use a URL such as \
+             http://localhost:8000"
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_url() {
+        assert!(checked("http://localhost:8000").is_ok());
+        assert!(checked("https://dynamodb.eu-west-1.amazonaws.com").is_ok());
+        let error = checked("localhost:8000").unwrap_err();
+        assert!(error.to_string().contains("state.backend.dynamodb.endpoint"), "{error}");
+    }
+}

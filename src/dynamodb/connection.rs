@@ -1,0 +1,269 @@
+//! A run's one connection to its DynamoDB: where that is, its client, its meter, its lock.
+//!
+//! Owns the choice of the store from the settings, and the life of the embedded one. Only the
+//! configuration chooses: nothing in the environment makes a connection go to AWS.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::SharedHttpClient;
+use tokio::net::TcpListener;
+
+use super::backend::Backend;
+use super::call::Caller;
+use super::database::Database;
+use super::embedded::{Closed, Embedded, Execution};
+use super::heads::Heads;
+use super::item::Scope;
+use super::lock::LockedFile;
+use super::meter::Meter;
+use super::purge::{Partition, purge};
+use super::{client, served, table};
+use crate::checkpoint::HeadStore;
+use crate::clock::Clock;
+use crate::config::{Location, StoreSettings};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Incarnation, Name};
+use crate::state::Store;
+
+/// Puts something between the SDK and the server: faults, in a simulation.
+pub type Wrap<'a> = &'a (dyn Fn(SharedHttpClient) -> SharedHttpClient + Sync);
+
+/// How a connection is opened.
+#[derive(Clone)]
+pub struct Options<'a> {
+    /// Where, and which table.
+    pub settings: &'a StoreSettings,
+    /// Names the file where the settings do not.
+    pub job: &'a Name,
+    /// For delays and the expiry of tombstones.
+    pub clock: Clock,
+    /// For the jitter of delays.
+    pub seed: u64,
+    /// Where an embedded database runs.
+    pub execution: Execution,
+    /// Wraps the HTTP client of an embedded database; `None` in a normal run.
+    pub wrap: Option<Wrap<'a>>,
+}
+
+impl fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("settings", self.settings)
+            .field("job", self.job)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An open connection; its table is there and active. Dropping it closes an embedded database, whose
+/// stores then answer with errors: it must outlive them. [`Connection::close`] also waits for that.
+pub struct Connection {
+    caller: Caller,
+    meter: Meter,
+    embedded: Option<(Embedded, Ending)>,
+    exclusive: bool,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({})", self.describe())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some((embedded, _)) = &self.embedded {
+            embedded.close();
+        }
+    }
+}
+
+/// Ends when the embedded database has let go of its file; taken once.
+type Ending = Mutex<Option<Closed>>;
+
+/// What is reached, before the table is looked at.
+struct Reached {
+    client: Client,
+    place: String,
+    embedded: Option<(Embedded, Ending)>,
+    exclusive: bool,
+}
+
+impl Connection {
+    /// Reaches the store, and makes the table or waits for it. Retried until the future is dropped.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] where another process has the file, naming path and process;
+    /// [`ErrorKind::Io`] for the file, [`ErrorKind::Config`] for the settings, [`ErrorKind::Store`]
+    /// where the server refuses.
+    pub async fn open(options: Options<'_>) -> Result<Self> {
+        let reached = reach(&options).await?;
+        let meter = Meter::default();
+        let caller = Caller::new(
+            reached.client,
+            options.settings.table.clone(),
+            reached.place,
+            meter.clone(),
+            options.clock,
+            options.seed,
+        );
+        let (embedded, exclusive) = (reached.embedded, reached.exclusive);
+        let connection = Self { caller, meter, embedded, exclusive };
+        table::ensure(&connection.caller, options.settings.provisioned).await?;
+        Ok(connection)
+    }
+
+    /// For the first line of output: `embedded DynamoDB on FILE`, `table T in eu-west-1`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        self.caller.place().to_owned()
+    }
+
+    /// The heads of all jobs of the table.
+    #[must_use]
+    pub fn heads(&self) -> Arc<dyn HeadStore> {
+        Arc::new(Heads::new(self.caller.clone()))
+    }
+
+    /// The store of one incarnation of `job`.
+    #[must_use]
+    pub fn scoped(
+        &self,
+        job: &Name,
+        incarnation: Incarnation,
+        tombstone_retention: Duration,
+    ) -> Arc<dyn Store> {
+        let scope = Scope::new(job, incarnation);
+        Arc::new(Backend::new(self.caller.clone(), scope, tombstone_retention))
+    }
+
+    /// What this connection has consumed.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.meter.clone()
+    }
+
+    /// Whether no other process can use the store while this one does: then a former owner of a job
+    /// is gone, and a claim need not wait for its lease.
+    #[must_use]
+    pub fn exclusive(&self) -> bool {
+        self.exclusive
+    }
+
+    /// Deletes what `incarnation` of `job` has under `partitions`; gives the number of items. To be run
+    /// in the background; may be dropped and begun again. One `Query` for each partition, one
+    /// `BatchWriteItem` for 25 items.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`] where the server refuses.
+    pub fn purge(
+        &self,
+        job: &Name,
+        incarnation: Incarnation,
+        partitions: impl IntoIterator<Item = Partition, IntoIter: Send> + Send,
+    ) -> impl Future<Output = Result<u64>> + Send {
+        let (caller, scope) = (self.caller.clone(), Scope::new(job, incarnation));
+        async move { purge(&caller, &scope, partitions).await }
+    }
+
+    /// Serves the embedded database on `listener` until `stop` ends: for a second process that shares
+    /// it. The file's lock stays with this process.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] where the store is not embedded; [`ErrorKind::Io`] for the socket.
+    pub fn serve(
+        &self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = Result<()>> + Send + 'static {
+        let embedded = self.embedded.as_ref().map(|(embedded, _)| embedded.clone());
+        async move {
+            let embedded =
+                embedded.ok_or_else(|| Error::usage("only an embedded DynamoDB can be served"))?;
+            served::serve(embedded, listener, stop).await
+        }
+    }
+
+    /// Closes an embedded database and waits until its file is let go.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] where its thread has panicked.
+    pub async fn close(mut self) -> Result<()> {
+        let closed = self.embedded.as_mut().and_then(|(embedded, closed)| {
+            embedded.close();
+            closed.get_mut().unwrap_or_else(PoisonError::into_inner).take()
+        });
+        match closed {
+            Some(closed) => closed.await,
+            None => Ok(()),
+        }
+    }
+}
+
+async fn reach(options: &Options<'_>) -> Result<Reached> {
+    let table = &options.settings.table;
+    match &options.settings.location {
+        Location::Remote { region, endpoint, basic } => {
+            let (region, endpoint) = (region.as_deref(), endpoint.as_deref());
+            let client = client::remote(region, endpoint, basic.as_ref()).await?;
+            let at = match (endpoint, region) {
+                (Some(endpoint), _) => format!("at {endpoint}"),
+                (None, region) => format!("in {}", region.unwrap_or("an unnamed region")),
+            };
+            let place = format!("table {table} {at}");
+            Ok(Reached { client, place, embedded: None, exclusive: false })
+        }
+        Location::EmbeddedMemory => {
+            let place = "embedded DynamoDB in memory, gone with the process".to_owned();
+            Ok(start(options, Database::in_memory()?, place))
+        }
+        Location::EmbeddedFile(path) => {
+            let path = match path {
+                Some(path) => path.clone(),
+                None => default_file(options.job)?,
+            };
+            Ok(start(
+                options,
+                open_file(&options.execution, &path).await?,
+                format!("embedded DynamoDB on {}", path.display()),
+            ))
+        }
+    }
+}
+
+/// Opens the file where blocking is allowed: an old log of it is recovered first, which can take a
+/// second.
+async fn open_file(execution: &Execution, path: &Path) -> Result<Database> {
+    let path = path.to_owned();
+    let open = move || LockedFile::open(&path).and_then(Database::on_file);
+    match execution {
+        Execution::Inline => open(),
+        Execution::Thread(io) => io.blocking(open).await,
+    }
+}
+
+fn start(options: &Options<'_>, database: Database, place: String) -> Reached {
+    let (embedded, closed) = Embedded::start(database, &options.execution);
+    let http = embedded.http_client();
+    let http = options.wrap.map_or(http.clone(), |wrap| wrap(http));
+    Reached {
+        client: client::embedded(http),
+        place,
+        embedded: Some((embedded, Mutex::new(Some(closed)))),
+        exclusive: true,
+    }
+}
+
+/// `millpond/JOB.db` in the platform's folder for data.
+fn default_file(job: &Name) -> Result<PathBuf> {
+    let folders = directories::BaseDirs::new().ok_or_else(|| {
+        Error::new(
+            ErrorKind::Config,
+            "no home folder is known: set state.backend.dynamodb.local-db-path",
+        )
+    })?;
+    Ok(folders.data_dir().join("millpond").join(format!("{job}.db")))
+}

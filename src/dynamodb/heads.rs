@@ -1,0 +1,117 @@
+//! Heads in DynamoDB: one conditional `UpdateItem` a write, with the head it leaves as its answer.
+//!
+//! Owns what an answer, or the lack of one, is reported as. What to do then is `checkpoint::rules`'.
+
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{
+    ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure,
+};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::call::{Caller, Refusal};
+use super::item::{self, Attributes, ONLY};
+use super::meter::{self, Purpose};
+use super::retry::Verdict;
+use super::{head_item, read};
+use crate::checkpoint::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStore};
+use crate::error::Result;
+use crate::ids::Name;
+
+/// The heads of a table.
+#[derive(Debug)]
+pub(super) struct Heads {
+    caller: Caller,
+}
+
+impl Heads {
+    pub(super) fn new(caller: Caller) -> Self {
+        Self { caller }
+    }
+
+    async fn update(
+        &self,
+        job: &Name,
+        condition: &HeadCondition,
+        change: &HeadChange,
+    ) -> Result<HeadAnswer> {
+        let update = head_item::update(condition, change);
+        let mut retries = self.caller.retries();
+        loop {
+            let request = self
+                .caller
+                .client()
+                .update_item()
+                .table_name(self.caller.table())
+                .set_key(Some(key(job)))
+                .update_expression(update.set.clone())
+                .condition_expression(update.condition.clone())
+                .set_expression_attribute_names(Some(update.names.clone()))
+                .set_expression_attribute_values(Some(update.values.clone()))
+                .return_values(ReturnValue::AllNew)
+                .return_values_on_condition_check_failure(
+                    ReturnValuesOnConditionCheckFailure::AllOld,
+                )
+                .return_consumed_capacity(ReturnConsumedCapacity::Total);
+            match self.caller.once(Purpose::Protocol, request.send()).await {
+                Ok(answer) => {
+                    self.caller.progressed();
+                    let units = meter::units(answer.consumed_capacity());
+                    self.caller.meter().wrote(Purpose::Protocol, units);
+                    let head = head_item::read(job, &answer.attributes.unwrap_or_default())?;
+                    return Ok(HeadAnswer::Applied(Box::new(head)));
+                }
+                Err(refusal) => match refusal.verdict {
+                    Verdict::ConditionFailed => {
+                        self.caller.progressed();
+                        self.meter_refused(&refusal);
+                        return Ok(HeadAnswer::Refused);
+                    }
+                    Verdict::Retry { surely_not_applied: true, .. } => {
+                        retries.wait(&refusal.failure).await;
+                    }
+                    Verdict::Retry { surely_not_applied: false, .. } => {
+                        return Ok(HeadAnswer::Unknown);
+                    }
+                    Verdict::Final(_) => {
+                        return Err(self.caller.error("UpdateItem of the head", &refusal));
+                    }
+                },
+            }
+        }
+    }
+
+    fn meter_refused(&self, refusal: &Refusal<UpdateItemError>) {
+        let shown = match refusal.service.as_deref() {
+            Some(UpdateItemError::ConditionalCheckFailedException(error)) => error.item(),
+            _ => None,
+        };
+        let bytes = shown.map_or(0, item::size_of);
+        self.caller.meter().wrote(Purpose::Protocol, meter::write_units_of(bytes));
+    }
+}
+
+fn key(job: &Name) -> Attributes {
+    item::key_of(job.as_str().to_owned(), ONLY)
+}
+
+impl HeadStore for Heads {
+    fn read(&self, job: &Name) -> BoxFuture<'_, Result<Option<Head>>> {
+        let job = job.clone();
+        async move {
+            let item = read::get(&self.caller, Purpose::Protocol, key(&job)).await?;
+            item.map(|item| head_item::read(&job, &item)).transpose()
+        }
+        .boxed()
+    }
+
+    fn write(
+        &self,
+        job: &Name,
+        condition: HeadCondition,
+        change: HeadChange,
+    ) -> BoxFuture<'_, Result<HeadAnswer>> {
+        let job = job.clone();
+        async move { self.update(&job, &condition, &change).await }.boxed()
+    }
+}

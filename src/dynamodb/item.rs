@@ -1,0 +1,283 @@
+//! The table's layout: which key an item has, and how its parts become attributes and come back.
+//!
+//! Owns the layout of state items, tombstones, segments and manifests (section *Table layout* of the
+//! design) and DynamoDB's size limits. Heads are `head_item`'s. What the bytes of a value or block
+//! mean is their writers'.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use bytes::Bytes;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Incarnation, Name, Version};
+use crate::state::{Block, BlockKey, BlockKind, Item, ItemKey, MAX_BLOCK_BYTES};
+
+/// An item, or a key, as the SDK has it.
+pub(super) type Attributes = HashMap<String, AttributeValue>;
+
+/// Partition key (S).
+pub(super) const PK: &str = "pk";
+/// Sort key (B).
+pub(super) const SK: &str = "sk";
+/// A state item's value (B); a tombstone has none.
+pub(super) const VALUE: &str = "v";
+/// The version (N) of every item but the head.
+pub(super) const VERSION: &str = "c";
+/// When DynamoDB may delete a tombstone (N, seconds since 1970). A reserved word in expressions.
+pub(super) const TTL: &str = "ttl";
+/// A segment's bytes (B).
+const SEGMENT: &str = "b";
+/// A manifest part's bytes (B).
+const MANIFEST: &str = "m";
+
+/// The sort key of items that are alone under their partition key.
+pub(super) const ONLY: [u8; 1] = [0];
+/// DynamoDB's limit for an item, names and keys included.
+pub(super) const MAX_ITEM_BYTES: usize = 400 << 10;
+/// DynamoDB's limit for a sort key.
+pub(super) const MAX_SORT_KEY_BYTES: usize = 1024;
+
+/// The job and incarnation that items belong to.
+#[derive(Clone, Debug)]
+pub(super) struct Scope {
+    prefix: String,
+}
+
+impl Scope {
+    pub(super) fn new(job: &Name, incarnation: Incarnation) -> Self {
+        Self { prefix: format!("{job}/{incarnation}") }
+    }
+
+    /// The partition key of a state's key group.
+    pub(super) fn state_pk(&self, operator: &Name, state: &Name, group: u16) -> String {
+        format!("{}/s/{operator}/{state}#{group}", self.prefix)
+    }
+
+    /// The partition key of an entry's item.
+    pub(super) fn item_pk(&self, key: &ItemKey) -> String {
+        self.state_pk(&key.operator, &key.state, key.key_group.0)
+    }
+
+    /// The partition key of a slot.
+    pub(super) fn slot_pk(&self, kind: BlockKind, slot: u64) -> String {
+        let folder = match kind {
+            BlockKind::Segment => "log",
+            BlockKind::Manifest => "manifest",
+        };
+        format!("{}/{folder}/{slot}", self.prefix)
+    }
+
+    /// The key of a block.
+    pub(super) fn block_key(&self, key: BlockKey) -> Attributes {
+        let sort_key = match key.kind {
+            BlockKind::Segment => ONLY.to_vec(),
+            BlockKind::Manifest => key.part.to_be_bytes().to_vec(),
+        };
+        key_of(self.slot_pk(key.kind, key.slot.0), sort_key)
+    }
+
+    /// A block with its key.
+    pub(super) fn block(&self, key: BlockKey, version: Version, bytes: &Bytes) -> Attributes {
+        let mut item = self.block_key(key);
+        item.insert(block_attribute(key.kind).to_owned(), binary(bytes));
+        item.insert(VERSION.to_owned(), number(version.to_number()));
+        item
+    }
+}
+
+/// A primary key.
+pub(super) fn key_of(pk: String, sk: impl Into<Vec<u8>>) -> Attributes {
+    let sk = AttributeValue::B(Blob::new(sk));
+    HashMap::from([(PK.to_owned(), AttributeValue::S(pk)), (SK.to_owned(), sk)])
+}
+
+/// A binary attribute.
+pub(super) fn binary(bytes: &[u8]) -> AttributeValue {
+    AttributeValue::B(Blob::new(bytes))
+}
+
+/// A number attribute.
+pub(super) fn number(n: u64) -> AttributeValue {
+    AttributeValue::N(n.to_string())
+}
+
+fn block_attribute(kind: BlockKind) -> &'static str {
+    match kind {
+        BlockKind::Segment => SEGMENT,
+        BlockKind::Manifest => MANIFEST,
+    }
+}
+
+/// What is wrong with a stored item.
+fn corrupt(what: &str, item: &Attributes) -> Error {
+    let pk = item.get(PK).and_then(|pk| pk.as_s().ok()).map_or("?", String::as_str);
+    Error::new(ErrorKind::Corrupt, format!("the item under {pk:?} {what}"))
+}
+
+/// The number in attribute `name`.
+pub(super) fn read_number(item: &Attributes, name: &str) -> Result<u64> {
+    item.get(name)
+        .and_then(|n| n.as_n().ok())
+        .and_then(|n| n.parse().ok())
+        .ok_or_else(|| corrupt(&format!("has no number {name:?}"), item))
+}
+
+/// The version of an item.
+pub(super) fn read_version(item: &Attributes) -> Result<Version> {
+    read_number(item, VERSION).map(Version::from_number)
+}
+
+/// Takes attribute `name`, which must be bytes where it is there.
+fn take_bytes(item: &mut Attributes, name: &str) -> Result<Option<Bytes>> {
+    match item.remove(name) {
+        None => Ok(None),
+        Some(AttributeValue::B(blob)) => Ok(Some(Bytes::from(blob.into_inner()))),
+        Some(_) => Err(corrupt(&format!("has {name:?} of another type than bytes"), item)),
+    }
+}
+
+/// A state item or a tombstone.
+pub(super) fn read_item(mut item: Attributes) -> Result<Item> {
+    let version = read_version(&item)?;
+    Ok(Item { version, value: take_bytes(&mut item, VALUE)? })
+}
+
+/// A segment or a part of a manifest.
+pub(super) fn read_block(kind: BlockKind, mut item: Attributes) -> Result<Block> {
+    let version = read_version(&item)?;
+    let bytes = take_bytes(&mut item, block_attribute(kind))?
+        .ok_or_else(|| corrupt(&format!("is no {kind}: it has no block"), &item))?;
+    Ok(Block { version, bytes })
+}
+
+/// An item's size as DynamoDB counts it: names and values. A number takes about one byte for two
+/// digits, and one more.
+pub(super) fn size_of(item: &Attributes) -> usize {
+    item.iter().map(|(name, value)| name.len() + value_size(value)).sum()
+}
+
+fn value_size(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::S(s) => s.len(),
+        AttributeValue::B(b) => b.as_ref().len(),
+        AttributeValue::N(n) => n.len().div_ceil(2) + 1,
+        AttributeValue::L(list) => 3 + list.iter().map(|v| 1 + value_size(v)).sum::<usize>(),
+        AttributeValue::M(map) => {
+            3 + map.iter().map(|(k, v)| 1 + k.len() + value_size(v)).sum::<usize>()
+        }
+        _ => 1,
+    }
+}
+
+/// Checks `key` and a value of `value_bytes` against DynamoDB's limits.
+///
+/// # Errors
+/// [`ErrorKind::Store`] that names operator, state, key group and bytes.
+pub(super) fn check_limits(pk: &str, key: &ItemKey, value_bytes: usize) -> Result<()> {
+    let what = |problem: String| {
+        Error::new(
+            ErrorKind::Store,
+            format!(
+                "operator {}, state {}, key group {}: {problem}",
+                key.operator, key.state, key.key_group
+            ),
+        )
+    };
+    let sk_bytes = key.sort_key.len();
+    if sk_bytes == 0 || sk_bytes > MAX_SORT_KEY_BYTES {
+        return Err(what(format!(
+            "a key of {sk_bytes} bytes cannot be stored; DynamoDB takes 1 to {MAX_SORT_KEY_BYTES}"
+        )));
+    }
+    let version_bytes = 12;
+    let names = PK.len() + SK.len() + VALUE.len() + VERSION.len();
+    let bytes = names + pk.len() + sk_bytes + version_bytes + value_bytes;
+    if bytes > MAX_ITEM_BYTES {
+        return Err(what(format!(
+            "a value of {value_bytes} bytes cannot be stored; with its key it takes {bytes} bytes \
+             of the {MAX_ITEM_BYTES} of a DynamoDB item"
+        )));
+    }
+    Ok(())
+}
+
+/// Checks a block against [`MAX_BLOCK_BYTES`].
+///
+/// # Errors
+/// [`ErrorKind::Internal`]: the writer of the block cuts it.
+pub(super) fn check_block(key: BlockKey, bytes: &Bytes) -> Result<()> {
+    if bytes.len() <= MAX_BLOCK_BYTES {
+        return Ok(());
+    }
+    Err(Error::internal(format!(
+        "a {} of {} bytes is over the limit of {MAX_BLOCK_BYTES}",
+        key.kind,
+        bytes.len()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Attempt, CheckpointId, SlotId};
+    use crate::key_group::KeyGroup;
+
+    fn scope() -> Scope {
+        Scope::new(&Name::new("route_stats").unwrap(), Incarnation(3))
+    }
+
+    fn key(sort_key: &[u8]) -> ItemKey {
+        ItemKey {
+            operator: Name::new("counts").unwrap(),
+            state: Name::new("total").unwrap(),
+            key_group: KeyGroup(17),
+            sort_key: Bytes::copy_from_slice(sort_key),
+        }
+    }
+
+    fn version() -> Version {
+        Version { attempt: Attempt(4), checkpoint: CheckpointId(20) }
+    }
+
+    /// Stored tables depend on every byte of this.
+    #[test]
+    fn the_layout_is_the_design_s() {
+        assert_eq!(scope().item_pk(&key(b"k")), "route_stats/3/s/counts/total#17");
+        let segment = BlockKey { kind: BlockKind::Segment, slot: SlotId(9), part: 0 };
+        let item = scope().block(segment, version(), &Bytes::from_static(b"xyz"));
+        assert_eq!(item[PK].as_s().unwrap(), "route_stats/3/log/9");
+        assert_eq!(item[SK].as_b().unwrap().as_ref(), [0]);
+        assert_eq!(item["b"].as_b().unwrap().as_ref(), b"xyz");
+        assert_eq!(item["c"].as_n().unwrap(), "4000000000020");
+        let manifest = BlockKey { kind: BlockKind::Manifest, slot: SlotId(1), part: 258 };
+        let item = scope().block(manifest, version(), &Bytes::from_static(b""));
+        assert_eq!(item[PK].as_s().unwrap(), "route_stats/3/manifest/1");
+        assert_eq!(item[SK].as_b().unwrap().as_ref(), [0, 0, 1, 2]);
+        assert!(item.contains_key("m"));
+    }
+
+    #[test]
+    fn damaged_items_are_errors_that_name_the_key() {
+        let mut item = key_of("a/1/log/0".to_owned(), ONLY);
+        let error = read_block(BlockKind::Segment, item.clone()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains("a/1/log/0"), "{error}");
+        item.insert(VERSION.to_owned(), number(1));
+        item.insert(VALUE.to_owned(), AttributeValue::S("text".to_owned()));
+        assert_eq!(read_item(item).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn limits_name_operator_state_and_bytes() {
+        let pk = scope().item_pk(&key(b"k"));
+        assert!(check_limits(&pk, &key(b"k"), 400_000).is_ok());
+        let large = check_limits(&pk, &key(b"k"), 409_600).unwrap_err().to_string();
+        for part in ["counts", "total", "17", "409600"] {
+            assert!(large.contains(part), "{large}");
+        }
+        assert!(check_limits(&pk, &key(&[1; 1025]), 1).is_err());
+        assert!(check_limits(&pk, &key(&[]), 1).is_err());
+    }
+}

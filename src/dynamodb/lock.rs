@@ -1,0 +1,187 @@
+//! The embedded database's file: its folder, its exclusive lock, its identity, and its durability.
+//!
+//! Owns the `.lock` file beside it, which holds the owner's process id while the lock is held. The
+//! operating system lets the lock go when the process ends, however it ends.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A database file that this process alone may use.
+#[derive(Debug)]
+pub(super) struct LockedFile {
+    path: PathBuf,
+    identity: Identity,
+    log: OnceLock<File>,
+    /// Held, not used: closing it ends the lock.
+    _lock: File,
+}
+
+impl LockedFile {
+    /// Makes the folder and the file where they are missing, and takes the lock.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] that names path and process id where another process has it;
+    /// [`ErrorKind::Io`] that names what could not be made or opened.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder {
+            fs::create_dir_all(folder).map_err(|e| Error::io("make the folder", folder, e))?;
+        }
+        let lock = lock(path)?;
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path);
+        let file = file.map_err(|e| Error::io("open", path, e))?;
+        let metadata = file.metadata().map_err(|e| Error::io("look at", path, e))?;
+        sync_folder(folder.unwrap_or(Path::new(".")))?;
+        Ok(Self {
+            path: path.to_owned(),
+            identity: Identity::of(&metadata),
+            log: OnceLock::new(),
+            _lock: lock,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Checks that the path still leads to the file that was opened: `SQLite` would go on writing to a
+    /// file that was deleted, and all of it would be lost. One `stat`.
+    ///
+    /// # Errors
+    /// What is wrong, in words that name the path.
+    pub(super) fn check_present(&self) -> std::result::Result<(), String> {
+        match fs::metadata(&self.path) {
+            Ok(metadata) if Identity::of(&metadata) == self.identity => Ok(()),
+            Ok(_) => Err(format!("{} was replaced by another file", self.path.display())),
+            Err(e) => Err(format!("{} has vanished: {e}", self.path.display())),
+        }
+    }
+
+    /// Brings the write-ahead log, and so all that was answered before, to the disk. One `fsync`.
+    ///
+    /// # Errors
+    /// The system's, in words that name the path.
+    pub(super) fn sync_log(&self) -> std::result::Result<(), String> {
+        let mut path = self.path.clone().into_os_string();
+        path.push("-wal");
+        let path = PathBuf::from(path);
+        let failed = |e| format!("cannot sync {}: {e}", path.display());
+        let log = match self.log.get() {
+            Some(log) => log,
+            None => {
+                let log = File::open(&path).map_err(failed)?;
+                // Its folder's entry is new, too.
+                sync_folder(path.parent().unwrap_or(Path::new("."))).map_err(|e| e.to_string())?;
+                self.log.get_or_init(|| log)
+            }
+        };
+        log.sync_data().map_err(failed)
+    }
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock_path = PathBuf::from(lock_path);
+    let io = |what: &'static str| {
+        let lock_path = lock_path.clone();
+        move |e| Error::io(what, &lock_path, e)
+    };
+    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
+    let mut file = options.open(&lock_path).map_err(io("open"))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(in_use(path, &mut file)),
+        Err(TryLockError::Error(e)) => return Err(io("lock")(e)),
+    }
+    file.set_len(0).map_err(io("write"))?;
+    file.seek(SeekFrom::Start(0)).map_err(io("write"))?;
+    write!(file, "{}", std::process::id()).map_err(io("write"))?;
+    Ok(file)
+}
+
+fn in_use(path: &Path, lock: &mut File) -> Error {
+    let mut pid = String::new();
+    // Between the owner's lock and its write the file says nothing.
+    let known = lock.read_to_string(&mut pid).is_ok() && !pid.is_empty();
+    let owner = if known { format!("process {pid}") } else { "another process".to_owned() };
+    Error::new(
+        ErrorKind::Usage,
+        format!("{} is in use by {owner}: wait for it, or use another file", path.display()),
+    )
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
+    // Windows has no handles of folders that could be synced.
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder)
+        .and_then(|handle| handle.sync_all())
+        .map_err(|e| Error::io("sync the folder", folder, e))
+}
+
+/// Which file it is, whatever its name.
+#[derive(Debug, PartialEq, Eq)]
+struct Identity {
+    #[cfg(unix)]
+    device_and_inode: (u64, u64),
+}
+
+impl Identity {
+    #[cfg(unix)]
+    fn of(metadata: &fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self { device_and_inode: (metadata.dev(), metadata.ino()) }
+    }
+
+    #[cfg(not(unix))]
+    fn of(_metadata: &fs::Metadata) -> Self {
+        Self {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_open_names_path_and_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/er/state.db");
+        let first = LockedFile::open(&path).unwrap();
+        let error = LockedFile::open(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        let text = error.to_string();
+        assert!(text.contains(&std::process::id().to_string()), "{text}");
+        assert!(text.contains("state.db"), "{text}");
+        drop(first);
+        LockedFile::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_vanished_or_was_replaced_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let file = LockedFile::open(&path).unwrap();
+        assert_eq!(file.check_present(), Ok(()));
+        fs::rename(&path, folder.path().join("aside")).unwrap();
+        assert!(file.check_present().unwrap_err().contains("state.db"));
+        fs::write(&path, "").unwrap();
+        assert!(file.check_present().unwrap_err().contains("replaced"));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        let error = LockedFile::open(&folder.path().join("file/state.db")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.to_string().contains("file"), "{error}");
+    }
+}

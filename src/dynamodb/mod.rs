@@ -1,0 +1,31 @@
+//! All that knows DynamoDB: the embedded one and AWS's, behind `state::Store` and
+//! `checkpoint::HeadStore`.
+//!
+//! ```text
+//! Connection ── scoped() ──► backend ─► read, write ─┐
+//!      │                                            ├─► call (retry, meter) ─► SDK ─► AWS
+//!      └─────── heads() ───► heads ─────────────────┘                          └──► embedded ─► database
+//! ```
+
+mod backend;
+mod call;
+mod client;
+mod connection;
+mod database;
+mod embedded;
+mod head_item;
+mod heads;
+mod item;
+mod lock;
+mod meter;
+mod purge;
+mod read;
+mod retry;
+mod served;
+mod table;
+mod write;
+
+pub use connection::{Connection, Options, Wrap};
+pub use embedded::Execution;
+pub use meter::{Consumption, Meter, Purpose, Usage};
+pub use purge::Partition;

@@ -1,0 +1,151 @@
+//! Routing of keyed records to the owners of their key groups. Flink: `KeyGroupStreamPartitioner`.
+//!
+//! Owns one partial batch for each target; a batch leaves when it is full, when the task has nothing
+//! else to do, and before every barrier.
+
+use super::channel::Outlet;
+use crate::codec::Key;
+use crate::error::Result;
+use crate::key_group::MaxParallelism;
+use crate::record::{Barrier, Element, Keyed};
+
+/// Sends records to the subtasks of one keyed operator.
+#[derive(Debug)]
+pub struct KeyRouter<K, T> {
+    outlets: Vec<Outlet<Keyed<K, T>>>,
+    partial: Vec<Vec<Keyed<K, T>>>,
+    full: Vec<(usize, Vec<Keyed<K, T>>)>,
+    max_parallelism: MaxParallelism,
+    batch_records: usize,
+}
+
+impl<K: Key, T> KeyRouter<K, T> {
+    /// Routes over `outlets`, one for each subtask of the receiver.
+    #[must_use]
+    pub fn new(
+        outlets: Vec<Outlet<Keyed<K, T>>>,
+        max_parallelism: MaxParallelism,
+        batch_records: usize,
+    ) -> Self {
+        let partial = outlets.iter().map(|_| Vec::with_capacity(batch_records)).collect();
+        Self { outlets, partial, full: Vec::new(), max_parallelism, batch_records }
+    }
+
+    /// Adds a record to its target's batch.
+    #[inline]
+    pub fn push(&mut self, key: K, value: T) {
+        let hash = key.key_hash();
+        let group = self.max_parallelism.group_of(hash);
+        let target = self.max_parallelism.subtask_of(group, self.outlets.len() as u32) as usize;
+        let batch = &mut self.partial[target];
+        batch.push(Keyed { hash, key, value });
+        if batch.len() >= self.batch_records {
+            self.seal(target);
+        }
+    }
+
+    #[cold]
+    fn seal(&mut self, target: usize) {
+        let empty = Vec::with_capacity(self.batch_records);
+        self.full.push((target, std::mem::replace(&mut self.partial[target], empty)));
+    }
+
+    /// Sends full batches.
+    ///
+    /// # Errors
+    /// A receiver is gone.
+    pub fn send_full(&mut self) -> Result<()> {
+        for (target, batch) in self.full.drain(..) {
+            self.outlets[target].send(Element::Batch(batch))?;
+        }
+        Ok(())
+    }
+
+    /// Sends what there is, full or not.
+    ///
+    /// # Errors
+    /// A receiver is gone.
+    pub fn flush(&mut self) -> Result<()> {
+        for target in 0..self.partial.len() {
+            if !self.partial[target].is_empty() {
+                self.seal(target);
+            }
+        }
+        self.send_full()
+    }
+
+    /// Sends what there is, then `barrier` to every target.
+    ///
+    /// # Errors
+    /// A receiver is gone.
+    pub fn barrier(&mut self, barrier: Barrier) -> Result<()> {
+        self.flush()?;
+        self.outlets.iter_mut().try_for_each(|o| o.send(Element::Barrier(barrier)))
+    }
+
+    /// Sends what there is, then the end of input to every target.
+    ///
+    /// # Errors
+    /// A receiver is gone.
+    pub fn end(&mut self) -> Result<()> {
+        self.flush()?;
+        self.outlets.iter_mut().try_for_each(|o| o.send(Element::End))
+    }
+
+    /// Whether everything sent was handed on.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.outlets.iter().all(Outlet::is_ready)
+    }
+
+    /// Waits until everything sent is handed on.
+    ///
+    /// # Errors
+    /// A receiver is gone.
+    pub async fn ready(&mut self) -> Result<()> {
+        for outlet in &mut self.outlets {
+            outlet.ready().await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures::FutureExt;
+
+    use super::super::channel::{Inlet, channel};
+    use super::*;
+    use crate::ids::CheckpointId;
+
+    fn drain(inlet: &mut Inlet<Keyed<u64, u64>>) -> Vec<Element<Keyed<u64, u64>>> {
+        std::iter::from_fn(|| poll_fn(|cx| inlet.poll_next(cx)).now_or_never().flatten()).collect()
+    }
+
+    #[test]
+    fn each_key_goes_to_its_owner_and_a_barrier_overtakes_nothing() {
+        let max = MaxParallelism::new(128).unwrap();
+        let (outlets, mut inlets): (Vec<_>, Vec<_>) = (0..3).map(|_| channel(64)).unzip();
+        let mut router = KeyRouter::new(outlets, max, 4);
+        for key in 0..50u64 {
+            router.push(key, key * 2);
+        }
+        router.barrier(Barrier { checkpoint: CheckpointId(1), last: false }).unwrap();
+        let mut seen = 0;
+        for (index, inlet) in inlets.iter_mut().enumerate() {
+            let mut elements = drain(inlet);
+            assert!(matches!(elements.pop(), Some(Element::Barrier(_))), "the barrier is last");
+            for element in elements {
+                let Element::Batch(batch) = element else { panic!("only batches before it") };
+                for record in batch {
+                    assert_eq!(max.subtask_of(max.group_of(record.hash), 3) as usize, index);
+                    assert_eq!(record.value, record.key * 2);
+                    seen += 1;
+                }
+            }
+        }
+        assert_eq!(seen, 50);
+    }
+}

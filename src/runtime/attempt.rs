@@ -1,0 +1,207 @@
+//! One attempt: from its claim to its end. Flink: `Execution`.
+//!
+//! ```text
+//! claim ─► outputs prepared, cleaned ─► splits and log read ─► workers started ─► driver … ─► workers joined
+//! ```
+
+use std::sync::{Arc, OnceLock};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use super::job::Shared;
+use super::place::Worker;
+use super::restore::{self, RestorePlan};
+use super::{sinks, worker};
+use crate::checkpoint::{
+    Began, Channels, Claimed, Command, DriverSetup, Ended, Plan, Report, Uploader, VertexPlan, run,
+};
+use crate::clock::Instant;
+use crate::connector::RunIdentity;
+use crate::error::Result;
+use crate::ids::{CheckpointId, SubtaskId};
+use crate::key_group::MaxParallelism;
+use crate::metrics::VertexCounters;
+use crate::task::{BuildContext, Pressure};
+
+/// What an attempt counts while it runs.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub(super) pressure: Pressure,
+    pub(super) counters: Arc<[VertexCounters]>,
+    /// When the first batch was processed.
+    pub(super) first_record: Arc<OnceLock<Instant>>,
+}
+
+/// Runs one attempt on a claim that was won.
+pub(super) async fn attempt(
+    shared: &Shared,
+    claimed: Claimed,
+    stop: BoxFuture<'static, ()>,
+) -> Result<Ended> {
+    let started = shared.clock.now();
+    let config = &shared.config;
+    let max_parallelism = MaxParallelism::new(config.max_parallelism)?;
+    prepare_outputs(shared, &claimed).await?;
+    let plan = restore::plan(
+        &shared.graph,
+        &claimed,
+        config.parallelism,
+        max_parallelism,
+        &shared.metrics,
+        &shared.io,
+    )
+    .await?;
+    let budget = config.state.cache_bytes.saturating_sub(config.state.log_max_bytes);
+    let live = Live {
+        pressure: Pressure::new(budget),
+        counters: shared.graph.vertices.iter().map(|_| VertexCounters::default()).collect(),
+        first_record: Arc::new(OnceLock::new()),
+    };
+    let (reports, received) = mpsc::channel(report_capacity(shared));
+    let (sources, entries) = (plan.sources.clone(), plan.entries);
+    let deployment = deploy(shared, &claimed, plan, max_parallelism, &live, &reports)?;
+    shared.status.restored(&claimed, started, entries, &live);
+
+    let setup = DriverSetup {
+        job: shared.job.clone(),
+        plan: checkpoint_plan(shared),
+        sources,
+        settings: config.checkpointing.clone(),
+        lease: config.lease,
+        heads: shared.backend.heads(),
+        committer: Arc::clone(&shared.sinks) as _,
+        io: shared.io.clone(),
+        clock: shared.clock,
+        history: shared.history.clone(),
+    };
+    let channels = Channels { commands: deployment.commands, reports: received, stop };
+    let ended = tokio::select! {
+        ended = run(setup, &claimed, channels) => ended,
+        never = forward_pressure(&live.pressure, &reports) => match never {},
+    };
+    for worker in deployment.workers {
+        worker.join().await;
+    }
+    ended
+}
+
+/// Tells the coordinator when memory is wanted back.
+async fn forward_pressure(
+    pressure: &Pressure,
+    reports: &mpsc::Sender<Report>,
+) -> std::convert::Infallible {
+    loop {
+        pressure.early().await;
+        // Where there is no room, the coordinator has enough to do with checkpoints.
+        let _full = reports.try_send(Report::MemoryPressure).is_err();
+    }
+}
+
+/// A subtask sends a report for each barrier and one at its end, and at most a few barriers can be
+/// between a source and it.
+fn report_capacity(shared: &Shared) -> usize {
+    shared.graph.vertices.len() * shared.config.parallelism as usize * 16 + 16
+}
+
+async fn prepare_outputs(shared: &Shared, claimed: &Claimed) -> Result<()> {
+    let run = RunIdentity {
+        job: shared.job.clone(),
+        incarnation: claimed.head.incarnation,
+        fresh: claimed.manifest.is_none(),
+        replace: shared.replace_output && claimed.began != Began::Resumed,
+    };
+    sinks::prepare(&shared.graph, run, &shared.io).await?;
+    let owed = claimed.manifest.as_ref().map_or(&[][..], |m| &m.committables);
+    shared.sinks.clean(claimed.mine.attempt, owed).await
+}
+
+fn checkpoint_plan(shared: &Shared) -> Plan {
+    let vertices = shared.graph.vertices.iter().map(|vertex| {
+        let id = shared.graph.operators[vertex.operator()].clone();
+        VertexPlan {
+            source: vertex.source().map(|_| id.clone()),
+            keyed: vertex.is_keyed().then_some(id),
+            parallelism: shared.config.parallelism,
+        }
+    });
+    Plan { vertices: vertices.collect() }
+}
+
+/// Running workers and the way to their subtasks.
+struct Deployment {
+    workers: Vec<Worker>,
+    commands: Vec<Vec<mpsc::UnboundedSender<Command>>>,
+}
+
+fn deploy(
+    shared: &Shared,
+    claimed: &Claimed,
+    plan: RestorePlan,
+    max_parallelism: MaxParallelism,
+    live: &Live,
+    reports: &mpsc::Sender<Report>,
+) -> Result<Deployment> {
+    let (config, graph) = (&shared.config, &shared.graph);
+    let parallelism = config.parallelism;
+    let checkpoint = claimed.manifest.as_ref().map_or(CheckpointId::NONE, |m| m.checkpoint);
+    let oldest = claimed.retained.first().map_or(checkpoint, |k| k.retained.checkpoint);
+    let uploader = Uploader::new(
+        Arc::clone(&claimed.store),
+        claimed.slots.clone(),
+        claimed.mine.attempt,
+        shared.metrics.clone(),
+    );
+    let mut contexts: Vec<BuildContext> = plan
+        .subtasks
+        .into_iter()
+        .zip(0..)
+        .map(|(restored, index)| BuildContext {
+            subtask: SubtaskId { index, parallelism },
+            attempt: claimed.mine.attempt,
+            restored_checkpoint: checkpoint,
+            oldest_retained: oldest,
+            keyed_operators: graph.vertices.iter().filter(|v| v.is_keyed()).count() as u64,
+            operators: Arc::clone(&graph.operators),
+            config: Arc::clone(config),
+            max_parallelism,
+            io: shared.io.clone(),
+            clock: shared.clock,
+            metrics: shared.metrics.clone(),
+            counters: Arc::clone(&live.counters),
+            first_record: Arc::clone(&live.first_record),
+            store: Arc::clone(&claimed.store),
+            uploader: uploader.clone(),
+            pressure: live.pressure.clone(),
+            reports: reports.clone(),
+            vertex: 0,
+            commands: None,
+            restored,
+            outlets: std::collections::HashMap::new(),
+            inlets: std::collections::HashMap::new(),
+        })
+        .collect();
+    for (edge, channels) in graph.edges.iter().enumerate() {
+        let ends = channels.open(parallelism, config.exchange.channel_batches as usize);
+        for ((context, outlets), inlets) in contexts.iter_mut().zip(ends.outlets).zip(ends.inlets) {
+            context.outlets.insert(edge, outlets);
+            context.inlets.insert(edge, inlets);
+        }
+    }
+    let mut commands: Vec<Vec<_>> = graph.vertices.iter().map(|_| Vec::new()).collect();
+    let mut workers = Vec::new();
+    for context in contexts {
+        let receivers = commands.iter_mut().map(|of_vertex| {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            of_vertex.push(sender);
+            receiver
+        });
+        let receivers: Vec<_> = receivers.collect();
+        let name = format!("millpond-{}", context.subtask.index);
+        let graph = Arc::clone(graph);
+        let main = Box::new(move || worker::run(graph, context, receivers).boxed_local());
+        workers.push(shared.place.start_worker(name, main)?);
+    }
+    Ok(Deployment { workers, commands })
+}

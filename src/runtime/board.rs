@@ -1,0 +1,259 @@
+//! The status of a run: what the engine knows, put into the plain data that others watch.
+//!
+//! Owns the watch's sending end. Nothing reads the engine through it, and the engine never waits for it.
+
+use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::attempt::Live;
+use super::backend::Backend;
+use super::job::{RunOptions, final_state};
+use super::status::{
+    CheckpointCounts, CheckpointEntry, CheckpointState, Checkpoints, JobState, JobStatus, Memory,
+    Restore, Start, Vertex,
+};
+use crate::checkpoint::{Claimed, Ended, History, Overview, Stats, Status};
+use crate::clock::{Clock, Instant};
+use crate::error::{Error, Result};
+use crate::metrics::{Metrics, VertexCounters};
+use crate::task::JobGraph;
+
+/// How often running totals are brought up to date.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// Keeps the status of one run.
+pub(super) struct Board {
+    status: watch::Sender<JobStatus>,
+    clock: Clock,
+    metrics: Metrics,
+    history: History,
+    attempt: Mutex<Option<Current>>,
+}
+
+/// What the current attempt counts.
+struct Current {
+    live: Live,
+    /// Records before the position that was restored.
+    position: u64,
+    /// Records that the process had read before the attempt.
+    read_before: u64,
+    /// When the attempt began, before its restore.
+    began: Instant,
+}
+
+impl Board {
+    pub(super) fn new(
+        status: watch::Sender<JobStatus>,
+        options: &RunOptions,
+        graph: &JobGraph,
+        backend: &dyn Backend,
+        clock: Clock,
+        metrics: &Metrics,
+        history: &History,
+    ) -> Self {
+        status.send_modify(|status| {
+            status.name = options.job.to_string();
+            status.id = job_id(options.job.as_str());
+            status.state = JobState::Created;
+            status.started_ms = clock.wall_ms();
+            status.max_parallelism = options.config.max_parallelism;
+            status.store = backend.describe();
+            status.memory.budget_bytes = options.config.state.cache_bytes;
+            status.vertices = vertices(graph, options.config.parallelism);
+        });
+        Self {
+            status,
+            clock,
+            metrics: metrics.clone(),
+            history: history.clone(),
+            attempt: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn initializing(&self) {
+        self.status.send_modify(|status| status.state = JobState::Initializing);
+    }
+
+    pub(super) fn claimed(&self, claimed: &Claimed) {
+        self.status.send_modify(|status| {
+            status.attempt = claimed.mine.attempt.0;
+            if status.start.is_none() {
+                status.start = Some(match &claimed.manifest {
+                    None => Start::Fresh,
+                    Some(manifest) => Start::Resumed { checkpoint: manifest.checkpoint.0 },
+                });
+            }
+        });
+    }
+
+    /// The workers of an attempt that began at `began` have been started.
+    pub(super) fn restored(&self, claimed: &Claimed, began: Instant, entries: u64, live: &Live) {
+        let position = claimed.manifest.as_ref().map_or(0, |m| m.records);
+        *self.current() = Some(Current {
+            live: live.clone(),
+            position,
+            read_before: self.metrics.snapshot().records_read,
+            began,
+        });
+        let took = self.clock.now() - began;
+        self.status.send_modify(|status| {
+            status.state = JobState::Running;
+            status.position = position;
+            status.checkpoints.restored = claimed.manifest.as_ref().map(|manifest| Restore {
+                checkpoint: manifest.checkpoint.0,
+                restored_ms: self.clock.wall_ms(),
+                duration_ms: millis(took),
+                position,
+                entries,
+                first_record_ms: None,
+            });
+        });
+    }
+
+    /// Whether any attempt has come as far as to start its workers.
+    pub(super) fn has_run(&self) -> bool {
+        self.current().is_some()
+    }
+
+    pub(super) fn restarting(&self, error: &Error) {
+        self.status.send_modify(|status| {
+            status.state = JobState::Restarting;
+            status.last_failure = Some(error.to_string());
+        });
+    }
+
+    /// Brings running totals up to date, for ever.
+    pub(super) async fn keep_current(&self, backend: &dyn Backend) -> Infallible {
+        loop {
+            self.clock.sleep(EVERY).await;
+            self.update(backend);
+        }
+    }
+
+    pub(super) fn ended(&self, backend: &dyn Backend, result: &Result<Ended>) {
+        self.update(backend);
+        self.status.send_modify(|status| {
+            status.state = final_state(result);
+            status.ended_ms = Some(self.clock.wall_ms());
+            status.input_slowed = None;
+            if let Err(error) = result {
+                status.last_failure = Some(error.to_string());
+            }
+        });
+    }
+
+    fn update(&self, backend: &dyn Backend) {
+        let (metrics, overview) = (self.metrics.snapshot(), self.history.overview());
+        let consumed = backend.consumed();
+        let current = self.current();
+        self.status.send_modify(|status| {
+            status.metrics = metrics;
+            status.consumed = consumed;
+            let restored_position =
+                status.checkpoints.restored.map_or(0, |restore| restore.position);
+            status.checkpoints =
+                checkpoints(overview, status.checkpoints.restored, restored_position);
+            if let Some(current) = &*current {
+                current.show(status);
+            }
+        });
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+        self.attempt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Current {
+    fn show(&self, status: &mut JobStatus) {
+        status.position = self.position + status.metrics.records_read - self.read_before;
+        for (vertex, counters) in status.vertices.iter_mut().zip(self.live.counters.iter()) {
+            (vertex.records_in, vertex.records_out) = counters.get();
+        }
+        let lags = self.live.counters.iter().filter_map(VertexCounters::lag);
+        status.lag = lags.reduce(|a, b| a + b);
+        let memory = self.live.pressure.memory();
+        status.memory = Memory {
+            used_bytes: memory.resident_bytes,
+            log_bytes: memory.pinned_bytes,
+            entries: memory.rows,
+            ..status.memory
+        };
+        status.input_slowed = self.live.pressure.is_stopped().then(|| {
+            format!(
+                "memory: uncommitted changes take {} bytes, a checkpoint must complete first",
+                self.live.pressure.dirty_bytes()
+            )
+        });
+        if let (Some(restored), Some(at)) =
+            (&mut status.checkpoints.restored, self.live.first_record.get())
+        {
+            restored.first_record_ms = Some(millis(at.saturating_duration_since(self.began)));
+        }
+    }
+}
+
+fn vertices(graph: &JobGraph, parallelism: u32) -> Vec<Vertex> {
+    let lines: Vec<&str> = graph.description.lines().collect();
+    let vertex = |v: &Box<dyn crate::task::Vertex>| Vertex {
+        id: graph.operators[v.operator()].to_string(),
+        name: lines.get(v.operator()).map_or_else(String::new, |line| (*line).to_owned()),
+        parallelism,
+        records_in: 0,
+        records_out: 0,
+    };
+    graph.vertices.iter().map(vertex).collect()
+}
+
+fn checkpoints(overview: Overview, restored: Option<Restore>, position: u64) -> Checkpoints {
+    let entry = |stats: &Stats| entry(stats, position);
+    let counts = overview.counts;
+    Checkpoints {
+        counts: CheckpointCounts {
+            restored: counts.restored,
+            total: counts.completed + counts.failed + counts.in_progress,
+            in_progress: counts.in_progress,
+            completed: counts.completed,
+            failed: counts.failed,
+        },
+        latest_completed: overview.latest_completed.as_ref().map(entry),
+        latest_failed: overview.latest_failed.as_ref().map(entry),
+        restored,
+        history: overview.history.iter().map(entry).collect(),
+    }
+}
+
+fn entry(stats: &Stats, position: u64) -> CheckpointEntry {
+    let duration_ms = stats.duration.map_or(0, millis);
+    CheckpointEntry {
+        id: stats.id.0,
+        status: match stats.status {
+            Status::InProgress => CheckpointState::InProgress,
+            Status::Completed => CheckpointState::Completed,
+            Status::Failed => CheckpointState::Failed,
+        },
+        triggered_ms: stats.triggered_ms,
+        last_ack_ms: stats.duration.map(|_| stats.triggered_ms + duration_ms),
+        duration_ms,
+        written_bytes: stats.bytes,
+        log_bytes: stats.log_bytes,
+        entries: stats.entries,
+        subtasks: stats.subtasks as u32,
+        acknowledged: stats.acknowledged as u32,
+        position: position + stats.records,
+        failure: stats.failure.clone(),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// 32 hexadecimal digits that are the same for every run of `name`.
+fn job_id(name: &str) -> String {
+    let half = |seed| xxhash_rust::xxh64::xxh64(name.as_bytes(), seed);
+    format!("{:016x}{:016x}", half(0), half(1))
+}

@@ -1,0 +1,112 @@
+//! State backends that jobs run on: a DynamoDB, and the in-memory twin for tests.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::backend::Backend;
+use super::status::{CapacityUnits, WriteUnits};
+use crate::checkpoint::{HeadStore, MemoryHeads};
+use crate::dynamodb::Connection;
+use crate::ids::{Incarnation, Name};
+use crate::state::{MemoryStore, Store};
+/// State on a DynamoDB.
+#[derive(Debug)]
+pub struct DynamoDbBackend {
+    connection: Connection,
+    tombstone_retention: Duration,
+}
+
+impl DynamoDbBackend {
+    /// State over `connection`; tombstones are kept for `tombstone_retention`.
+    #[must_use]
+    pub fn new(connection: Connection, tombstone_retention: Duration) -> Self {
+        Self { connection, tombstone_retention }
+    }
+
+    /// The connection, to close it.
+    #[must_use]
+    pub fn into_connection(self) -> Connection {
+        self.connection
+    }
+}
+
+impl Backend for DynamoDbBackend {
+    fn describe(&self) -> String {
+        self.connection.describe()
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.connection.exclusive()
+    }
+
+    fn heads(&self) -> Arc<dyn HeadStore> {
+        self.connection.heads()
+    }
+
+    fn store(&self, job: &Name, incarnation: Incarnation) -> Arc<dyn Store> {
+        self.connection.scoped(job, incarnation, self.tombstone_retention)
+    }
+
+    fn consumed(&self) -> CapacityUnits {
+        let consumed = self.connection.meter().snapshot();
+        CapacityUnits {
+            read: consumed.total().read_units,
+            write: WriteUnits {
+                log: consumed.log.write_units,
+                items: consumed.materialise.write_units,
+                protocol: consumed.protocol.write_units,
+            },
+        }
+    }
+}
+
+/// State in memory, gone with the process: for tests. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryBackend {
+    heads: MemoryHeads,
+    stores: Arc<Mutex<HashMap<(Name, Incarnation), MemoryStore>>>,
+}
+
+impl MemoryBackend {
+    /// An empty backend.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The heads, to look at them or to inject faults.
+    #[must_use]
+    pub fn memory_heads(&self) -> &MemoryHeads {
+        &self.heads
+    }
+
+    /// The store of one incarnation, to look at it or to inject faults.
+    #[must_use]
+    pub fn memory_store(&self, job: &Name, incarnation: Incarnation) -> MemoryStore {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        stores.entry((job.clone(), incarnation)).or_default().clone()
+    }
+}
+
+impl Backend for MemoryBackend {
+    fn describe(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
+    fn heads(&self) -> Arc<dyn HeadStore> {
+        Arc::new(self.heads.clone())
+    }
+
+    fn store(&self, job: &Name, incarnation: Incarnation) -> Arc<dyn Store> {
+        Arc::new(self.memory_store(job, incarnation))
+    }
+
+    fn consumed(&self) -> CapacityUnits {
+        CapacityUnits::default()
+    }
+}

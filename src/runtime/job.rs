@@ -1,0 +1,262 @@
+//! A job in one process: attempts, one after the other, until it ends. Flink: `ExecutionGraph`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::Shared as SharedFuture;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::watch;
+
+use super::attempt::attempt;
+use super::backend::Backend;
+use super::board::Board;
+use super::place::Place;
+use super::restart::{Decision, RestartPolicy};
+use super::sinks::Sinks;
+use super::status::{JobState, JobStatus};
+use crate::checkpoint::rules::StartMode;
+use crate::checkpoint::{
+    ClaimOptions, Claimer, Ended, HeadStatus, History, Identity, Waiting, set_status,
+};
+use crate::clock::Clock;
+use crate::codec::{HASH_ID, KEY_ENCODING_VERSION};
+use crate::config::Config;
+use crate::error::{ErrorKind, Result};
+use crate::ids::{CheckpointId, Name};
+use crate::io::Io;
+use crate::metrics::Metrics;
+use crate::task::JobGraph;
+
+/// What a run is to do.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Names the head.
+    pub job: Name,
+    /// All settings.
+    pub config: Config,
+    /// Go on, or start afresh.
+    pub mode: StartMode,
+    /// Claim without waiting for another owner's lease.
+    pub take_over: bool,
+    /// Remove another run's results from the output.
+    pub replace_output: bool,
+    /// Go back to this retained checkpoint first.
+    pub roll_back: Option<CheckpointId>,
+    /// All randomness of the run comes from it; must differ between processes.
+    pub seed: [u8; 32],
+}
+
+/// What a run is connected to.
+#[derive(Debug)]
+pub struct Wiring {
+    /// Where state is.
+    pub backend: Arc<dyn Backend>,
+    /// Where things run.
+    pub place: Place,
+    /// Time.
+    pub clock: Clock,
+    /// Counters; they outlive the run.
+    pub metrics: Metrics,
+    /// Told what happens.
+    pub status: watch::Sender<JobStatus>,
+}
+
+/// What the attempts of a run share.
+pub(super) struct Shared {
+    pub(super) job: Name,
+    pub(super) graph: Arc<JobGraph>,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) config: Arc<Config>,
+    pub(super) place: Place,
+    pub(super) io: Io,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) history: History,
+    pub(super) sinks: Arc<Sinks>,
+    pub(super) status: Board,
+    pub(super) replace_output: bool,
+}
+
+/// Runs `graph` until it finishes, is stopped or has failed for good. `stop` asks for a graceful end,
+/// with a last checkpoint. The status is kept up to date, its final state included.
+///
+/// # Errors
+/// The error that no further attempt is made after; [`ErrorKind::Fenced`] where another process has
+/// taken over.
+///
+/// # Cancel safety
+/// Dropping it is as a crash: nothing committed is lost, and the next run goes on.
+pub async fn run(
+    graph: JobGraph,
+    wiring: Wiring,
+    options: RunOptions,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<Ended> {
+    let Wiring { backend, place, clock, metrics, status } = wiring;
+    let (graph, io) = (Arc::new(graph), place.io());
+    let history = History::default();
+    let board = Board::new(status, &options, &graph, &*backend, clock, &metrics, &history);
+    let identity = identity(&graph, &options.config);
+    let shared = Shared {
+        job: options.job.clone(),
+        sinks: Arc::new(Sinks::new(&graph, io.clone())),
+        graph,
+        backend,
+        config: Arc::new(options.config.clone()),
+        place,
+        io,
+        clock,
+        metrics,
+        history,
+        status: board,
+        replace_output: options.replace_output,
+    };
+    let stop = stop.boxed().shared();
+    let result = tokio::select! {
+        biased;
+        result = supervise(&shared, options, identity, stop) => result,
+        never = shared.status.keep_current(&*shared.backend) => match never {},
+    };
+    shared.status.ended(&*shared.backend, &result);
+    result
+}
+
+type Stop = SharedFuture<futures::future::BoxFuture<'static, ()>>;
+
+async fn supervise(
+    shared: &Shared,
+    options: RunOptions,
+    identity: Identity,
+    stop: Stop,
+) -> Result<Ended> {
+    let mut random = StdRng::from_seed(options.seed);
+    let mut claimer = claimer(shared, &options, identity, random.random());
+    let mut policy = RestartPolicy::new(options.config.restart.clone());
+    let begun = shared.clock.now();
+    let mut first = true;
+    loop {
+        let attempt_began = shared.clock.now();
+        let (mine, error) = match one_attempt(shared, &mut claimer, stop.clone()).await {
+            (_, Ok(ended)) => return Ok(ended),
+            (mine, Err(error)) => (mine, error.at(format!("job {}", shared.job))),
+        };
+        let now = shared.clock.now();
+        // What fails before the first attempt has begun would fail again.
+        let decision = if first && !shared.status.has_run() {
+            Decision::GiveUp("the job did not start".to_owned())
+        } else {
+            let (now, ran) = (now - begun, now - attempt_began);
+            policy.on_failure(error.kind(), now, ran, random.random())
+        };
+        first = false;
+        match decision {
+            Decision::Restart(delay) => {
+                tracing::warn!("{error}; restarting in {delay:?}");
+                shared.status.restarting(&error);
+                tokio::select! {
+                    () = shared.clock.sleep(delay) => {}
+                    () = stop.clone() => return Err(error),
+                }
+            }
+            Decision::GiveUp(reason) => {
+                tracing::debug!("no further attempt: {reason}");
+                if let Some(mine) = mine
+                    && error.kind() != ErrorKind::Fenced
+                {
+                    let heads = shared.backend.heads();
+                    let failed = HeadStatus::Failed;
+                    if let Err(second) =
+                        set_status(&*heads, shared.clock, &shared.job, &mine, failed).await
+                    {
+                        tracing::warn!("the head could not be marked as failed: {second}");
+                    }
+                }
+                return Err(error);
+            }
+        }
+    }
+}
+
+async fn one_attempt(
+    shared: &Shared,
+    claimer: &mut Claimer,
+    stop: Stop,
+) -> (Option<crate::checkpoint::rules::Mine>, Result<Ended>) {
+    shared.status.initializing();
+    let progress = |waiting: Waiting| {
+        tracing::info!(
+            "attempt {} of owner {} holds the job: waiting until it has been silent for {:?} \
+             ({:.1} s so far); --take-over claims at once",
+            waiting.attempt,
+            waiting.owner,
+            waiting.lease,
+            waiting.still_for.as_secs_f64()
+        );
+    };
+    let claimed = tokio::select! {
+        claimed = claimer.claim(&progress) => claimed,
+        () = stop.clone() => return (None, Ok(Ended::Stopped)),
+    };
+    match claimed {
+        Err(error) => (None, Err(error)),
+        Ok(claimed) => {
+            let mine = claimed.mine.clone();
+            shared.status.claimed(&claimed);
+            (Some(mine), attempt(shared, claimed, stop.boxed()).await)
+        }
+    }
+}
+
+fn claimer(shared: &Shared, options: &RunOptions, identity: Identity, seed: [u8; 32]) -> Claimer {
+    let replayable = shared
+        .graph
+        .vertices
+        .iter()
+        .filter_map(|vertex| vertex.source())
+        .all(|source| source.replayable());
+    let (backend, job) = (Arc::clone(&shared.backend), shared.job.clone());
+    Claimer::new(
+        ClaimOptions {
+            job: job.clone(),
+            identity,
+            // Input that cannot be gone back to cannot be gone on with either.
+            mode: if replayable { options.mode } else { StartMode::Fresh },
+            exclusive: backend.is_exclusive() || options.take_over,
+            roll_back: options.roll_back,
+            lease: options.config.lease,
+        },
+        backend.heads(),
+        Arc::new(move |incarnation| backend.store(&job, incarnation)),
+        Arc::clone(&shared.sinks) as _,
+        shared.clock,
+        seed,
+    )
+}
+
+fn identity(graph: &JobGraph, config: &Config) -> Identity {
+    let mut input = String::new();
+    for vertex in &graph.vertices {
+        if let Some(source) = vertex.source() {
+            let id = &graph.operators[vertex.operator()];
+            let _ = writeln!(input, "{id}: {}", source.describe());
+        }
+    }
+    Identity {
+        hash: HASH_ID.to_owned(),
+        key_encoding: KEY_ENCODING_VERSION,
+        max_parallelism: config.max_parallelism,
+        graph: graph.description.clone(),
+        input,
+    }
+}
+
+/// For a run that could not even begin.
+pub(super) fn final_state(result: &Result<Ended>) -> JobState {
+    match result {
+        Ok(Ended::Finished) => JobState::Finished,
+        Ok(Ended::Stopped) => JobState::Canceled,
+        Err(_) => JobState::Failed,
+    }
+}

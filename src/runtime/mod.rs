@@ -1,0 +1,24 @@
+//! Turns a job graph into workers; supervises, restarts, stops.
+
+mod attempt;
+mod backend;
+mod board;
+mod connect;
+mod job;
+mod place;
+mod restart;
+mod restore;
+mod sinks;
+mod status;
+mod worker;
+
+pub use backend::Backend;
+pub use connect::{DynamoDbBackend, MemoryBackend};
+pub use job::{RunOptions, Wiring, run};
+pub use place::{Place, io_runtime};
+pub use restart::{Decision, RestartPolicy};
+
+pub use status::{
+    CapacityUnits, CheckpointCounts, CheckpointEntry, CheckpointState, Checkpoints, JobState,
+    JobStatus, Memory, Restore, Start, Vertex, WriteUnits,
+};

@@ -1,0 +1,125 @@
+//! Where things run: worker threads and a shared I/O runtime, or all on the caller's one thread.
+//!
+//! The only place that makes threads and spawns tasks.
+
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, LocalBoxFuture};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+use crate::error::{Error, Result};
+use crate::io::{Io, Spawn};
+
+/// Where a job runs.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// One thread for each worker; I/O on this runtime.
+    Threads(Handle),
+    /// Everything on the caller's thread, inside its `LocalSet`; deterministic under a paused clock.
+    Inline,
+}
+
+/// Makes a worker's future on the worker's thread.
+pub(super) type WorkerMain = Box<dyn FnOnce() -> LocalBoxFuture<'static, ()> + Send>;
+
+/// A running worker; dropping it asks it to end, [`Worker::join`] waits for that.
+#[derive(Debug)]
+pub(super) struct Worker {
+    stop: Option<oneshot::Sender<()>>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Place {
+    /// A handle to where I/O runs.
+    #[must_use]
+    pub fn io(&self) -> Io {
+        match self {
+            Self::Threads(handle) => Io::new(OnRuntime(handle.clone())),
+            Self::Inline => Io::new(OnThisThread),
+        }
+    }
+
+    /// Starts a worker called `name`, whose future `main` makes and which is dropped at the stop.
+    pub(super) fn start_worker(&self, name: String, main: WorkerMain) -> Result<Worker> {
+        let (stop, stopped) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        match self {
+            Self::Threads(_) => {
+                let thread = std::thread::Builder::new().name(name);
+                let spawned = thread.spawn(move || {
+                    if let Ok(runtime) =
+                        tokio::runtime::Builder::new_current_thread().enable_time().build()
+                    {
+                        let local = LocalSet::new();
+                        local.block_on(&runtime, until_stopped(stopped, main()));
+                    }
+                    let _ = end.send(());
+                });
+                spawned.map_err(|e| Error::internal(format!("cannot start a thread: {e}")))?;
+            }
+            Self::Inline => {
+                let _detached = tokio::task::spawn_local(async move {
+                    until_stopped(stopped, main()).await;
+                    let _ = end.send(());
+                });
+            }
+        }
+        Ok(Worker { stop: Some(stop), ended })
+    }
+}
+
+impl Worker {
+    /// Asks the worker to end and waits until everything of it is dropped.
+    pub(super) async fn join(mut self) {
+        drop(self.stop.take());
+        let _ = (&mut self.ended).await;
+    }
+}
+
+async fn until_stopped(stopped: oneshot::Receiver<()>, main: LocalBoxFuture<'static, ()>) {
+    tokio::select! {
+        biased;
+        _ = stopped => {}
+        () = main => {}
+    }
+}
+
+struct OnRuntime(Handle);
+
+impl Spawn for OnRuntime {
+    fn spawn(&self, future: BoxFuture<'static, ()>) {
+        drop(self.0.spawn(future));
+    }
+
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        drop(self.0.spawn_blocking(work));
+    }
+}
+
+struct OnThisThread;
+
+impl Spawn for OnThisThread {
+    fn spawn(&self, future: BoxFuture<'static, ()>) {
+        drop(tokio::task::spawn_local(future));
+    }
+
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        work();
+    }
+}
+
+/// A Tokio runtime for I/O with `threads` threads.
+///
+/// # Errors
+/// The system gives no threads.
+pub fn io_runtime(threads: usize) -> Result<Arc<tokio::runtime::Runtime>> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("millpond-io")
+        .enable_all()
+        .build()
+        .map(Arc::new)
+        .map_err(|e| Error::internal(format!("cannot start the I/O runtime: {e}")))
+}

@@ -1,0 +1,145 @@
+//! What an attempt takes up: splits and the log, handed out to subtasks. Flink: `RestorePlan`.
+//!
+//! Reads the manifest's segments, never items: the time it takes does not grow with the state.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use futures::future::try_join_all;
+
+use crate::checkpoint::{Claimed, SourceSplits, SplitSnapshot, assign, fetch};
+use crate::connector::SplitState;
+use crate::error::{Error, ErrorKind, Result};
+use crate::io::Io;
+use crate::key_group::MaxParallelism;
+use crate::metrics::Metrics;
+use crate::state::segment;
+use crate::task::{JobGraph, Restored};
+
+/// Segments that one subtask reads at a time.
+const CONCURRENT_READS: usize = 16;
+
+/// What all subtasks begin with.
+#[derive(Debug)]
+pub(super) struct RestorePlan {
+    /// Every source's splits, done ones included.
+    pub(super) sources: Vec<SourceSplits>,
+    /// By subtask, then by operator index.
+    pub(super) subtasks: Vec<HashMap<usize, Restored>>,
+    /// Entries of the log.
+    pub(super) entries: u64,
+}
+
+/// Finds or checks splits, reads the log, and hands both out.
+pub(super) async fn plan(
+    graph: &Arc<JobGraph>,
+    claimed: &Claimed,
+    parallelism: u32,
+    max_parallelism: MaxParallelism,
+    metrics: &Metrics,
+    io: &Io,
+) -> Result<RestorePlan> {
+    let sources = sources(graph, claimed, parallelism, io).await?;
+    let mut subtasks: Vec<HashMap<usize, Restored>> =
+        (0..parallelism).map(|_| HashMap::new()).collect();
+    let of_sources = graph.vertices.iter().filter(|v| v.source().is_some());
+    for (vertex, splits) in of_sources.zip(&sources) {
+        let shares = assign::splits(&splits.splits, parallelism);
+        for (subtask, share) in subtasks.iter_mut().zip(shares) {
+            let splits = share.into_iter().map(state_of).collect();
+            subtask.insert(vertex.operator(), Restored { splits, ..Restored::default() });
+        }
+    }
+    let mut entries = 0;
+    let mut reads = Vec::new();
+    for vertex in graph.vertices.iter().filter(|v| v.is_keyed()) {
+        for index in 0..parallelism {
+            let range = max_parallelism.range_of(index, parallelism);
+            let operator = vertex.operator();
+            reads.push(async move {
+                let log = read_log(graph, claimed, operator, range, metrics, io).await?;
+                Ok::<_, Error>((index as usize, operator, log))
+            });
+        }
+    }
+    for (subtask, operator, log) in try_join_all(reads).await? {
+        entries += log.segments.iter().map(|(at, _)| at.entries).sum::<u64>();
+        subtasks[subtask].insert(operator, log);
+    }
+    Ok(RestorePlan { sources, subtasks, entries })
+}
+
+async fn sources(
+    graph: &Arc<JobGraph>,
+    claimed: &Claimed,
+    parallelism: u32,
+    io: &Io,
+) -> Result<Vec<SourceSplits>> {
+    let recorded = claimed.manifest.as_ref().map(|m| m.sources.clone());
+    let graph = Arc::clone(graph);
+    io.blocking(move || {
+        let mut all = Vec::new();
+        for vertex in &graph.vertices {
+            let Some(source) = vertex.source() else { continue };
+            let operator = graph.operators[vertex.operator()].clone();
+            let place = |e: Error| e.at(format!("source {operator}"));
+            let splits = match &recorded {
+                None => source
+                    .discover(parallelism)
+                    .map_err(place)?
+                    .into_iter()
+                    .map(snapshot_of)
+                    .collect(),
+                Some(recorded) => {
+                    let found = recorded.iter().find(|s| s.operator == operator);
+                    let splits = found.map(|s| s.splits.clone()).ok_or_else(|| {
+                        let message = format!("the checkpoint has no source {operator}");
+                        Error::new(ErrorKind::Corrupt, message)
+                    })?;
+                    let states: Vec<SplitState> = splits.iter().cloned().map(state_of).collect();
+                    source.check(&states).map_err(place)?;
+                    splits
+                }
+            };
+            all.push(SourceSplits { operator, splits });
+        }
+        Ok(all)
+    })
+    .await
+}
+
+async fn read_log(
+    graph: &JobGraph,
+    claimed: &Claimed,
+    operator: usize,
+    range: crate::key_group::KeyGroupRange,
+    metrics: &Metrics,
+    io: &Io,
+) -> Result<Restored> {
+    let Some(manifest) = &claimed.manifest else { return Ok(Restored::default()) };
+    let id = &graph.operators[operator];
+    let store = Arc::clone(&claimed.store);
+    let fetched = fetch(store, io.clone(), manifest, id, range, CONCURRENT_READS);
+    let segments = fetched
+        .and_then(|fetched| async move { Ok((fetched.segment, segment::decode(&fetched.bytes)?)) })
+        .try_collect::<Vec<_>>()
+        .await
+        .map_err(|e| e.at(format!("operator {id}")))?;
+    metrics.segments_read(segments.len() as u64);
+    let horizons = manifest.horizons.iter().filter(|h| h.operator == *id);
+    Ok(Restored {
+        splits: Vec::new(),
+        segments,
+        horizons: horizons.map(|h| (h.range, h.checkpoint)).collect(),
+        may_have_items: manifest.may_have_items(id),
+    })
+}
+
+fn state_of(split: SplitSnapshot) -> SplitState {
+    SplitState { id: split.id, state: split.state, done: split.done }
+}
+
+fn snapshot_of(split: SplitState) -> SplitSnapshot {
+    SplitSnapshot { id: split.id, state: split.state, done: split.done }
+}

@@ -1,0 +1,93 @@
+//! The sinks of a job as the coordinator and an attempt's start see them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::checkpoint::{CommitOutcome, Committable, Owed, SinkCommitter};
+use crate::connector::{self, Committer, RunIdentity};
+use crate::error::{Error, Result};
+use crate::ids::{Attempt, Name};
+use crate::io::Io;
+use crate::task::JobGraph;
+
+/// The committers of all sinks, by operator id.
+pub(super) struct Sinks {
+    committers: BTreeMap<Name, Arc<dyn Committer>>,
+    io: Io,
+}
+
+impl fmt::Debug for Sinks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.committers.keys()).finish()
+    }
+}
+
+impl Sinks {
+    pub(super) fn new(graph: &JobGraph, io: Io) -> Self {
+        let committers = graph.sinks.iter().filter_map(|(operator, sink)| {
+            let id = graph.operators[*operator].clone();
+            let committer = Arc::from(sink.committer(&id)?);
+            Some((id, committer))
+        });
+        Self { committers: committers.collect(), io }
+    }
+
+    /// Removes what earlier attempts staged and no manifest names.
+    pub(super) async fn clean(&self, attempt: Attempt, owed: &[Owed]) -> Result<()> {
+        for (sink, committer) in &self.committers {
+            let named: Vec<connector::Committable> = owed
+                .iter()
+                .filter(|o| o.sink == *sink)
+                .map(|o| connector::Committable(o.committable.clone()))
+                .collect();
+            let committer = Arc::clone(committer);
+            let cleaned = self.io.blocking(move || committer.clean(attempt, &named));
+            cleaned.await.map_err(|e| e.at(format!("sink {sink}")))?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks and claims the outputs for this run.
+pub(super) async fn prepare(graph: &Arc<JobGraph>, run: RunIdentity, io: &Io) -> Result<()> {
+    let graph = Arc::clone(graph);
+    io.blocking(move || {
+        graph.sinks.iter().try_for_each(|(operator, sink)| {
+            sink.prepare(&run).map_err(|e| e.at(format!("sink {}", graph.operators[*operator])))
+        })
+    })
+    .await
+}
+
+impl SinkCommitter for Sinks {
+    fn commit(
+        &self,
+        sink: &Name,
+        committables: Vec<Committable>,
+    ) -> BoxFuture<'static, Result<Vec<CommitOutcome>>> {
+        let Some(committer) = self.committers.get(sink).map(Arc::clone) else {
+            let message = format!("output is owed to sink {sink}, which the job no longer has");
+            return std::future::ready(Err(Error::usage(message))).boxed();
+        };
+        let place = format!("sink {sink}");
+        let committed = self.io.blocking(move || {
+            let committables: Vec<_> =
+                committables.into_iter().map(connector::Committable).collect();
+            let outcomes = committer.commit(&committables)?;
+            Ok(outcomes.into_iter().map(outcome).collect())
+        });
+        async move { committed.await.map_err(|e| e.at(place)) }.boxed()
+    }
+}
+
+fn outcome(outcome: connector::CommitOutcome) -> CommitOutcome {
+    match outcome {
+        connector::CommitOutcome::Committed => CommitOutcome::Committed,
+        connector::CommitOutcome::AlreadyCommitted => CommitOutcome::AlreadyCommitted,
+        connector::CommitOutcome::Retry(why) => CommitOutcome::Retry(why),
+    }
+}

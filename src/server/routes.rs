@@ -1,0 +1,231 @@
+//! The routes, and what answers them.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::flink;
+use crate::clock::Clock;
+use crate::runtime::{JobState, JobStatus};
+
+/// What handlers see.
+#[derive(Clone)]
+struct Shared {
+    status: watch::Receiver<JobStatus>,
+    clock: Arc<Clock>,
+}
+
+/// All routes over one status.
+pub(super) fn router(status: watch::Receiver<JobStatus>, clock: Clock) -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/overview", get(overview))
+        .route("/jobs/overview", get(jobs))
+        .route("/jobs/{id}", get(job))
+        .route("/jobs/{id}/checkpoints", get(checkpoints))
+        .fallback(missing)
+        .with_state(Shared { status, clock: Arc::new(clock) })
+}
+
+/// 200 as long as the job is doing or has done its work, 503 once it has failed.
+async fn health(State(shared): State<Shared>) -> Response {
+    let status = shared.status.borrow();
+    let code = match status.state {
+        JobState::Failing | JobState::Failed => StatusCode::SERVICE_UNAVAILABLE,
+        JobState::Created
+        | JobState::Initializing
+        | JobState::Running
+        | JobState::Restarting
+        | JobState::Finished
+        | JobState::Cancelling
+        | JobState::Canceled => StatusCode::OK,
+    };
+    (code, Json(json!({ "state": status.state }))).into_response()
+}
+
+async fn overview(State(shared): State<Shared>) -> Json<Value> {
+    Json(flink::overview(&shared.status.borrow()))
+}
+
+async fn jobs(State(shared): State<Shared>) -> Json<Value> {
+    Json(json!({ "jobs": [flink::summary(&shared.status.borrow(), shared.clock.wall_ms())] }))
+}
+
+async fn job(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
+    answer(&shared, &id, |status| flink::details(status, shared.clock.wall_ms()))
+}
+
+async fn checkpoints(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
+    answer(&shared, &id, flink::checkpoints)
+}
+
+/// The job by its id, or by its name, which is easier to type.
+fn answer(shared: &Shared, id: &str, body: impl FnOnce(&JobStatus) -> Value) -> Response {
+    let status = shared.status.borrow();
+    if id == status.id || id == status.name {
+        Json(body(&status)).into_response()
+    } else {
+        errors(format!("Job {id} not found"))
+    }
+}
+
+async fn missing() -> Response {
+    errors("Not found.".to_owned())
+}
+
+/// Flink: `ErrorResponseBody`.
+fn errors(message: String) -> Response {
+    (StatusCode::NOT_FOUND, Json(json!({ "errors": [message] }))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::runtime::{CheckpointEntry, CheckpointState, Restore, Vertex};
+
+    fn status() -> JobStatus {
+        let mut status = JobStatus {
+            name: "route_stats".to_owned(),
+            id: "0123456789abcdef0123456789abcdef".to_owned(),
+            state: JobState::Running,
+            started_ms: 1_000,
+            max_parallelism: 128,
+            vertices: vec![Vertex {
+                id: "lines".to_owned(),
+                name: "lines -> parse".to_owned(),
+                parallelism: 2,
+                records_in: 7,
+                records_out: 6,
+            }],
+            ..JobStatus::default()
+        };
+        status.checkpoints.counts.completed = 1;
+        status.checkpoints.restored = Some(Restore {
+            checkpoint: 3,
+            restored_ms: 1_200,
+            duration_ms: 20,
+            position: 0,
+            entries: 0,
+            first_record_ms: Some(1),
+        });
+        status.checkpoints.record(CheckpointEntry {
+            id: 4,
+            status: CheckpointState::Completed,
+            triggered_ms: 2_000,
+            last_ack_ms: Some(2_010),
+            duration_ms: 15,
+            written_bytes: 100,
+            log_bytes: 300,
+            entries: 5,
+            subtasks: 4,
+            acknowledged: 4,
+            position: 7,
+            failure: None,
+        });
+        status
+    }
+
+    async fn get(path: &str, status: JobStatus) -> (StatusCode, Value) {
+        let (_sender, receiver) = watch::channel(status);
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let answer = router(receiver, Clock::starting_at(5_000)).oneshot(request).await.unwrap();
+        let code = answer.status();
+        let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        (code, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_overview_of_jobs_has_flinks_fields() {
+        let (code, body) = get("/jobs/overview", status()).await;
+        assert_eq!(code, StatusCode::OK);
+        assert_eq!(
+            body,
+            json!({ "jobs": [{
+                "jid": "0123456789abcdef0123456789abcdef",
+                "name": "route_stats",
+                "state": "RUNNING",
+                "start-time": 1000,
+                "end-time": -1,
+                "duration": 4000,
+                "last-modification": 5000,
+                "tasks": {
+                    "total": 2, "created": 0, "scheduled": 0, "deploying": 0, "running": 2,
+                    "finished": 0, "canceling": 0, "canceled": 0, "failed": 0,
+                    "reconciling": 0, "initializing": 0,
+                },
+            }] })
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_has_its_vertices_and_answers_to_its_name_too() {
+        let (code, body) = get("/jobs/route_stats", status()).await;
+        assert_eq!(code, StatusCode::OK);
+        assert_eq!(body["jid"], "0123456789abcdef0123456789abcdef");
+        assert_eq!(body["maxParallelism"], 128);
+        assert_eq!(body["now"], 5000);
+        let vertex = &body["vertices"][0];
+        assert_eq!(vertex["status"], "RUNNING");
+        assert_eq!(vertex["metrics"]["read-records"], 7);
+        assert_eq!(vertex["metrics"]["write-records"], 6);
+        assert_eq!(body["status-counts"]["RUNNING"], 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn checkpoints_have_counts_summary_latest_and_history() {
+        let path = "/jobs/0123456789abcdef0123456789abcdef/checkpoints";
+        let (code, body) = get(path, status()).await;
+        assert_eq!(code, StatusCode::OK);
+        assert_eq!(body["counts"]["completed"], 1);
+        assert_eq!(body["summary"]["end_to_end_duration"]["max"], 15);
+        assert_eq!(body["summary"]["checkpointed_size"]["avg"], 100);
+        assert_eq!(body["latest"]["completed"]["id"], 4);
+        assert_eq!(body["latest"]["failed"], Value::Null);
+        assert_eq!(body["latest"]["savepoint"], Value::Null);
+        assert_eq!(body["latest"]["restored"]["id"], 3);
+        assert_eq!(body["latest"]["restored"]["restore_timestamp"], 1200);
+        let entry = &body["history"][0];
+        assert_eq!(entry["className"], "completed");
+        assert_eq!(entry["status"], "COMPLETED");
+        assert_eq!(entry["trigger_timestamp"], 2000);
+        assert_eq!(entry["latest_ack_timestamp"], 2010);
+        assert_eq!(entry["checkpointed_size"], 100);
+        assert_eq!(entry["state_size"], 300);
+        assert_eq!(entry["num_acknowledged_subtasks"], 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_there_is_404_in_flinks_form() {
+        for path in ["/jobs/other", "/jobs/other/checkpoints", "/nowhere"] {
+            let (code, body) = get(path, status()).await;
+            assert_eq!(code, StatusCode::NOT_FOUND, "{path}");
+            assert!(body["errors"][0].is_string(), "{path}: {body}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn health_is_503_once_the_job_has_failed() {
+        assert_eq!(get("/health", status()).await.0, StatusCode::OK);
+        let failed = JobStatus { state: JobState::Failed, ..status() };
+        let (code, body) = get("/health", failed).await;
+        assert_eq!((code, &body["state"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("FAILED")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_cluster_overview_counts_the_one_job() {
+        let (_, body) = get("/overview", status()).await;
+        assert_eq!(body["jobs-running"], 1);
+        assert_eq!(body["jobs-finished"], 0);
+        assert_eq!(body["slots-total"], 2);
+    }
+}

@@ -1,0 +1,314 @@
+//! Cleaning the log: which entries of its oldest checkpoint must become items.
+//!
+//! Owns the plan and what it writes. Sending the writes is `task`'s; it tells by
+//! [`KeyedState::cleaned`] that all are answered.
+//!
+//! A plan is for the oldest checkpoint h of the log, not newer than the oldest retained one, R. What is
+//! written is every entry whose last change up to R is that of h: its value as of R. Where nothing has
+//! changed since, the value is in memory, else in the segments of h.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::{HashMap, HashSet};
+
+use super::bits::Bits;
+use super::column::{HAS_ITEM, Meta};
+use super::descriptor::ColumnId;
+use super::keyed::{KeyedState, Row};
+use super::log::ChangedRows;
+use super::segment::{Carry, Segment};
+use super::store::{Item, ItemKey, ItemWrite, Presence};
+use crate::codec::Key;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{CheckpointId, Version};
+
+/// When the log has outgrown itself. These are one operator's in one subtask: a job's limit divided by
+/// their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleaningLimits {
+    /// Most bytes of pinned entries, and of stored segments; `state.backend.dynamodb.log-max-size`.
+    pub log_max_bytes: u64,
+    /// Most segments: a restore reads each.
+    pub max_segments: u64,
+    /// `state.backend.dynamodb.materialize: eager`: always up to the oldest retained checkpoint.
+    pub eager: bool,
+}
+
+/// One checkpoint to be cleaned; sent to where there is time for [`CleaningPlan::compute`].
+#[derive(Clone, Debug)]
+pub struct CleaningPlan {
+    checkpoint: CheckpointId,
+    stamp: u32,
+    rows: Vec<ChangedRows>,
+    later: Vec<Vec<ChangedRows>>,
+}
+
+/// The entries that a plan writes, or need not write after all where they have changed meanwhile.
+#[derive(Clone, Debug)]
+pub struct CleaningRows {
+    checkpoint: CheckpointId,
+    stamp: u32,
+    entries: Vec<(ColumnId, u32)>,
+}
+
+/// A slice's writes.
+#[derive(Clone, Debug, Default)]
+pub struct Collected {
+    /// To be written; they count as sent.
+    pub writes: Vec<ItemWrite>,
+    /// Entries whose value must be read back from the segments of the plan's checkpoint.
+    pub missing: Vec<Missing>,
+}
+
+/// An entry that has changed since the oldest retained checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    row: Row,
+    column: ColumnId,
+    /// Where its item is.
+    pub key: ItemKey,
+    checkpoint: CheckpointId,
+    has_item: bool,
+}
+
+/// A missing entry's value in the segments; `None` is a deletion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    missing: Missing,
+    value: Option<Bytes>,
+}
+
+/// The plan that is under way. Its list may be let go meanwhile, where every change is replaced.
+#[derive(Debug)]
+pub(super) struct Cleaning {
+    stamp: u32,
+    checkpoint: CheckpointId,
+    /// Rows that may hold nothing after it.
+    deleted: HashSet<u32>,
+}
+
+impl CleaningPlan {
+    /// The checkpoint to be cleaned: the one to name to [`KeyedState::cleaned`].
+    #[must_use]
+    pub fn checkpoint(&self) -> CheckpointId {
+        self.checkpoint
+    }
+
+    /// Finds the entries that no later checkpoint up to the oldest retained one has replaced. Takes a
+    /// few nanoseconds for each change in the log; call it off the workers.
+    #[must_use]
+    pub fn compute(&self) -> CleaningRows {
+        let mut entries = Vec::new();
+        for (column, (rows, later)) in self.rows.iter().zip(&self.later).enumerate() {
+            let mut replaced = Bits::default();
+            later.iter().flat_map(|rows| rows.iter()).for_each(|&row| replaced.insert(row));
+            let live = rows.iter().filter(|&&row| !replaced.contains(row));
+            entries.extend(live.map(|&row| (ColumnId(column as u16), row)));
+        }
+        CleaningRows { checkpoint: self.checkpoint, stamp: self.stamp, entries }
+    }
+}
+
+impl CleaningRows {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// Looks up missing values in all segments, in any order, of their checkpoint and operator. Runs off
+/// the workers.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] where a segment cannot be read or an entry is in none of them.
+pub fn find_values(segments: &[Segment], missing: Vec<Missing>) -> Result<Vec<Found>> {
+    let mut ordered: Vec<&Segment> = segments.iter().collect();
+    ordered.sort_by_key(|segment| (segment.range.first, segment.sequence));
+    let mut values: Vec<Option<Option<Bytes>>> = vec![None; missing.len()];
+    let places: HashMap<(&str, &[u8]), usize> =
+        missing.iter().enumerate().map(|(i, m)| ((m.state(), m.sort_key()), i)).collect();
+    let mut carry = Carry::default();
+    for segment in ordered {
+        segment.each(&mut carry, |entry| {
+            if let Some(&i) = places.get(&(segment.states[entry.state].as_str(), entry.key)) {
+                values[i] = Some(entry.value.map(Bytes::copy_from_slice));
+            }
+            Ok(())
+        })?;
+    }
+    drop(places);
+    if !carry.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            "segment: the last one of a checkpoint is missing",
+        ));
+    }
+    missing.into_iter().zip(values).map(|(missing, value)| found_or_fresh(missing, value)).collect()
+}
+
+impl Missing {
+    fn state(&self) -> &str {
+        self.key.state.as_str()
+    }
+
+    fn sort_key(&self) -> &[u8] {
+        &self.key.sort_key
+    }
+}
+
+/// An entry that was created and deleted before it was ever logged or written is in no segment.
+fn found_or_fresh(missing: Missing, value: Option<Option<Bytes>>) -> Result<Found> {
+    match value {
+        Some(value) => Ok(Found { missing, value }),
+        None if !missing.has_item => Ok(Found { missing, value: None }),
+        None => {
+            let Missing { key, checkpoint, .. } = missing;
+            let message = format!("the log of checkpoint {checkpoint} lacks {key:?}");
+            Err(Error::new(ErrorKind::Corrupt, message))
+        }
+    }
+}
+
+impl<K: Key> KeyedState<K> {
+    /// The next checkpoint to clean, if the log exceeds `limits` and its oldest checkpoint is not newer
+    /// than the oldest retained one. One plan at a time: until [`KeyedState::cleaned`] there is no
+    /// other.
+    pub fn plan_cleaning(&mut self, limits: &CleaningLimits) -> Option<CleaningPlan> {
+        let stats = self.stats();
+        let due = limits.eager
+            || stats.pinned_bytes > limits.log_max_bytes
+            || stats.stored_bytes > limits.log_max_bytes
+            || stats.segments > limits.max_segments;
+        if !due || self.cleaning.is_some() {
+            return None;
+        }
+        let oldest = self.log.oldest()?;
+        let plan = CleaningPlan {
+            checkpoint: oldest.checkpoint,
+            stamp: oldest.stamp,
+            rows: oldest.rows.iter().map(Arc::clone).collect(),
+            later: self.log.later(oldest.stamp),
+        };
+        let (stamp, checkpoint) = (plan.stamp, plan.checkpoint);
+        self.cleaning = Some(Cleaning { stamp, checkpoint, deleted: HashSet::new() });
+        Some(plan)
+    }
+
+    /// The writes for up to `max_entries` of a plan's entries, beginning with number `from`. The next
+    /// slice begins at `from + max_entries`; the last one ends at [`CleaningRows::len`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::User`] where a value cannot be serialised; [`ErrorKind::Internal`] for a plan that
+    /// is not the current one.
+    pub fn collect(
+        &mut self,
+        rows: &CleaningRows,
+        from: usize,
+        max_entries: usize,
+    ) -> Result<Collected> {
+        self.check_plan(rows.stamp)?;
+        let entries = rows.entries.iter().skip(from).take(max_entries);
+        let mut collected = Collected::default();
+        for &(column, row) in entries {
+            self.collect_entry(rows, column, row, &mut collected)?;
+        }
+        Ok(collected)
+    }
+
+    fn check_plan(&self, stamp: u32) -> Result<()> {
+        match &self.cleaning {
+            Some(current) if current.stamp == stamp => Ok(()),
+            _ => Err(Error::internal("not the current cleaning plan")),
+        }
+    }
+
+    fn collect_entry(
+        &mut self,
+        rows: &CleaningRows,
+        column: ColumnId,
+        row: u32,
+        collected: &mut Collected,
+    ) -> Result<()> {
+        let meta = self.columns[column.index()].meta(row);
+        if meta.change() == rows.stamp {
+            let mut bytes = Vec::new();
+            let values = &mut self.columns[column.index()];
+            let present = values.encode(row, &mut bytes).map_err(|error| {
+                Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
+            })?;
+            if !present && let Some(cleaning) = &mut self.cleaning {
+                cleaning.deleted.insert(row);
+            }
+            let key = self.item_key(column.index(), row);
+            let value = present.then(|| bytes.into());
+            collected.writes.extend(self.write(column, row, key, rows.checkpoint, value));
+        } else if meta.change() > self.log.floor() {
+            collected.missing.push(Missing {
+                row: Row(row),
+                column,
+                key: self.item_key(column.index(), row),
+                checkpoint: rows.checkpoint,
+                has_item: meta.has_item(),
+            });
+        }
+        // Else a checkpoint that has become the oldest retained one since has replaced it.
+        Ok(())
+    }
+
+    /// The write of an entry, which counts as sent from now on. A deletion needs one only where a put
+    /// was sent before.
+    fn write(
+        &mut self,
+        column: ColumnId,
+        row: u32,
+        key: ItemKey,
+        checkpoint: CheckpointId,
+        value: Option<Bytes>,
+    ) -> Option<ItemWrite> {
+        let values = &mut self.columns[column.index()];
+        let meta = values.meta(row);
+        if value.is_none() && !meta.has_item() {
+            return None;
+        }
+        let presence = if meta.has_item() { Presence::Possible } else { Presence::Absent };
+        values.set_meta(row, Meta { flags: meta.flags | HAS_ITEM, ..meta });
+        self.items_sent = true;
+        let version = Version { attempt: self.config.attempt, checkpoint };
+        Some(ItemWrite { key, item: Item { version, value }, presence })
+    }
+
+    /// The writes of entries whose values were read back; they count as sent.
+    pub fn found(&mut self, found: Vec<Found>) -> Vec<ItemWrite> {
+        found
+            .into_iter()
+            .filter_map(|Found { missing, value }| {
+                let Missing { row, column, key, checkpoint, .. } = missing;
+                self.write(column, row.0, key, checkpoint, value)
+            })
+            .collect()
+    }
+
+    /// Every write of the plan for `checkpoint` is answered: the horizon passes it, and rows that hold
+    /// nothing any more are given away.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] where that is not the current plan's.
+    pub fn cleaned(&mut self, checkpoint: CheckpointId) -> Result<()> {
+        match self.cleaning.take_if(|current| current.checkpoint == checkpoint) {
+            Some(Cleaning { stamp, deleted, .. }) => {
+                self.log.cleaned(stamp);
+                deleted.into_iter().for_each(|row| self.vacate_if_nothing(row));
+                Ok(())
+            }
+            None => Err(Error::internal(format!("checkpoint {checkpoint} is not being cleaned"))),
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The promises of a store, as tests that every one of them must pass.
+//!
+//! Owns the suite; running it is the stores' (`tests/contract_*.rs`). Each function takes a store of a
+//! scope that is empty, and fails with a sentence.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::join_all;
+
+use super::store::{
+    Block, BlockKey, BlockKind, Item, ItemKey, ItemWrite, MAX_BLOCK_BYTES, Presence, Store,
+    WriteOutcome,
+};
+use crate::error::Result as MillpondResult;
+use crate::ids::{Attempt, CheckpointId, Name, SlotId, Version};
+use crate::key_group::KeyGroup;
+
+/// `Ok`, or what was promised and not kept.
+pub type Kept = Result<(), String>;
+
+/// Runs the whole suite; `fresh` gives a store of a new scope at each call.
+///
+/// # Errors
+/// The first promise that was not kept.
+pub async fn all(mut fresh: impl FnMut() -> Arc<dyn Store>) -> Kept {
+    items_come_back_in_the_order_asked(&*fresh()).await?;
+    a_key_asked_twice_is_answered_twice(&*fresh()).await?;
+    many_items_survive_batching(&*fresh()).await?;
+    any_bytes_can_be_stored(&*fresh()).await?;
+    a_hint_is_never_trusted(&*fresh()).await?;
+    items_only_move_forward(&*fresh()).await?;
+    a_tombstone_is_an_item_without_a_value(&*fresh()).await?;
+    an_outcome_belongs_to_its_write(&*fresh()).await?;
+    keys_differ_in_every_part(&*fresh()).await?;
+    blocks_only_move_forward(&*fresh()).await?;
+    blocks_of_all_kinds_and_sizes_come_back(&*fresh()).await?;
+    concurrent_writes_leave_the_greatest(fresh()).await?;
+    scopes_are_apart(&*fresh(), &*fresh()).await?;
+    values_that_do_not_fit_are_an_error(&*fresh()).await
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    Name::new(text).map_err(|e| e.to_string())
+}
+
+fn version(attempt: u64, checkpoint: u64) -> Version {
+    Version { attempt: Attempt(attempt), checkpoint: CheckpointId(checkpoint) }
+}
+
+fn key(n: u32) -> Result<ItemKey, String> {
+    Ok(ItemKey {
+        operator: name("counts")?,
+        state: name("total")?,
+        key_group: KeyGroup((n % 7) as u16),
+        sort_key: Bytes::copy_from_slice(&n.to_be_bytes()),
+    })
+}
+
+fn item(version: Version, value: &'static str) -> Item {
+    Item { version, value: Some(Bytes::from_static(value.as_bytes())) }
+}
+
+fn ok<T>(what: &str, result: MillpondResult<T>) -> Result<T, String> {
+    result.map_err(|e| format!("{what} failed: {e}"))
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -> Kept {
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("{what} is {found:?}, not {expected:?}"))
+}
+
+async fn write(
+    store: &dyn Store,
+    key: ItemKey,
+    item: Item,
+    presence: Presence,
+) -> Result<WriteOutcome, String> {
+    let outcomes = ok("write", store.write_items(vec![ItemWrite { key, item, presence }]).await)?;
+    outcomes.first().copied().ok_or_else(|| "a write has no outcome".to_owned())
+}
+
+async fn read(store: &dyn Store, key: ItemKey) -> Result<Option<Item>, String> {
+    let items = ok("read", store.read_items(vec![key]).await)?;
+    items.first().cloned().ok_or_else(|| "a read has no answer".to_owned())
+}
+
+async fn items_come_back_in_the_order_asked(store: &dyn Store) -> Kept {
+    same("the answer to no keys", &ok("read", store.read_items(Vec::new()).await)?, &Vec::new())?;
+    same("the answer to no writes", &ok("write", store.write_items(Vec::new()).await)?, &vec![])?;
+    write(store, key(1)?, item(version(1, 1), "one"), Presence::Absent).await?;
+    write(store, key(2)?, item(version(1, 1), "two"), Presence::Absent).await?;
+    let answer = store.read_items(vec![key(2)?, key(9)?, key(1)?]).await;
+    let expected = vec![Some(item(version(1, 1), "two")), None, Some(item(version(1, 1), "one"))];
+    same("the answer", &ok("read", answer)?, &expected)
+}
+
+async fn a_key_asked_twice_is_answered_twice(store: &dyn Store) -> Kept {
+    write(store, key(1)?, item(version(1, 1), "one"), Presence::Absent).await?;
+    let answer = store.read_items(vec![key(1)?, key(2)?, key(1)?, key(2)?]).await;
+    let one = Some(item(version(1, 1), "one"));
+    same("the answer", &ok("read", answer)?, &vec![one.clone(), None, one, None])
+}
+
+async fn many_items_survive_batching(store: &dyn Store) -> Kept {
+    let value = |n: u32| Some(Bytes::copy_from_slice(&(n * 3).to_be_bytes()));
+    let mut writes = Vec::new();
+    for n in 0..333 {
+        let item = Item { version: version(1, 1), value: value(n) };
+        // Half of the hints are wrong: nothing is there.
+        let presence = if n % 2 == 0 { Presence::Absent } else { Presence::Possible };
+        writes.push(ItemWrite { key: key(n)?, item, presence });
+    }
+    let outcomes = ok("write", store.write_items(writes).await)?;
+    same("the outcomes", &outcomes, &vec![WriteOutcome::Done; 333])?;
+    let mut keys = Vec::new();
+    for n in (0..400).rev() {
+        keys.push(key(n)?);
+    }
+    let found = ok("read", store.read_items(keys).await)?;
+    same("the number of answers", &found.len(), &400)?;
+    for (n, found) in (0..400).rev().zip(found) {
+        let expected = (n < 333).then(|| Item { version: version(1, 1), value: value(n) });
+        same(&format!("item {n}"), &found, &expected)?;
+    }
+    Ok(())
+}
+
+async fn any_bytes_can_be_stored(store: &dyn Store) -> Kept {
+    let all_bytes: Bytes = (0..=255u8).collect::<Vec<_>>().into();
+    let values = [Bytes::new(), all_bytes.clone(), Bytes::from(vec![7; 300_000])];
+    let sort_keys = [Bytes::from_static(&[0]), all_bytes, Bytes::from(vec![0xFF; 1024])];
+    for (value, sort_key) in values.into_iter().zip(sort_keys) {
+        let key = ItemKey { sort_key, ..key(0)? };
+        let item = Item { version: version(1, 1), value: Some(value) };
+        write(store, key.clone(), item.clone(), Presence::Absent).await?;
+        let found = read(store, key.clone()).await?;
+        if found != Some(item.clone()) {
+            let bytes = item.value.map_or(0, |value| value.len());
+            return Err(format!("a value of {bytes} bytes did not come back"));
+        }
+        let later = Item { version: version(1, 2), ..item };
+        write(store, key.clone(), later.clone(), Presence::Possible).await?;
+        if read(store, key).await? != Some(later) {
+            return Err("an update did not come back".to_owned());
+        }
+    }
+    Ok(())
+}
+
+async fn a_hint_is_never_trusted(store: &dyn Store) -> Kept {
+    for (n, presence) in [(1, Presence::Absent), (2, Presence::Possible)] {
+        for checkpoint in 1..4 {
+            let item = item(version(1, checkpoint), "value");
+            let outcome = write(store, key(n)?, item.clone(), presence).await?;
+            same(&format!("the outcome with {presence:?}"), &outcome, &WriteOutcome::Done)?;
+            same("the item", &read(store, key(n)?).await?, &Some(item))?;
+        }
+        let late = write(store, key(n)?, item(version(1, 2), "late"), presence).await?;
+        same("the outcome of a late write", &late, &WriteOutcome::Done)?;
+        let there = Some(item(version(1, 3), "value"));
+        same("the item after a late write", &read(store, key(n)?).await?, &there)?;
+    }
+    Ok(())
+}
+
+async fn items_only_move_forward(store: &dyn Store) -> Kept {
+    for presence in [Presence::Absent, Presence::Possible] {
+        let key = key(presence as u32)?;
+        let newest = item(version(3, 1), "newest");
+        write(store, key.clone(), newest.clone(), presence).await?;
+        let cases = [
+            (version(2, 900), WriteOutcome::Fenced(version(3, 1))),
+            (version(3, 0), WriteOutcome::Done),
+            (version(3, 1), WriteOutcome::Done),
+        ];
+        for (mine, expected) in cases {
+            let outcome = write(store, key.clone(), item(mine, "late"), presence).await?;
+            same(&format!("the outcome of {mine} after 3.1"), &outcome, &expected)?;
+            same("the item", &read(store, key.clone()).await?, &Some(newest.clone()))?;
+        }
+        let next = item(version(4, 0), "next");
+        let outcome = write(store, key.clone(), next.clone(), presence).await?;
+        same("the outcome of a later attempt", &outcome, &WriteOutcome::Done)?;
+        same("the item", &read(store, key.clone()).await?, &Some(next))?;
+    }
+    Ok(())
+}
+
+async fn a_tombstone_is_an_item_without_a_value(store: &dyn Store) -> Kept {
+    let gone = |version| Item { version, value: None };
+    for presence in [Presence::Absent, Presence::Possible] {
+        let key = key(presence as u32)?;
+        write(store, key.clone(), gone(version(1, 1)), presence).await?;
+        same("a tombstone", &read(store, key.clone()).await?, &Some(gone(version(1, 1))))?;
+        write(store, key.clone(), item(version(1, 2), "back"), presence).await?;
+        let back = Some(item(version(1, 2), "back"));
+        same("a value after a tombstone", &read(store, key.clone()).await?, &back)?;
+        write(store, key.clone(), gone(version(1, 3)), presence).await?;
+        write(store, key.clone(), item(version(1, 2), "back"), presence).await?;
+        let there = read(store, key.clone()).await?;
+        same("a tombstone after a late put", &there, &Some(gone(version(1, 3))))?;
+    }
+    Ok(())
+}
+
+async fn an_outcome_belongs_to_its_write(store: &dyn Store) -> Kept {
+    for n in (0..60).step_by(3) {
+        write(store, key(n)?, item(version(9, 9), "newer"), Presence::Absent).await?;
+    }
+    let mut writes = Vec::new();
+    for n in 0..60 {
+        let presence = if n % 2 == 0 { Presence::Absent } else { Presence::Possible };
+        writes.push(ItemWrite { key: key(n)?, item: item(version(2, 1), "mine"), presence });
+    }
+    let outcomes = ok("write", store.write_items(writes).await)?;
+    for (n, outcome) in outcomes.iter().enumerate() {
+        let fenced = n % 3 == 0;
+        let expected =
+            if fenced { WriteOutcome::Fenced(version(9, 9)) } else { WriteOutcome::Done };
+        same(&format!("outcome {n}"), outcome, &expected)?;
+    }
+    Ok(())
+}
+
+async fn keys_differ_in_every_part(store: &dyn Store) -> Kept {
+    let base = key(1)?;
+    let keys = [
+        base.clone(),
+        ItemKey { operator: name("counts2")?, ..base.clone() },
+        ItemKey { state: name("total2")?, ..base.clone() },
+        ItemKey { key_group: KeyGroup(2), ..base.clone() },
+        ItemKey { sort_key: Bytes::from_static(&[0, 0, 0, 1, 0]), ..base },
+    ];
+    for (n, key) in (1..).zip(&keys) {
+        let item = Item { version: version(1, n), value: Some(Bytes::new()) };
+        write(store, key.clone(), item, Presence::Absent).await?;
+    }
+    let found = ok("read", store.read_items(keys.to_vec()).await)?;
+    let versions: Vec<_> = found.into_iter().map(|item| item.map(|item| item.version)).collect();
+    let expected: Vec<_> = (1..=5).map(|n| Some(version(1, n))).collect();
+    same("the versions", &versions, &expected)
+}
+
+fn block_key(kind: BlockKind, slot: u64, part: u32) -> BlockKey {
+    BlockKey { kind, slot: SlotId(slot), part }
+}
+
+async fn put(
+    store: &dyn Store,
+    key: BlockKey,
+    version: Version,
+    bytes: &'static str,
+) -> Result<WriteOutcome, String> {
+    ok("put", store.put_block(key, version, Bytes::from_static(bytes.as_bytes())).await)
+}
+
+async fn blocks_only_move_forward(store: &dyn Store) -> Kept {
+    let key = block_key(BlockKind::Segment, 4, 0);
+    same("a block never put", &ok("get", store.get_block(key).await)?, &None)?;
+    let cases = [
+        (version(2, 5), "a", WriteOutcome::Done, "a"),
+        (version(2, 5), "b", WriteOutcome::Done, "a"),
+        (version(2, 4), "c", WriteOutcome::Done, "a"),
+        (version(1, 9), "d", WriteOutcome::Fenced(version(2, 5)), "a"),
+        (version(2, 6), "e", WriteOutcome::Done, "e"),
+        (version(3, 1), "f", WriteOutcome::Done, "f"),
+    ];
+    for (mine, bytes, expected, there) in cases {
+        same(&format!("the outcome of {mine}"), &put(store, key, mine, bytes).await?, &expected)?;
+        let found = ok("get", store.get_block(key).await)?.map(|block| block.bytes);
+        same("the block", &found, &Some(Bytes::from_static(there.as_bytes())))?;
+    }
+    Ok(())
+}
+
+async fn blocks_of_all_kinds_and_sizes_come_back(store: &dyn Store) -> Kept {
+    let keys = [
+        block_key(BlockKind::Segment, 0, 0),
+        block_key(BlockKind::Segment, 1, 0),
+        block_key(BlockKind::Manifest, 0, 0),
+        block_key(BlockKind::Manifest, 0, 1),
+        block_key(BlockKind::Manifest, 1, 0),
+    ];
+    let block = |n: usize| {
+        let size = [1, 1000, 0, 256 << 10, MAX_BLOCK_BYTES][n];
+        let bytes: Vec<u8> = (0..size).map(|i| (i * (n + 1)) as u8).collect();
+        Block { version: version(1, n as u64 + 1), bytes: bytes.into() }
+    };
+    for (n, key) in keys.into_iter().enumerate() {
+        let Block { version, bytes } = block(n);
+        ok("put", store.put_block(key, version, bytes).await)?;
+    }
+    for (n, key) in keys.into_iter().enumerate() {
+        if ok("get", store.get_block(key).await)? != Some(block(n)) {
+            return Err(format!("block {n} did not come back as it was put"));
+        }
+    }
+    Ok(())
+}
+
+async fn concurrent_writes_leave_the_greatest(store: Arc<dyn Store>) -> Kept {
+    let key = block_key(BlockKind::Segment, 0, 0);
+    let puts = (1..=20).map(|n| {
+        let bytes = Bytes::copy_from_slice(&[n as u8]);
+        store.put_block(key, version(1 + n % 3, n), bytes)
+    });
+    for outcome in join_all(puts).await {
+        ok("put", outcome)?;
+    }
+    let found = ok("get", store.get_block(key).await)?.map(|block| block.version);
+    same("the version", &found, &Some(version(3, 20)))
+}
+
+async fn scopes_are_apart(one: &dyn Store, other: &dyn Store) -> Kept {
+    let block = block_key(BlockKind::Manifest, 0, 0);
+    write(one, key(1)?, item(version(1, 1), "one"), Presence::Absent).await?;
+    put(one, block, version(1, 1), "one").await?;
+    same("another scope's item", &read(other, key(1)?).await?, &None)?;
+    same("another scope's block", &ok("get", other.get_block(block).await)?, &None)
+}
+
+/// Only that there is an error, if any: a store without limits may take them.
+async fn values_that_do_not_fit_are_an_error(store: &dyn Store) -> Kept {
+    let large = Bytes::from(vec![1; MAX_BLOCK_BYTES + 1]);
+    let put = store.put_block(block_key(BlockKind::Segment, 0, 0), version(1, 1), large);
+    if put.await.is_ok() {
+        return Err("a block over the limit was taken".to_owned());
+    }
+    Ok(())
+}

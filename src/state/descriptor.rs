@@ -1,0 +1,172 @@
+//! What an operator says about its states, and the typed handles that it gets for that.
+//!
+//! Owns descriptors, handles and the check of names. Does not own values: those are in columns.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use super::column::{AnyColumn, Column};
+use crate::codec::Value;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Name;
+
+/// A state of one value for each key. Flink: `ValueStateDescriptor`.
+///
+/// ```
+/// use millpond::state::ValueDescriptor;
+/// const COUNT: ValueDescriptor<u64> = ValueDescriptor::new("count");
+/// ```
+pub struct ValueDescriptor<V> {
+    name: &'static str,
+    value: PhantomData<fn() -> V>,
+}
+
+impl<V> ValueDescriptor<V> {
+    /// A state called `name`, which is checked when it is registered.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, value: PhantomData }
+    }
+
+    /// The name as given.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl<V> Clone for ValueDescriptor<V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for ValueDescriptor<V> {}
+
+impl<V> fmt::Debug for ValueDescriptor<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ValueDescriptor({:?})", self.name)
+    }
+}
+
+/// The number of a state within its operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ColumnId(pub(super) u16);
+
+impl ColumnId {
+    #[inline]
+    pub(super) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A handle to a state of its operator; copied freely. Flink: `ValueState`.
+pub struct ValueState<V> {
+    pub(super) column: ColumnId,
+    value: PhantomData<fn() -> V>,
+}
+
+impl<V> Clone for ValueState<V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for ValueState<V> {}
+
+impl<V> fmt::Debug for ValueState<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ValueState({})", self.column.0)
+    }
+}
+
+/// Collects the states of one operator; what is wrong with them is told by [`States::finish`].
+#[derive(Debug, Default)]
+pub struct States {
+    columns: Vec<Box<dyn AnyColumn>>,
+    errors: Vec<String>,
+}
+
+impl States {
+    /// No states yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers a state of one value for each key.
+    pub fn value<V: Value>(&mut self, descriptor: ValueDescriptor<V>) -> ValueState<V> {
+        let column = ColumnId(u16::try_from(self.columns.len()).unwrap_or(u16::MAX));
+        if let Err(error) = self.add::<V>(descriptor.name, column) {
+            self.errors.push(error);
+        }
+        ValueState { column, value: PhantomData }
+    }
+
+    fn add<V: Value>(&mut self, name: &str, column: ColumnId) -> Result<(), String> {
+        let name = Name::new(name).map_err(|error| error.message().to_owned())?;
+        if self.columns.iter().any(|column| *column.name() == name) {
+            return Err(format!("two states are called {name}"));
+        }
+        // A segment names a state in one byte's worth of columns or a little more; a row's columns
+        // are walked at each new key.
+        if column.index() >= Columns::LIMIT {
+            return Err(format!("more than {} states", Columns::LIMIT));
+        }
+        self.columns.push(Box::new(Column::<V>::new(name)));
+        Ok(())
+    }
+
+    /// The columns, if all was well.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Graph`] that lists every invalid name and every name used twice.
+    pub fn finish(self) -> Result<Columns> {
+        if self.errors.is_empty() {
+            Ok(Columns(self.columns))
+        } else {
+            Err(Error::new(ErrorKind::Graph, self.errors.join("; ")))
+        }
+    }
+}
+
+/// The empty columns of an operator's states.
+#[derive(Debug)]
+pub struct Columns(pub(super) Vec<Box<dyn AnyColumn>>);
+
+impl Columns {
+    /// How many states an operator may have.
+    pub const LIMIT: usize = 1000;
+
+    /// The names of the states, in the order of their registration.
+    #[must_use]
+    pub fn names(&self) -> Vec<Name> {
+        self.0.iter().map(|column| column.name().clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invalid_and_repeated_names_are_listed_as_a_graph_error() {
+        let mut states = States::new();
+        states.value::<u64>(ValueDescriptor::new("a"));
+        states.value::<String>(ValueDescriptor::new("b/c"));
+        states.value::<u8>(ValueDescriptor::new("a"));
+        let error = states.finish().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Graph);
+        assert!(error.message().contains("b/c"), "{error}");
+        assert!(error.message().contains("two states are called a"), "{error}");
+    }
+
+    #[test]
+    fn names_keep_their_order() {
+        let mut states = States::new();
+        states.value::<u64>(ValueDescriptor::new("z"));
+        states.value::<String>(ValueDescriptor::new("a"));
+        let names = states.finish().unwrap().names();
+        assert_eq!(names.iter().map(Name::as_str).collect::<Vec<_>>(), ["z", "a"]);
+    }
+}

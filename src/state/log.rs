@@ -1,0 +1,305 @@
+//! The in-memory description of the redo log: which rows changed in which checkpoint.
+//!
+//! Owns the lists of changed rows, the horizon, and the counts that tell what cleaning a checkpoint
+//! would write. Owns neither values nor bytes.
+//!
+//! A change is *stamped* with the number after the last barrier. A barrier's own number may be larger,
+//! where checkpoints between were aborted before they got here; but no completed checkpoint lies
+//! between the two, so comparing a stamp with a completed checkpoint is comparing the change with it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::column::UNSERIALISED;
+use crate::ids::CheckpointId;
+
+/// The rows of one column that changed in one checkpoint.
+pub(super) type ChangedRows = Arc<Vec<u32>>;
+
+/// What changed in one checkpoint.
+#[derive(Debug)]
+pub(super) struct List {
+    pub(super) stamp: u32,
+    pub(super) checkpoint: CheckpointId,
+    /// By column.
+    pub(super) rows: Vec<ChangedRows>,
+    /// Changes not replaced by one of a later checkpoint up to the oldest retained one.
+    pub(super) live: u64,
+    /// Changes replaced by any later one, of the current interval too.
+    replaced: u64,
+    /// … by one of the current interval: what the next list will say that it replaces.
+    replaced_now: u32,
+    /// Which earlier lists' changes this list's replace, until the lists' `live` knows it.
+    replaces: Vec<(u32, u32)>,
+    stored_bytes: u64,
+    segments: u32,
+}
+
+impl List {
+    fn len(&self) -> u64 {
+        self.rows.iter().map(|rows| rows.len() as u64).sum()
+    }
+
+    fn new(stamp: u32, checkpoint: CheckpointId, rows: Vec<ChangedRows>) -> Self {
+        let mut list = Self {
+            stamp,
+            checkpoint,
+            rows,
+            live: 0,
+            replaced: 0,
+            replaced_now: 0,
+            replaces: Vec::new(),
+            stored_bytes: 0,
+            segments: 0,
+        };
+        list.live = list.len();
+        list
+    }
+}
+
+/// What the log holds, for limits, status and back-pressure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Distinct entries that are newer than their items.
+    pub pinned_entries: u64,
+    /// Their memory, estimated.
+    pub pinned_bytes: u64,
+    /// Checkpoints after the horizon that changed anything.
+    pub checkpoints: u64,
+    /// Their segments' number.
+    pub segments: u64,
+    /// Their segments' stored size.
+    pub stored_bytes: u64,
+    /// Entries changed since the last barrier, and those before it that are not serialised yet.
+    pub dirty_entries: u64,
+    /// Their memory, estimated.
+    pub dirty_bytes: u64,
+    /// All rows in memory.
+    pub rows: u64,
+    /// Their memory, estimated.
+    pub resident_bytes: u64,
+}
+
+/// The log of one operator in one subtask.
+#[derive(Debug)]
+pub(super) struct Log {
+    /// The stamp of what changes now.
+    current: u32,
+    /// Every change up to here is materialised.
+    horizon: u32,
+    /// The oldest retained checkpoint.
+    floor: u32,
+    /// By column: rows changed since the last barrier.
+    dirty: Vec<Vec<u32>>,
+    /// Oldest first.
+    lists: VecDeque<List>,
+    pinned: u64,
+}
+
+impl Log {
+    /// A log after `horizon` that goes on after `checkpoint`.
+    pub(super) fn new(columns: usize, horizon: u32, floor: u32, checkpoint: u32) -> Self {
+        Self {
+            current: checkpoint + 1,
+            horizon,
+            floor,
+            dirty: vec![Vec::new(); columns],
+            lists: VecDeque::new(),
+            pinned: 0,
+        }
+    }
+
+    /// The stamp of an entry that has changed since the last barrier.
+    #[inline]
+    pub(super) fn hot(&self) -> u32 {
+        self.current | UNSERIALISED
+    }
+
+    pub(super) fn current(&self) -> u32 {
+        self.current
+    }
+
+    pub(super) fn horizon(&self) -> u32 {
+        self.horizon
+    }
+
+    pub(super) fn floor(&self) -> u32 {
+        self.floor
+    }
+
+    pub(super) fn pinned(&self) -> u64 {
+        self.pinned
+    }
+
+    pub(super) fn dirty(&self) -> u64 {
+        self.dirty.iter().map(|rows| rows.len() as u64).sum()
+    }
+
+    fn position(&self, stamp: u32) -> Option<usize> {
+        match self.lists.back() {
+            // Nearly always: what is hot changed in the last checkpoint too.
+            Some(last) if last.stamp == stamp => Some(self.lists.len() - 1),
+            _ => self.lists.binary_search_by_key(&stamp, |list| list.stamp).ok(),
+        }
+    }
+
+    /// An entry changes for the first time since the last barrier; `old` is its change before.
+    #[inline]
+    pub(super) fn change(&mut self, column: usize, row: u32, old: u32) {
+        if old <= self.horizon {
+            self.pinned += 1;
+        } else if let Some(i) = self.position(old) {
+            self.lists[i].replaced += 1;
+            self.lists[i].replaced_now += 1;
+        }
+        self.dirty[column].push(row);
+    }
+
+    /// Moves the dirty rows aside as the list of `checkpoint`; whether there are any.
+    pub(super) fn freeze(&mut self, checkpoint: CheckpointId, next: u32) -> bool {
+        let dirty = self.dirty.iter_mut().map(|rows| Arc::new(std::mem::take(rows))).collect();
+        let stamp = std::mem::replace(&mut self.current, next);
+        let mut list = List::new(stamp, checkpoint, dirty);
+        if list.live == 0 {
+            return false;
+        }
+        for earlier in &mut self.lists {
+            let count = std::mem::take(&mut earlier.replaced_now);
+            if count > 0 {
+                list.replaces.push((earlier.stamp, count));
+            }
+        }
+        self.lists.push_back(list);
+        true
+    }
+
+    /// A change read back from a segment of `checkpoint`; `old` is the entry's change before. Segments
+    /// come in ascending order, so the list is the last one or a new one.
+    pub(super) fn replay(
+        &mut self,
+        checkpoint: CheckpointId,
+        stamp: u32,
+        column: usize,
+        row: u32,
+        old: u32,
+    ) {
+        if self.lists.back().is_none_or(|last| last.stamp != stamp) {
+            let rows = self.dirty.iter().map(|_| ChangedRows::default()).collect();
+            self.lists.push_back(List::new(stamp, checkpoint, rows));
+        }
+        if old == stamp {
+            return;
+        }
+        if old <= self.horizon {
+            self.pinned += 1;
+        } else if let Some(i) = self.position(old) {
+            self.lists[i].replaced += 1;
+            if let Some(last) = self.lists.back_mut() {
+                match last.replaces.iter_mut().find(|(earlier, _)| *earlier == old) {
+                    Some((_, count)) => *count += 1,
+                    None => last.replaces.push((old, 1)),
+                }
+            }
+        }
+        if let Some(last) = self.lists.back_mut() {
+            Arc::make_mut(&mut last.rows[column]).push(row);
+            last.live += 1;
+        }
+    }
+
+    /// Whether changes of `stamp` may be replayed: no list is newer, and the restored checkpoint is
+    /// not older.
+    pub(super) fn is_newest(&self, stamp: u32) -> bool {
+        stamp < self.current && self.lists.back().is_none_or(|last| last.stamp <= stamp)
+    }
+
+    pub(super) fn list(&self, stamp: u32) -> Option<&List> {
+        self.position(stamp).map(|i| &self.lists[i])
+    }
+
+    /// Notes a stored segment of `checkpoint`.
+    pub(super) fn logged(&mut self, checkpoint: CheckpointId, stored_bytes: u64) {
+        if let Some(list) = self.lists.iter_mut().rev().find(|list| list.checkpoint == checkpoint) {
+            list.stored_bytes += stored_bytes;
+            list.segments += 1;
+        }
+    }
+
+    /// Stored segments and their bytes.
+    pub(super) fn stored(&self) -> (u64, u64) {
+        self.lists.iter().fold((0, 0), |(segments, bytes), list| {
+            (segments + u64::from(list.segments), bytes + list.stored_bytes)
+        })
+    }
+
+    pub(super) fn checkpoints(&self) -> usize {
+        self.lists.len()
+    }
+
+    /// `floor` is the oldest retained checkpoint now: what up to it has been replaced up to it need
+    /// not be materialised any more.
+    pub(super) fn completed(&mut self, floor: u32) {
+        let old = self.floor;
+        if floor <= old {
+            return;
+        }
+        self.floor = floor;
+        self.settle(old);
+    }
+
+    /// Applies what the lists after `old` up to the floor replace, and lets go of what is left empty.
+    pub(super) fn settle(&mut self, old: u32) {
+        for i in 0..self.lists.len() {
+            if self.lists[i].stamp <= old || self.lists[i].stamp > self.floor {
+                continue;
+            }
+            for (stamp, count) in std::mem::take(&mut self.lists[i].replaces) {
+                if let Some(earlier) = self.position(stamp) {
+                    self.lists[earlier].live -= u64::from(count);
+                }
+            }
+        }
+        self.let_go();
+    }
+
+    /// Moves the horizon past leading lists whose every change is replaced, and over gaps.
+    fn let_go(&mut self) {
+        while self.oldest().is_some_and(|list| list.live == 0) {
+            self.drop_oldest();
+        }
+        self.horizon = self.oldest().map_or(self.floor, |list| list.stamp - 1).max(self.horizon);
+    }
+
+    /// The oldest list, if it may be cleaned.
+    pub(super) fn oldest(&self) -> Option<&List> {
+        self.lists.front().filter(|list| list.stamp <= self.floor)
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(list) = self.lists.pop_front() {
+            self.pinned -= list.len() - list.replaced;
+            self.horizon = list.stamp;
+        }
+    }
+
+    /// Every write for the list stamped `stamp` is answered: the horizon passes it, if it has not
+    /// already because all of it was replaced meanwhile.
+    pub(super) fn cleaned(&mut self, stamp: u32) {
+        if self.oldest().is_some_and(|list| list.stamp == stamp) {
+            self.drop_oldest();
+            self.let_go();
+        }
+    }
+
+    /// By column: the rows of the lists after `after`, up to the floor.
+    pub(super) fn later(&self, after: u32) -> Vec<Vec<ChangedRows>> {
+        let later = self.lists.iter().filter(|l| l.stamp > after && l.stamp <= self.floor);
+        let mut rows = vec![Vec::new(); self.dirty.len()];
+        for list in later {
+            for (column, changed) in list.rows.iter().enumerate() {
+                rows[column].push(Arc::clone(changed));
+            }
+        }
+        rows
+    }
+}

@@ -1,0 +1,109 @@
+//! Restoring: segments back into rows.
+//!
+//! Owns what a replayed entry means. Which segments there are, and reading them, is `checkpoint`'s.
+
+use hashbrown::HashMap;
+
+use super::column::{HAS_ITEM, Meta};
+use super::keyed::{KeyedState, stamp_of};
+use super::segment::{Carry, Entry, Segment};
+use crate::codec::Key;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key_group::KeyGroupRange;
+
+/// Entries that are not complete yet, by their writer's range: writers' segments may come mixed.
+pub(super) type Carries = HashMap<KeyGroupRange, Carry>;
+
+impl<K: Key> KeyedState<K> {
+    /// Whether `segment` may hold entries of this operator and subtask, after its horizon.
+    #[must_use]
+    pub fn wants(&self, segment: &Segment) -> bool {
+        segment.operator == self.config.operator
+            && segment.range.intersects(self.config.range)
+            && segment.version.checkpoint > self.horizon()
+    }
+
+    /// Takes over the entries of `segment` that are in this subtask's range, as pinned ones. To be
+    /// called in ascending order of checkpoint and, for each writer, of sequence.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where an entry cannot be read, a segment is missing or comes too early
+    /// or too late; [`ErrorKind::Graph`] where it names a state that the operator does not have.
+    pub fn replay(&mut self, segment: &Segment) -> Result<()> {
+        let stamp = stamp_of(segment.version.checkpoint)?;
+        if stamp <= self.log.horizon() || !self.log.is_newest(stamp) {
+            let checkpoint = segment.version.checkpoint;
+            let message = format!("segment of checkpoint {checkpoint} out of order");
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        let columns = self.columns_of(segment)?;
+        let mut carry = self.carries.remove(&segment.range).unwrap_or_default();
+        segment.each(&mut carry, |entry| self.replay_entry(segment, stamp, &columns, entry))?;
+        if !carry.is_empty() {
+            self.carries.insert(segment.range, carry);
+        }
+        Ok(())
+    }
+
+    fn columns_of(&self, segment: &Segment) -> Result<Vec<usize>> {
+        let find = |state| {
+            self.columns.iter().position(|column| column.name() == state).ok_or_else(|| {
+                let operator = &self.config.operator;
+                let message = format!("{operator} has no state {state} any more, the log has");
+                Error::new(ErrorKind::Graph, message)
+            })
+        };
+        segment.states.iter().map(find).collect()
+    }
+
+    fn replay_entry(
+        &mut self,
+        segment: &Segment,
+        stamp: u32,
+        columns: &[usize],
+        entry: Entry<'_>,
+    ) -> Result<()> {
+        let corrupt = |error| Error::new(ErrorKind::Corrupt, format!("segment: {error}"));
+        let mut bytes = entry.key;
+        let key = K::decode(&mut bytes).map_err(corrupt)?;
+        let hash = key.key_hash();
+        let group = self.group_of(hash);
+        // Named for the sake of another part of its range: here the items are newer.
+        let materialised =
+            |(range, horizon): &(KeyGroupRange, u32)| stamp <= *horizon && range.contains(group);
+        if !self.config.range.contains(group) || self.former.iter().any(materialised) {
+            return Ok(());
+        }
+        let row = match self.rows.find(hash, &key) {
+            Some(row) => row,
+            None => self.insert(hash, key),
+        };
+        let column = columns[entry.state];
+        let old = self.columns[column].meta(row).change();
+        // An earlier attempt may have sent a put of it.
+        let meta = Meta { flags: HAS_ITEM, stamp };
+        self.columns[column].restore(row, entry.value, meta).map_err(corrupt)?;
+        self.log.replay(segment.version.checkpoint, stamp, column, row, old);
+        Ok(())
+    }
+
+    /// All segments are replayed, or there were none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where the end of an entry is missing.
+    pub fn finish_restore(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.carries).is_empty() {
+            let message = "segment: the last one of a checkpoint is missing";
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        self.log.settle(self.log.horizon());
+        if self.items_sent && self.columns.len() > 1 {
+            let unread = |row| self.columns.iter().any(|c| c.meta(row) == Meta::default());
+            for row in (0..self.rows.end()).filter(|&row| unread(row)) {
+                self.partial.insert(row);
+                self.partial_rows += 1;
+            }
+        }
+        Ok(())
+    }
+}

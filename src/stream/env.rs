@@ -1,0 +1,226 @@
+//! Where a graph begins and where it is checked.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::stream::Stream;
+use super::vertices::SourceVertex;
+use crate::connector::Source;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Name;
+use crate::operator::Identity;
+use crate::record::{Batch, Positioned};
+use crate::task::{AnySink, Edge, JobGraph, Port, Vertex};
+
+/// Begins a job graph. Flink: `StreamExecutionEnvironment`.
+///
+/// ```
+/// use millpond::connector::{Generator, MemorySink};
+/// use millpond::stream::StreamEnvironment;
+///
+/// let env = StreamEnvironment::new();
+/// let sink = MemorySink::new();
+/// env.source(Generator::new(100, |n| n))
+///     .uid("numbers")
+///     .map(|n| n % 10)
+///     .key_by(|n| *n)
+///     .reduce(|a, b| a + b)
+///     .sink(sink.clone());
+/// let graph = env.build()?;
+/// # Ok::<(), millpond::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct StreamEnvironment(pub(super) Rc<RefCell<Draft>>);
+
+/// An operator that has an id: sources, keyed operators, unions, sinks.
+#[derive(Debug)]
+struct Operator {
+    kind: &'static str,
+    given: Option<String>,
+    /// What else is recorded of it: states, chained operators.
+    details: Vec<String>,
+}
+
+/// A graph that is being drawn.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    operators: Vec<Operator>,
+    pub(super) vertices: Vec<Box<dyn Vertex>>,
+    pub(super) edges: Vec<Box<dyn Edge>>,
+    pub(super) sinks: Vec<(usize, Box<dyn AnySink>)>,
+    errors: Vec<Error>,
+    /// Ports that must lead somewhere: operator, and a look at the port.
+    open: Vec<(usize, OpenCheck)>,
+}
+
+struct OpenCheck(Box<dyn Fn() -> bool>);
+
+impl std::fmt::Debug for OpenCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OpenCheck")
+    }
+}
+
+impl Draft {
+    /// Adds an operator; the index is its identity while the graph is drawn.
+    pub(super) fn operator(&mut self, kind: &'static str) -> usize {
+        self.operators.push(Operator { kind, given: None, details: Vec::new() });
+        self.operators.len() - 1
+    }
+
+    pub(super) fn name(&mut self, operator: usize, id: &str) {
+        self.operators[operator].given = Some(id.to_owned());
+    }
+
+    pub(super) fn detail(&mut self, operator: usize, detail: String) {
+        self.operators[operator].details.push(detail);
+    }
+
+    pub(super) fn error(&mut self, error: Error) {
+        self.errors.push(error);
+    }
+
+    /// Adds an edge; the index is how both ends find their channels.
+    pub(super) fn edge(&mut self, edge: impl Edge + 'static) -> usize {
+        self.edges.push(Box::new(edge));
+        self.edges.len() - 1
+    }
+
+    /// Remembers to check that `port`, an output of `operator`, leads somewhere.
+    pub(super) fn must_lead_somewhere<T: 'static>(&mut self, operator: usize, port: &Port<T>) {
+        let port = port.clone();
+        self.open.push((operator, OpenCheck(Box::new(move || port.is_connected()))));
+    }
+
+    /// Given ids, and derived ones: the kind and its number among its kind, from 1.
+    fn ids(&self) -> (Vec<String>, Vec<Error>) {
+        let mut ordinals: HashMap<&str, u32> = HashMap::new();
+        let mut ids = Vec::new();
+        let mut errors = Vec::new();
+        for operator in &self.operators {
+            let ordinal = ordinals.entry(operator.kind).or_default();
+            *ordinal += 1;
+            let id = operator.given.clone().unwrap_or(format!("{}-{ordinal}", operator.kind));
+            if let Err(error) = Name::new(&id) {
+                errors.push(graph_error(format!("operator id: {error}")));
+            } else if let Some(first) = ids.iter().position(|other| *other == id) {
+                let kind = self.operators[first].kind;
+                errors.push(graph_error(format!(
+                    "operator id {id:?} is used twice, by a {kind} and a {}: give each its own",
+                    operator.kind
+                )));
+            }
+            ids.push(id);
+        }
+        (ids, errors)
+    }
+
+    fn description(&self, ids: &[String]) -> String {
+        let mut text = String::new();
+        for (operator, id) in self.operators.iter().zip(ids) {
+            let _ = write!(text, "{} {id}", operator.kind);
+            for detail in &operator.details {
+                let _ = write!(text, " {detail}");
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+impl StreamEnvironment {
+    /// An empty graph.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A stream of what `source` yields.
+    pub fn source<S: Source>(&self, source: S) -> Stream<Identity<S::Item>> {
+        self.add_source(source, false, |batch: &mut Batch<S::Item>, out: &mut Vec<S::Item>| {
+            std::mem::swap(&mut batch.values, out);
+        })
+    }
+
+    /// A stream of what `source` yields, each record with its split and its position there.
+    pub fn source_with_origin<S: Source>(
+        &self,
+        source: S,
+    ) -> Stream<Identity<Positioned<S::Item>>> {
+        self.add_source(source, true, |batch: &mut Batch<S::Item>, out| {
+            let origins = batch.origins.drain(..);
+            let records = batch.values.drain(..).zip(origins);
+            out.extend(records.map(|(value, origin)| Positioned { origin, value }));
+        })
+    }
+
+    fn add_source<S: Source, O: Send + 'static>(
+        &self,
+        source: S,
+        with_origin: bool,
+        emit: crate::task::Emit<S::Item, O>,
+    ) -> Stream<Identity<O>> {
+        let port = Port::new();
+        let mut draft = self.0.borrow_mut();
+        let operator = draft.operator("source");
+        draft.must_lead_somewhere(operator, &port);
+        draft.vertices.push(Box::new(SourceVertex {
+            operator,
+            source: Arc::new(source),
+            with_origin,
+            emit,
+            port: port.clone(),
+        }));
+        drop(draft);
+        Stream::new(self.clone(), operator, port, Identity::new())
+    }
+
+    /// Checks the graph and closes it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Graph`]: no source, no sink, an output that leads nowhere, an id or a state name
+    /// that is used twice or is not valid. All that is wrong is said at once.
+    pub fn build(&self) -> Result<JobGraph> {
+        let mut draft = self.0.borrow_mut();
+        let (ids, id_errors) = draft.ids();
+        let mut errors = std::mem::take(&mut draft.errors);
+        errors.extend(id_errors);
+        if !draft.vertices.iter().any(|v| v.source().is_some()) {
+            errors.push(graph_error("the graph has no source".to_owned()));
+        }
+        if draft.sinks.is_empty() {
+            errors.push(graph_error("the graph has no sink".to_owned()));
+        }
+        for (operator, check) in &draft.open {
+            if !check.0() {
+                errors.push(graph_error(format!(
+                    "an output of {} {:?} leads nowhere: end it in a sink",
+                    draft.operators[*operator].kind, ids[*operator]
+                )));
+            }
+        }
+        match errors.len() {
+            0 => {}
+            1 => return Err(errors.remove(0)),
+            _ => {
+                let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                return Err(graph_error(format!("the graph is wrong: {}", all.join("; "))));
+            }
+        }
+        let description = draft.description(&ids);
+        Ok(JobGraph {
+            operators: Arc::new(ids.iter().map(Name::new).collect::<Result<_>>()?),
+            vertices: std::mem::take(&mut draft.vertices),
+            edges: std::mem::take(&mut draft.edges),
+            sinks: std::mem::take(&mut draft.sinks),
+            description,
+        })
+    }
+}
+
+pub(super) fn graph_error(message: String) -> Error {
+    Error::new(ErrorKind::Graph, message)
+}

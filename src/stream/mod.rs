@@ -1,0 +1,18 @@
+//! The typed API and the job graph that it builds.
+//!
+//! ```text
+//! source ─► map/filter/flat_map … ─► key_by ─► process/reduce ─► … ─► sink
+//! ```
+//! A [`Stream`] carries its chain in its type, so everything between two exchanges is one loop.
+//! [`StreamEnvironment::build`] checks the whole graph before anything starts.
+
+mod edges;
+mod env;
+mod keyed;
+#[allow(clippy::module_inception, reason = "the file is about the type of that name")]
+mod stream;
+mod vertices;
+
+pub use env::StreamEnvironment;
+pub use keyed::KeyedStream;
+pub use stream::{SinkHandle, Stream};

@@ -1,0 +1,232 @@
+//! A stream of records and what may be done with it. Flink: `DataStream`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::edges::{ForwardEdge, KeyedEdge};
+use super::env::StreamEnvironment;
+use super::keyed::KeyedStream;
+use super::vertices::{SinkHolder, UnionVertex};
+use crate::codec::Key;
+use crate::connector::{Sink, WriterContext};
+use crate::exchange::{KeyRouter, Outlet};
+use crate::operator::{Chain, Filter, FlatMap, Identity, Map};
+use crate::record::Keyed;
+use crate::task::{Consumer, ForkTail, ForwardTail, Fused, KeyedTail, Port, SinkTail};
+
+/// A stream; `C` is the chain of stateless operators since the last task, known to the compiler.
+#[must_use = "a stream that ends in no sink is an error when the graph is built"]
+pub struct Stream<C: Chain> {
+    env: StreamEnvironment,
+    /// The operator at the head of the task.
+    operator: usize,
+    port: Port<C::In>,
+    chain: C,
+}
+
+impl<C: Chain> fmt::Debug for Stream<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stream of operator {}", self.operator)
+    }
+}
+
+impl<T: Send + 'static> Stream<Identity<T>> {
+    /// Gives the operator that this stream comes out of an id of its own: names its state and splits
+    /// across versions of the program. Derived from kind and order otherwise.
+    pub fn uid(self, id: &str) -> Self {
+        self.env.0.borrow_mut().name(self.operator, id);
+        self
+    }
+}
+
+impl<C: Chain> Stream<C> {
+    pub(super) fn new(
+        env: StreamEnvironment,
+        operator: usize,
+        port: Port<C::In>,
+        chain: C,
+    ) -> Self {
+        Self { env, operator, port, chain }
+    }
+
+    /// Applies `function` to each record.
+    pub fn map<U, F>(self, function: F) -> Stream<Map<C, F>>
+    where
+        U: Send + 'static,
+        F: Fn(C::Out) -> U + Send + Sync + 'static,
+    {
+        Stream {
+            env: self.env,
+            operator: self.operator,
+            port: self.port,
+            chain: Map::new(self.chain, function),
+        }
+    }
+
+    /// Keeps the records for which `predicate` holds.
+    pub fn filter<F>(self, predicate: F) -> Stream<Filter<C, F>>
+    where
+        F: Fn(&C::Out) -> bool + Send + Sync + 'static,
+    {
+        Stream {
+            env: self.env,
+            operator: self.operator,
+            port: self.port,
+            chain: Filter::new(self.chain, predicate),
+        }
+    }
+
+    /// Replaces each record by any number of others, in order.
+    pub fn flat_map<I, F>(self, function: F) -> Stream<FlatMap<C, F>>
+    where
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        F: Fn(C::Out) -> I + Send + Sync + 'static,
+    {
+        Stream {
+            env: self.env,
+            operator: self.operator,
+            port: self.port,
+            chain: FlatMap::new(self.chain, function),
+        }
+    }
+
+    /// Partitions by key: all records of a key reach one subtask, those of one split in order.
+    pub fn key_by<K, F>(self, key_of: F) -> KeyedStream<K, C::Out>
+    where
+        K: Key,
+        F: Fn(&C::Out) -> K + Send + Sync + 'static,
+    {
+        let edge = self.env.0.borrow_mut().edge(KeyedEdge::<K, C::Out>::default());
+        let env = self.env.clone();
+        let key_of = Arc::new(key_of);
+        self.end(move |chain, context| {
+            let outlets = context.take_outlets::<Vec<Outlet<Keyed<K, C::Out>>>>(edge)?;
+            let batch = context.config.exchange.batch_records as usize;
+            let router = KeyRouter::new(outlets, context.max_parallelism, batch);
+            Ok(Box::new(Fused::new(chain, KeyedTail::new(Arc::clone(&key_of), router))))
+        });
+        KeyedStream::new(env, edge)
+    }
+
+    /// Merges with `other`; each one keeps its order.
+    pub fn union<D: Chain<Out = C::Out>>(self, other: Stream<D>) -> Stream<Identity<C::Out>> {
+        let env = self.env.clone();
+        let edges = vec![self.forward(), other.forward()];
+        let port = Port::new();
+        let mut draft = env.0.borrow_mut();
+        let operator = draft.operator("union");
+        draft.must_lead_somewhere(operator, &port);
+        draft.vertices.push(Box::new(UnionVertex { operator, edges, port: port.clone() }));
+        drop(draft);
+        Stream::new(env, operator, port, Identity::new())
+    }
+
+    /// Two streams of the same records.
+    pub fn tee(self) -> (Stream<Identity<C::Out>>, Stream<Identity<C::Out>>)
+    where
+        C::Out: Clone,
+    {
+        let (left, right) = (Port::new(), Port::new());
+        let streams = self.fork_streams(&left, &right);
+        self.end(move |chain, context| {
+            let tail: ForkTail<C::Out, C::Out> =
+                ForkTail::new(left.build(context)?, right.build(context)?);
+            Ok(Box::new(Fused::new(chain, tail)))
+        });
+        streams
+    }
+
+    /// Ends in `sink`.
+    pub fn sink<S: Sink<C::Out>>(self, sink: S) -> SinkHandle {
+        let sink = Arc::new(sink);
+        let mut draft = self.env.0.borrow_mut();
+        let operator = draft.operator("sink");
+        draft.sinks.push((operator, Box::new(SinkHolder::new(Arc::clone(&sink)))));
+        drop(draft);
+        let handle = SinkHandle { env: self.env.clone(), operator };
+        self.end(move |chain, context| {
+            let id = context.operator(operator);
+            let writer = sink.writer(WriterContext {
+                operator: id.clone(),
+                attempt: context.attempt,
+                subtask: context.subtask,
+                restored: context.restored_checkpoint,
+                io: context.io.clone(),
+            })?;
+            Ok(Box::new(Fused::new(chain, SinkTail::new(id, writer, context.metrics.clone()))))
+        });
+        handle
+    }
+
+    fn forward(self) -> usize {
+        let edge = self.env.0.borrow_mut().edge(ForwardEdge::<C::Out>::default());
+        self.end(move |chain, context| {
+            let outlet = context.take_outlets::<Outlet<C::Out>>(edge)?;
+            Ok(Box::new(Fused::new(chain, ForwardTail::new(outlet))))
+        });
+        edge
+    }
+
+    fn fork_streams<L: Send + 'static, R: Send + 'static>(
+        &self,
+        left: &Port<L>,
+        right: &Port<R>,
+    ) -> (Stream<Identity<L>>, Stream<Identity<R>>) {
+        let mut draft = self.env.0.borrow_mut();
+        draft.must_lead_somewhere(self.operator, left);
+        draft.must_lead_somewhere(self.operator, right);
+        drop(draft);
+        (
+            Stream::new(self.env.clone(), self.operator, left.clone(), Identity::new()),
+            Stream::new(self.env.clone(), self.operator, right.clone(), Identity::new()),
+        )
+    }
+
+    /// Connects the port to what `make` builds from the chain, and records the chained operators.
+    fn end(
+        self,
+        make: impl Fn(C, &mut crate::task::BuildContext) -> crate::Result<Box<dyn Consumer<C::In>>>
+        + Send
+        + Sync
+        + 'static,
+    ) {
+        let mut kinds = Vec::new();
+        self.chain.kinds(&mut kinds);
+        let mut draft = self.env.0.borrow_mut();
+        if !kinds.is_empty() {
+            draft.detail(self.operator, format!("-> {}", kinds.join(" -> ")));
+        }
+        let chain = self.chain;
+        if let Err(error) = self.port.connect(move |context| make(chain.clone(), context)) {
+            draft.error(error);
+        }
+    }
+}
+
+impl<L: Send + 'static, R: Send + 'static, C: Chain<Out = Result<L, R>>> Stream<C> {
+    /// Separates what went well from what did not: records, and dead letters.
+    pub fn split_results(self) -> (Stream<Identity<L>>, Stream<Identity<R>>) {
+        let (left, right) = (Port::new(), Port::new());
+        let streams = self.fork_streams(&left, &right);
+        self.end(move |chain, context| {
+            let tail: ForkTail<L, R> = ForkTail::new(left.build(context)?, right.build(context)?);
+            Ok(Box::new(Fused::new(chain, tail)))
+        });
+        streams
+    }
+}
+
+/// A sink in a graph.
+#[derive(Debug)]
+pub struct SinkHandle {
+    env: StreamEnvironment,
+    operator: usize,
+}
+
+impl SinkHandle {
+    /// Gives the sink an id of its own.
+    pub fn uid(self, id: &str) {
+        self.env.0.borrow_mut().name(self.operator, id);
+    }
+}

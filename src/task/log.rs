@@ -1,0 +1,163 @@
+//! The redo log of one keyed subtask, from frozen entries to segments in their slots, and back.
+//!
+//! Owns the restore, the hand-over of segments to I/O, and the account of uncommitted memory. What is
+//! in the log is `state`'s; which segments are live is `checkpoint`'s.
+
+use std::collections::BTreeMap;
+
+use futures::future::BoxFuture;
+
+use super::build::{BuildContext, Restored};
+use super::pressure::{MemoryUse, Pressure};
+use crate::checkpoint::{SegmentData, SegmentRef, SubtaskSnapshot, Uploader};
+use crate::codec::Key;
+use crate::error::Result;
+use crate::ids::{Attempt, CheckpointId, Name, Version};
+use crate::io::Io;
+use crate::key_group::KeyGroupRange;
+use crate::state::{Columns, KeyedConfig, KeyedState, RawSegment, RestorePoint, segment};
+
+/// Writes one keyed subtask's log.
+#[derive(Debug)]
+pub(super) struct LogWriter {
+    operator: Name,
+    range: KeyGroupRange,
+    attempt: Attempt,
+    io: Io,
+    uploader: Uploader,
+    pressure: Pressure,
+    /// Where the segments of each checkpoint of the log are.
+    segments: BTreeMap<CheckpointId, Vec<SegmentRef>>,
+    /// Memory of what was frozen for checkpoints that are not completed.
+    frozen: Vec<(CheckpointId, u64)>,
+    /// What the account of memory was told.
+    accounted: u64,
+    memory: MemoryUse,
+}
+
+impl LogWriter {
+    /// The state that the log after the horizon and the table give, and a writer that goes on.
+    ///
+    /// # Errors
+    /// Segments that cannot be read or do not fit the operator's states.
+    pub(super) fn restore<K: Key>(
+        columns: Columns,
+        index: usize,
+        restored: Restored,
+        context: &BuildContext,
+    ) -> Result<(KeyedState<K>, Self)> {
+        let operator = context.operator(index);
+        let config = KeyedConfig {
+            operator: operator.clone(),
+            range: context.range(),
+            max_parallelism: context.max_parallelism,
+            attempt: context.attempt,
+            segment_bytes: context.config.state.segment_bytes,
+        };
+        let mut state = KeyedState::new(
+            config,
+            columns,
+            RestorePoint {
+                checkpoint: context.restored_checkpoint,
+                horizons: restored.horizons,
+                oldest_retained: context.oldest_retained,
+                items_sent: restored.may_have_items,
+            },
+        )?;
+        let mut segments: BTreeMap<CheckpointId, Vec<SegmentRef>> = BTreeMap::new();
+        for (at, segment) in restored.segments {
+            state.replay(&segment)?;
+            state.logged(at.checkpoint, at.bytes);
+            segments.entry(at.checkpoint).or_default().push(at);
+        }
+        state.finish_restore()?;
+        let log = Self {
+            operator,
+            range: context.range(),
+            attempt: context.attempt,
+            io: context.io.clone(),
+            uploader: context.uploader.clone(),
+            pressure: context.pressure.clone(),
+            segments,
+            frozen: Vec::new(),
+            accounted: 0,
+            memory: MemoryUse::default(),
+        };
+        Ok((state, log))
+    }
+
+    pub(super) fn io(&self) -> Io {
+        self.io.clone()
+    }
+
+    /// Freezes what changed up to the barrier; what is fixed by it goes into the acknowledgement.
+    pub(super) fn freeze<K: Key>(
+        &mut self,
+        state: &mut KeyedState<K>,
+        checkpoint: CheckpointId,
+    ) -> Result<SubtaskSnapshot> {
+        self.frozen.push((checkpoint, state.dirty_bytes()));
+        let stats = state.stats();
+        let memory = MemoryUse {
+            resident_bytes: stats.resident_bytes,
+            pinned_bytes: stats.pinned_bytes,
+            rows: stats.rows,
+        };
+        self.pressure.moved(self.memory, memory);
+        self.memory = memory;
+        let barrier = state.freeze(checkpoint)?;
+        Ok(SubtaskSnapshot {
+            // The manifest keeps the greater one of a former subtask's part.
+            horizon: barrier.horizons.iter().map(|(_, horizon)| *horizon).min().unwrap_or_default(),
+            range: Some(self.range),
+            may_have_items: barrier.items_sent,
+            ..SubtaskSnapshot::default()
+        })
+    }
+
+    /// Compresses and puts a segment, off the worker.
+    pub(super) fn put(&self, raw: RawSegment) -> BoxFuture<'static, Result<SegmentRef>> {
+        let version = Version { attempt: self.attempt, checkpoint: raw.checkpoint };
+        let (operator, range) = (self.operator.clone(), self.range);
+        let uploader = self.uploader.clone();
+        Box::pin(self.io.run(async move {
+            let bytes = segment::encode(&raw, version, &operator, range)?;
+            let data = SegmentData {
+                operator,
+                range,
+                checkpoint: raw.checkpoint,
+                sequence: raw.sequence,
+                entries: u64::from(raw.entries),
+                bytes,
+            };
+            uploader.put(data).await
+        }))
+    }
+
+    /// A segment's put was answered.
+    pub(super) fn logged<K: Key>(&mut self, state: &mut KeyedState<K>, segment: SegmentRef) {
+        state.logged(segment.checkpoint, segment.bytes);
+        self.segments.entry(segment.checkpoint).or_default().push(segment);
+    }
+
+    /// The head names `checkpoint`: what was frozen up to it is committed.
+    pub(super) fn completed<K: Key>(&mut self, checkpoint: CheckpointId, state: &KeyedState<K>) {
+        self.frozen.retain(|(of, _)| *of > checkpoint);
+        let horizon = state.horizon();
+        self.segments.retain(|of, _| *of > horizon);
+        self.account(state);
+    }
+
+    /// Where the segments of `checkpoint` are.
+    pub(super) fn segments_of(&self, checkpoint: CheckpointId) -> Vec<SegmentRef> {
+        self.segments.get(&checkpoint).cloned().unwrap_or_default()
+    }
+
+    /// Tells the account of memory what uncommitted changes take; once a batch.
+    pub(super) fn account<K: Key>(&mut self, state: &KeyedState<K>) {
+        let frozen: u64 = self.frozen.iter().map(|(_, bytes)| bytes).sum();
+        let bytes = state.dirty_bytes() + frozen;
+        self.pressure.add(bytes as i64 - self.accounted as i64);
+        self.accounted = bytes;
+    }
+}

@@ -1,0 +1,27 @@
+//! One subtask's loop: the only place that sees exchange, operator, state and checkpoint together.
+//!
+//! A task is a future on its worker's thread; it owns its channels, its state and the way out. It ends
+//! when the attempt does: the runtime drops it.
+
+mod build;
+mod cleaner;
+mod keyed;
+mod log;
+mod output;
+mod pause;
+mod pressure;
+mod snapshot;
+mod source;
+mod tails;
+mod union;
+
+pub use build::{
+    AnySink, AnySource, BuildContext, ConsumerFactory, Edge, EdgeEnds, JobGraph, Port, Restored,
+    Vertex,
+};
+pub use keyed::KeyedTask;
+pub use output::{Consumer, Fused, Output, Staged, Tail};
+pub use pressure::{MemoryUse, Pressure};
+pub use source::{Emit, SourceTask};
+pub use tails::{ForkTail, ForwardTail, KeyedTail, SinkTail};
+pub use union::UnionTask;

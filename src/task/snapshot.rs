@@ -1,0 +1,142 @@
+//! A subtask's part of checkpoints: from the barrier to the acknowledgement. Flink:
+//! `SubtaskCheckpointCoordinator`.
+//!
+//! Owns what is under way (segments being put, files being staged) and what was acknowledged but is
+//! not known to be completed: an aborted checkpoint's segments and committables are *carried*, that
+//! is, named again by every later acknowledgement until a checkpoint that holds them completes
+//! (invariant I7). Acknowledgements leave in the order of barriers, each after all its parts are
+//! answered.
+
+use std::collections::VecDeque;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use super::output::Staged;
+use crate::checkpoint::{Owed, Report, SegmentRef, SubtaskSnapshot};
+use crate::connector::Committable;
+use crate::error::{Error, Result};
+use crate::ids::{CheckpointId, Name};
+
+/// A durable part of a snapshot.
+#[derive(Clone, Debug)]
+enum Part {
+    Segment(SegmentRef),
+    Committables(Name, Vec<Committable>),
+}
+
+/// One barrier's work.
+struct Job {
+    checkpoint: CheckpointId,
+    /// What was fixed at the barrier.
+    fixed: SubtaskSnapshot,
+    under_way: FuturesUnordered<BoxFuture<'static, Result<Part>>>,
+    done: Vec<Part>,
+    /// Whether all parts were added.
+    sealed: bool,
+}
+
+/// The snapshots of one subtask.
+pub(super) struct Snapshots {
+    vertex: usize,
+    subtask: u32,
+    reports: mpsc::Sender<Report>,
+    jobs: VecDeque<Job>,
+    carried: Vec<(CheckpointId, Part)>,
+}
+
+impl Snapshots {
+    pub(super) fn new(vertex: usize, subtask: u32, reports: mpsc::Sender<Report>) -> Self {
+        Self { vertex, subtask, reports, jobs: VecDeque::new(), carried: Vec::new() }
+    }
+
+    /// Begins the snapshot of `checkpoint` with what the barrier fixed.
+    pub(super) fn begin(
+        &mut self,
+        checkpoint: CheckpointId,
+        fixed: SubtaskSnapshot,
+        staged: Vec<Staged>,
+    ) {
+        let under_way = FuturesUnordered::new();
+        for Staged { sink, committables } in staged {
+            let part: BoxFuture<'static, Result<Part>> =
+                Box::pin(async move { Ok(Part::Committables(sink, committables.await?)) });
+            under_way.push(part);
+        }
+        self.jobs.push_back(Job { checkpoint, fixed, under_way, done: Vec::new(), sealed: false });
+    }
+
+    /// Adds a segment that is being put for the newest snapshot.
+    pub(super) fn add_segment(&mut self, put: BoxFuture<'static, Result<SegmentRef>>) {
+        if let Some(job) = self.jobs.back_mut() {
+            job.under_way.push(Box::pin(async move { Ok(Part::Segment(put.await?)) }));
+        }
+    }
+
+    /// All parts of the newest snapshot were added.
+    pub(super) fn seal(&mut self) {
+        if let Some(job) = self.jobs.back_mut() {
+            job.sealed = true;
+        }
+    }
+
+    /// A checkpoint that holds everything up to it has completed.
+    pub(super) fn completed(&mut self, checkpoint: CheckpointId) {
+        self.carried.retain(|(of, _)| *of > checkpoint);
+    }
+
+    /// Drives what is under way and acknowledges what is done; waits where there is nothing to do.
+    /// Returns after each step that changed something, with the segment that was answered if it was one.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(super) async fn progress(&mut self) -> Result<Option<SegmentRef>> {
+        let Some(job) = self.jobs.front_mut() else { return std::future::pending().await };
+        if let Some(part) = job.under_way.next().await {
+            let part = part?;
+            let segment = match &part {
+                Part::Segment(segment) => Some(segment.clone()),
+                Part::Committables(..) => None,
+            };
+            job.done.push(part);
+            return Ok(segment);
+        }
+        if !job.sealed {
+            return std::future::pending().await;
+        }
+        if let Some(job) = self.jobs.pop_front() {
+            self.acknowledge(job)?;
+        }
+        Ok(None)
+    }
+
+    fn acknowledge(&mut self, job: Job) -> Result<()> {
+        self.carried.extend(job.done.into_iter().map(|part| (job.checkpoint, part)));
+        let mut snapshot = job.fixed;
+        for (_, part) in &self.carried {
+            match part {
+                Part::Segment(segment) => snapshot.segments.push(segment.clone()),
+                Part::Committables(sink, committables) => snapshot.committables.extend(
+                    committables
+                        .iter()
+                        .map(|c| Owed { sink: sink.clone(), committable: c.0.clone() }),
+                ),
+            }
+        }
+        let ack = Report::Ack {
+            vertex: self.vertex,
+            subtask: self.subtask,
+            checkpoint: job.checkpoint,
+            snapshot: Box::new(snapshot),
+        };
+        send_report(&self.reports, ack)
+    }
+}
+
+/// Sends `report` without waiting. There is room: the coordinator never waits for anything else before
+/// it takes a report, and a subtask sends one for each barrier.
+pub(super) fn send_report(reports: &mpsc::Sender<Report>, report: Report) -> Result<()> {
+    reports.try_send(report).map_err(|_| Error::internal("the coordinator has ended"))
+}

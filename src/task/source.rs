@@ -1,0 +1,213 @@
+//! The task of a source: drives a reader, injects barriers, stops under memory pressure.
+//!
+//! Barriers pass a source that waits for data, and one that has no input left. A batch is pushed
+//! whole before the next command is looked at, so a position never stands inside one.
+
+use std::sync::Arc;
+
+use futures::future::LocalBoxFuture;
+use tokio::sync::{mpsc, watch};
+
+use super::build::BuildContext;
+use super::output::Consumer;
+use super::snapshot::{Snapshots, send_report};
+use crate::checkpoint::{Command, Kind, Report, SplitSnapshot, SubtaskSnapshot};
+use crate::connector::{Progress, Reader, ReaderContext, Source};
+use crate::error::{Error, Result};
+use crate::ids::{CheckpointId, Name};
+use crate::metrics::{Metrics, VertexCounters};
+use crate::record::{Barrier, Batch};
+
+/// Partial batches leave after so many input batches even if the source never waits.
+const FLUSH_EVERY: u32 = 8;
+
+/// What turns a reader's batch into records: as they are, or with their origins.
+pub type Emit<T, O> = fn(&mut Batch<T>, &mut Vec<O>);
+
+/// One subtask of a source.
+pub struct SourceTask<T, O> {
+    operator: Name,
+    vertex: usize,
+    subtask: u32,
+    reader: Box<dyn Reader<T>>,
+    emit: Emit<T, O>,
+    output: Box<dyn Consumer<O>>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    reports: mpsc::Sender<Report>,
+    snapshots: Snapshots,
+    stopped_by_pressure: watch::Receiver<bool>,
+    metrics: Metrics,
+    counters: VertexCounters,
+    batch: Batch<T>,
+    records: Vec<O>,
+    /// Read in this attempt.
+    records_read: u64,
+    reading: bool,
+    ended: bool,
+    pushes_since_flush: u32,
+    /// As last told.
+    lag: Option<u64>,
+}
+
+impl<T, O> std::fmt::Debug for SourceTask<T, O> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SourceTask({})", self.operator)
+    }
+}
+
+impl<T: Send + 'static, O: 'static> SourceTask<T, O> {
+    /// Builds the task of operator `index` and makes it a future.
+    ///
+    /// # Errors
+    /// A split that cannot be read.
+    pub fn build<S: Source<Item = T>>(
+        source: &Arc<S>,
+        index: usize,
+        with_origin: bool,
+        emit: Emit<T, O>,
+        output: Box<dyn Consumer<O>>,
+        context: &mut BuildContext,
+    ) -> Result<LocalBoxFuture<'static, Result<()>>> {
+        let operator = context.operator(index);
+        let splits = context.restored.remove(&index).unwrap_or_default().splits;
+        let reader = source.reader(
+            splits,
+            ReaderContext {
+                operator: operator.clone(),
+                subtask: context.subtask,
+                io: context.io.clone(),
+                clock: context.clock,
+                with_origin,
+                metrics: context.metrics.clone(),
+                batch_size: context.config.exchange.batch_records as usize,
+            },
+        )?;
+        let subtask = context.subtask.index;
+        let task = Self {
+            vertex: context.vertex,
+            subtask,
+            reader,
+            emit,
+            output,
+            commands: context.take_commands()?,
+            reports: context.reports.clone(),
+            snapshots: Snapshots::new(context.vertex, subtask, context.reports.clone()),
+            stopped_by_pressure: context.pressure.watch(),
+            metrics: context.metrics.clone(),
+            counters: context.counters[context.vertex].clone(),
+            batch: Batch::default(),
+            records: Vec::new(),
+            records_read: 0,
+            reading: true,
+            ended: false,
+            pushes_since_flush: 0,
+            lag: None,
+            operator,
+        };
+        Ok(Box::pin(task.run()))
+    }
+
+    async fn run(mut self) -> Result<()> {
+        let place = format!("source {}", self.operator);
+        loop {
+            self.step().await.map_err(|e| e.at(place.clone()))?;
+        }
+    }
+
+    async fn step(&mut self) -> Result<()> {
+        let waits = self.reading && *self.stopped_by_pressure.borrow_and_update();
+        tokio::select! {
+            biased;
+            command = self.commands.recv() => {
+                let command = command.ok_or_else(|| Error::internal("the coordinator has ended"))?;
+                return self.on_command(command).await;
+            }
+            progress = self.snapshots.progress() => progress.map(drop),
+            changed = self.stopped_by_pressure.changed(), if waits => {
+                self.metrics.pressure_waits(1);
+                changed.map_err(|_| Error::internal("the account of memory has ended"))
+            }
+            progress = self.reader.next(&mut self.batch), if self.reading && !waits => {
+                let progress = progress?;
+                return self.push(progress).await;
+            }
+            // The reader waits: what is partial should not wait with it.
+            () = std::future::ready(()), if self.pushes_since_flush > 0 => {
+                self.pushes_since_flush = 0;
+                self.tell_lag();
+                self.output.flush()
+            }
+        }
+    }
+
+    async fn push(&mut self, progress: Progress) -> Result<()> {
+        if !self.batch.values.is_empty() {
+            let records = self.batch.values.len() as u64;
+            self.metrics.records_read(records);
+            self.records_read += records;
+            self.counters.add(records, records);
+            (self.emit)(&mut self.batch, &mut self.records);
+            self.output.push(&mut self.records)?;
+            self.pushes_since_flush += 1;
+            if self.pushes_since_flush >= FLUSH_EVERY {
+                self.pushes_since_flush = 0;
+                self.tell_lag();
+                self.output.flush()?;
+            }
+        }
+        if progress == Progress::End {
+            self.reading = false;
+            let report = Report::SourceExhausted { vertex: self.vertex, subtask: self.subtask };
+            send_report(&self.reports, report)?;
+        }
+        if self.output.is_ready() { Ok(()) } else { self.output.ready().await }
+    }
+
+    fn tell_lag(&mut self) {
+        let lag = self.reader.lag();
+        self.counters.lag_moved(self.lag, lag);
+        self.lag = lag;
+    }
+
+    async fn on_command(&mut self, command: Command) -> Result<()> {
+        match command {
+            Command::Trigger { checkpoint, kind } => self.trigger(checkpoint, kind).await,
+            Command::Completed { checkpoint, .. } => {
+                self.snapshots.completed(checkpoint);
+                Ok(())
+            }
+            Command::Aborted { .. } => Ok(()),
+        }
+    }
+
+    async fn trigger(&mut self, checkpoint: CheckpointId, kind: Kind) -> Result<()> {
+        let last = match kind {
+            Kind::Periodic => false,
+            Kind::Stop => true,
+            Kind::Final => {
+                if !self.ended {
+                    self.output.end()?;
+                    self.ended = true;
+                }
+                true
+            }
+        };
+        if last {
+            self.reading = false;
+        }
+        let mut staged = Vec::new();
+        self.pushes_since_flush = 0;
+        self.output.barrier(Barrier { checkpoint, last }, &mut staged)?;
+        let splits = self.reader.snapshot().into_iter();
+        let fixed = SubtaskSnapshot {
+            records: self.records_read,
+            splits: splits
+                .map(|s| SplitSnapshot { id: s.id, state: s.state, done: s.done })
+                .collect(),
+            ..SubtaskSnapshot::default()
+        };
+        self.snapshots.begin(checkpoint, fixed, staged);
+        self.snapshots.seal();
+        self.output.ready().await
+    }
+}

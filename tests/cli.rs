@@ -1,0 +1,223 @@
+//! The binary as a user meets it: what it prints where, how it stops, what it exits with.
+#![cfg(unix)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+fn millpond(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MILLPOND_") {
+            command.env_remove(name);
+        }
+    }
+    // No test may find, or leave, anything in the user's data folder.
+    command.args(arguments).env("XDG_DATA_HOME", folder).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    millpond(folder, arguments).output().unwrap()
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A run whose standard error is read line by line.
+struct Running {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
+}
+
+impl Running {
+    fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut child = millpond(folder, arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// The next line that contains `part`.
+    fn until(&mut self, part: &str) -> String {
+        let mut seen = Vec::new();
+        for line in self.lines.by_ref() {
+            let line = line.unwrap();
+            if line.contains(part) {
+                return line;
+            }
+            seen.push(line);
+        }
+        panic!("no line with {part:?} in {seen:#?}")
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    fn end(mut self) -> (Option<i32>, Vec<String>) {
+        let rest = self.lines.map(Result::unwrap).collect();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+fn lines_in(folder: &Path) -> usize {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let shown = files.filter(|path| {
+        path.is_file() && !path.file_name().unwrap().to_string_lossy().starts_with('.')
+    });
+    shown.map(|path| std::fs::read_to_string(path).unwrap().lines().count()).sum()
+}
+
+#[test]
+fn the_jobs_are_listed_on_standard_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["jobs"]);
+    assert_eq!(code(&output), Some(0));
+    let listed = text(&output.stdout);
+    assert!(listed.contains("route_stats") && listed.contains("word_count"), "{listed}");
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn a_wrong_call_or_configuration_exits_with_2_and_says_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, parts) in [
+        (&["run"][..], &["<JOB>"][..]),
+        (&["run", "rout_stats"], &["did you mean route_stats?"]),
+        (&["run", "route_stats", "--fresh", "--resume"], &["cannot be used with"]),
+        (&["run", "route_stats", "--name", "a/b"], &["a/b", "A-Z"]),
+        (
+            &["run", "route_stats", "-D", "rest.prt=1", "-D", "high-availability.lease=x"],
+            &["2 errors", "did you mean rest.port?", "high-availability.lease = \"x\" (-D)"],
+        ),
+    ] {
+        let output = run(folder.path(), arguments);
+        let said = text(&output.stderr);
+        assert_eq!(code(&output), Some(2), "{arguments:?}: {said}");
+        assert!(parts.iter().all(|part| said.contains(part)), "{arguments:?}: {said}");
+        assert_eq!(text(&output.stdout), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_reference_is_what_docs_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+    let output = run(folder.path(), &["config-reference"]);
+    assert_eq!(text(&output.stdout), std::fs::read_to_string(page).unwrap());
+}
+
+#[test]
+fn a_run_says_what_it_does_first_and_sums_up_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = "state.backend.dynamodb.local-in-memory=true";
+    let output = run(folder.path(), &["run", "route_stats", "--no-rest", "-D", memory]);
+    let said = text(&output.stderr);
+    assert_eq!(code(&output), Some(0), "{said}");
+    assert_eq!(text(&output.stdout).lines().count(), 20_000);
+    let first = said.lines().next().unwrap();
+    assert!(first.starts_with("route_stats starts afresh on embedded DynamoDB"), "{said}");
+    for part in [
+        "route_stats finished: 20,000 records",
+        "write units: ",
+        "one put a record would have cost 20,000",
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+}
+
+#[test]
+fn a_signal_stops_gracefully_and_the_next_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out");
+    let arguments = ["run", "route_stats", "--no-rest", "--output", "out"];
+    let slow = [&arguments[..], &["--rate", "4000"]].concat();
+    for signal in ["-INT", "-TERM"] {
+        let mut running = Running::start(folder.path(), &slow);
+        running.until("route_stats ");
+        std::thread::park_timeout(std::time::Duration::from_millis(500));
+        running.signal(signal);
+        running.until("stopping after a last checkpoint");
+        let (code, rest) = running.end();
+        assert_eq!(code, Some(130), "{rest:?}");
+        assert!(rest.iter().any(|line| line.starts_with("route_stats stopped: ")), "{rest:?}");
+    }
+    let last = run(folder.path(), &arguments);
+    let said = text(&last.stderr);
+    assert_eq!(code(&last), Some(0), "{said}");
+    assert!(said.starts_with("route_stats goes on from checkpoint "), "{said}");
+    assert_eq!(lines_in(&output), 20_000);
+}
+
+#[test]
+fn the_status_is_served_while_a_job_runs_and_a_busy_port_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = "state.backend.dynamodb.local-in-memory=true";
+    let arguments =
+        ["run", "route_stats", "-v", "--rate", "2000", "-D", memory, "-D", "rest.port=0"];
+    let mut running = Running::start(folder.path(), &arguments);
+    let line = running.until("the status is on http://");
+    let address = line.split("http://").nth(1).unwrap().trim().to_owned();
+    running.until("route_stats starts afresh");
+
+    let answer = ask(&address, "/jobs/overview");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("\"name\":\"route_stats\""), "{answer}");
+    assert!(ask(&address, "/jobs/route_stats").contains("\"vertices\""));
+    assert!(ask(&address, "/jobs/route_stats/checkpoints").contains("\"counts\""));
+    assert!(ask(&address, "/health").starts_with("HTTP/1.1 200"));
+
+    let port = format!("rest.port={}", address.rsplit(':').next().unwrap());
+    let busy = run(folder.path(), &["run", "route_stats", "-D", memory, "-D", &port]);
+    assert_eq!(code(&busy), Some(2));
+    assert!(text(&busy.stderr).contains("rest.port: cannot listen on"), "{}", text(&busy.stderr));
+
+    running.signal("-TERM");
+    assert_eq!(running.end().0, Some(130));
+}
+
+fn ask(address: &str, path: &str) -> String {
+    let mut socket = TcpStream::connect(address).unwrap();
+    write!(socket, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn two_runs_on_one_file_exclude_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "state.backend.dynamodb.local-db-path=one.db";
+    let arguments = ["run", "route_stats", "--no-rest", "--rate", "2000", "-D", file];
+    let mut running = Running::start(folder.path(), &arguments);
+    running.until("route_stats starts afresh");
+    let second = run(folder.path(), &arguments);
+    let said = text(&second.stderr);
+    assert_eq!(code(&second), Some(2), "{said}");
+    assert!(said.starts_with("error: "), "{said}");
+    assert!(said.contains("one.db") && said.contains(&running.child.id().to_string()), "{said}");
+    running.signal("-TERM");
+    assert_eq!(running.end().0, Some(130));
+}
+
+#[test]
+fn the_recovery_demo_finds_the_outputs_equal() {
+    let folder = tempfile::tempdir().unwrap();
+    let output =
+        run(folder.path(), &["demo", "recovery", "--kills", "3", "--seed", "7", "--rate", "4000"]);
+    let shown = text(&output.stdout);
+    assert_eq!(code(&output), Some(0), "{shown}{}", text(&output.stderr));
+    assert!(shown.lines().last().unwrap().starts_with("equal: 20,000 lines"), "{shown}");
+    assert_eq!(shown.matches("killed at record").count(), 3, "{shown}");
+}

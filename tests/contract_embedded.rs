@@ -1,0 +1,98 @@
+//! The embedded DynamoDB keeps the promises of stores and heads: in memory, on a file, on one thread,
+//! and served over loopback.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
+mod dynamodb_support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dynamodb_support::{Tokio, connect, settings};
+use millpond::config::{Location, Secret};
+use millpond::dynamodb::{Connection, Execution};
+use millpond::ids::{Incarnation, Name};
+use millpond::io::Io;
+use millpond::{checkpoint, state};
+
+async fn keeps_all_promises(connection: &Connection) -> Result<(), String> {
+    let mut incarnation = 0;
+    let job = Name::new("job").unwrap();
+    state::contract::all(|| {
+        incarnation += 1;
+        connection.scoped(&job, Incarnation(incarnation), Duration::from_secs(60))
+    })
+    .await?;
+    let mut n = 0;
+    let fresh = || {
+        n += 1;
+        Name::new(format!("job-{n}")).unwrap()
+    };
+    checkpoint::contract::all(&*connection.heads(), fresh).await
+}
+
+#[tokio::test]
+async fn in_memory_on_one_thread() -> Result<(), String> {
+    let connection = connect(Location::EmbeddedMemory, Execution::Inline).await;
+    keeps_all_promises(&connection).await
+}
+
+#[tokio::test]
+async fn in_memory_on_a_thread_of_its_own() -> Result<(), String> {
+    let connection = connect(Location::EmbeddedMemory, Execution::Thread(Io::new(Tokio))).await;
+    keeps_all_promises(&connection).await
+}
+
+#[tokio::test]
+async fn on_a_file() -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let location = Location::EmbeddedFile(Some(folder.path().join("state.db")));
+    let connection = connect(location, Execution::Thread(Io::new(Tokio))).await;
+    keeps_all_promises(&connection).await
+}
+
+#[tokio::test]
+async fn served_over_loopback_to_two_clients() -> Result<(), String> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let owner = connect(Location::EmbeddedMemory, Execution::Thread(Io::new(Tokio))).await;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = Io::new(Tokio).run(owner.serve(listener, async move { drop(stopped.await) }));
+    let remote = || Location::Remote {
+        region: None,
+        endpoint: Some(endpoint.clone()),
+        basic: Some(("id".to_owned(), Secret::new("secret".to_owned()))),
+    };
+    let (one, two) =
+        tokio::join!(connect(remote(), Execution::Inline), connect(remote(), Execution::Inline));
+    assert!(one.describe().contains(&endpoint) && !one.exclusive());
+    keeps_all_promises(&one).await?;
+    // The other client sees what the first has written.
+    let job = Name::new("job-1").unwrap();
+    assert!(two.heads().read(&job).await.unwrap().is_some());
+    drop((one, two));
+    stop.send(()).unwrap();
+    server.await.unwrap();
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_says_where_it_is_and_that_it_is_exclusive() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let location = Location::EmbeddedFile(Some(path.clone()));
+    let execution = || Execution::Thread(Io::new(Tokio));
+    let first = connect(location.clone(), execution()).await;
+    assert!(first.exclusive());
+    assert!(first.describe().contains(&*path.to_string_lossy()), "{}", first.describe());
+    let error = dynamodb_support::try_connect(&settings(location.clone()), execution(), None).await;
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains(&std::process::id().to_string()) && text.contains("state.db"), "{text}");
+    first.close().await.unwrap();
+    let second = connect(location, execution()).await;
+    // A store that outlives its connection fails instead of hanging.
+    let store = second.scoped(&Name::new("job").unwrap(), Incarnation(1), Duration::ZERO);
+    second.close().await.unwrap();
+    assert!(store.read_items(vec![dynamodb_support::key(1)]).await.is_err());
+    let _: Arc<dyn state::Store> = store;
+}
