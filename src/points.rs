@@ -139,4 +139,34 @@ mod tests {
             assert!(parse(bad).unwrap_err().message().contains(BEFORE_SEGMENT_PUT), "{bad}");
         }
     }
+
+    /// Runs in a process of its own, started by the test below.
+    #[test]
+    #[ignore = "ends its own process"]
+    fn passes_a_point_three_times() {
+        for passed in 1..=3 {
+            hit(AFTER_MANIFEST_PUT);
+            println!("passed {passed}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_armed_point_ends_the_process_by_sigkill_at_its_hit() {
+        use std::os::unix::process::ExitStatusExt;
+        let run = |at: &str| {
+            std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--ignored", "--exact", "--nocapture"])
+                .arg("points::tests::passes_a_point_three_times")
+                .env(VARIABLE, at)
+                .output()
+                .unwrap()
+        };
+        let killed = run("after-manifest-put:2");
+        let text = String::from_utf8_lossy(&killed.stdout).into_owned();
+        assert_eq!(killed.status.signal(), Some(9), "{text}");
+        assert!(text.contains("passed 1") && !text.contains("passed 2"), "{text}");
+        assert!(run("before-manifest-put").status.success());
+        assert!(run("after-manifest-put:4").status.success());
+    }
 }

@@ -53,7 +53,10 @@ pub(super) async fn commit_all(
 ) -> Result<()> {
     let mut pause = FIRST_PAUSE;
     loop {
-        let outcomes = committer.commit(&sink, committables.clone()).await?;
+        let outcomes = committer
+            .commit(&sink, committables.clone())
+            .await
+            .map_err(|e| e.at(format!("sink {sink}")))?;
         if outcomes.len() != committables.len() {
             return Err(Error::internal(format!(
                 "{} outcomes for {} committables",

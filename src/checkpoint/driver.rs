@@ -26,7 +26,7 @@ use super::slots::Slots;
 use super::stats::History;
 use crate::clock::{Clock, Instant};
 use crate::config::Checkpointing;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::{CheckpointId, Name};
 use crate::io::Io;
 use crate::points;
@@ -111,7 +111,12 @@ type Call = BoxFuture<'static, Result<Answer>>;
 /// # Cancel safety
 /// May be dropped at any time, as a crash would; not to be polled again after that.
 pub async fn run(setup: DriverSetup, claimed: &Claimed, channels: Channels) -> Result<Ended> {
-    Driver::new(setup, claimed, channels.commands).run(channels.reports, channels.stop).await
+    let driver = Driver::new(setup, claimed, channels.commands);
+    let keeper = Arc::clone(&driver.keeper);
+    match driver.run(channels.reports, channels.stop).await {
+        Ok(ended) => Ok(ended),
+        Err(error) => Err(keeper.name_owner(error).await),
+    }
 }
 
 struct Driver {
@@ -191,7 +196,10 @@ impl Driver {
         let mut listening = true;
         let first = std::mem::take(&mut self.first);
         self.carry_out(first)?;
-        while self.ended.is_none() {
+        loop {
+            if let Some(ended) = self.ended {
+                return Ok(ended);
+            }
             // In this order, so that one seed gives one run, and rare things are not starved.
             tokio::select! {
                 biased;
@@ -204,13 +212,11 @@ impl Driver {
                 () = sleep_until(clock, self.next_beat) => self.beat(),
                 report = reports.recv(), if listening => match report {
                     Some(report) => self.reported(report)?,
-                    // All subtasks are gone: well so after the last checkpoint, else one has said why
-                    // or was dropped by the runtime, which knows.
+                    // All subtasks are gone: after the last checkpoint, or dropped by the runtime.
                     None => listening = false,
                 },
             }
         }
-        self.ended.ok_or_else(|| Error::internal("the driver has ended without an end"))
     }
 
     fn reported(&mut self, report: Report) -> Result<()> {
@@ -286,9 +292,7 @@ impl Driver {
     }
 
     fn abort(&mut self, checkpoint: CheckpointId) {
-        if let Some(put) = self.put.take() {
-            put.abort();
-        }
+        self.put.take().iter().for_each(AbortHandle::abort);
         self.send_all(Command::Aborted { checkpoint });
     }
 
@@ -312,10 +316,7 @@ impl Driver {
         let keeper = Arc::clone(&self.keeper);
         let put = self.setup.io.run(async move {
             keeper.confirm_if_stale().await?;
-            match archive::put(store, slots, manifest).await {
-                Ok(put) => Ok(put),
-                Err(error) => Err(keeper.name_owner(error).await),
-            }
+            archive::put(store, slots, manifest).await
         });
         let put = Abortable::new(put, registration).map(|answer| match answer {
             Ok(Ok(put)) => {

@@ -102,7 +102,8 @@ impl HeadKeeper {
         self.confirm().await
     }
 
-    /// Names the new owner in an error of a block whose slot a later attempt has written.
+    /// Names the new owner in the error of a fenced attempt: a block whose slot a later attempt has
+    /// written shows its number only.
     pub(super) async fn name_owner(&self, error: Error) -> Error {
         if error.kind() != ErrorKind::Fenced {
             return error;

@@ -20,7 +20,7 @@ use crate::io::Io;
 use crate::key_group::KeyGroupRange;
 use crate::metrics::Metrics;
 use crate::points;
-use crate::state::{BlockKey, BlockKind, Store};
+use crate::state::{BlockKey, BlockKind, MAX_BLOCK_BYTES, Store};
 
 /// A segment that is to be put: its bytes, and what a manifest will say about it.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub struct SegmentData {
     pub sequence: u32,
     /// How many entries it holds.
     pub entries: u64,
-    /// At most [`crate::state::MAX_BLOCK_BYTES`].
+    /// At most [`MAX_BLOCK_BYTES`].
     pub bytes: Bytes,
 }
 
@@ -65,6 +65,10 @@ impl Uploader {
     /// Where it is dropped the put may still land; its slot is not given out again by this attempt.
     pub async fn put(&self, segment: SegmentData) -> Result<SegmentRef> {
         let version = Version { attempt: self.attempt, checkpoint: segment.checkpoint };
+        if segment.bytes.len() > MAX_BLOCK_BYTES {
+            let message = format!("a segment of {} bytes is too large", segment.bytes.len());
+            return Err(Error::internal(message).at(format!("operator {}", segment.operator)));
+        }
         let bytes = segment.bytes.len() as u64;
         let slot = self.slots.take(BlockKind::Segment, bytes, version)?;
         points::hit(points::BEFORE_SEGMENT_PUT);

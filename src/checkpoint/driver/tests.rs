@@ -6,7 +6,6 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::ErrorKind;
 use crate::checkpoint::claim::{ClaimOptions, Claimer};
 use crate::checkpoint::fakes::{
     FakeHeads, FakeSink, FakeStore, Fault, LEASE, identity, io, name, range,
@@ -19,6 +18,7 @@ use crate::checkpoint::stats::Status;
 use crate::ids::Attempt;
 use crate::metrics::Metrics;
 use crate::state::{BlockKind, Health};
+use crate::{Error, ErrorKind};
 
 /// What all attempts of a test share.
 struct World {
@@ -446,4 +446,20 @@ async fn the_last_report_is_not_waited_for_when_all_subtasks_are_gone() {
     // Nothing spins and nothing panics; the runtime, which dropped the subtasks, drops this too.
     assert!(world.for_secs(5, driver).await.is_none());
     drop(stop_tx);
+}
+
+/// A subtask whose segment finds a later attempt's version knows a number only; the driver names the
+/// owner.
+#[tokio::test(start_paused = true)]
+async fn a_fenced_subtask_ends_the_attempt_with_the_new_owner_named() {
+    let world = World::new(|_| {});
+    let claimed = world.claim(1).await;
+    let (reports_tx, reports) = mpsc::channel(4);
+    let fenced = Error::new(ErrorKind::Fenced, "attempt 7 has taken over this job");
+    reports_tx.send(Report::Failed(fenced)).await.unwrap();
+    let stop = std::future::pending().boxed();
+    let channels = Channels { commands: vec![], reports, stop };
+    *world.heads.head.lock().unwrap() = Some(rival(&world));
+    let error = run(world.setup(), &claimed, channels).await.unwrap_err();
+    assert!(error.message().contains("owner rival"), "{error}");
 }

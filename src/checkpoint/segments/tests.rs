@@ -97,3 +97,27 @@ async fn a_slot_that_a_later_attempt_has_written_fences() {
     let error = uploader(&store, 1).put(data(5, range(0, 127), b"earlier")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced);
 }
+
+/// Mistake l: a segment has no name by which it could be carried before its put is answered.
+#[tokio::test(start_paused = true)]
+async fn a_segment_is_named_only_once_its_put_is_answered() {
+    let store = FakeStore::new();
+    let uploader = uploader(&store, 1);
+    store.open.send_replace(false);
+    let mut put = std::pin::pin!(uploader.put(data(1, range(0, 127), b"late")));
+    for _ in 0..10 {
+        assert!(futures::poll!(put.as_mut()).is_pending());
+    }
+    store.open.send_replace(true);
+    let segment = put.await.unwrap();
+    assert!(fetch_segment(store, segment).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_segment_that_fits_in_no_block_is_refused_before_it_takes_a_slot() {
+    let store = FakeStore::new();
+    let large: &'static [u8] = vec![0; MAX_BLOCK_BYTES + 1].leak();
+    let error = uploader(&store, 1).put(data(1, range(0, 127), large)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(store.puts.lock().unwrap().is_empty());
+}

@@ -306,7 +306,7 @@ fn owed_of(subtask: u32, checkpoint: CheckpointId) -> Owed {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(192))]
     #[test]
     fn the_invariants_hold_whatever_happens_when(
         steps in proptest::collection::vec(step(), 1..250), num_retained in 1u32..4,
