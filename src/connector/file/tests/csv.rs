@@ -1,3 +1,5 @@
+//! CSV: columns, quotes, and positions within quoted fields.
+
 use ::csv::{ReaderBuilder, Terminator, WriterBuilder};
 use proptest::prelude::*;
 use serde::Deserialize;

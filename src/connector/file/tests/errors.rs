@@ -1,3 +1,5 @@
+//! What cannot be read or parsed, and what `on_error` makes of it.
+
 use serde::Deserialize;
 
 use super::*;

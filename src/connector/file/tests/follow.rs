@@ -1,3 +1,5 @@
+//! Files that grow while they are followed.
+
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! Text lines: cuts at any byte, ends of lines, byte ranges.
+
 use proptest::prelude::*;
 
 use super::*;
