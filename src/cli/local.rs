@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::engine::{Engine, Stop};
@@ -33,6 +34,7 @@ impl Engine for Local {
     ) -> Result<Ended> {
         let io = runtime::io_threads(IO_THREADS)?;
         let place = Place::Threads(io.handle().clone());
+        let _threads = Threads(Some(io));
         let clock = Clock::system();
         let seed = options.seed;
         let opening = Options {
@@ -62,13 +64,23 @@ impl Engine for Local {
             status,
         };
         let result = runtime::run(graph, wiring, options, stopped).await;
-        if let Some(backend) = Arc::into_inner(backend) {
-            backend.into_connection().close().await?;
+        let closed = match Arc::into_inner(backend) {
+            Some(backend) => backend.into_connection().close().await,
+            None => Ok(()),
+        };
+        // What the job failed with says more than what its end failed with.
+        result.and_then(|ended| closed.map(|()| ended))
+    }
+}
+
+/// The I/O runtime. It is not just dropped: inside another runtime that panics, and every error's way
+/// out leads through one.
+struct Threads(Option<Arc<Runtime>>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take().and_then(Arc::into_inner) {
+            runtime.shutdown_background();
         }
-        // Not by dropping, which may not happen inside another runtime.
-        if let Some(io) = Arc::into_inner(io) {
-            io.shutdown_background();
-        }
-        result
     }
 }
