@@ -1,4 +1,6 @@
 //! The binary as a user meets it: what it prints where, how it stops, what it exits with.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(unix)]
 
 use std::io::{BufRead, BufReader, Read, Write};
