@@ -12,6 +12,7 @@ fn manifest(attempt: u64, checkpoint: u64, bytes: usize) -> Manifest {
         checkpoint: CheckpointId(checkpoint),
         version: version(attempt, checkpoint),
         created_ms: 0,
+        records: 0,
         sources: vec![],
         segments: vec![],
         horizons: vec![],

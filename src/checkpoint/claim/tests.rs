@@ -62,6 +62,7 @@ impl World {
             checkpoint: version.checkpoint,
             version,
             created_ms: 0,
+            records: 0,
             sources: vec![],
             segments: vec![segment(slot.0, version.attempt.0, checkpoint)],
             horizons: vec![],

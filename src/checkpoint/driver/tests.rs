@@ -322,6 +322,7 @@ async fn an_attempt_that_wakes_up_after_a_lease_confirms_the_head_first() {
         checkpoint: CheckpointId(1),
         version: crate::ids::Version { attempt: Attempt(1), checkpoint: CheckpointId(1) },
         created_ms: 0,
+        records: 0,
         sources: vec![],
         segments: vec![],
         horizons: vec![],

@@ -31,6 +31,7 @@ fn manifest(segments: Vec<SegmentRef>, horizons: Vec<Horizon>) -> Manifest {
         checkpoint: CheckpointId(9),
         version: version(1, 9),
         created_ms: 0,
+        records: 0,
         sources: vec![],
         segments,
         horizons,

@@ -16,6 +16,7 @@ fn manifest(checkpoint: u64, segments: &[(u64, u64)], table: (usize, usize)) -> 
         checkpoint: CheckpointId(checkpoint),
         version: version(1, checkpoint),
         created_ms: 0,
+        records: 0,
         sources: vec![],
         segments: segments.iter().map(|(slot, at)| segment(*slot, 1, *at)).collect(),
         horizons: vec![],
