@@ -8,7 +8,6 @@ use crate::ids::{Attempt, CheckpointId};
 
 fn manifest(attempt: u64, checkpoint: u64, bytes: usize) -> Manifest {
     Manifest {
-        records: 7,
         checkpoint: CheckpointId(checkpoint),
         version: version(attempt, checkpoint),
         created_ms: 0,

@@ -58,7 +58,6 @@ impl World {
             Version { attempt: claimed.mine.attempt, checkpoint: CheckpointId(checkpoint) };
         let slot = claimed.slots.take(BlockKind::Segment, 100, version).unwrap();
         let manifest = Manifest {
-            records: 7,
             checkpoint: version.checkpoint,
             version,
             created_ms: 0,

@@ -318,7 +318,6 @@ async fn an_attempt_that_wakes_up_after_a_lease_confirms_the_head_first() {
     tokio::time::advance(LEASE * 2).await;
     *world.heads.head.lock().unwrap() = Some(rival(&world));
     let manifest = Manifest {
-        records: 7,
         checkpoint: CheckpointId(1),
         version: crate::ids::Version { attempt: Attempt(1), checkpoint: CheckpointId(1) },
         created_ms: 0,

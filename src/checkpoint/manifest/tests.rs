@@ -10,7 +10,6 @@ use crate::checkpoint::messages::SplitSnapshot;
 fn sample() -> Manifest {
     let split = |id: &str, done| SplitSnapshot { id: id.to_owned(), state: vec![1, 2, 3], done };
     Manifest {
-        records: 7,
         checkpoint: CheckpointId(42),
         version: version(3, 42),
         created_ms: 1_700_000_000_123,

@@ -27,7 +27,6 @@ fn uploader(store: &Arc<FakeStore>, attempt: u64) -> Uploader {
 
 fn manifest(segments: Vec<SegmentRef>, horizons: Vec<Horizon>) -> Manifest {
     Manifest {
-        records: 7,
         checkpoint: CheckpointId(9),
         version: version(1, 9),
         created_ms: 0,

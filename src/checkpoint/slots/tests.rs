@@ -12,7 +12,6 @@ fn empty() -> Slots {
 
 fn manifest(checkpoint: u64, segments: &[(u64, u64)], table: (usize, usize)) -> Manifest {
     Manifest {
-        records: 7,
         checkpoint: CheckpointId(checkpoint),
         version: version(1, checkpoint),
         created_ms: 0,
