@@ -156,6 +156,7 @@ async fn supervise(
                 tracing::warn!("{error}; restarting in {delay:?}");
                 shared.status.restarting(&error);
                 tokio::select! {
+                    biased;
                     () = shared.clock.sleep(delay) => {}
                     () = stop.clone() => return Err(error),
                 }
@@ -196,6 +197,7 @@ async fn one_attempt(
         );
     };
     let claimed = tokio::select! {
+        biased;
         claimed = claimer.claim(&progress) => claimed,
         () = stop.clone() => return (None, Ok(Ended::Stopped)),
     };
