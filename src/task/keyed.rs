@@ -164,10 +164,14 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
     }
 
     fn on_command(&mut self, command: Command) {
-        if let Command::Completed { checkpoint, oldest_retained } = command {
-            self.snapshots.completed(checkpoint);
-            self.state.completed(oldest_retained);
-            self.log.completed(checkpoint, &self.state);
+        match command {
+            Command::Completed { checkpoint, oldest_retained } => {
+                self.snapshots.completed(checkpoint);
+                self.state.completed(oldest_retained);
+                self.log.completed(checkpoint, &self.state);
+            }
+            Command::Aborted { checkpoint } => self.snapshots.aborted(checkpoint),
+            Command::Trigger { .. } => {}
         }
     }
 

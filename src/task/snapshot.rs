@@ -45,11 +45,21 @@ pub(super) struct Snapshots {
     reports: mpsc::Sender<Report>,
     jobs: VecDeque<Job>,
     carried: Vec<(CheckpointId, Part)>,
+    /// The newest checkpoint that has completed or was aborted: nobody waits for acknowledgements up
+    /// to it, and there may be hundreds where a put took long.
+    ended: CheckpointId,
 }
 
 impl Snapshots {
     pub(super) fn new(vertex: usize, subtask: u32, reports: mpsc::Sender<Report>) -> Self {
-        Self { vertex, subtask, reports, jobs: VecDeque::new(), carried: Vec::new() }
+        Self {
+            vertex,
+            subtask,
+            reports,
+            jobs: VecDeque::new(),
+            carried: Vec::new(),
+            ended: CheckpointId::NONE,
+        }
     }
 
     /// Begins the snapshot of `checkpoint` with what the barrier fixed.
@@ -85,6 +95,12 @@ impl Snapshots {
     /// A checkpoint that holds everything up to it has completed.
     pub(super) fn completed(&mut self, checkpoint: CheckpointId) {
         self.carried.retain(|(of, _)| *of > checkpoint);
+        self.ended = self.ended.max(checkpoint);
+    }
+
+    /// A checkpoint was given up: what was put for it is carried, and not acknowledged by itself.
+    pub(super) fn aborted(&mut self, checkpoint: CheckpointId) {
+        self.ended = self.ended.max(checkpoint);
     }
 
     /// Drives what is under way and acknowledges what is done; waits where there is nothing to do.
@@ -114,6 +130,9 @@ impl Snapshots {
 
     fn acknowledge(&mut self, job: Job) -> Result<()> {
         self.carried.extend(job.done.into_iter().map(|part| (job.checkpoint, part)));
+        if job.checkpoint <= self.ended {
+            return Ok(());
+        }
         let mut snapshot = job.fixed;
         for (_, part) in &self.carried {
             match part {

@@ -141,6 +141,16 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
     }
 
     async fn push(&mut self, progress: Progress) -> Result<()> {
+        self.push_batch()?;
+        if progress == Progress::End {
+            self.reading = false;
+            let report = Report::SourceExhausted { vertex: self.vertex, subtask: self.subtask };
+            send_report(&self.reports, report)?;
+        }
+        if self.output.is_ready() { Ok(()) } else { self.output.ready().await }
+    }
+
+    fn push_batch(&mut self) -> Result<()> {
         if !self.batch.values.is_empty() {
             let records = self.batch.values.len() as u64;
             self.metrics.records_read(records);
@@ -155,12 +165,7 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
                 self.output.flush()?;
             }
         }
-        if progress == Progress::End {
-            self.reading = false;
-            let report = Report::SourceExhausted { vertex: self.vertex, subtask: self.subtask };
-            send_report(&self.reports, report)?;
-        }
-        if self.output.is_ready() { Ok(()) } else { self.output.ready().await }
+        Ok(())
     }
 
     fn tell_lag(&mut self) {
@@ -176,11 +181,16 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
                 self.snapshots.completed(checkpoint);
                 Ok(())
             }
-            Command::Aborted { .. } => Ok(()),
+            Command::Aborted { checkpoint } => {
+                self.snapshots.aborted(checkpoint);
+                Ok(())
+            }
         }
     }
 
     async fn trigger(&mut self, checkpoint: CheckpointId, kind: Kind) -> Result<()> {
+        // What a reader gave out before its call was dropped counts as read.
+        self.push_batch()?;
         let last = match kind {
             Kind::Periodic => false,
             Kind::Stop => true,

@@ -65,7 +65,8 @@ impl<T: 'static> UnionSubtask<T> {
                     Some(Command::Completed { checkpoint, .. }) => {
                         self.snapshots.completed(checkpoint);
                     }
-                    Some(Command::Trigger { .. } | Command::Aborted { .. }) => {}
+                    Some(Command::Aborted { checkpoint }) => self.snapshots.aborted(checkpoint),
+                    Some(Command::Trigger { .. }) => {}
                 },
                 progress = self.snapshots.progress() => { progress?; }
                 event = self.gate.next() => self.on_event(event?).await?,
