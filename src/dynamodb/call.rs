@@ -43,7 +43,8 @@ impl fmt::Debug for Caller {
     }
 }
 
-/// How many calls are being retried, and since when no call has succeeded.
+/// How many calls are being retried, and since when there were any. That others succeed meanwhile
+/// says nothing: one partition may be throttled alone.
 #[derive(Debug, Default)]
 struct Struggle {
     calls: usize,
@@ -119,8 +120,7 @@ impl Caller {
         refusal.failure.to_error(what, &self.0.place)
     }
 
-    /// Sends once and meters; a failure comes with its verdict. Says nothing to the health: an
-    /// answer to a batch may have achieved nothing.
+    /// Sends once and meters; a failure comes with its verdict.
     pub(super) async fn once<T, E>(
         &self,
         purpose: Purpose,
@@ -164,10 +164,7 @@ impl Caller {
                 Err(refusal) if matches!(refusal.verdict, Verdict::Retry { .. }) => {
                     retries.wait(&refusal.failure).await;
                 }
-                ended => {
-                    self.progressed();
-                    return ended;
-                }
+                ended => return ended,
             }
         }
     }
@@ -182,11 +179,6 @@ impl Caller {
         let since = lock(&self.0.struggle).since;
         let struggling_for = since.map_or(Duration::ZERO, |since| self.0.clock.now() - since);
         Health { struggling_for }
-    }
-
-    /// Tells the health that a call, or a part of one, went through.
-    pub(super) fn progressed(&self) {
-        lock(&self.0.struggle).since = None;
     }
 }
 

@@ -55,7 +55,6 @@ impl Heads {
                 .return_consumed_capacity(ReturnConsumedCapacity::Total);
             match self.caller.once(Purpose::Protocol, request.send()).await {
                 Ok(answer) => {
-                    self.caller.progressed();
                     let units = meter::units(answer.consumed_capacity());
                     self.caller.meter().wrote(Purpose::Protocol, units);
                     let head = head_item::read(job, &answer.attributes.unwrap_or_default())?;
@@ -63,7 +62,6 @@ impl Heads {
                 }
                 Err(refusal) => match refusal.verdict {
                     Verdict::ConditionFailed => {
-                        self.caller.progressed();
                         self.meter_refused(&refusal);
                         return Ok(HeadAnswer::Refused);
                     }

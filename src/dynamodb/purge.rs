@@ -110,12 +110,8 @@ async fn delete(caller: &Caller, keys: &[Attributes]) -> Result<()> {
         match caller.once(Purpose::Protocol, send).await {
             Ok(answer) => {
                 caller.meter().wrote(Purpose::Protocol, meter::units(answer.consumed_capacity()));
-                let sent = pending.len();
                 let left = answer.unprocessed_items.into_iter().flatten();
                 pending = left.flat_map(|(_, requests)| requests).collect();
-                if pending.len() < sent {
-                    caller.progressed();
-                }
                 if !pending.is_empty() {
                     let failure = Failure::inside("ThrottlingError", "items left unprocessed");
                     retries.wait(&failure).await;

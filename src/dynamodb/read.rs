@@ -78,9 +78,6 @@ async fn read_chunk(caller: &Caller, keys: Vec<Attributes>) -> Result<Vec<Attrib
         caller.meter().read(Purpose::Read, meter::units(answer.consumed_capacity()));
         let before = items.len();
         items.extend(answer.responses.into_iter().flatten().flat_map(|(_, items)| items));
-        if items.len() > before {
-            caller.progressed();
-        }
         let left = answer.unprocessed_keys.into_iter().flatten().next();
         if let Some((_, left)) = left.filter(|(_, left)| !left.keys().is_empty()) {
             // Throttling, or the limit of 16 MB for an answer: then there is no need to wait.
@@ -90,8 +87,6 @@ async fn read_chunk(caller: &Caller, keys: Vec<Attributes>) -> Result<Vec<Attrib
                 retries.wait(&Failure::inside("ThrottlingError", "keys left unprocessed")).await;
             }
             pending = Some(consistent(left.keys)?);
-        } else {
-            caller.progressed();
         }
     }
     Ok(items)

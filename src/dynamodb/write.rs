@@ -178,9 +178,6 @@ async fn run_batch(caller: &Caller, batch: Vec<Write>) -> Result<BatchResult> {
             }
         }
     }
-    if !settled.is_empty() {
-        caller.progressed();
-    }
     if throttled.is_some() {
         caller.meter().throttled(Purpose::Materialise);
     }
