@@ -153,7 +153,13 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
                 Ok(())
             }
             Some(answer) = self.reads.next(), if !self.reads.is_empty() => self.on_loaded(answer?),
-            step = self.cleaner.wait() => self.cleaner.step(step?, &mut self.state, &self.log),
+            step = self.cleaner.wait() => {
+                self.cleaner.step(step?, &mut self.state, &self.log)?;
+                if self.cleaner.is_idle() {
+                    self.log.remember(&self.state);
+                }
+                Ok(())
+            }
             event = self.gate.next(), if open => self.on_event(event?),
             // Nothing else to do: what is partial should not wait, nor should slices.
             () = std::future::ready(()), if self.unflushed || self.serialising => {

@@ -97,14 +97,7 @@ impl LogWriter {
         checkpoint: CheckpointId,
     ) -> Result<SubtaskSnapshot> {
         self.frozen.push((checkpoint, state.dirty_bytes()));
-        let stats = state.stats();
-        let memory = MemoryUse {
-            resident_bytes: stats.resident_bytes,
-            pinned_bytes: stats.pinned_bytes,
-            rows: stats.rows,
-        };
-        self.pressure.moved(self.memory, memory);
-        self.memory = memory;
+        self.remember(state);
         let barrier = state.freeze(checkpoint)?;
         Ok(SubtaskSnapshot {
             // The manifest keeps the greater one of a former subtask's part.
@@ -151,6 +144,18 @@ impl LogWriter {
     /// Where the segments of `checkpoint` are.
     pub(super) fn segments_of(&self, checkpoint: CheckpointId) -> Vec<SegmentRef> {
         self.segments.get(&checkpoint).cloned().unwrap_or_default()
+    }
+
+    /// Tells the account of memory what the log and all rows take: at barriers, and as the log shrinks.
+    pub(super) fn remember<K: Key>(&mut self, state: &KeyedState<K>) {
+        let stats = state.stats();
+        let memory = MemoryUse {
+            resident_bytes: stats.resident_bytes,
+            pinned_bytes: stats.pinned_bytes,
+            rows: stats.rows,
+        };
+        self.pressure.moved(self.memory, memory);
+        self.memory = memory;
     }
 
     /// Tells the account of memory what uncommitted changes take; once a batch.
