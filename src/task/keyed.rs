@@ -161,8 +161,9 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
                 Ok(())
             }
             event = self.gate.next(), if open => self.on_event(event?),
-            // Nothing else to do: what is partial should not wait, nor should slices.
-            () = std::future::ready(()), if self.unflushed || self.serialising => {
+            // Nothing else to do: what is partial should not wait, nor should slices. But first the
+            // sources of this worker have their turn, or slices would keep new batches away.
+            () = tokio::task::yield_now(), if self.unflushed || self.serialising => {
                 self.unflushed = false;
                 self.output.flush()
             }
