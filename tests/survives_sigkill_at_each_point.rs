@@ -79,7 +79,7 @@ fn killed(folder: &Path, input: &Path, case: &Case, kill: &Kill) -> Ran {
     let mut arguments = arguments(input, case.eager, kill.parallelism);
     arguments.push(format!("--rate={RATE}"));
     let mut command = process::millpond(folder, &arguments);
-    command.env(points::VARIABLE, format!("{}:{}", kill.point, kill.hit));
+    command.env(points::KILL_VARIABLE, format!("{}:{}", kill.point, kill.hit));
     process::Running::spawn(command).end()
 }
 
@@ -150,7 +150,7 @@ fn the_output_is_that_of_an_undisturbed_run() {
 fn a_point_that_is_not_known_is_told_before_anything_starts() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = process::millpond(folder.path(), &["run", "route_stats", "--no-rest"]);
-    command.env(points::VARIABLE, "after-head-move");
+    command.env(points::KILL_VARIABLE, "after-head-move");
     process::Running::spawn(command)
         .end()
         .expect(2, &["after-head-move", points::AFTER_HEAD_MOVED]);

@@ -9,6 +9,8 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
 /// How long anything may take on a slow machine. Reached only where a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -118,6 +120,22 @@ impl Running {
         }
         let status = self.child.wait().unwrap();
         Ran { status, said: std::mem::take(&mut self.said) }
+    }
+
+    /// Waits until SIGSTOP has stopped it.
+    #[track_caller]
+    pub(crate) fn until_stopped(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        // Left to be waited for: its end is `end`'s to see.
+        let options = WaitIdOptions::STOPPED
+            | WaitIdOptions::EXITED
+            | WaitIdOptions::NOWAIT
+            | WaitIdOptions::NOHANG;
+        let status = eventually("a stop", || waitid(WaitId::Pid(pid), options).unwrap());
+        if !status.stopped() {
+            let lines: Vec<_> = self.lines.iter().collect();
+            panic!("it ended, and was not stopped: {}{}", self.said, lines.join("\n"));
+        }
     }
 
     /// Whether it runs still.
