@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::FutureExt;
 use futures::future::Shared as SharedFuture;
@@ -185,15 +186,18 @@ async fn one_attempt(
     stop: Stop,
 ) -> (Option<crate::checkpoint::rules::Mine>, Result<Ended>) {
     shared.status.initializing();
+    let told = AtomicU64::new(0);
     let progress = |waiting: Waiting| {
-        tracing::info!(
-            "attempt {} of owner {} holds the job: waiting until it has been silent for {:?} \
-             ({:.1} s so far); --take-over claims at once",
-            waiting.attempt,
-            waiting.owner,
-            waiting.lease,
-            waiting.still_for.as_secs_f64()
-        );
+        // Once for each owner: how long it takes is up to that one.
+        if told.swap(waiting.attempt.0, Ordering::Relaxed) != waiting.attempt.0 {
+            tracing::warn!(
+                "attempt {} of owner {} holds the job: waiting until it ends or has been silent for \
+                 {:?}; --take-over claims at once",
+                waiting.attempt,
+                waiting.owner,
+                waiting.lease
+            );
+        }
     };
     let claimed = tokio::select! {
         claimed = claimer.claim(&progress) => claimed,
