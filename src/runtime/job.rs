@@ -157,6 +157,7 @@ async fn supervise(
                 tracing::warn!("{error}; restarting in {delay:?}");
                 shared.status.restarting(&error);
                 tokio::select! {
+                    biased;
                     () = shared.clock.sleep(delay) => {}
                     () = stop.clone() => return Err(error),
                 }
@@ -200,6 +201,7 @@ async fn one_attempt(
         }
     };
     let claimed = tokio::select! {
+        biased;
         claimed = claimer.claim(&progress) => claimed,
         () = stop.clone() => return (None, Ok(Ended::Stopped)),
     };
