@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::attempt::attempt;
 use super::backend::Backend;
 use super::board::Board;
+use super::former;
 use super::place::Place;
 use super::restart::{Decision, RestartPolicy};
 use super::sinks::Sinks;
@@ -210,7 +211,12 @@ async fn one_attempt(
         Ok(claimed) => {
             let mine = claimed.mine.clone();
             shared.status.claimed(&claimed);
-            (Some(mine), attempt(shared, claimed, stop.boxed()).await)
+            let former = claimed.clone();
+            let ended = tokio::select! {
+                ended = attempt(shared, claimed, stop.boxed()) => ended,
+                never = former::purge(shared, &former) => match never {},
+            };
+            (Some(mine), ended)
         }
     }
 }
