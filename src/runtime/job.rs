@@ -118,7 +118,8 @@ pub async fn run(
     let stop = stop.boxed().shared();
     let result = tokio::select! {
         biased;
-        result = supervise(&shared, options, identity, stop) => result,
+        // On the heap: an attempt holds all that its driver does.
+        result = Box::pin(supervise(&shared, options, identity, stop)) => result,
         never = shared.status.keep_current(&*shared.backend) => match never {},
     };
     shared.status.ended(&*shared.backend, &result);
