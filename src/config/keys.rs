@@ -364,12 +364,6 @@ pub(super) static KEYS: &[Key] = &[
         "8",
         "Batches that a channel between two subtasks holds before its writer waits.",
     ),
-    Key::new(
-        "exchange.flush-interval",
-        Kind::Duration { least: MS, at: at!(config.exchange.flush_interval) },
-        "10 ms",
-        "A batch that is not full leaves after this time.",
-    ),
 ];
 
 #[cfg(test)]

@@ -199,8 +199,6 @@ pub struct ExchangeSettings {
     pub batch_records: u32,
     /// `exchange.channel-capacity`, batches; default 8.
     pub channel_batches: u32,
-    /// `exchange.flush-interval`: a partial batch leaves after this; default 10 ms.
-    pub flush_interval: Duration,
 }
 
 impl Default for Config {
@@ -231,11 +229,7 @@ impl Default for Config {
             },
             lease: Duration::from_secs(5),
             rest: RestSettings { bind_address: IpAddr::from([127, 0, 0, 1]), port: None },
-            exchange: ExchangeSettings {
-                batch_records: 1024,
-                channel_batches: 8,
-                flush_interval: Duration::from_millis(10),
-            },
+            exchange: ExchangeSettings { batch_records: 1024, channel_batches: 8 },
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::channel::Outlet;
 use crate::codec::Key;
 use crate::error::Result;
-use crate::key_group::MaxParallelism;
+use crate::key_group::{KeyGroup, MaxParallelism};
 use crate::record::{Barrier, Element, Keyed};
 
 /// Sends records to the subtasks of one keyed operator.
@@ -16,6 +16,8 @@ pub struct KeyRouter<K, T> {
     partial: Vec<Vec<Keyed<K, T>>>,
     full: Vec<(usize, Vec<Keyed<K, T>>)>,
     max_parallelism: MaxParallelism,
+    /// The owner of each key group: a look-up instead of a division for each record.
+    owners: Vec<u16>,
     batch_records: usize,
 }
 
@@ -28,7 +30,10 @@ impl<K: Key, T> KeyRouter<K, T> {
         batch_records: usize,
     ) -> Self {
         let partial = outlets.iter().map(|_| Vec::with_capacity(batch_records)).collect();
-        Self { outlets, partial, full: Vec::new(), max_parallelism, batch_records }
+        let parallelism = outlets.len() as u32;
+        let owner = |group| max_parallelism.subtask_of(KeyGroup(group as u16), parallelism) as u16;
+        let owners = (0..max_parallelism.get()).map(owner).collect();
+        Self { outlets, partial, full: Vec::new(), max_parallelism, owners, batch_records }
     }
 
     /// Adds a record to its target's batch.
@@ -36,7 +41,7 @@ impl<K: Key, T> KeyRouter<K, T> {
     pub fn push(&mut self, key: K, value: T) {
         let hash = key.key_hash();
         let group = self.max_parallelism.group_of(hash);
-        let target = self.max_parallelism.subtask_of(group, self.outlets.len() as u32) as usize;
+        let target = usize::from(self.owners[usize::from(group.0)]);
         let batch = &mut self.partial[target];
         batch.push(Keyed { hash, key, value });
         if batch.len() >= self.batch_records {

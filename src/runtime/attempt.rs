@@ -53,9 +53,8 @@ pub(super) async fn attempt(
         &shared.io,
     )
     .await?;
-    let budget = config.state.cache_bytes.saturating_sub(config.state.log_max_bytes);
     let live = Live {
-        pressure: Pressure::new(budget),
+        pressure: Pressure::new(config.state.cache_bytes, config.state.log_max_bytes),
         counters: shared.graph.vertices.iter().map(|_| VertexCounters::default()).collect(),
         first_record: Arc::new(OnceLock::new()),
     };

@@ -19,7 +19,7 @@ use crate::checkpoint::{Claimed, Ended, History, Overview, Stats, Status};
 use crate::clock::{Clock, Instant};
 use crate::error::{Error, Result};
 use crate::metrics::{Metrics, VertexCounters};
-use crate::task::JobGraph;
+use crate::task::{JobGraph, Reason};
 
 /// How often running totals are brought up to date.
 const EVERY: Duration = Duration::from_millis(20);
@@ -182,11 +182,16 @@ impl Current {
             entries: memory.rows,
             ..status.memory
         };
-        status.input_slowed = self.live.pressure.is_stopped().then(|| {
-            format!(
+        status.input_slowed = self.live.pressure.stopped().map(|reason| match reason {
+            Reason::Uncommitted => format!(
                 "memory: uncommitted changes take {} bytes, a checkpoint must complete first",
                 self.live.pressure.dirty_bytes()
-            )
+            ),
+            Reason::Log => format!(
+                "memory: the log holds {} bytes of entries, its oldest checkpoints must be \
+                 materialised first; state.checkpoints.num-retained holds them back",
+                memory.pinned_bytes
+            ),
         });
         if let (Some(restored), Some(at)) =
             (&mut status.checkpoints.restored, self.live.first_record.get())

@@ -21,7 +21,7 @@ pub use build::{
 };
 pub use keyed::KeyedSubtask;
 pub use output::{Consumer, Fused, Output, Staged, Tail};
-pub use pressure::{MemoryUse, Pressure};
+pub use pressure::{MemoryUse, Pressure, Reason};
 pub use source::{Emit, SourceSubtask};
 pub use tails::{ForkTail, ForwardTail, KeyedTail, SinkTail};
 pub use union::UnionSubtask;

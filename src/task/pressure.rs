@@ -1,8 +1,10 @@
-//! Memory pressure: what uncommitted changes take, and who waits because of it.
+//! Memory pressure: what uncommitted changes and the log take, and who waits because of it.
 //!
-//! Owns the account and the two bounds: past the first a checkpoint is taken early, past the second
-//! the sources stop. Only the sources do: the barrier that frees memory stands behind what is in
-//! channels and parked, so that is always admitted, over the bound if need be.
+//! Owns the account and its bounds. Half of what uncommitted changes may take triggers a checkpoint
+//! early, all of it stops the sources; so does a log that outgrows its bound by half of the rest of the
+//! memory, because retained checkpoints hold its horizon back or cleaning does not keep pace. Only the
+//! sources stop: the barrier that frees memory stands behind what is in channels and parked, so that is
+//! always admitted, over the bound if need be.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,13 +18,22 @@ pub struct Pressure(Arc<Account>);
 #[derive(Debug)]
 struct Account {
     dirty_bytes: AtomicI64,
-    early_bytes: i64,
-    stop_bytes: i64,
-    early: Notify,
-    stopped: watch::Sender<bool>,
     resident_bytes: AtomicI64,
     pinned_bytes: AtomicI64,
     rows: AtomicI64,
+    dirty_stop: i64,
+    pinned_stop: i64,
+    early: Notify,
+    stopped: watch::Sender<Option<Reason>>,
+}
+
+/// Why sources have to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Uncommitted changes take what they may: a checkpoint must complete.
+    Uncommitted,
+    /// The log takes more than it may: its oldest checkpoints must be materialised.
+    Log,
 }
 
 /// What keyed state takes in memory, over all subtasks.
@@ -37,19 +48,20 @@ pub struct MemoryUse {
 }
 
 impl Pressure {
-    /// `budget_bytes` is what uncommitted changes may take; half of it triggers a checkpoint.
+    /// For a cache of `cache_bytes` of which the log takes `log_max_bytes`.
     #[must_use]
-    pub fn new(budget_bytes: u64) -> Self {
-        let stop_bytes = i64::try_from(budget_bytes).unwrap_or(i64::MAX).max(1);
+    pub fn new(cache_bytes: u64, log_max_bytes: u64) -> Self {
+        let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX).max(1);
+        let rest = cache_bytes.saturating_sub(log_max_bytes);
         Self(Arc::new(Account {
             dirty_bytes: AtomicI64::new(0),
-            early_bytes: stop_bytes / 2,
-            stop_bytes,
-            early: Notify::new(),
-            stopped: watch::channel(false).0,
             resident_bytes: AtomicI64::new(0),
             pinned_bytes: AtomicI64::new(0),
             rows: AtomicI64::new(0),
+            dirty_stop: signed(rest),
+            pinned_stop: signed(log_max_bytes.saturating_add(rest / 2)),
+            early: Notify::new(),
+            stopped: watch::channel(None).0,
         }))
     }
 
@@ -61,20 +73,15 @@ impl Pressure {
         let account = &*self.0;
         let before = account.dirty_bytes.fetch_add(bytes, Ordering::AcqRel);
         let after = before + bytes;
-        if after >= account.early_bytes && bytes > 0 {
+        if after >= account.dirty_stop / 2 && bytes > 0 {
             account.early.notify_one();
         }
-        let stop = after >= account.stop_bytes;
-        if stop != (before >= account.stop_bytes) {
-            account.stopped.send_if_modified(|stopped| {
-                // Another subtask may have crossed the bound since: the account decides.
-                let now = account.dirty_bytes.load(Ordering::Acquire) >= account.stop_bytes;
-                std::mem::replace(stopped, now) != now
-            });
+        if (after >= account.dirty_stop) != (before >= account.dirty_stop) {
+            account.decide();
         }
     }
 
-    /// A subtask's state took `before` and takes `now`; for the status only, once a checkpoint.
+    /// A subtask's state took `before` and takes `now`: at barriers, and as its log shrinks.
     pub fn moved(&self, before: MemoryUse, now: MemoryUse) {
         let account = &*self.0;
         for (total, before, now) in [
@@ -82,11 +89,12 @@ impl Pressure {
             (&account.pinned_bytes, before.pinned_bytes, now.pinned_bytes),
             (&account.rows, before.rows, now.rows),
         ] {
-            total.fetch_add(now as i64 - before as i64, Ordering::Relaxed);
+            total.fetch_add(now as i64 - before as i64, Ordering::AcqRel);
         }
+        account.decide();
     }
 
-    /// What keyed state took at the subtasks' last barriers.
+    /// What keyed state took when subtasks told last.
     #[must_use]
     pub fn memory(&self) -> MemoryUse {
         let load = |total: &AtomicI64| u64::try_from(total.load(Ordering::Relaxed)).unwrap_or(0);
@@ -103,21 +111,37 @@ impl Pressure {
         u64::try_from(self.0.dirty_bytes.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// Whether sources have to wait.
+    /// Why sources have to wait, if they have to.
     #[must_use]
-    pub fn is_stopped(&self) -> bool {
+    pub fn stopped(&self) -> Option<Reason> {
         *self.0.stopped.borrow()
     }
 
     /// For a source: follows whether it has to wait.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<bool> {
+    pub fn watch(&self) -> watch::Receiver<Option<Reason>> {
         self.0.stopped.subscribe()
     }
 
     /// Ends when a checkpoint should be taken early.
     pub async fn early(&self) {
         self.0.early.notified().await;
+    }
+}
+
+impl Account {
+    /// Sets who waits from the totals of all subtasks: another may have moved them since.
+    fn decide(&self) {
+        self.stopped.send_if_modified(|stopped| {
+            let now = if self.dirty_bytes.load(Ordering::Acquire) >= self.dirty_stop {
+                Some(Reason::Uncommitted)
+            } else if self.pinned_bytes.load(Ordering::Acquire) >= self.pinned_stop {
+                Some(Reason::Log)
+            } else {
+                None
+            };
+            std::mem::replace(stopped, now) != now
+        });
     }
 }
 
@@ -129,16 +153,28 @@ mod tests {
 
     #[test]
     fn half_the_budget_asks_for_a_checkpoint_and_all_of_it_stops_the_sources() {
-        let pressure = Pressure::new(100);
+        let pressure = Pressure::new(150, 50);
         pressure.add(49);
         assert!(pressure.early().now_or_never().is_none());
         pressure.add(1);
         assert!(pressure.early().now_or_never().is_some());
-        assert!(!pressure.is_stopped());
+        assert_eq!(pressure.stopped(), None);
         pressure.add(60);
-        assert!(pressure.is_stopped());
+        assert_eq!(pressure.stopped(), Some(Reason::Uncommitted));
         pressure.add(-60);
-        assert!(!pressure.is_stopped());
+        assert_eq!(pressure.stopped(), None);
         assert_eq!(pressure.dirty_bytes(), 50);
+    }
+
+    #[test]
+    fn a_log_that_cannot_shrink_stops_the_sources_until_it_does() {
+        let pressure = Pressure::new(150, 50);
+        let log = |pinned_bytes| MemoryUse { pinned_bytes, ..MemoryUse::default() };
+        pressure.moved(log(0), log(99));
+        assert_eq!(pressure.stopped(), None);
+        pressure.moved(log(99), log(100));
+        assert_eq!(pressure.stopped(), Some(Reason::Log));
+        pressure.moved(log(100), log(20));
+        assert_eq!(pressure.stopped(), None);
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::build::BuildContext;
 use super::output::Consumer;
+use super::pressure::Reason;
 use super::snapshot::{Snapshots, send_report};
 use crate::checkpoint::{Command, Kind, Report, SplitSnapshot, SubtaskSnapshot};
 use crate::connector::{Progress, Reader, ReaderContext, Source};
@@ -35,7 +36,7 @@ pub struct SourceSubtask<T, O> {
     commands: mpsc::UnboundedReceiver<Command>,
     reports: mpsc::Sender<Report>,
     snapshots: Snapshots,
-    stopped_by_pressure: watch::Receiver<bool>,
+    stopped_by_pressure: watch::Receiver<Option<Reason>>,
     metrics: Metrics,
     counters: VertexCounters,
     batch: Batch<T>,
@@ -115,7 +116,7 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
     }
 
     async fn step(&mut self) -> Result<()> {
-        let waits = self.reading && *self.stopped_by_pressure.borrow_and_update();
+        let waits = self.reading && self.stopped_by_pressure.borrow_and_update().is_some();
         tokio::select! {
             biased;
             command = self.commands.recv() => {

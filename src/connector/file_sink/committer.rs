@@ -9,6 +9,7 @@ use super::folder::{Folder, Part, names_in, remove, sync_folder};
 use crate::connector::{CommitOutcome, Committable, Committer, split_bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, Name};
+use crate::points;
 
 #[derive(Debug)]
 pub(super) struct FileCommitter {
@@ -25,8 +26,12 @@ impl FileCommitter {
     /// staged, or published, or lost.
     fn publish(&self, name: &str) -> Result<CommitOutcome> {
         let (staged, target) = (self.folder.staged(name), self.folder.target(name));
+        points::hit(points::BEFORE_SINK_RENAMED);
         let error = match fs::rename(&staged, &target) {
-            Ok(()) => return Ok(CommitOutcome::Committed),
+            Ok(()) => {
+                points::hit(points::AFTER_SINK_RENAMED);
+                return Ok(CommitOutcome::Committed);
+            }
             Err(e) => e,
         };
         let exists =
