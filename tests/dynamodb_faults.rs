@@ -299,3 +299,25 @@ async fn a_table_with_other_keys_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Store);
     assert!(error.to_string().contains("range"), "{error}");
 }
+
+/// Answers that there is nothing, if the question is what the protocol needs.
+fn nothing_there(request: &Value) -> Value {
+    let tables = request["RequestItems"].as_object();
+    let asked = tables.and_then(|tables| tables.values().next()).unwrap_or(request);
+    assert_eq!(asked["ConsistentRead"], json!(true), "{request}");
+    json!({})
+}
+
+/// An old value would be counted on, an old head decided from. The embedded database has no old
+/// values to show, so the requests are looked at.
+#[tokio::test(start_paused = true)]
+async fn every_read_is_strongly_consistent() {
+    let (connection, store, script) = scripted().await;
+    script.next("BatchGetItem", [Act::Reply(nothing_there), Act::Reply(nothing_there)]);
+    script.next("GetItem", [Act::Reply(nothing_there), Act::Reply(nothing_there)]);
+    assert_eq!(store.read_items((0..150).map(key).collect()).await.unwrap(), vec![None; 150]);
+    assert_eq!(store.get_block(SEGMENT).await.unwrap(), None);
+    assert_eq!(connection.heads().read(&job()).await.unwrap(), None);
+    let sent = script.sent();
+    assert_eq!(sent, ["BatchGetItem", "BatchGetItem", "GetItem", "GetItem"]);
+}
