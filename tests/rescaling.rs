@@ -56,7 +56,7 @@ fn a_segment_that_one_part_needs_does_not_bring_back_the_others_old_values() {
             let high: Vec<u64> = (0..200).filter(|key| is_high(*key)).collect();
             let growing = async {
                 // Some change for ever, others a few times: these must be written.
-                for round in 0..400 {
+                for round in 0..160 {
                     let changes =
                         |i: usize| i % 3 == round % 3 && (round < 20 || i.is_multiple_of(2));
                     let part = high.iter().enumerate().filter(|(i, _)| changes(*i));
@@ -64,7 +64,7 @@ fn a_segment_that_one_part_needs_does_not_bring_back_the_others_old_values() {
                     pass(ms(2)).await;
                 }
             };
-            let run = two.run_until(tally(source.clone(), &sink), pass(ms(1000)));
+            let run = two.run_until(tally(source.clone(), &sink), pass(ms(400)));
             let (ended, ()) = futures::join!(run, growing);
             ended.unwrap();
             let parted = manifest(&twin).await;
@@ -75,15 +75,19 @@ fn a_segment_that_one_part_needs_does_not_bring_back_the_others_old_values() {
             };
             let low = (0..200).find(|key| !is_high(*key)).unwrap();
             assert_eq!(of(low), 0, "the lower half has cleaned nothing");
-            assert!(of(high[0]) > 100, "the upper half has: {}", of(high[0]));
+            assert!(of(high[0]) > 40, "the upper half has: {}", of(high[0]));
             assert!(parted.segments.contains(&wide[0]), "still named for the lower half");
             assert!(two.metrics.snapshot().items_materialised > 30);
 
             // Each key once more, whoever owns it now; twice, since horizons must survive it.
-            for _ in 0..2 {
+            let entries: u64 = parted.segments.iter().map(|segment| segment.entries).sum();
+            for round in 0..2 {
                 give((0..200).map(|key| (key, 3)).collect());
                 let again = engine.with(|config| config.parallelism = after);
                 again.run_until(tally(source.clone(), &sink), pass(ms(100))).await.unwrap();
+                // A segment that two subtasks replay counts once.
+                let replayed = again.status().checkpoints.restored.unwrap().entries;
+                assert!(round > 0 || replayed <= entries, "{replayed} of {entries}");
             }
             check(&sink.output(), &[input]).unwrap();
         });

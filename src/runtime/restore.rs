@@ -2,7 +2,7 @@
 //!
 //! Reads the manifest's segments, never items: the time it takes does not grow with the state.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -51,7 +51,7 @@ pub(super) async fn plan(
             subtask.insert(vertex.operator(), Restored { splits, ..Restored::default() });
         }
     }
-    let mut entries = 0;
+    let (mut entries, mut counted) = (0, HashSet::new());
     let mut reads = Vec::new();
     for vertex in graph.vertices.iter().filter(|v| v.is_keyed()) {
         for index in 0..parallelism {
@@ -64,7 +64,9 @@ pub(super) async fn plan(
         }
     }
     for (subtask, operator, log) in try_join_all(reads).await? {
-        entries += log.segments.iter().map(|(at, _)| at.entries).sum::<u64>();
+        // One that two subtasks share counts once.
+        let new = log.segments.iter().filter(|(at, _)| counted.insert(at.slot));
+        entries += new.map(|(at, _)| at.entries).sum::<u64>();
         subtasks[subtask].insert(operator, log);
     }
     Ok(RestorePlan { sources, subtasks, entries })
