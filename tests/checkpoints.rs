@@ -310,11 +310,17 @@ fn an_older_retained_checkpoint_can_be_gone_back_to_whatever_was_materialised_si
         let (mut engine, twin) = Engine::twin(config);
         let (feed, source) = MemorySource::fed(1);
         let sink = MemorySink::new();
-        let input = vec![events(300, 11)];
-        for part in input[0].chunks(50) {
-            feed.push(0, part.to_vec());
-            engine.run_until(tally(source.clone(), &sink), pass(ms(5))).await.unwrap();
-        }
+        // Each checkpoint has some keys, so that items of what changed since are there.
+        let input = vec![events(400, 60)];
+        let feeding = async {
+            for part in input[0].chunks(10) {
+                feed.push(0, part.to_vec());
+                pass(ms(3)).await;
+            }
+        };
+        let run = engine.run_until(tally(source.clone(), &sink), pass(ms(3 * 40)));
+        let (ended, ()) = futures::join!(run, feeding);
+        ended.unwrap();
         check(&sink.output(), &input).unwrap();
         let lines = sink.output();
         let mut before = lines.len();
