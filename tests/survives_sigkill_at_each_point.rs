@@ -69,6 +69,8 @@ fn arguments(input: &Path, eager: bool, parallelism: u32) -> Vec<String> {
         format!("--parallelism={parallelism}"),
         "-Dexecution.checkpointing.interval=40 ms".to_owned(),
         "-Dstate.backend.dynamodb.local-db-path=state.db".to_owned(),
+        // What goes wrong is to be seen, not to be mended.
+        "-Drestart-strategy.type=none".to_owned(),
         "-Dstate.backend.dynamodb.log-max-size=64 KiB".to_owned(),
         format!("-Dstate.backend.dynamodb.materialize={materialize}"),
     ]

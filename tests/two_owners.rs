@@ -22,7 +22,7 @@ const FLIGHTS: usize = 1000;
 /// Slow enough for an older attempt to be in the middle of its work when another takes over.
 const SLOW: &str = "--rate=500";
 /// Cases under way at a time: they wait more than they compute.
-const AT_A_TIME: usize = 8;
+const AT_A_TIME: usize = 6;
 
 /// A DynamoDB on loopback, until it is dropped.
 struct Server {
@@ -104,7 +104,6 @@ impl World {
             "-Daws.credentials.provider.basic.secretkey=anything".to_owned(),
             "-Dexecution.checkpointing.interval=80 ms".to_owned(),
             "-Dhigh-availability.lease=1 s".to_owned(),
-            "-Dstate.backend.dynamodb.materialize=eager".to_owned(),
         ];
         arguments.extend(more.iter().map(|&text| text.to_owned()));
         arguments
@@ -182,12 +181,18 @@ enum Wakes {
 /// Stops an attempt at `point`, has another one take over, and wakes it.
 fn zombie(world: &World, name: &str, point: &str, wakes: Wakes) {
     let at_the_end = point.contains("-last-checkpoint");
-    let mut command = millpond(world.path(), &world.arguments(name, &[SLOW]));
-    command.env(points::STOP_VARIABLE, format!("{point}:{}", if at_the_end { 1 } else { 3 }));
+    // Items are dear, and of interest where they are written.
+    let eager = "-Dstate.backend.dynamodb.materialize=eager";
+    let more = if point.contains("-materialise-") { &[SLOW, eager][..] } else { &[SLOW] };
+    let mut command = millpond(world.path(), &world.arguments(name, more));
+    command.env(points::STOP_VARIABLE, format!("{point}:{}", if at_the_end { 1 } else { 2 }));
     let mut older = Running::spawn(command);
     older.until_stopped();
     let before = published(&world.output(name)).len();
-    let mut newer = world.start(name, if matches!(wakes, Wakes::Early) { &[SLOW] } else { &[] });
+    let mut newer = match wakes {
+        Wakes::Early => world.start(name, more),
+        Wakes::Late => world.start(name, &more[1..]),
+    };
     newer.until("holds the job: waiting");
     let newer = match wakes {
         Wakes::Early => {

@@ -73,14 +73,13 @@ impl SinkCommitter for Sinks {
             let message = format!("output is owed to sink {sink}, which the job no longer has");
             return std::future::ready(Err(Error::usage(message))).boxed();
         };
-        let place = format!("sink {sink}");
         let committed = self.io.blocking(move || {
             let committables: Vec<_> =
                 committables.into_iter().map(connector::Committable).collect();
             let outcomes = committer.commit(&committables)?;
             Ok(outcomes.into_iter().map(outcome).collect())
         });
-        async move { committed.await.map_err(|e| e.at(place)) }.boxed()
+        committed.boxed()
     }
 }
 

@@ -76,9 +76,13 @@ impl Running {
     }
 
     /// Starts `command`; its standard output is thrown away.
-    pub(crate) fn spawn(mut command: Command) -> Self {
-        let mut child =
-            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+    pub(crate) fn spawn(command: Command) -> Self {
+        Self::spawn_to(command, Stdio::null())
+    }
+
+    /// Starts `command`. A pipe is held open, and not read.
+    pub(crate) fn spawn_to(mut command: Command, stdout: Stdio) -> Self {
+        let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().expect("starts");
         let lines = read(child.stderr.take().unwrap());
         Self { child, lines, said: String::new() }
     }

@@ -256,12 +256,24 @@ async fn a_roll_back_restores_an_older_retained_checkpoint_and_forgets_the_newer
 #[tokio::test(start_paused = true)]
 async fn a_job_that_may_not_be_gone_on_with_is_not_touched() {
     let world = World::new();
-    claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    let claimed = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    world.complete(&claimed, 1, 1).await;
     world.end(HeadStatus::Stopped);
     let before = world.heads.shown();
     let mut other = world.claimer(2, |o| o.identity = identity("another"));
     assert_eq!(claim(&mut other).await.unwrap_err().kind(), ErrorKind::Usage);
     assert_eq!(world.heads.shown(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_the_first_checkpoint_the_head_takes_the_identity_of_whoever_goes_on() {
+    let world = World::new();
+    claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    world.end(HeadStatus::Failed);
+    let another = identity("another");
+    let claimed = claim(&mut world.claimer(2, |o| o.identity = another.clone())).await.unwrap();
+    assert_eq!((claimed.began, claimed.head.incarnation), (Began::Resumed, Incarnation(1)));
+    assert_eq!(world.heads.shown().identity, another);
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,7 +46,9 @@ impl FileCommitter {
         Err(Error::new(
             ErrorKind::Io,
             format!(
-                "output is lost: neither the staged {staged} nor the published {target} exists"
+                "output is lost: neither the staged {staged} nor the published {target} exists; if \
+                 the last run wrote to another folder, give that one by --output, and if that is \
+                 gone for good, start under another --name"
             ),
         ))
     }

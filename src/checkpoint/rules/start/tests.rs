@@ -115,6 +115,17 @@ fn another_graph_is_refused_with_both_and_the_way_out() {
     assert_eq!(start(&fresh), Start::Fresh { wait: false });
 }
 
+/// A wrong glob used to be recorded with the first head, and then the right one was refused.
+#[test]
+fn before_the_first_checkpoint_another_input_goes_on() {
+    let mut failed = head(HeadStatus::Failed);
+    failed.identity = identity("another graph");
+    assert!(matches!(decide(Some(&failed), |_| {}), Start::Refused(Refusal::Different { .. })));
+    failed.checkpoint = CheckpointId::NONE;
+    failed.retained.clear();
+    assert_eq!(decide(Some(&failed), |_| {}), Start::Resume { wait: false });
+}
+
 #[test]
 fn a_roll_back_needs_a_retained_checkpoint_and_works_on_finished_runs() {
     let finished = head(HeadStatus::Finished);

@@ -1,0 +1,199 @@
+//! What fails says what it was and what to do about it, with the right exit code, and loses nothing.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![cfg(unix)]
+
+mod process;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use millpond::points;
+use process::{Ran, Running, apart, eventually, flights, lines, millpond, published, run, staged};
+
+const FLIGHTS: usize = 4000;
+const RUN: [&str; 6] = [
+    "run",
+    "route_stats",
+    "--no-rest",
+    "--parallelism=1",
+    "-Dstate.backend.dynamodb.local-db-path=state.db",
+    "-Drestart-strategy.type=none",
+];
+const INPUT: &str = "--input=input/*.csv";
+const OUT: &str = "--output=out";
+const SLOW: [&str; 2] = ["--rate=2000", "-Dexecution.checkpointing.interval=50 ms"];
+
+/// A folder with some input, and what a run over it gives.
+fn world() -> (tempfile::TempDir, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    flights(&folder.path().join("input"), FLIGHTS, 1);
+    let memory = "-Dstate.backend.dynamodb.local-in-memory=true";
+    let undisturbed = ["run", "route_stats", "--no-rest", memory, INPUT, "--output=undisturbed"];
+    run(folder.path(), &undisturbed).expect(0, &[]);
+    let lines = lines(&folder.path().join("undisturbed"));
+    assert_eq!(lines.len(), FLIGHTS);
+    (folder, lines)
+}
+
+fn go(folder: &Path, more: &[&str]) -> Ran {
+    run(folder, &[&RUN[..], more].concat())
+}
+
+/// A run that was killed when three checkpoints were completed and the output of two was published.
+fn owing(folder: &Path) {
+    let mut command = millpond(folder, &[&RUN[..], &SLOW, &[INPUT, OUT]].concat());
+    command.env(points::KILL_VARIABLE, format!("{}:3", points::BEFORE_SINK_RENAMED));
+    assert!(Running::spawn(command).end().was_killed());
+}
+
+#[test]
+fn a_disk_that_is_full_is_named_and_nothing_is_lost() {
+    let (folder, undisturbed) = world();
+    let (folder, out) = (folder.path(), folder.path().join("out"));
+    owing(folder);
+    // Files of a size beyond the limit cannot be written, and no signal says so in another way.
+    let mut limited = Command::new("sh");
+    let script = "trap '' XFSZ; ulimit -f 512; exec \"$0\" \"$@\"";
+    limited.args(["-c", script, env!("CARGO_BIN_EXE_millpond")]).args(RUN).args([INPUT, OUT]);
+    apart(&mut limited, folder);
+    Running::spawn(limited).end().expect(1, &["cannot write out/.staging/open-routes-", "large"]);
+    go(folder, &[INPUT, OUT]).expect(0, &["goes on from checkpoint 3"]);
+    assert!(lines(&out) == undisturbed);
+    assert!(staged(&out).is_empty());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_behind_standard_output_is_named() {
+    let (folder, _) = world();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let command = millpond(folder.path(), &[&RUN[..], &[INPUT]].concat());
+    let ran = Running::spawn_to(command, Stdio::from(full)).end();
+    ran.expect(1, &["standard output", "No space left on device"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let (folder, _) = world();
+    fs::write(folder.path().join("file"), "not a folder").unwrap();
+    go(folder.path(), &[INPUT, "--output=file"]).expect(1, &["file", "Not a directory"]);
+    go(folder.path(), &[INPUT, "--output=file/out"]).expect(1, &["file/out", "Not a directory"]);
+    assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"not a folder");
+    // What was mistyped binds nobody.
+    go(folder.path(), &[INPUT, OUT]).expect(0, &[]);
+}
+
+#[test]
+fn a_folder_that_vanishes_is_named_and_the_job_goes_on_when_it_is_back() {
+    let (folder, undisturbed) = world();
+    let (folder, out) = (folder.path(), folder.path().join("out"));
+    let running = Running::start(folder, &[&RUN[..], &SLOW, &[INPUT, OUT]].concat());
+    eventually("output", || (published(&out).len() >= 2).then_some(()));
+    fs::rename(&out, folder.join("away")).unwrap();
+    // Whichever was under way: a file to make, to rename, to publish; or the folder to be synced.
+    running.end().expect(1, &["error: job route_stats: ", " out"]);
+    let missing = go(folder, &[INPUT, OUT]);
+    missing.expect(1, &["the output folder out has vanished", "put them back", "--fresh"]);
+    assert!(!out.exists());
+    fs::rename(folder.join("away"), &out).unwrap();
+    go(folder, &[INPUT, OUT]).expect(0, &["goes on from checkpoint"]);
+    assert!(lines(&out) == undisturbed);
+}
+
+#[test]
+fn a_line_that_cannot_be_parsed_is_named_by_file_line_byte_and_reason() {
+    let (folder, undisturbed) = world();
+    let input = folder.path().join("input/flights-0.csv");
+    let good = fs::read_to_string(&input).unwrap();
+    let line = good.lines().nth(2).unwrap();
+    let byte = good.find(line).unwrap();
+    fs::write(&input, good.replacen(line, "2001-01-01T06:05:00Z,late,862,DEN,LAX", 1)).unwrap();
+    let parts = [
+        "input/flights-0.csv, line 3".to_owned(),
+        format!("(byte {byte})"),
+        "column delay".to_owned(),
+        "\"late\"".to_owned(),
+        "on_error".to_owned(),
+    ];
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    go(folder.path(), &[INPUT, OUT]).expect(1, &parts);
+    fs::write(&input, good).unwrap();
+    go(folder.path(), &[INPUT, OUT]).expect(0, &[]);
+    assert!(lines(&folder.path().join("out")) == undisturbed);
+}
+
+#[test]
+fn a_glob_that_matches_nothing_is_a_usage_error_and_can_be_corrected() {
+    let (folder, undisturbed) = world();
+    go(folder.path(), &["--input=inputs/*.csv", OUT]).expect(2, &["inputs/*.csv"]);
+    go(folder.path(), &[INPUT, OUT]).expect(0, &[]);
+    assert!(lines(&folder.path().join("out")) == undisturbed);
+}
+
+#[test]
+fn going_on_with_another_input_shows_both_and_names_the_way_out() {
+    let (folder, undisturbed) = world();
+    let folder = folder.path();
+    owing(folder);
+    let other = go(folder, &["--input=other.csv", OUT]);
+    other.expect(2, &["recorded: flights: CSV of input/*.csv", "other.csv", "--fresh"]);
+    go(folder, &[INPUT, OUT]).expect(0, &["goes on from checkpoint 3"]);
+    assert!(lines(&folder.join("out")) == undisturbed);
+}
+
+#[test]
+fn resuming_needs_something_to_resume() {
+    let (folder, _) = world();
+    let folder = folder.path();
+    go(folder, &[INPUT, OUT, "--resume"]).expect(2, &["there is nothing to resume"]);
+    assert!(!folder.join("out").exists());
+    go(folder, &[INPUT, OUT]).expect(0, &[]);
+    go(folder, &[INPUT, OUT, "--resume"]).expect(2, &["has finished", "without --resume"]);
+}
+
+#[test]
+fn an_output_folder_that_is_taken_is_named_and_replaced_only_on_request() {
+    let (folder, undisturbed) = world();
+    let (folder, out) = (folder.path(), folder.path().join("out"));
+    go(folder, &[INPUT, OUT]).expect(0, &["starts afresh"]);
+    let taken = ["the output folder out holds results of", "route_stats", "--replace"];
+    go(folder, &[INPUT, OUT]).expect(2, &taken);
+    go(folder, &[INPUT, OUT, "--name=other"]).expect(2, &taken);
+    assert!(lines(&out) == undisturbed);
+    fs::write(out.join("notes.txt"), "mine").unwrap();
+    // The advice used to fail: the refused run had begun the incarnation that this one goes on with.
+    go(folder, &[INPUT, OUT, "--replace"]).expect(0, &[]);
+    assert!(lines(&out) == undisturbed);
+    assert_eq!(fs::read(out.join("notes.txt")).unwrap(), b"mine");
+}
+
+#[test]
+fn starting_afresh_commits_what_the_old_run_owes_first() {
+    let (folder, undisturbed) = world();
+    let (folder, out) = (folder.path(), folder.path().join("out"));
+    owing(folder);
+    let before = lines(&out).len();
+    let elsewhere = go(folder, &[INPUT, "--output=elsewhere", "--fresh"]);
+    elsewhere.expect(1, &["elsewhere/part-routes-", "another folder", "--output"]);
+    // The owed output is published before the folder is found to be taken.
+    go(folder, &[INPUT, OUT, "--fresh"]).expect(2, &["results of an earlier run", "--replace"]);
+    assert!(lines(&out).len() > before);
+    go(folder, &[INPUT, OUT, "--replace"]).expect(0, &[]);
+    assert!(lines(&out) == undisturbed);
+}
+
+#[test]
+fn a_second_signal_leaves_at_once_where_the_last_checkpoint_cannot_end() {
+    let (folder, _) = world();
+    // Nobody reads the results, so they cannot be written.
+    let command = millpond(folder.path(), &[&RUN[..], &[INPUT]].concat());
+    let mut running = Running::spawn_to(command, Stdio::piped());
+    running.until("starts afresh");
+    running.signal("-INT");
+    running.until("stopping after a last checkpoint; again to leave at once");
+    assert!(running.is_alive());
+    running.signal("-INT");
+    running.end().expect(130, &["left at once"]);
+}
