@@ -15,7 +15,7 @@ use super::place::Worker;
 use super::restore::{self, RestorePlan};
 use super::{sinks, worker};
 use crate::checkpoint::{
-    Began, Channels, Claimed, Command, DriverSetup, Ended, Plan, Report, Uploader, VertexPlan, run,
+    Channels, Claimed, Command, DriverSetup, Ended, Plan, Report, Uploader, VertexPlan, run,
 };
 use crate::clock::Instant;
 use crate::connector::RunIdentity;
@@ -108,8 +108,11 @@ async fn prepare_outputs(shared: &Shared, claimed: &Claimed) -> Result<()> {
     let run = RunIdentity {
         job: shared.job.clone(),
         incarnation: claimed.head.incarnation,
+        attempt: claimed.mine.attempt,
         fresh: claimed.manifest.is_none(),
-        replace: shared.replace_output && claimed.began != Began::Resumed,
+        // Also where a run that never got to a checkpoint is gone on with: nothing in the output
+        // is its own yet.
+        replace: shared.replace_output,
     };
     sinks::prepare(&shared.graph, run, &shared.io).await?;
     let owed = claimed.manifest.as_ref().map_or(&[][..], |m| &m.committables);
