@@ -9,6 +9,9 @@ const UNITS_OF_ONE_PUT: u64 = 1;
 pub(super) fn opening(status: &JobStatus) -> Option<String> {
     let (name, store) = (&status.name, &status.store);
     Some(match status.start.as_ref()? {
+        Start::Fresh if status.not_replayable => {
+            format!("{name} starts afresh, since its input cannot be replayed, on {store}")
+        }
         Start::Fresh => format!("{name} starts afresh on {store}"),
         Start::Resumed { checkpoint } => {
             format!("{name} goes on from checkpoint {checkpoint} on {store}")
@@ -165,6 +168,10 @@ mod tests {
         status.start = Some(Start::Fresh);
         let fresh = "routes starts afresh on embedded DynamoDB, in memory";
         assert_eq!(opening(&status).as_deref(), Some(fresh));
+        status.not_replayable = true;
+        let each = "routes starts afresh, since its input cannot be replayed, on embedded DynamoDB, \
+                    in memory";
+        assert_eq!(opening(&status).as_deref(), Some(each));
         status.start = Some(Start::Resumed { checkpoint: 7 });
         let resumed = "routes goes on from checkpoint 7 on embedded DynamoDB, in memory";
         assert_eq!(opening(&status).as_deref(), Some(resumed));

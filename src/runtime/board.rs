@@ -61,6 +61,7 @@ impl Board {
             status.started_ms = clock.wall_ms();
             status.max_parallelism = options.config.max_parallelism;
             status.store = backend.describe();
+            status.not_replayable = !is_replayable(graph);
             status.memory.budget_bytes = options.config.state.cache_bytes;
             status.vertices = vertices(graph, options.config.parallelism);
         });
@@ -199,6 +200,11 @@ impl Current {
             restored.first_record_ms = Some(millis(at.saturating_duration_since(self.began)));
         }
     }
+}
+
+/// Whether all input can be gone back to.
+pub(super) fn is_replayable(graph: &JobGraph) -> bool {
+    graph.vertices.iter().filter_map(|vertex| vertex.source()).all(|source| source.replayable())
 }
 
 fn vertices(graph: &JobGraph, parallelism: u32) -> Vec<Vertex> {
