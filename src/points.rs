@@ -1,16 +1,23 @@
-//! Named points of the state protocol at which a test can end the process by SIGKILL.
+//! Named points of the state protocol at which a test can end the process by SIGKILL, or stop it by
+//! SIGSTOP: what goes on from there after SIGCONT is a zombie, if another has taken over.
 //!
 //! Owns the names and the arming. `MILLPOND_KILL_AT=after-head-moved:3` ends the process at the third
-//! time that it comes by `after-head-moved`; without that variable, which is read once, a point costs
-//! one load. Tests run the ordinary binary, so the points are in it.
+//! time that it comes by `after-head-moved`, `MILLPOND_STOP_AT` stops it; without these variables,
+//! which are read once, a point costs one load. Tests run the ordinary binary, so the points are in it.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The variable that arms a point: `NAME` or `NAME:HIT`, the first hit being 1.
-pub const VARIABLE: &str = "MILLPOND_KILL_AT";
+/// The variable that arms a point for SIGKILL: `NAME` or `NAME:HIT`, the first hit being 1.
+pub const KILL_VARIABLE: &str = "MILLPOND_KILL_AT";
+/// The variable that arms a point for SIGSTOP, in the same form. Where both are set, this one is not
+/// looked at.
+pub const STOP_VARIABLE: &str = "MILLPOND_STOP_AT";
 
 /// Before a segment is put.
 pub const BEFORE_SEGMENT_PUT: &str = "before-segment-put";
@@ -59,12 +66,17 @@ static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
 struct Armed {
     name: &'static str,
     remaining: AtomicU64,
+    signal: Signal,
 }
 
 impl Armed {
     fn from_environment() -> Option<Self> {
-        let text = std::env::var(VARIABLE).ok()?;
-        parse(&text).ok().map(|(name, hit)| Self { name, remaining: AtomicU64::new(hit) })
+        let armed = |variable, signal| {
+            let text = std::env::var(variable).ok()?;
+            let (name, hit) = parse(variable, &text).ok()?;
+            Some(Self { name, remaining: AtomicU64::new(hit), signal })
+        };
+        armed(KILL_VARIABLE, Signal::KILL).or_else(|| armed(STOP_VARIABLE, Signal::STOP))
     }
 
     /// Whether this is the hit that was asked for.
@@ -73,13 +85,13 @@ impl Armed {
     }
 }
 
-/// Passes the point `name`; ends the process there if it is armed for this hit.
+/// Passes the point `name`; ends or stops the process there if it is armed for this hit.
 #[inline]
 pub fn hit(name: &'static str) {
     if let Some(armed) = ARMED.get_or_init(Armed::from_environment)
         && armed.is_due(name)
     {
-        end_process();
+        signal_self(armed.signal);
     }
 }
 
@@ -88,31 +100,40 @@ pub fn hit(name: &'static str) {
 /// # Errors
 /// [`ErrorKind::Usage`] that names the known points.
 pub fn check_environment() -> Result<()> {
-    match std::env::var(VARIABLE) {
-        Ok(text) => parse(&text).map(|_| ()),
-        Err(_) => Ok(()),
+    for variable in [KILL_VARIABLE, STOP_VARIABLE] {
+        if let Ok(text) = std::env::var(variable) {
+            parse(variable, &text)?;
+        }
     }
+    Ok(())
 }
 
-fn parse(text: &str) -> Result<(&'static str, u64)> {
+fn parse(variable: &str, text: &str) -> Result<(&'static str, u64)> {
     let (name, hit) = text.split_once(':').unwrap_or((text, "1"));
     let known = ALL.into_iter().find(|known| *known == name);
     let hit = hit.parse().ok().filter(|hit| *hit > 0);
     known.zip(hit).ok_or_else(|| {
         Error::new(
             ErrorKind::Usage,
-            format!("{VARIABLE} is {text:?}; use NAME or NAME:HIT with one of {}", ALL.join(", ")),
+            format!("{variable} is {text:?}; use NAME or NAME:HIT with one of {}", ALL.join(", ")),
         )
     })
 }
 
-/// SIGKILL to oneself: no destructor, no flush, no signal handler, as if the machine had gone.
-fn end_process() {
+/// Long enough for a signal to reach all threads; of a process that is stopped it passes meanwhile.
+const ON_ITS_WAY: Duration = Duration::from_millis(100);
+
+/// SIGKILL: no destructor, no flush, no signal handler, as if the machine had gone. SIGSTOP: goes on
+/// after a SIGCONT as if no time had passed.
+fn signal_self(signal: Signal) {
     let me = rustix::process::getpid();
-    let _sent = rustix::process::kill_process(me, rustix::process::Signal::KILL);
+    let _sent = rustix::process::kill_process(me, signal);
     // The signal is on its way; nothing of the protocol may happen before it is here.
-    loop {
-        std::thread::park();
+    std::thread::park_timeout(ON_ITS_WAY);
+    if signal == Signal::KILL {
+        loop {
+            std::thread::park();
+        }
     }
 }
 
@@ -122,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_point_is_due_at_the_hit_that_was_asked_for_and_at_no_other() {
-        let armed = Armed { name: AFTER_HEAD_MOVED, remaining: AtomicU64::new(3) };
+        let armed =
+            Armed { name: AFTER_HEAD_MOVED, remaining: AtomicU64::new(3), signal: Signal::KILL };
         let mut due = Vec::new();
         for _ in 0..6 {
             assert!(!armed.is_due(BEFORE_HEAD_MOVED));
@@ -133,10 +155,13 @@ mod tests {
 
     #[test]
     fn misspelt_points_are_errors_that_name_the_known_ones() {
-        assert_eq!(parse("after-head-moved:3").unwrap(), (AFTER_HEAD_MOVED, 3));
-        assert_eq!(parse("after-head-moved").unwrap(), (AFTER_HEAD_MOVED, 1));
+        assert_eq!(parse(KILL_VARIABLE, "after-head-moved:3").unwrap(), (AFTER_HEAD_MOVED, 3));
+        assert_eq!(parse(KILL_VARIABLE, "after-head-moved").unwrap(), (AFTER_HEAD_MOVED, 1));
         for bad in ["after-head-move", "after-head-moved:0", "after-head-moved:x", ""] {
-            assert!(parse(bad).unwrap_err().message().contains(BEFORE_SEGMENT_PUT), "{bad}");
+            assert!(
+                parse(STOP_VARIABLE, bad).unwrap_err().message().contains(BEFORE_SEGMENT_PUT),
+                "{bad}"
+            );
         }
     }
 
@@ -158,7 +183,7 @@ mod tests {
             std::process::Command::new(std::env::current_exe().unwrap())
                 .args(["--ignored", "--exact", "--nocapture"])
                 .arg("points::tests::passes_a_point_three_times")
-                .env(VARIABLE, at)
+                .env(KILL_VARIABLE, at)
                 .output()
                 .unwrap()
         };

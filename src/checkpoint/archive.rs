@@ -99,6 +99,28 @@ pub async fn read_manifest(store: Arc<dyn Store>, retained: Retained) -> Result<
     Ok(Archived { retained, manifest, bytes })
 }
 
+/// The manifests of an incarnation that nobody owns any more, whatever of them can still be read, and
+/// how many slots they are in. One `GetItem` for each 390 KB, and one more.
+///
+/// # Errors
+/// The store's.
+pub async fn read_left(store: &dyn Store) -> Result<(Vec<Manifest>, u64)> {
+    let mut manifests = Vec::new();
+    let mut slots = 0;
+    while let Some(first) = store.get_block(key(SlotId(slots), 0)).await? {
+        let of = Part::decode(&first.bytes).map_or(1, |(header, _)| header.of);
+        let mut parts = vec![first.bytes];
+        for part in 1..of {
+            let block = store.get_block(key(SlotId(slots), part)).await?;
+            parts.extend(block.map(|block| block.bytes));
+        }
+        // An attempt that died at its put may have left parts of two.
+        manifests.extend(Manifest::decode(&parts));
+        slots += 1;
+    }
+    Ok((manifests, slots))
+}
+
 async fn read_part(store: &dyn Store, retained: Retained, part: u32) -> Result<Block> {
     let block = store.get_block(key(retained.slot, part)).await?.ok_or_else(|| {
         Error::new(

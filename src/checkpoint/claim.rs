@@ -101,6 +101,8 @@ pub struct Claimed {
     pub slots: Slots,
     /// The store of the head's incarnation.
     pub store: Arc<dyn Store>,
+    /// Where this process has begun a new incarnation: what the one before was made by.
+    pub replaced: Option<Identity>,
 }
 
 /// Claims one job for the attempts of one process, one after the other.
@@ -117,6 +119,7 @@ pub struct Claimer {
     restart: bool,
     /// The (attempt, owner, beat) that was seen to stand still for a lease.
     expired: Option<(Attempt, String, u64)>,
+    replaced: Option<Identity>,
 }
 
 impl fmt::Debug for Claimer {
@@ -148,6 +151,7 @@ impl Claimer {
             sent: Vec::new(),
             restart: false,
             expired: None,
+            replaced: None,
         }
     }
 
@@ -272,7 +276,7 @@ impl Claimer {
             head = claimed;
         }
         let mut next = self.successor(&head);
-        next.identity = self.options.identity.clone();
+        self.replaced = Some(std::mem::replace(&mut next.identity, self.options.identity.clone()));
         next.incarnation = Incarnation(head.incarnation.0 + 1);
         next.checkpoint = CheckpointId::NONE;
         next.retained = Vec::new();
@@ -310,7 +314,8 @@ impl Claimer {
         let slots = Slots::restored(mine.attempt, &named);
         let retained = archived.iter().map(Kept::of).collect();
         let manifest = archived.pop().map(|a| a.manifest);
-        Ok(Claimed { mine, began, head, manifest, retained, slots, store })
+        let replaced = self.replaced.clone();
+        Ok(Claimed { mine, began, head, manifest, retained, slots, store, replaced })
     }
 
     /// The head of the next attempt on top of `head`, with an owner text of its own.

@@ -23,7 +23,7 @@ mod segments;
 mod slots;
 mod stats;
 
-pub use archive::{Archived, read_manifest};
+pub use archive::{Archived, read_left, read_manifest};
 pub use claim::{Began, ClaimOptions, Claimed, Claimer, Kept, OpenStore, Waiting, set_status};
 pub use committing::{CommitOutcome, SinkCommitter};
 pub use driver::{Channels, DriverSetup, Ended, run};

@@ -14,6 +14,7 @@ use super::run as run_command;
 use super::{demo, logging, print};
 use crate::config;
 use crate::error::Result;
+use crate::points;
 use crate::task::JobGraph;
 
 /// Carries out the process's command line over `jobs`, in this process. What `main` calls.
@@ -47,6 +48,7 @@ fn carry_out<E: Engine>(engine: E, jobs: &[Job<E::Graph>], cli: &Cli) -> Result<
     let results_on_stdout = matches!(&cli.command, Command::Run(args) if args.output.is_none());
     let bar = Bar::new(results_on_stdout);
     logging::start(cli.verbose, &bar)?;
+    points::check_environment()?;
     match &cli.command {
         Command::Run(args) => return run_command::run(engine, jobs, args, environment(), &bar),
         Command::Jobs => print::result(&job::list(jobs)),

@@ -35,7 +35,8 @@ impl fmt::Debug for Sources {
 pub const LOG_VARIABLE: &str = "MILLPOND_LOG";
 
 /// Variables with our prefix that are no settings.
-const NOT_SETTINGS: [&str; 2] = [LOG_VARIABLE, crate::points::VARIABLE];
+const NOT_SETTINGS: [&str; 3] =
+    [LOG_VARIABLE, crate::points::KILL_VARIABLE, crate::points::STOP_VARIABLE];
 
 /// One place.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -112,7 +112,8 @@ impl Connection {
         );
         let (embedded, exclusive) = (reached.embedded, reached.exclusive);
         let connection = Self { caller, meter, embedded, exclusive };
-        table::ensure(&connection.caller, options.settings.provisioned).await?;
+        let embedded = connection.embedded.is_some();
+        table::ensure(&connection.caller, options.settings.provisioned, embedded).await?;
         Ok(connection)
     }
 
@@ -153,18 +154,22 @@ impl Connection {
         self.exclusive
     }
 
-    /// Deletes what `incarnation` of `job` has under `partitions`; gives the number of items. To be run
-    /// in the background; may be dropped and begun again. One `Query` for each partition, one
-    /// `BatchWriteItem` for 25 items.
+    /// Deletes what `incarnation` of `job`, a former one, has under `partitions`, in their order; gives
+    /// the number of items, slots deleted unseen included. To be run in the background; may be dropped
+    /// and begun again. A write unit for each KiB that is deleted, one `BatchWriteItem` for 25 items and
+    /// one `Query` for 100, at most 500 units a second.
     ///
     /// # Errors
     /// [`ErrorKind::Store`] where the server refuses.
-    pub fn purge(
+    pub fn purge<P>(
         &self,
         job: &Name,
         incarnation: Incarnation,
-        partitions: impl IntoIterator<Item = Partition, IntoIter: Send> + Send,
-    ) -> impl Future<Output = Result<u64>> + Send {
+        partitions: P,
+    ) -> impl Future<Output = Result<u64>> + Send + use<P>
+    where
+        P: IntoIterator<Item = Partition, IntoIter: Send> + Send,
+    {
         let (caller, scope) = (self.caller.clone(), Scope::new(job, incarnation));
         async move { purge(&caller, &scope, partitions).await }
     }

@@ -1,15 +1,18 @@
 //! Deletion of what a former incarnation left in the table.
 //!
-//! Owns the walk over partition keys. Which ones there may be is known to the caller: states and key
-//! groups from the graph, slots from the head and its manifests. The items of a former incarnation are
-//! out of every live one's sight, so nothing here is conditional, and it may be stopped and begun again.
+//! Owns the walk over partition keys, and its pace. Which ones there may be is known to the caller:
+//! states and key groups from the graph, slots from the manifests. The items of a former incarnation
+//! are out of every live one's sight, so nothing here is conditional, and it may be stopped and begun
+//! again.
+
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
     AttributeValue, DeleteRequest, ReturnConsumedCapacity, WriteRequest,
 };
 
 use super::call::Caller;
-use super::item::{Attributes, Scope};
+use super::item::{self, Attributes, ONLY, Scope};
 use super::meter::{self, Purpose};
 use super::retry::{Failure, Verdict};
 use crate::error::{Error, Result};
@@ -20,7 +23,19 @@ use crate::state::BlockKind;
 /// DynamoDB's limit for a `BatchWriteItem`.
 const DELETES: usize = 25;
 
-/// All items under one partition key.
+/// Keys of one `Query`: as many as keep an embedded database busy for less than a millisecond.
+const PAGE: i32 = 100;
+/// Write units that are consumed in a second at most: half of what one partition has, so that a job that
+/// runs meanwhile is not throttled for it.
+const WRITE_UNITS_PER_SECOND: f64 = 500.0;
+/// The same of read units: half of what one partition has.
+const READ_UNITS_PER_SECOND: f64 = 1500.0;
+/// Shorter waits are saved up: a timer is not so exact.
+const LEAST_WAIT: Duration = Duration::from_millis(10);
+/// Empty slots in a row after which there is no other: puts of one checkpoint may land in any order.
+const EMPTY_SLOTS: u32 = 4;
+
+/// Items that are deleted together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Partition {
     /// A state's entries of one key group.
@@ -32,100 +47,158 @@ pub enum Partition {
         /// The key group.
         key_group: KeyGroup,
     },
-    /// A slot of segments or manifests.
-    Slot(BlockKind, SlotId),
+    /// The slots below this one, the last one first.
+    SlotsBelow(BlockKind, SlotId),
+    /// The slots from this one on, up to where there are none any more.
+    SlotsFrom(BlockKind, SlotId),
 }
 
-/// Deletes all of `partitions`, one after the other; gives the number of items deleted. One `Query`
-/// for each partition and 1 MB, one `BatchWriteItem` for 25 items, a write unit for each KiB.
+/// Deletes all of `partitions`, one after the other, slowly; gives the number of items deleted. A write
+/// unit for each KiB, one `BatchWriteItem` for 25 items, one `Query` for 100 items of a state or of
+/// manifests; segments below a slot are deleted unseen.
 pub(super) async fn purge(
     caller: &Caller,
     scope: &Scope,
     partitions: impl IntoIterator<Item = Partition>,
 ) -> Result<u64> {
+    let mut purge = Purge { caller, scope, owed: Duration::ZERO };
     let mut deleted = 0;
     for partition in partitions {
-        let pk = match partition {
-            Partition::State { operator, state, key_group } => {
-                scope.state_pk(&operator, &state, key_group.0)
-            }
-            Partition::Slot(kind, slot) => scope.slot_pk(kind, slot.0),
-        };
-        deleted += purge_partition(caller, &pk).await?;
+        deleted += purge.partition(partition).await?;
     }
     Ok(deleted)
 }
 
-async fn purge_partition(caller: &Caller, pk: &str) -> Result<u64> {
-    let mut deleted = 0;
-    loop {
-        let (keys, more) = first_keys(caller, pk).await?;
-        deleted += keys.len() as u64;
-        for chunk in keys.chunks(DELETES) {
-            delete(caller, chunk).await?;
-        }
-        if !more {
-            return Ok(deleted);
-        }
-    }
+/// One deletion under way.
+struct Purge<'a> {
+    caller: &'a Caller,
+    scope: &'a Scope,
+    /// What the pace demands to wait and was not waited yet.
+    owed: Duration,
 }
 
-/// The keys of the first page, and whether there are more.
-async fn first_keys(caller: &Caller, pk: &str) -> Result<(Vec<Attributes>, bool)> {
-    let send = || {
-        caller
-            .client()
-            .query()
-            .table_name(caller.table())
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
-            .projection_expression("pk, sk")
-            .consistent_read(true)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-    };
-    let answer = caller.call(Purpose::Protocol, send).await;
-    let answer = answer.map_err(|refusal| caller.error("Query", &refusal))?;
-    caller.meter().read(Purpose::Protocol, meter::units(answer.consumed_capacity()));
-    let more = answer.last_evaluated_key.is_some_and(|key| !key.is_empty());
-    Ok((answer.items.unwrap_or_default(), more))
-}
-
-async fn delete(caller: &Caller, keys: &[Attributes]) -> Result<()> {
-    let request = |key: &Attributes| {
-        let delete = DeleteRequest::builder().set_key(Some(key.clone())).build();
-        let delete = delete
-            .map_err(|e| Error::internal(format!("a deletion's request is not complete: {e}")))?;
-        Ok(WriteRequest::builder().delete_request(delete).build())
-    };
-    let mut pending = keys.iter().map(request).collect::<Result<Vec<_>>>()?;
-    let mut retries = caller.retries();
-    while !pending.is_empty() {
-        let send = caller
-            .client()
-            .batch_write_item()
-            .request_items(caller.table(), pending.clone())
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send();
-        match caller.once(Purpose::Protocol, send).await {
-            Ok(answer) => {
-                caller.meter().wrote(Purpose::Protocol, meter::units(answer.consumed_capacity()));
-                let sent = pending.len();
-                let left = answer.unprocessed_items.into_iter().flatten();
-                pending = left.flat_map(|(_, requests)| requests).collect();
-                if pending.len() < sent {
-                    caller.progressed();
-                }
-                if !pending.is_empty() {
-                    let failure = Failure::inside("ThrottlingError", "items left unprocessed");
-                    retries.wait(&failure).await;
-                }
+impl Purge<'_> {
+    async fn partition(&mut self, partition: Partition) -> Result<u64> {
+        match partition {
+            Partition::State { operator, state, key_group } => {
+                self.all_under(&self.scope.state_pk(&operator, &state, key_group.0)).await
             }
-            Err(refusal) if matches!(refusal.verdict, Verdict::Retry { .. }) => {
-                retries.wait(&refusal.failure).await;
+            Partition::SlotsBelow(BlockKind::Segment, end) => {
+                let key = |slot| item::key_of(self.scope.slot_pk(BlockKind::Segment, slot), ONLY);
+                let keys: Vec<Attributes> = (0..end.0).rev().map(key).collect();
+                for chunk in keys.chunks(DELETES) {
+                    self.delete(chunk).await?;
+                }
+                Ok(end.0)
             }
-            Err(refusal) => return Err(caller.error("BatchWriteItem", &refusal)),
+            Partition::SlotsBelow(BlockKind::Manifest, end) => {
+                let mut parts = 0;
+                for slot in (0..end.0).rev() {
+                    parts += self.all_under(&self.scope.slot_pk(BlockKind::Manifest, slot)).await?;
+                }
+                Ok(parts)
+            }
+            Partition::SlotsFrom(kind, first) => {
+                let (mut deleted, mut empty, mut slot) = (0, 0, first.0);
+                while empty < EMPTY_SLOTS {
+                    let found = self.all_under(&self.scope.slot_pk(kind, slot)).await?;
+                    deleted += found;
+                    empty = if found == 0 { empty + 1 } else { 0 };
+                    slot += 1;
+                }
+                Ok(deleted)
+            }
         }
     }
-    Ok(())
+
+    /// Deletes all items under one partition key.
+    async fn all_under(&mut self, pk: &str) -> Result<u64> {
+        let mut deleted = 0;
+        loop {
+            let (keys, more) = self.first_keys(pk).await?;
+            deleted += keys.len() as u64;
+            for chunk in keys.chunks(DELETES) {
+                self.delete(chunk).await?;
+            }
+            if !more {
+                return Ok(deleted);
+            }
+        }
+    }
+
+    /// Waits as long as `units` take at the pace.
+    async fn pace(&mut self, units: f64, per_second: f64) {
+        self.owed += Duration::from_secs_f64(units.max(0.0) / per_second);
+        if self.owed >= LEAST_WAIT {
+            self.caller.clock().sleep(std::mem::take(&mut self.owed)).await;
+        }
+    }
+
+    /// The keys of the first page, and whether there are more.
+    async fn first_keys(&mut self, pk: &str) -> Result<(Vec<Attributes>, bool)> {
+        let caller = self.caller;
+        let send = || {
+            caller
+                .client()
+                .query()
+                .table_name(caller.table())
+                .key_condition_expression("pk = :pk")
+                .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+                .projection_expression("pk, sk")
+                .consistent_read(true)
+                .limit(PAGE)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send()
+        };
+        let answer = caller.call(Purpose::Protocol, send).await;
+        let answer = answer.map_err(|refusal| caller.error("Query", &refusal))?;
+        let units = meter::units(answer.consumed_capacity());
+        caller.meter().read(Purpose::Protocol, units);
+        self.pace(units, READ_UNITS_PER_SECOND).await;
+        let more = answer.last_evaluated_key.is_some_and(|key| !key.is_empty());
+        Ok((answer.items.unwrap_or_default(), more))
+    }
+
+    async fn delete(&mut self, keys: &[Attributes]) -> Result<()> {
+        let caller = self.caller;
+        let request = |key: &Attributes| {
+            let delete = DeleteRequest::builder().set_key(Some(key.clone())).build();
+            let delete = delete.map_err(|e| {
+                Error::internal(format!("a deletion's request is not complete: {e}"))
+            })?;
+            Ok(WriteRequest::builder().delete_request(delete).build())
+        };
+        let mut pending = keys.iter().map(request).collect::<Result<Vec<_>>>()?;
+        let mut retries = caller.retries();
+        while !pending.is_empty() {
+            let send = caller
+                .client()
+                .batch_write_item()
+                .request_items(caller.table(), pending.clone())
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send();
+            match caller.once(Purpose::Protocol, send).await {
+                Ok(answer) => {
+                    let units = meter::units(answer.consumed_capacity());
+                    caller.meter().wrote(Purpose::Protocol, units);
+                    self.pace(units, WRITE_UNITS_PER_SECOND).await;
+                    let sent = pending.len();
+                    let left = answer.unprocessed_items.into_iter().flatten();
+                    pending = left.flat_map(|(_, requests)| requests).collect();
+                    if pending.len() < sent {
+                        caller.progressed();
+                    }
+                    if !pending.is_empty() {
+                        let failure = Failure::inside("ThrottlingError", "items left unprocessed");
+                        retries.wait(&failure).await;
+                    }
+                }
+                Err(refusal) if matches!(refusal.verdict, Verdict::Retry { .. }) => {
+                    retries.wait(&refusal.failure).await;
+                }
+                Err(refusal) => return Err(caller.error("BatchWriteItem", &refusal)),
+            }
+        }
+        Ok(())
+    }
 }

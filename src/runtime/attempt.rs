@@ -77,6 +77,7 @@ pub(super) async fn attempt(
     };
     let channels = Channels { commands: deployment.commands, reports: received, stop };
     let ended = tokio::select! {
+        biased;
         ended = run(setup, &claimed, channels) => ended,
         never = forward_pressure(&live.pressure, &reports) => match never {},
     };

@@ -4,12 +4,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::backend::Backend;
+use futures::FutureExt;
+use futures::future::{self, BoxFuture};
+
+use super::backend::{Backend, Left};
 use super::status::{CapacityUnits, WriteUnits};
 use crate::checkpoint::{HeadStore, MemoryHeads};
-use crate::dynamodb::Connection;
-use crate::ids::{Incarnation, Name};
-use crate::state::{MemoryStore, Store};
+use crate::dynamodb::{Connection, Partition};
+use crate::error::Result;
+use crate::ids::{Incarnation, Name, SlotId};
+use crate::key_group::KeyGroup;
+use crate::state::{BlockKind, MemoryStore, Store};
+
 /// State on a DynamoDB.
 #[derive(Debug)]
 pub struct DynamoDbBackend {
@@ -48,6 +54,15 @@ impl Backend for DynamoDbBackend {
         self.connection.scoped(job, incarnation, self.tombstone_retention)
     }
 
+    fn purge(
+        &self,
+        job: &Name,
+        incarnation: Incarnation,
+        left: Left,
+    ) -> BoxFuture<'static, Result<u64>> {
+        self.connection.purge(job, incarnation, partitions(left)).boxed()
+    }
+
     fn consumed(&self) -> CapacityUnits {
         let consumed = self.connection.meter().snapshot();
         CapacityUnits {
@@ -59,6 +74,24 @@ impl Backend for DynamoDbBackend {
             },
         }
     }
+}
+
+/// In the order of deletion: the first manifest's slot, by which the rest is found, is the last.
+fn partitions(left: Left) -> impl Iterator<Item = Partition> + Send {
+    let slots = [
+        (BlockKind::Segment, SlotId(left.segment_slots)),
+        (BlockKind::Manifest, SlotId(left.manifest_slots)),
+    ];
+    let key_groups = left.key_groups;
+    let of_state = move |(operator, state): (Name, Name)| {
+        (0..key_groups).map(move |group| Partition::State {
+            operator: operator.clone(),
+            state: state.clone(),
+            key_group: KeyGroup(group),
+        })
+    };
+    let both = |(kind, slot)| [Partition::SlotsFrom(kind, slot), Partition::SlotsBelow(kind, slot)];
+    left.states.into_iter().flat_map(of_state).chain(slots.into_iter().flat_map(both))
 }
 
 /// State in memory, gone with the process: for tests. Clones share it.
@@ -104,6 +137,18 @@ impl Backend for MemoryBackend {
 
     fn store(&self, job: &Name, incarnation: Incarnation) -> Arc<dyn Store> {
         Arc::new(self.memory_store(job, incarnation))
+    }
+
+    /// Forgets the store; whoever holds it keeps it.
+    fn purge(
+        &self,
+        job: &Name,
+        incarnation: Incarnation,
+        _left: Left,
+    ) -> BoxFuture<'static, Result<u64>> {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        let had = stores.remove(&(job.clone(), incarnation)).is_some();
+        future::ready(Ok(u64::from(had))).boxed()
     }
 
     fn consumed(&self) -> CapacityUnits {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::FutureExt;
 use futures::future::Shared as SharedFuture;
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 use super::attempt::attempt;
 use super::backend::Backend;
 use super::board::{Board, is_replayable};
+use super::former;
 use super::place::Place;
 use super::restart::{Decision, RestartPolicy};
 use super::sinks::Sinks;
@@ -116,7 +118,8 @@ pub async fn run(
     let stop = stop.boxed().shared();
     let result = tokio::select! {
         biased;
-        result = supervise(&shared, options, identity, stop) => result,
+        // On the heap: an attempt holds all that its driver does.
+        result = Box::pin(supervise(&shared, options, identity, stop)) => result,
         never = shared.status.keep_current(&*shared.backend) => match never {},
     };
     shared.status.ended(&*shared.backend, &result);
@@ -159,6 +162,7 @@ async fn supervise(
                 tracing::warn!("{error}; restarting in {delay:?}");
                 shared.status.restarting(&error);
                 tokio::select! {
+                    biased;
                     () = shared.clock.sleep(delay) => {}
                     () = stop.clone() => return Err(error),
                 }
@@ -188,17 +192,21 @@ async fn one_attempt(
     stop: Stop,
 ) -> (Option<crate::checkpoint::rules::Mine>, Result<Ended>) {
     shared.status.initializing();
+    let told = AtomicU64::new(0);
     let progress = |waiting: Waiting| {
-        tracing::info!(
-            "attempt {} of owner {} holds the job: waiting until it has been silent for {:?} \
-             ({:.1} s so far); --take-over claims at once",
-            waiting.attempt,
-            waiting.owner,
-            waiting.lease,
-            waiting.still_for.as_secs_f64()
-        );
+        // Once for each owner: how long it takes is up to that one.
+        if told.swap(waiting.attempt.0, Ordering::Relaxed) != waiting.attempt.0 {
+            tracing::warn!(
+                "attempt {} of owner {} holds the job: waiting until it ends or has been silent for \
+                 {:?}; --take-over claims at once",
+                waiting.attempt,
+                waiting.owner,
+                waiting.lease
+            );
+        }
     };
     let claimed = tokio::select! {
+        biased;
         claimed = claimer.claim(&progress) => claimed,
         () = stop.clone() => return (None, Ok(Ended::Stopped)),
     };
@@ -207,7 +215,12 @@ async fn one_attempt(
         Ok(claimed) => {
             let mine = claimed.mine.clone();
             shared.status.claimed(&claimed);
-            (Some(mine), attempt(shared, claimed, stop.boxed()).await)
+            let former = claimed.clone();
+            let ended = tokio::select! {
+                ended = attempt(shared, claimed, stop.boxed()) => ended,
+                never = former::purge(shared, &former) => match never {},
+            };
+            (Some(mine), ended)
         }
     }
 }

@@ -4,6 +4,7 @@ mod attempt;
 mod backend;
 mod board;
 mod connect;
+mod former;
 mod job;
 mod place;
 mod restart;
@@ -12,7 +13,7 @@ mod sinks;
 mod status;
 mod worker;
 
-pub use backend::Backend;
+pub use backend::{Backend, Left};
 pub use connect::{DynamoDbBackend, MemoryBackend};
 pub use job::{RunOptions, Wiring, run};
 pub use place::{Place, io_threads};

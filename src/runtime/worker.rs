@@ -26,13 +26,13 @@ pub(super) async fn run(
         Ok(tasks) => tasks,
         Err(error) => {
             // The coordinator may have ended first, with an error of its own.
-            drop(reports.send(Report::Failed(error)));
+            drop(reports.send(Report::Failed(error)).await);
             return;
         }
     };
     while let Some(ended) = tasks.join_next().await {
         if let Ok(Err(error)) = ended {
-            drop(reports.send(Report::Failed(error)));
+            drop(reports.send(Report::Failed(error)).await);
             return;
         }
     }

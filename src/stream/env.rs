@@ -221,6 +221,19 @@ impl StreamEnvironment {
     }
 }
 
+/// The operators and states that a graph's recorded description names.
+#[must_use]
+pub fn states_in(description: &str) -> Vec<(Name, Name)> {
+    let states_of = |line: &str| -> Vec<(Name, Name)> {
+        let operator = line.split(' ').nth(1).and_then(|id| Name::new(id).ok());
+        let list = line.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+        let names = list.map_or("", |(names, _)| names).split(", ");
+        let pair = |state| Some((operator.clone()?, Name::new(state).ok()?));
+        names.filter_map(pair).collect()
+    };
+    description.lines().flat_map(states_of).collect()
+}
+
 pub(super) fn graph_error(message: String) -> Error {
     Error::new(ErrorKind::Graph, message)
 }

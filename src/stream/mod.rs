@@ -14,7 +14,7 @@ mod stream;
 mod vertices;
 
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
-pub use env::StreamEnvironment;
+pub use env::{StreamEnvironment, states_in};
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use keyed::KeyedStream;
 pub use stream::{SinkHandle, Stream};

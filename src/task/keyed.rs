@@ -37,6 +37,9 @@ const SLICE_ENTRIES: usize = 4096;
 /// The gate is closed while so many records wait for reads. Flink:
 /// `execution.async-state.in-flight-records-limit`.
 const MAX_PARKED: usize = 6000;
+/// Keys that are read together: those of one `BatchGetItem`, so that no record waits for another
+/// request than its own.
+const READ_KEYS: usize = 100;
 
 type KeyedRecord<P> = Keyed<<P as KeyedProcess>::Key, <P as KeyedProcess>::In>;
 type ReadAnswer = Vec<(Read, Option<Item>)>;
@@ -191,7 +194,7 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
     }
 
     fn on_batch(&mut self, mut batch: Vec<KeyedRecord<P>>) -> Result<()> {
-        let records = batch.len() as u64;
+        let mut ran = batch.len();
         self.rows.clear();
         self.state.find_rows(batch.iter().map(|r| (r.hash, &r.key)), &mut self.rows);
         if self.state.loading_rows() == 0 {
@@ -201,9 +204,11 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
                 self.process.process(value, &mut context)?;
             }
         } else {
+            let parked_before = self.parked_records;
             self.run_or_park(batch)?;
+            ran -= self.parked_records - parked_before;
         }
-        self.finish_batch(records)
+        self.finish_batch(ran as u64)
     }
 
     /// The slower way, while some rows are loading.
@@ -217,9 +222,11 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
                 self.run_record(row, record)?;
             }
         }
-        let reads = self.state.take_reads();
-        if !reads.is_empty() {
-            self.metrics.items_read(reads.len() as u64);
+        let mut reads = self.state.take_reads();
+        self.metrics.items_read(reads.len() as u64);
+        while !reads.is_empty() {
+            let later = reads.split_off(reads.len().min(READ_KEYS));
+            let reads = std::mem::replace(&mut reads, later);
             let (io, store) = (self.log.io(), Arc::clone(&self.store));
             let answer = io.run(async move {
                 let keys = reads.iter().map(|read| read.key.clone()).collect();

@@ -64,6 +64,7 @@ impl LogWriter {
                 items_sent: restored.may_have_items,
             },
         )?;
+        state.reserve(keys_in(&restored.segments, context));
         let mut segments: BTreeMap<CheckpointId, Vec<SegmentRef>> = BTreeMap::new();
         for (at, segment) in restored.segments {
             state.replay(&segment)?;
@@ -165,4 +166,18 @@ impl LogWriter {
         self.pressure.add(bytes as i64 - self.accounted as i64);
         self.accounted = bytes;
     }
+}
+
+/// How many keys a log may hold for one subtask: no more than it has entries, nor than its bound lets
+/// in, with rows of the least size.
+fn keys_in(log: &[(SegmentRef, segment::Segment)], context: &BuildContext) -> usize {
+    const LEAST_ROW_BYTES: u64 = 32;
+    let range = context.range();
+    let groups = |range: KeyGroupRange| u64::from(range.last.0 - range.first.0) + 1;
+    let share = |at: &SegmentRef| {
+        at.entries * at.range.intersection(range).map_or(0, groups) / groups(at.range)
+    };
+    let entries: u64 = log.iter().map(|(at, _)| share(at)).sum();
+    let shares = u64::from(context.subtask.parallelism) * context.keyed_operators.max(1);
+    entries.min(context.config.state.log_max_bytes / shares / LEAST_ROW_BYTES) as usize
 }

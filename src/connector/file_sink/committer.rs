@@ -12,6 +12,7 @@ use super::folder::{Folder, Part, names_in, remove, sync_folder};
 use crate::connector::{CommitOutcome, Committable, Committer, split_bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, Name};
+use crate::points;
 
 #[derive(Debug)]
 pub(super) struct FileCommitter {
@@ -54,8 +55,12 @@ impl FileCommitter {
 /// staged, or published, or not here (`None`).
 fn publish(folder: &Folder, name: &str) -> Result<Option<CommitOutcome>> {
     let (staged, target) = (folder.staged(name), folder.target(name));
+    points::hit(points::BEFORE_SINK_RENAMED);
     let error = match fs::rename(&staged, &target) {
-        Ok(()) => return Ok(Some(CommitOutcome::Committed)),
+        Ok(()) => {
+            points::hit(points::AFTER_SINK_RENAMED);
+            return Ok(Some(CommitOutcome::Committed));
+        }
         Err(e) => e,
     };
     let exists = |path: &Path| fs::exists(path).map_err(|e| Error::io("look for", path, e));

@@ -1,0 +1,269 @@
+//! What tests of the engine share: a job on one thread with a paused clock, a keyed job whose output
+//! tells everything, and the sequential reference that it is compared with.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use millpond::Result;
+use millpond::checkpoint::rules::StartMode;
+use millpond::checkpoint::{Ended, Head};
+use millpond::clock::Clock;
+use millpond::config::{Config, Location, RestartStrategy, StoreSettings};
+use millpond::connector::{MemorySink, Source};
+use millpond::dynamodb::{Connection, Execution, Options, Wrap};
+use millpond::ids::{CheckpointId, Incarnation, Name};
+use millpond::metrics::Metrics;
+use millpond::operator::{Context, KeyedProcess};
+use millpond::record::Positioned;
+use millpond::runtime::{
+    Backend, DynamoDbBackend, JobStatus, MemoryBackend, Place, RunOptions, Wiring, run,
+};
+use millpond::state::{MemoryStore, States, ValueDescriptor, ValueState};
+use millpond::stream::StreamEnvironment;
+use millpond::task::JobGraph;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+/// Runs `test` on one thread; time stands still while anything can be done.
+pub(crate) fn simulate<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    LocalSet::new().block_on(&runtime, test)
+}
+
+/// Waits, on the simulation's clock.
+pub(crate) async fn pass(time: Duration) {
+    clock().sleep(time).await;
+}
+
+/// Wall time is the same in each simulation.
+pub(crate) fn clock() -> Clock {
+    Clock::starting_at(1_000_000)
+}
+
+pub(crate) fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+pub(crate) fn job() -> Name {
+    Name::new("job").unwrap()
+}
+
+/// Two workers, a checkpoint every 10 ms, small batches, no restarts.
+pub(crate) fn small() -> Config {
+    let mut config = Config { parallelism: 2, restart: RestartStrategy::None, ..Config::default() };
+    config.checkpointing.interval = ms(10);
+    config.exchange.batch_records = 4;
+    config.exchange.channel_batches = 2;
+    config
+}
+
+/// The embedded DynamoDB in memory, on the caller's thread.
+pub(crate) async fn embedded(wrap: Option<Wrap<'_>>) -> Arc<DynamoDbBackend> {
+    let settings = StoreSettings { location: Location::EmbeddedMemory, ..Config::default().store };
+    let options = Options {
+        settings: &settings,
+        job: &job(),
+        clock: clock(),
+        seed: 7,
+        execution: Execution::Inline,
+        wrap,
+    };
+    let connection = Connection::open(options).await.unwrap();
+    Arc::new(DynamoDbBackend::new(connection, Duration::from_secs(3600)))
+}
+
+/// Runs jobs on one backend, one process after the other.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) place: Place,
+    pub(crate) config: Config,
+    pub(crate) mode: StartMode,
+    pub(crate) roll_back: Option<CheckpointId>,
+    pub(crate) metrics: Metrics,
+    status: watch::Sender<JobStatus>,
+    seeds: Arc<AtomicU64>,
+}
+
+impl Engine {
+    /// On the caller's thread.
+    pub(crate) fn new(backend: Arc<dyn Backend>, config: Config) -> Self {
+        Self {
+            backend,
+            place: Place::Inline,
+            config,
+            mode: StartMode::Auto,
+            roll_back: None,
+            metrics: Metrics::default(),
+            status: watch::Sender::new(JobStatus::default()),
+            seeds: Arc::default(),
+        }
+    }
+
+    /// On the caller's thread, over the twin.
+    pub(crate) fn twin(config: Config) -> (Self, MemoryBackend) {
+        let backend = MemoryBackend::new();
+        (Self::new(Arc::new(backend.clone()), config), backend)
+    }
+
+    /// The same store, as another process with other settings would use it.
+    pub(crate) fn with(&self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut other = self.clone();
+        change(&mut other.config);
+        other
+    }
+
+    pub(crate) async fn run(&self, graph: JobGraph) -> Result<Ended> {
+        self.run_until(graph, pending()).await
+    }
+
+    /// Asks for a graceful stop when `stop` ends.
+    pub(crate) async fn run_until(
+        &self,
+        graph: JobGraph,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Ended> {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&self.seeds.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        let wiring = Wiring {
+            backend: Arc::clone(&self.backend),
+            place: self.place.clone(),
+            clock: clock(),
+            metrics: self.metrics.clone(),
+            status: self.status.clone(),
+        };
+        let options = RunOptions {
+            job: job(),
+            config: self.config.clone(),
+            mode: self.mode,
+            take_over: false,
+            replace_output: false,
+            roll_back: self.roll_back,
+            seed,
+        };
+        run(graph, wiring, options, stop).await
+    }
+
+    /// What the last run told.
+    pub(crate) fn status(&self) -> JobStatus {
+        self.status.borrow().clone()
+    }
+
+    /// Ends when the status is as wanted.
+    pub(crate) async fn until(&self, wanted: impl FnMut(&JobStatus) -> bool) {
+        self.status.subscribe().wait_for(wanted).await.unwrap();
+    }
+}
+
+/// The head of the twin's job.
+pub(crate) fn head(backend: &MemoryBackend) -> Head {
+    backend.memory_heads().head(&job()).unwrap()
+}
+
+/// The twin's store of the first incarnation.
+pub(crate) fn store(backend: &MemoryBackend) -> MemoryStore {
+    backend.memory_store(&job(), Incarnation(1))
+}
+
+/// Key and value.
+pub(crate) type Event = (u64, u64);
+
+/// What [`Tally`] gives out for each record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) key: u64,
+    pub(crate) split: Arc<str>,
+    pub(crate) position: u64,
+    pub(crate) value: u64,
+    /// The key's records so far, and the sum of their values.
+    pub(crate) count: u64,
+    pub(crate) sum: u64,
+    /// Whether the state was there that each second record deletes.
+    pub(crate) odd: bool,
+}
+
+/// Counts and adds up, and has a state that comes and goes.
+pub(crate) struct Tally {
+    count: ValueState<u64>,
+    sum: ValueState<u64>,
+    odd: ValueState<bool>,
+}
+
+impl Tally {
+    pub(crate) fn new(states: &mut States) -> Self {
+        Self {
+            count: states.value(ValueDescriptor::new("count")),
+            sum: states.value(ValueDescriptor::new("sum")),
+            odd: states.value(ValueDescriptor::new("odd")),
+        }
+    }
+}
+
+impl KeyedProcess for Tally {
+    type Key = u64;
+    type In = Positioned<Event>;
+    type Out = Line;
+
+    fn process(&self, record: Self::In, context: &mut Context<'_, Self>) -> Result<()> {
+        let Positioned { origin, value: (key, value) } = record;
+        let count = context.get(self.count).copied().unwrap_or(0) + 1;
+        let sum = context.get(self.sum).copied().unwrap_or(0) + value;
+        let odd = context.get(self.odd).is_some();
+        context.set(self.count, count);
+        context.set(self.sum, sum);
+        if odd {
+            context.clear(self.odd);
+        } else {
+            context.set(self.odd, true);
+        }
+        let (split, position) = (origin.split, origin.position);
+        context.emit(Line { key, split, position, value, count, sum, odd });
+        Ok(())
+    }
+}
+
+/// A source, [`Tally`], a sink.
+pub(crate) fn tally(source: impl Source<Item = Event>, sink: &MemorySink<Line>) -> JobGraph {
+    let env = StreamEnvironment::new();
+    env.source_with_origin(source)
+        .key_by(|record| record.value.0)
+        .process(Tally::new)
+        .sink(sink.clone());
+    env.build().unwrap()
+}
+
+/// Compares committed output with what one loop over each split would give: every record once, each
+/// key's states as all of its records before have left them, in order within key and split.
+pub(crate) fn check(lines: &[Line], input: &[Vec<Event>]) -> std::result::Result<(), String> {
+    let mut keys: HashMap<u64, (u64, u64)> = HashMap::new();
+    let mut last: HashMap<(u64, Arc<str>), u64> = HashMap::new();
+    for line in lines {
+        let (count, sum) = keys.entry(line.key).or_default();
+        *count += 1;
+        *sum += line.value;
+        let split: usize = line.split.parse().unwrap();
+        let given = input.get(split).and_then(|s| s.get(line.position as usize));
+        if given != Some(&(line.key, line.value)) {
+            return Err(format!("{line:?} was never given"));
+        }
+        if (line.count, line.sum, line.odd) != (*count, *sum, *count % 2 == 0) {
+            return Err(format!("{line:?} where count is {count} and sum {sum}"));
+        }
+        let before = last.insert((line.key, Arc::clone(&line.split)), line.position);
+        if before.is_some_and(|before| before >= line.position) {
+            return Err(format!("{line:?} comes after position {before:?}"));
+        }
+    }
+    // No two are of one position, so as many as there are records is each of them.
+    let records: usize = input.iter().map(Vec::len).sum();
+    if lines.len() == records { Ok(()) } else { Err(format!("{} of {records}", lines.len())) }
+}

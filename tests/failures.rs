@@ -1,0 +1,272 @@
+//! What ends an attempt, what follows it, and what is final.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod engine_support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use engine_support::{
+    Engine, Event, check, clock, head, job, ms, pass, simulate, small, store, tally,
+};
+use millpond::ErrorKind;
+use millpond::checkpoint::{Ended, HeadChange, HeadCondition, HeadStatus, HeadStore};
+use millpond::config::{Config, RestartStrategy};
+use millpond::connector::{MemorySink, MemorySource};
+use millpond::operator::{Context, KeyedProcess};
+use millpond::runtime::JobState;
+use millpond::state::{Call, Fault, States, ValueDescriptor, ValueState};
+use millpond::stream::StreamEnvironment;
+use millpond::task::JobGraph;
+
+/// Fails at the record 13 of each attempt, as long as `failures` are left.
+struct Fragile {
+    seen: ValueState<u64>,
+    failures: Arc<AtomicU64>,
+    panics: bool,
+}
+
+impl KeyedProcess for Fragile {
+    type Key = u64;
+    type In = u64;
+    type Out = (u64, u64);
+
+    fn process(&self, n: u64, context: &mut Context<'_, Self>) -> millpond::Result<()> {
+        let left = |left: u64| left.checked_sub(1);
+        if n == 13 && self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
+        {
+            assert!(!self.panics, "unlucky");
+            return Err(millpond::Error::new(ErrorKind::User, "unlucky"));
+        }
+        let seen = context.get(self.seen).copied().unwrap_or(0) + 1;
+        context.set(self.seen, seen);
+        context.emit((n, seen));
+        Ok(())
+    }
+}
+
+fn fragile(failures: u64, panics: bool, sink: &MemorySink<(u64, u64)>) -> JobGraph {
+    let env = StreamEnvironment::new();
+    let failures = Arc::new(AtomicU64::new(failures));
+    env.source(MemorySource::new((0..40).collect(), 2))
+        .key_by(|n| n % 5)
+        .process(move |states: &mut States| Fragile {
+            seen: states.value(ValueDescriptor::new("seen")),
+            failures: Arc::clone(&failures),
+            panics,
+        })
+        .sink(sink.clone());
+    env.build().unwrap()
+}
+
+fn restarting(restart: RestartStrategy) -> Config {
+    Config { restart, ..small() }
+}
+
+fn complete(sink: &MemorySink<(u64, u64)>) {
+    let mut records: Vec<u64> = sink.output().into_iter().map(|(n, _)| n).collect();
+    records.sort_unstable();
+    assert_eq!(records, (0..40).collect::<Vec<_>>());
+    for key in 0..5 {
+        let seen = sink.output().into_iter().filter(|(n, _)| n % 5 == key).map(|(_, seen)| seen);
+        assert_eq!(seen.collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn an_error_or_a_panic_of_the_user_is_final_without_restarts_and_names_the_operator() {
+    for panics in [false, true] {
+        simulate(async {
+            let (engine, twin) = Engine::twin(small());
+            let sink = MemorySink::new();
+            let error = engine.run(fragile(1, panics, &sink)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::User);
+            let text = error.to_string();
+            assert!(text.contains("job job") && text.contains("process-1"), "{text}");
+            assert!(text.contains("unlucky"), "{text}");
+            assert_eq!(engine.status().state, JobState::Failed);
+            assert_eq!(head(&twin).status, HeadStatus::Failed);
+            // Run again, it goes on.
+            engine.run(fragile(0, panics, &sink)).await.unwrap();
+            complete(&sink);
+        });
+    }
+}
+
+#[test]
+fn a_strategy_restarts_as_often_and_as_late_as_it_says() {
+    let fixed = |attempts| RestartStrategy::FixedDelay { attempts, delay: ms(500) };
+    let exponential = |attempts| RestartStrategy::ExponentialDelay {
+        initial_backoff: ms(100),
+        max_backoff: ms(300),
+        backoff_multiplier: 2.0,
+        reset_backoff_threshold: Duration::from_secs(3600),
+        jitter_factor: 0.0,
+        attempts_before_reset: attempts,
+    };
+    let rate = |max| RestartStrategy::FailureRate {
+        max_failures_per_interval: max,
+        failure_rate_interval: ms(60_000),
+        delay: ms(200),
+    };
+    // Strategy, failures, waited for in all, whether the job recovers.
+    for (strategy, failures, waited, recovers) in [
+        (fixed(3), 3, 1500, true),
+        (fixed(2), 3, 1000, false),
+        (exponential(None), 4, 100 + 200 + 300 + 300, true),
+        (exponential(Some(2)), 3, 100 + 200, false),
+        (rate(3), 3, 600, true),
+        (rate(2), 3, 400, false),
+    ] {
+        simulate(async {
+            let (engine, twin) = Engine::twin(restarting(strategy.clone()));
+            let sink = MemorySink::new();
+            let result = engine.run(fragile(failures, true, &sink)).await;
+            let status = engine.status();
+            let took = status.ended_ms.unwrap() - status.started_ms;
+            assert!((waited..waited + 100).contains(&took), "{strategy:?} took {took} ms");
+            assert!(status.last_failure.unwrap().contains("unlucky"));
+            // Each restart is an attempt of its own.
+            let attempts = failures + u64::from(recovers);
+            assert_eq!(head(&twin).attempt.0, attempts, "{strategy:?}");
+            assert_eq!(result.is_ok(), recovers, "{strategy:?}");
+            if recovers {
+                complete(&sink);
+            }
+        });
+    }
+}
+
+#[test]
+fn a_failing_store_or_sink_fails_the_attempt_and_a_restart_mends_it() {
+    for call in [Call::PutBlock, Call::WriteHead, Call::GetBlock] {
+        simulate(async {
+            let fixed = RestartStrategy::FixedDelay { attempts: 3, delay: ms(5) };
+            let (engine, twin) = Engine::twin(restarting(fixed));
+            let sink = MemorySink::new();
+            let (feed, source) = MemorySource::fed(1);
+            let input: Vec<Vec<Event>> = vec![(0..60).map(|n| (n % 7, n)).collect()];
+            let feeding = async {
+                feed.push(0, input[0][..30].to_vec());
+                pass(ms(35)).await;
+                twin.memory_heads().script().next(call, Fault::Fail(ErrorKind::Store));
+                store(&twin).script().next(call, Fault::Fail(ErrorKind::Store));
+                if call == Call::GetBlock {
+                    // Met by the next restart only.
+                    store(&twin).script().next(Call::PutBlock, Fault::Fail(ErrorKind::Store));
+                }
+                feed.push(0, input[0][30..].to_vec());
+                pass(ms(35)).await;
+                feed.close();
+            };
+            let (ended, ()) = futures::join!(engine.run(tally(source, &sink)), feeding);
+            assert_eq!(ended.unwrap(), Ended::Finished);
+            let failed = if call == Call::GetBlock { 2 } else { 1 };
+            assert_eq!(head(&twin).attempt.0, 1 + failed, "{call:?}");
+            check(&sink.output(), &input).unwrap();
+        });
+    }
+}
+
+#[test]
+fn being_fenced_is_final_and_nothing_more_of_it_is_seen() {
+    simulate(async {
+        let always = RestartStrategy::FixedDelay { attempts: 1000, delay: ms(1) };
+        let (old, twin) = Engine::twin(restarting(always));
+        let new = old.with(|_| {});
+        let sink = MemorySink::new();
+        let (feed, source) = MemorySource::fed(2);
+        let input: Vec<Vec<Event>> =
+            (0..2).map(|s| (0..80).map(|n| (n % 9, n + s)).collect()).collect();
+        let feeding = async {
+            for (split, records) in input.iter().enumerate() {
+                feed.push(split, records[..40].to_vec());
+            }
+            pass(ms(100)).await;
+            for (split, records) in input.iter().enumerate() {
+                feed.push(split, records[40..].to_vec());
+            }
+            feed.close();
+        };
+        let second = async {
+            pass(ms(55)).await;
+            new.run(tally(source.clone(), &sink)).await
+        };
+        let first = old.run(tally(source.clone(), &sink));
+        let (first, second, ()) = futures::join!(first, second, feeding);
+        let error = first.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Fenced);
+        let owner = head(&twin).owner;
+        assert!(error.to_string().contains(&owner), "{error} does not name {owner}");
+        assert_eq!(second.unwrap(), Ended::Finished);
+        assert_eq!(head(&twin).attempt.0, 2);
+        check(&sink.output(), &input).unwrap();
+        assert_eq!(sink.staged(), 0);
+    });
+}
+
+#[test]
+fn a_checkpoint_that_times_out_is_carried_and_counts_as_failed() {
+    for tolerable in [0, 1] {
+        simulate(async {
+            let mut config = small();
+            config.checkpointing.timeout = ms(50);
+            config.checkpointing.tolerable_failed = tolerable;
+            let (engine, twin) = Engine::twin(config);
+            let sink = MemorySink::new();
+            let input: Vec<Vec<Event>> = vec![(0..30).map(|n| (n % 5, n)).collect(); 2];
+            let (feed, source) = MemorySource::fed(2);
+            let trouble = async {
+                store(&twin).script().hold(Call::PutBlock);
+                for (split, records) in input.iter().enumerate() {
+                    feed.push(split, records.clone());
+                }
+                pass(ms(90)).await;
+                store(&twin).script().release(Call::PutBlock);
+                pass(ms(100)).await;
+                feed.close();
+            };
+            let (ended, ()) = futures::join!(engine.run(tally(source, &sink)), trouble);
+            let checkpoints = engine.status().checkpoints;
+            assert_eq!(checkpoints.counts.failed, 1);
+            let failed = checkpoints.latest_failed.unwrap();
+            assert!(failed.failure.unwrap().contains("timed out"));
+            if tolerable == 0 {
+                assert_eq!(ended.unwrap_err().kind(), ErrorKind::Checkpoint);
+                assert!(sink.output().is_empty());
+                // What was read is read again.
+                engine.run(tally(MemorySource::of_splits(input.clone()), &sink)).await.unwrap();
+            } else {
+                assert_eq!(ended.unwrap(), Ended::Finished);
+                assert_eq!(head(&twin).attempt.0, 1);
+            }
+            check(&sink.output(), &input).unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_head_that_was_taken_by_hand_ends_the_job_within_a_lease() {
+    simulate(async {
+        let (engine, twin) = Engine::twin(Config { lease: ms(3000), ..small() });
+        let sink = MemorySink::new();
+        let (_feed, source) = MemorySource::<Event>::fed_without_end(1);
+        let rival = async {
+            pass(ms(55)).await;
+            let heads = twin.memory_heads();
+            let mut taken = head(&twin);
+            let condition = HeadCondition::At(taken.attempt, taken.checkpoint);
+            taken.attempt.0 += 1;
+            taken.owner = "somebody".to_owned();
+            heads.write(&job(), condition, HeadChange::Put(Box::new(taken))).await.unwrap();
+            clock().now()
+        };
+        let run = async { (engine.run(tally(source, &sink)).await, clock().now()) };
+        let ((result, ended), taken) = futures::join!(run, rival);
+        let error = result.unwrap_err();
+        assert!(error.kind() == ErrorKind::Fenced && error.to_string().contains("somebody"));
+        assert!(ended - taken < ms(1100), "{:?}", ended - taken);
+    });
+}

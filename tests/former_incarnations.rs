@@ -1,0 +1,126 @@
+//! What a former incarnation left in the table is deleted while the next one runs, and nothing else.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod dynamodb_support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dynamodb_support::connect;
+use millpond::KeyGroup;
+use millpond::checkpoint::rules::StartMode;
+use millpond::clock::Clock;
+use millpond::codec::Key;
+use millpond::config::{Config, Location, Materialize};
+use millpond::connector::{DiscardSink, Generator};
+use millpond::dynamodb::Execution;
+use millpond::ids::{Incarnation, Name, SlotId};
+use millpond::metrics::Metrics;
+use millpond::runtime::{self, Backend, DynamoDbBackend, JobStatus, Place, RunOptions, Wiring};
+use millpond::state::{BlockKey, BlockKind, ItemKey};
+use millpond::stream::StreamEnvironment;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+const KEYS: u64 = 500;
+const GROUPS: u32 = 8;
+
+fn job() -> Name {
+    Name::new("job").unwrap()
+}
+
+/// Runs the job, with a former incarnation behind where `fresh`, for `time` of the paused clock, and
+/// then drops it as a crash would.
+async fn run(backend: &Arc<DynamoDbBackend>, fresh: bool, operator: &str, time: Duration) {
+    let env = StreamEnvironment::new();
+    env.source(Generator::unbounded(|i| i).rate(1000))
+        .key_by(|i| i % KEYS)
+        .reduce(u64::max)
+        .uid(operator)
+        .sink(DiscardSink::new());
+    let mut config = Config { parallelism: 2, max_parallelism: GROUPS, ..Config::default() };
+    config.state.materialize = Materialize::Eager;
+    config.checkpointing.interval = Duration::from_millis(300);
+    let clock = Clock::system();
+    let wiring = Wiring {
+        backend: Arc::clone(backend) as _,
+        place: Place::Inline,
+        clock,
+        metrics: Metrics::default(),
+        status: watch::channel(JobStatus::default()).0,
+    };
+    let options = RunOptions {
+        job: job(),
+        config,
+        mode: if fresh { StartMode::Fresh } else { StartMode::Auto },
+        take_over: true,
+        replace_output: false,
+        roll_back: None,
+        seed: [7; 32],
+    };
+    let graph = env.build().unwrap();
+    let ended = Box::pin(runtime::run(graph, wiring, options, std::future::pending()));
+    let crash = async {
+        tokio::select! {
+            ended = ended => panic!("the job ended: {ended:?}"),
+            () = clock.sleep(time) => {}
+        }
+    };
+    LocalSet::new().run_until(crash).await;
+}
+
+/// How many items and how many blocks an incarnation has.
+async fn left(backend: &DynamoDbBackend, incarnation: u64, operator: &str) -> (usize, usize) {
+    let store = backend.store(&job(), Incarnation(incarnation));
+    let groups = millpond::MaxParallelism::new(GROUPS).unwrap();
+    let place = |key: u64| {
+        let mut sort_key = Vec::new();
+        key.encode(&mut sort_key);
+        ItemKey {
+            operator: Name::new(operator).unwrap(),
+            state: Name::new("reduce").unwrap(),
+            key_group: KeyGroup(groups.group_of(key.key_hash()).0),
+            sort_key: Bytes::from(sort_key),
+        }
+    };
+    let items = store.read_items((0..KEYS).map(place).collect()).await.unwrap();
+    let mut blocks = 0;
+    for kind in [BlockKind::Segment, BlockKind::Manifest] {
+        for slot in 0..100 {
+            let key = BlockKey { kind, slot: SlotId(slot), part: 0 };
+            blocks += usize::from(store.get_block(key).await.unwrap().is_some());
+        }
+    }
+    (items.iter().flatten().count(), blocks)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_former_incarnation_is_deleted_in_the_background_and_after_a_crash() {
+    let connection = connect(Location::EmbeddedMemory, Execution::Inline).await;
+    let backend = Arc::new(DynamoDbBackend::new(connection, Duration::from_secs(3600)));
+    run(&backend, false, "first", Duration::from_secs(3)).await;
+    let (items, blocks) = left(&backend, 1, "first").await;
+    assert_eq!(items as u64, KEYS);
+    assert!(blocks > 2, "{blocks}");
+
+    // The pace leaves it half done; the graph of the former incarnation is another one.
+    run(&backend, true, "second", Duration::from_millis(400)).await;
+    let (items, blocks) = left(&backend, 1, "first").await;
+    assert!(items > 0 && (items as u64) < KEYS, "{items}");
+    assert!(blocks > 2, "{blocks}");
+
+    run(&backend, true, "first", Duration::from_secs(3)).await;
+    assert_eq!(left(&backend, 1, "first").await, (0, 0));
+    assert_eq!(left(&backend, 2, "second").await, (0, 0));
+    let (items, blocks) = left(&backend, 3, "first").await;
+    assert_eq!(items as u64, KEYS, "the live one is whole");
+    assert!(blocks > 2, "{blocks}");
+
+    // Begun again, there is nothing to do, and the job goes on.
+    run(&backend, false, "first", Duration::from_secs(3)).await;
+    assert_eq!(left(&backend, 3, "first").await.0 as u64, KEYS);
+    let head = backend.heads().read(&job()).await.unwrap().unwrap();
+    assert_eq!(head.incarnation, Incarnation(3));
+}
