@@ -19,6 +19,12 @@ pub(super) fn opening(status: &JobStatus) -> Option<String> {
     })
 }
 
+/// What is to be known of the output; `None` where it is exactly once.
+pub(super) fn repeats(status: &JobStatus) -> Option<String> {
+    let outputs = status.at_least_once.join(", ");
+    (!outputs.is_empty()).then(|| format!("results go to {outputs}"))
+}
+
 /// The progress line: records a second since `before`, the last checkpoint, lag.
 pub(super) fn progress(status: &JobStatus, records_per_second: f64) -> String {
     let mut parts = vec![
@@ -175,6 +181,15 @@ mod tests {
         status.start = Some(Start::Resumed { checkpoint: 7 });
         let resumed = "routes goes on from checkpoint 7 on embedded DynamoDB, in memory";
         assert_eq!(opening(&status).as_deref(), Some(resumed));
+    }
+
+    #[test]
+    fn output_that_may_repeat_is_told() {
+        let mut status = status();
+        assert_eq!(repeats(&status), None);
+        status.at_least_once = vec!["standard output (at least once)".to_owned()];
+        let told = "results go to standard output (at least once)";
+        assert_eq!(repeats(&status).as_deref(), Some(told));
     }
 
     #[test]
