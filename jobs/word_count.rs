@@ -2,7 +2,7 @@
 
 use millpond::Result;
 use millpond::cli::{Job, JobArgs};
-use millpond::connector::{FileSource, Inputs};
+use millpond::connector::Inputs;
 use millpond::operator::{Context, KeyedProcess};
 use millpond::state::{States, ValueDescriptor, ValueState};
 use millpond::stream::StreamEnvironment;
@@ -57,9 +57,8 @@ fn words(line: String) -> Vec<String> {
 }
 
 fn build(args: &JobArgs) -> Result<JobGraph> {
-    let source = FileSource::lines(args.inputs_or(documents()));
     let env = StreamEnvironment::new();
-    env.source(args.rated(source))
+    env.source(args.lines_or(documents())?)
         .uid("lines")
         .flat_map(words)
         .key_by(String::clone)

@@ -1,4 +1,44 @@
 //! Millpond: a small stream processor whose keyed state lives in DynamoDB.
+//!
+//! The shortest job: numbers, summed by their last digit.
+//!
+//! ```
+//! use millpond::connector::{Generator, MemorySink};
+//! use millpond::stream::StreamEnvironment;
+//!
+//! let env = StreamEnvironment::new();
+//! let sums = MemorySink::new();
+//! env.source(Generator::new(100, |n| n))
+//!     .key_by(|n| n % 10)
+//!     .reduce(|sum, n| sum + n)
+//!     .sink(sums.clone());
+//! let graph = env.build()?;
+//! # use millpond::runtime::{self, MemoryBackend, Place, RunOptions, Wiring};
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+//! # let wiring = Wiring {
+//! #     backend: std::sync::Arc::new(MemoryBackend::new()),
+//! #     place: Place::Inline,
+//! #     clock: millpond::clock::Clock::system(),
+//! #     metrics: millpond::metrics::Metrics::default(),
+//! #     status: tokio::sync::watch::channel(Default::default()).0,
+//! # };
+//! # let options = RunOptions {
+//! #     job: millpond::ids::Name::new("sums")?,
+//! #     config: millpond::config::load(&Default::default())?,
+//! #     mode: Default::default(),
+//! #     take_over: false,
+//! #     replace_output: false,
+//! #     roll_back: None,
+//! #     seed: [0; 32],
+//! # };
+//! # let job = runtime::run(graph, wiring, options, std::future::pending());
+//! # tokio::task::LocalSet::new().block_on(&runtime, job)?;
+//! # assert_eq!(sums.output().len(), 100);
+//! # Ok::<(), millpond::Error>(())
+//! ```
+//!
+//! [`stream`] is where graphs are drawn, [`operator::KeyedProcess`] what keyed functions implement,
+//! [`connector`] what they read and write, and [`cli::run`] makes a whole program of jobs.
 
 pub mod checkpoint;
 pub mod cli;
@@ -24,3 +64,8 @@ pub mod task;
 
 pub use error::{Error, ErrorKind, Result};
 pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism};
+
+/// The guide's code, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}

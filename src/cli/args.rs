@@ -48,7 +48,8 @@ pub(super) struct RunArgs {
     /// The name of the job's state; runs of one name go on from each other. Default: the job's.
     #[arg(long)]
     pub(super) name: Option<String>,
-    /// A path or glob to read; may be given several times. Default: the job's own input.
+    /// A path or glob to read, or - for standard input; may be given several times. Default: the
+    /// job's own input.
     #[arg(long, value_name = "PATH")]
     pub(super) input: Vec<String>,
     /// The folder to write to. Default: standard output.

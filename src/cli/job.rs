@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::config::nearest;
-use crate::connector::{FileSink, FileSource, Format, Inputs, Sink, StdoutSink};
+use crate::connector::{
+    FileSink, FileSource, Format, Inputs, LineSource, Sink, StdinSource, StdoutSink,
+};
 use crate::error::{Error, Result};
 
 /// One job of a binary.
@@ -25,7 +27,7 @@ pub struct Job<G> {
 /// What the command line says about input and output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobArgs {
-    /// `--input`: paths or globs; none: the job's own default.
+    /// `--input`: paths or globs, or `-` for standard input; none: the job's own default.
     pub input: Vec<String>,
     /// `--output`: a folder; `None`: standard output.
     pub output: Option<PathBuf>,
@@ -39,6 +41,22 @@ impl JobArgs {
     pub fn inputs_or(&self, default: Inputs) -> Inputs {
         let named = self.input.iter().map(|pattern| Inputs::from(pattern.as_str()));
         named.reduce(Inputs::and).unwrap_or(default)
+    }
+
+    /// Lines of standard input where `--input -` says so, else of the files that `--input` names, or
+    /// of `default`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Usage`]: `-` beside other inputs, or with `--rate`.
+    pub fn lines_or(&self, default: Inputs) -> Result<LineSource> {
+        if !self.input.iter().any(|pattern| pattern == "-") {
+            return Ok(LineSource::Files(self.rated(FileSource::lines(self.inputs_or(default)))));
+        }
+        match (self.input.len(), self.rate) {
+            (1, None) => Ok(LineSource::Stdin(StdinSource::new())),
+            (1, Some(_)) => Err(Error::usage("--rate has no effect on standard input (--input -)")),
+            _ => Err(Error::usage("standard input (--input -) cannot be read beside files")),
+        }
     }
 
     /// `source`, at most as fast as `--rate` says.
@@ -98,6 +116,18 @@ mod tests {
         let expected =
             "there is no job \"word-count\"; did you mean word_count? jobs: word_count, routes";
         assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_dash_is_standard_input_and_stands_alone() {
+        let lines = |input: &[&str], rate| {
+            let input = input.iter().map(|&text| text.to_owned()).collect();
+            JobArgs { input, output: None, rate }.lines_or(Inputs::embedded("x", b""))
+        };
+        assert!(matches!(lines(&["-"], None), Ok(LineSource::Stdin(_))));
+        assert!(matches!(lines(&[], Some(3)), Ok(LineSource::Files(_))));
+        assert!(lines(&["-", "a"], None).unwrap_err().to_string().contains("beside files"));
+        assert!(lines(&["-"], Some(3)).unwrap_err().to_string().contains("--rate"));
     }
 
     #[test]

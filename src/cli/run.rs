@@ -214,6 +214,10 @@ impl<'a> Watcher<'a> {
         if let Some(line) = line {
             self.opened = true;
             self.say(&line);
+            let repeats = text::repeats(&self.status.borrow());
+            if let Some(repeats) = repeats {
+                self.say(&repeats);
+            }
             if let Some(notice) = self.notice.take() {
                 self.say(&notice);
             }

@@ -9,11 +9,20 @@ const UNITS_OF_ONE_PUT: u64 = 1;
 pub(super) fn opening(status: &JobStatus) -> Option<String> {
     let (name, store) = (&status.name, &status.store);
     Some(match status.start.as_ref()? {
+        Start::Fresh if status.not_replayable => {
+            format!("{name} starts afresh, since its input cannot be replayed, on {store}")
+        }
         Start::Fresh => format!("{name} starts afresh on {store}"),
         Start::Resumed { checkpoint } => {
             format!("{name} goes on from checkpoint {checkpoint} on {store}")
         }
     })
+}
+
+/// What is to be known of the output; `None` where it is exactly once.
+pub(super) fn repeats(status: &JobStatus) -> Option<String> {
+    let outputs = status.at_least_once.join(", ");
+    (!outputs.is_empty()).then(|| format!("results go to {outputs}"))
 }
 
 /// The progress line: records a second since `before`, the last checkpoint, lag.
@@ -165,9 +174,22 @@ mod tests {
         status.start = Some(Start::Fresh);
         let fresh = "routes starts afresh on embedded DynamoDB, in memory";
         assert_eq!(opening(&status).as_deref(), Some(fresh));
+        status.not_replayable = true;
+        let each = "routes starts afresh, since its input cannot be replayed, on embedded DynamoDB, \
+                    in memory";
+        assert_eq!(opening(&status).as_deref(), Some(each));
         status.start = Some(Start::Resumed { checkpoint: 7 });
         let resumed = "routes goes on from checkpoint 7 on embedded DynamoDB, in memory";
         assert_eq!(opening(&status).as_deref(), Some(resumed));
+    }
+
+    #[test]
+    fn output_that_may_repeat_is_told() {
+        let mut status = status();
+        assert_eq!(repeats(&status), None);
+        status.at_least_once = vec!["standard output (at least once)".to_owned()];
+        let told = "results go to standard output (at least once)";
+        assert_eq!(repeats(&status).as_deref(), Some(told));
     }
 
     #[test]

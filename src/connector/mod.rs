@@ -4,6 +4,7 @@ mod discard;
 mod file;
 mod file_sink;
 mod generator;
+mod lines;
 mod memory;
 mod pace;
 mod sink;
@@ -22,6 +23,7 @@ pub use file::{
 };
 pub use file_sink::{AsCsv, FileFormat, FileSink};
 pub use generator::Generator;
+pub use lines::LineSource;
 pub use memory::{Commit, MemoryFeed, MemorySink, MemorySource};
 pub use sink::{
     CommitOutcome, Committable, Committer, Guarantee, RunIdentity, Sink, Writer, WriterContext,

@@ -48,6 +48,8 @@ pub struct RunIdentity {
     pub job: Name,
     /// Its incarnation.
     pub incarnation: Incarnation,
+    /// The attempt that starts: whoever finds a later one in the output has been overtaken.
+    pub attempt: Attempt,
     /// Whether this incarnation has no completed checkpoint yet.
     pub fresh: bool,
     /// Whether another run's output may be removed.
@@ -67,6 +69,7 @@ pub trait Sink<T>: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// The output holds another run's results: names it and `--replace`.
+    /// [`ErrorKind::Fenced`](crate::ErrorKind::Fenced): a later attempt has claimed it.
     fn prepare(&self, run: &RunIdentity) -> Result<()>;
 
     /// A writer for one subtask.

@@ -109,7 +109,10 @@ async fn prepare_outputs(shared: &Shared, claimed: &Claimed) -> Result<()> {
     let run = RunIdentity {
         job: shared.job.clone(),
         incarnation: claimed.head.incarnation,
+        attempt: claimed.mine.attempt,
         fresh: claimed.manifest.is_none(),
+        // Also where a run that never got to a checkpoint is gone on with: nothing in the output
+        // is its own yet.
         replace: shared.replace_output,
     };
     sinks::prepare(&shared.graph, run, &shared.io).await?;

@@ -17,6 +17,7 @@ use super::status::{
 };
 use crate::checkpoint::{Claimed, Ended, History, Overview, Stats, Status};
 use crate::clock::{Clock, Instant};
+use crate::connector::Guarantee;
 use crate::error::{Error, Result};
 use crate::metrics::{Metrics, VertexCounters};
 use crate::task::{JobGraph, Reason};
@@ -61,6 +62,8 @@ impl Board {
             status.started_ms = clock.wall_ms();
             status.max_parallelism = options.config.max_parallelism;
             status.store = backend.describe();
+            status.not_replayable = !is_replayable(graph);
+            status.at_least_once = at_least_once(graph);
             status.memory.budget_bytes = options.config.state.cache_bytes;
             status.vertices = vertices(graph, options.config.parallelism);
         });
@@ -199,6 +202,16 @@ impl Current {
             restored.first_record_ms = Some(millis(at.saturating_duration_since(self.began)));
         }
     }
+}
+
+/// Whether all input can be gone back to.
+pub(super) fn is_replayable(graph: &JobGraph) -> bool {
+    graph.vertices.iter().filter_map(|vertex| vertex.source()).all(|source| source.replayable())
+}
+
+fn at_least_once(graph: &JobGraph) -> Vec<String> {
+    let sinks = graph.sinks.iter().map(|(_, sink)| sink);
+    sinks.filter(|s| s.guarantee() == Guarantee::AtLeastOnce).map(|s| s.describe()).collect()
 }
 
 fn vertices(graph: &JobGraph, parallelism: u32) -> Vec<Vertex> {

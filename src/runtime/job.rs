@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::attempt::attempt;
 use super::backend::Backend;
-use super::board::Board;
+use super::board::{Board, is_replayable};
 use super::former;
 use super::place::Place;
 use super::restart::{Decision, RestartPolicy};
@@ -25,7 +25,7 @@ use crate::checkpoint::{
 use crate::clock::Clock;
 use crate::codec::{HASH_ID, KEY_ENCODING_VERSION};
 use crate::config::Config;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
 use crate::io::Io;
 use crate::metrics::Metrics;
@@ -134,6 +134,9 @@ async fn supervise(
     identity: Identity,
     stop: Stop,
 ) -> Result<Ended> {
+    if options.mode == StartMode::Resume && !is_replayable(&shared.graph) {
+        return Err(Error::usage("the input cannot be replayed, so there is nothing to --resume"));
+    }
     let mut random = StdRng::from_seed(options.seed);
     let mut claimer = claimer(shared, &options, identity, random.random());
     let mut policy = RestartPolicy::new(options.config.restart.clone());
@@ -223,12 +226,7 @@ async fn one_attempt(
 }
 
 fn claimer(shared: &Shared, options: &RunOptions, identity: Identity, seed: [u8; 32]) -> Claimer {
-    let replayable = shared
-        .graph
-        .vertices
-        .iter()
-        .filter_map(|vertex| vertex.source())
-        .all(|source| source.replayable());
+    let replayable = is_replayable(&shared.graph);
     let (backend, job) = (Arc::clone(&shared.backend), shared.job.clone());
     Claimer::new(
         ClaimOptions {

@@ -30,6 +30,10 @@ pub struct JobStatus {
     pub store: String,
     /// How the run began; `None` before the claim.
     pub start: Option<Start>,
+    /// Some input cannot be gone back to, so every process starts afresh.
+    pub not_replayable: bool,
+    /// Outputs that may show a record again after a crash, in words that say so.
+    pub at_least_once: Vec<String>,
     /// The job graph, sources first.
     pub vertices: Vec<Vertex>,
     /// Counters since the process began, over all attempts.

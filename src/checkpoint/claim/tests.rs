@@ -260,7 +260,10 @@ async fn a_job_that_may_not_be_gone_on_with_is_not_touched() {
     world.complete(&claimed, 1, 1).await;
     world.end(HeadStatus::Stopped);
     let before = world.heads.shown();
-    let mut other = world.claimer(2, |o| o.identity = identity("another"));
+    let mut other = world.claimer(2, |o| {
+        o.identity = identity("another");
+        o.mode = StartMode::Resume;
+    });
     assert_eq!(claim(&mut other).await.unwrap_err().kind(), ErrorKind::Usage);
     assert_eq!(world.heads.shown(), before);
 }

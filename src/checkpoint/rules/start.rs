@@ -101,6 +101,14 @@ pub fn start(facts: &StartFacts<'_>) -> Start {
             Start::Refused(Refusal::Finished)
         }
         StartMode::Auto if finished && facts.roll_back.is_none() => Start::Fresh { wait },
+        // A run that came to no checkpoint, such as one with a wrong `--input`, left nothing to go on
+        // with, and so nothing that could be wrong for another input.
+        StartMode::Auto
+            if head.checkpoint == CheckpointId::NONE
+                && !differences(&head.identity, facts.identity).is_empty() =>
+        {
+            Start::Fresh { wait }
+        }
         StartMode::Auto | StartMode::Resume => resume(facts, head, wait),
     }
 }

@@ -96,6 +96,9 @@ fn expand_pattern(pattern: &str) -> Result<Vec<PathBuf>> {
     if Path::new(pattern).is_file() {
         return Ok(vec![PathBuf::from(pattern)]);
     }
+    if pattern == "-" {
+        return Err(Error::usage("this source reads files, not standard input (-)"));
+    }
     let found = glob::glob(pattern)
         .map_err(|e| Error::usage(format!("the pattern {pattern:?} is not valid: {e}")))?;
     let mut paths = Vec::new();
@@ -104,8 +107,14 @@ fn expand_pattern(pattern: &str) -> Result<Vec<PathBuf>> {
             let at = e.path().to_path_buf();
             Error::io("read", &at, e.into())
         })?;
-        if !path.is_dir() {
+        if path.is_file() {
             paths.push(path);
+        } else if !path.is_dir() {
+            let message = format!(
+                "{} is no regular file: it could not be read again after a crash",
+                path.display()
+            );
+            return Err(Error::usage(message));
         }
     }
     if paths.is_empty() {

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::folder::{Folder, Part, names_in, remove, sync_folder};
 use crate::connector::{CommitOutcome, Committable, Committer, split_bytes};
@@ -22,65 +25,102 @@ impl FileCommitter {
         Self { folder, operator }
     }
 
-    /// Renames one file. A rename is whole or not at all, so the answer is always clear: the file is
-    /// staged, or published, or lost.
-    fn publish(&self, name: &str) -> Result<CommitOutcome> {
-        let (staged, target) = (self.folder.staged(name), self.folder.target(name));
-        points::hit(points::BEFORE_SINK_RENAMED);
-        let error = match fs::rename(&staged, &target) {
-            Ok(()) => {
-                points::hit(points::AFTER_SINK_RENAMED);
-                return Ok(CommitOutcome::Committed);
-            }
-            Err(e) => e,
-        };
-        let exists =
-            |path: &std::path::Path| fs::exists(path).map_err(|e| Error::io("look for", path, e));
-        if error.kind() != io::ErrorKind::NotFound || exists(&staged)? {
-            return Err(Error::io("publish output as", &target, error));
+    /// Publishes in the folder that the committable was staged in, which is another one where
+    /// `--fresh` commits what the last run owes; or here, if the folder has been moved.
+    fn publish(&self, owed: &Owed) -> Result<(CommitOutcome, PathBuf)> {
+        let staged_in = Folder::at(owed.folder.clone(), self.folder.extension());
+        if let Some(outcome) = publish(&staged_in, &owed.name)? {
+            return Ok((outcome, owed.folder.clone()));
         }
-        if exists(&target)? {
-            return Ok(CommitOutcome::AlreadyCommitted);
+        // Before it is claimed, the folder may be anybody's, with a file of the same name.
+        if self.folder.is_prepared()
+            && let Some(outcome) = publish(&self.folder, &owed.name)?
+        {
+            return Ok((outcome, self.folder.root().to_owned()));
         }
-        let (staged, target) = (staged.display(), target.display());
+        let (staged, target) = (staged_in.staged(&owed.name), staged_in.target(&owed.name));
         Err(Error::new(
             ErrorKind::Io,
             format!(
-                "output is lost: neither the staged {staged} nor the published {target} exists; if \
-                 the last run wrote to another folder, give that one by --output, and if that is \
-                 gone for good, start under another --name"
+                "output is lost: neither the staged {} nor the published {} exists; put it back, \
+                 or start under another --name",
+                staged.display(),
+                target.display()
             ),
         ))
     }
 }
 
-fn name_of(committable: &Committable) -> Result<String> {
-    let name: String = split_bytes::decode(&committable.0)?;
-    match Part::parse(&name) {
-        Some(_) => Ok(name),
-        None => Err(Error::new(ErrorKind::Corrupt, format!("{name:?} is no name of a result"))),
+/// Renames one file. A rename is whole or not at all, so the answer is always clear: the file is
+/// staged, or published, or not here (`None`).
+fn publish(folder: &Folder, name: &str) -> Result<Option<CommitOutcome>> {
+    let (staged, target) = (folder.staged(name), folder.target(name));
+    points::hit(points::BEFORE_SINK_RENAMED);
+    let error = match fs::rename(&staged, &target) {
+        Ok(()) => {
+            points::hit(points::AFTER_SINK_RENAMED);
+            return Ok(Some(CommitOutcome::Committed));
+        }
+        Err(e) => e,
+    };
+    let exists = |path: &Path| fs::exists(path).map_err(|e| Error::io("look for", path, e));
+    if error.kind() != io::ErrorKind::NotFound || exists(&staged)? {
+        return Err(Error::io("publish output as", &target, error));
+    }
+    Ok(exists(&target)?.then_some(CommitOutcome::AlreadyCommitted))
+}
+
+/// What a committable of a file is: where it was staged, and its name.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Owed {
+    pub(super) folder: PathBuf,
+    pub(super) name: String,
+}
+
+impl Owed {
+    pub(super) fn encode(folder: &Path, name: String) -> Result<Committable> {
+        let folder =
+            std::path::absolute(folder).map_err(|e| Error::io("find the folder", folder, e))?;
+        Ok(Committable(split_bytes::encode(&Self { folder, name })?))
+    }
+
+    fn decode(committable: &Committable) -> Result<Self> {
+        let owed: Self = split_bytes::decode(&committable.0)?;
+        match Part::parse(&owed.name) {
+            Some(_) => Ok(owed),
+            None => {
+                let message = format!("{:?} is no name of a result", owed.name);
+                Err(Error::new(ErrorKind::Corrupt, message))
+            }
+        }
     }
 }
 
 impl Committer for FileCommitter {
     fn commit(&self, committables: &[Committable]) -> Result<Vec<CommitOutcome>> {
-        let mut outcomes = Vec::new();
+        self.folder.confirm()?;
+        let (mut outcomes, mut folders) = (Vec::new(), BTreeSet::new());
         for committable in committables {
-            outcomes.push(self.publish(&name_of(committable)?)?);
+            let (outcome, folder) = self.publish(&Owed::decode(committable)?)?;
+            outcomes.push(outcome);
+            folders.insert(folder);
         }
         // Also where all were published before: whoever did may have died before this.
-        if !outcomes.is_empty() {
-            sync_folder(self.folder.root())?;
-        }
+        folders.iter().try_for_each(|folder| sync_folder(folder))?;
         Ok(outcomes)
     }
 
+    /// Safe whenever it runs, a paused and overtaken claimant's included: an attempt below `attempt`
+    /// lost the head before `named` was read, so what it staged and `named` lacks is in no manifest
+    /// that a head names then or ever after. (A later manifest takes over what this one owes, and adds
+    /// only what its own attempt staged.) Asking the markers besides is a courtesy.
     fn clean(&self, attempt: Attempt, named: &[Committable]) -> Result<()> {
-        let named = named.iter().map(name_of).collect::<Result<BTreeSet<_>>>()?;
-        for name in names_in(&self.folder.staging())? {
+        let named =
+            named.iter().map(|c| Ok(Owed::decode(c)?.name)).collect::<Result<BTreeSet<_>>>()?;
+        let found = names_in(&self.folder.staging())?;
+        self.folder.confirm()?;
+        for name in found {
             let Some(part) = Part::parse(&name) else { continue };
-            // Of this attempt or a later one nothing is removed: should this be a claimant that was
-            // overtaken, the files are another's.
             let mine = part.operator == self.operator.as_str() && part.attempt < attempt.0;
             if mine && !named.contains(&name) {
                 remove(&self.folder.staged(&name))?;

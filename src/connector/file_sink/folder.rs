@@ -1,9 +1,16 @@
-//! The output folder: names of files in it, and the marker that says whose results they are.
+//! The output folder: names of files in it, and the markers that say whose results they are.
+//!
+//! Every attempt leaves a marker of its own, the highest attempt's counts, and an attempt's files
+//! come after its marker. A claimant that was paused and overtaken may wake up anywhere in here, and
+//! no check before a deletion can rule that out. So whatever is deleted is listed *first* and the
+//! markers are read *after* that: what a successor wrote is in the list only if its marker is there,
+//! and then nothing is deleted. What was listed before a successor came is not the successor's.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +18,8 @@ use crate::connector::RunIdentity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
 
-const MARKER: &str = ".millpond.json";
-const MARKER_DRAFT: &str = ".millpond.json.new";
+/// The folder of the markers, in the output folder.
+const MARKERS: &str = ".millpond";
 const STAGING: &str = ".staging";
 /// What staged and published files begin with.
 const PART: &str = "part-";
@@ -24,13 +31,31 @@ const OPEN: &str = "open-";
 pub(super) struct Folder {
     root: PathBuf,
     extension: &'static str,
+    /// What the last successful [`Folder::prepare`] wrote.
+    mine: Mutex<Option<Marker>>,
 }
 
-/// Who may write to the folder, as its marker says.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Who writes to the folder: `.millpond/<attempt>.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Marker {
     job: String,
     incarnation: u64,
+    attempt: u64,
+}
+
+impl Marker {
+    fn name(&self) -> String {
+        format!("{}.json", self.attempt)
+    }
+
+    fn same_run(&self, other: &Self) -> bool {
+        self.job == other.job && self.incarnation == other.incarnation
+    }
+
+    /// Whether `other` is of an attempt that came after this one.
+    fn is_before(&self, other: &Self) -> bool {
+        self.job == other.job && self.attempt < other.attempt
+    }
 }
 
 /// The numbers in a file's name.
@@ -70,7 +95,7 @@ impl Part {
 
 impl Folder {
     pub(super) fn at(root: PathBuf, extension: &'static str) -> Self {
-        Self { root, extension }
+        Self { root, extension, mine: Mutex::default() }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -95,47 +120,129 @@ impl Folder {
 
     /// Claims the folder for `run`, or says why not.
     pub(super) fn prepare(&self, run: &RunIdentity) -> Result<()> {
-        let found = self.marker()?;
-        let mine = Marker { job: run.job.as_str().to_owned(), incarnation: run.incarnation.0 };
-        match (run.fresh, found) {
-            (false, Some(marker)) if marker == mine => self.make_staging(),
-            (false, found) => Err(self.results_missing(&mine, found.as_ref())),
-            (true, found) => {
-                let others = self.others(found.is_some())?;
-                // Nothing of this incarnation is committed yet: what is there is another run's, even
-                // if a lost head made the numbers begin again.
-                if !others.is_empty() || found.as_ref().is_some_and(|m| *m != mine) {
-                    if !run.replace {
-                        return Err(self.occupied(&mine, found.as_ref(), &others));
-                    }
-                    self.remove_results(found.is_some_and(|m| m == mine))?;
+        let mine = Marker {
+            job: run.job.as_str().to_owned(),
+            incarnation: run.incarnation.0,
+            attempt: run.attempt.0,
+        };
+        // Before the markers: see the module.
+        let results = self.results()?;
+        let found = self.markers()?;
+        Self::not_overtaken(&self.root, &mine, &found)?;
+        let last = found.last();
+        if run.fresh {
+            let others = if last.is_some() { results.published.clone() } else { self.all_names()? };
+            // Nothing of this incarnation is committed yet: what is there is another run's, even
+            // if a lost head made the numbers begin again.
+            if !others.is_empty() || last.is_some_and(|m| !m.same_run(&mine)) {
+                if !run.replace {
+                    return Err(self.occupied(&mine, last, &others));
                 }
-                self.make_root()?;
-                self.write_marker(&mine)?;
-                self.make_staging()
+                results.remove(self)?;
+            }
+        } else if !last.is_some_and(|m| m.same_run(&mine)) {
+            return Err(self.results_missing(&mine, last));
+        }
+        self.make_root()?;
+        self.make_inside(&self.markers_folder())?;
+        self.make_inside(&self.staging())?;
+        self.write_marker(&mine)?;
+        // Last, so that a crash on the way leaves a folder that is still recognised.
+        for old in found.iter().filter(|m| m.attempt != mine.attempt) {
+            remove(&self.markers_folder().join(old.name()))?;
+        }
+        *self.mine() = Some(mine);
+        Ok(())
+    }
+
+    /// Whether this run has claimed the folder.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.mine().is_some()
+    }
+
+    /// Fails where a later attempt, or another job, has claimed the folder since this run did.
+    pub(super) fn confirm(&self) -> Result<()> {
+        let Some(mine) = self.mine().clone() else { return Ok(()) };
+        let found = self.markers()?;
+        Self::not_overtaken(&self.root, &mine, &found)?;
+        if found.contains(&mine) {
+            return Ok(());
+        }
+        let folder = self.root.display();
+        Err(match found.last() {
+            Some(other) => Error::new(
+                ErrorKind::Fenced,
+                format!("the output folder {folder} has been taken over by {}", other.job),
+            ),
+            None => vanished(&self.root, &mine.job),
+        })
+    }
+
+    fn not_overtaken(root: &Path, mine: &Marker, found: &[Marker]) -> Result<()> {
+        let Some(later) = found.iter().rev().find(|m| mine.is_before(m)) else { return Ok(()) };
+        Err(Error::new(
+            ErrorKind::Fenced,
+            format!(
+                "the output folder {} belongs to attempt {} of {}, this is attempt {}: it was \
+                 overtaken and leaves everything as it is (where the job's state was deleted on \
+                 purpose, remove the folder too)",
+                root.display(),
+                later.attempt,
+                later.job,
+                mine.attempt
+            ),
+        ))
+    }
+
+    fn mine(&self) -> MutexGuard<'_, Option<Marker>> {
+        self.mine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn markers_folder(&self) -> PathBuf {
+        self.root.join(MARKERS)
+    }
+
+    /// All markers, lowest attempt first.
+    fn markers(&self) -> Result<Vec<Marker>> {
+        loop {
+            if let Some(mut found) = self.listed_markers()? {
+                found.sort_by_key(|marker| marker.attempt);
+                return Ok(found);
             }
         }
     }
 
-    fn marker(&self) -> Result<Option<Marker>> {
-        let path = self.root.join(MARKER);
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| {
-                Error::new(ErrorKind::Corrupt, format!("cannot read {}: {e}", path.display()))
-            }),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io("read", &path, e)),
+    /// `None`: one has gone since it was listed, so a later attempt's may have come.
+    fn listed_markers(&self) -> Result<Option<Vec<Marker>>> {
+        let folder = self.markers_folder();
+        let mut found = Vec::new();
+        for name in names_in(&folder)?.iter().filter(|name| name.ends_with(".json")) {
+            let path = folder.join(name);
+            match fs::read(&path) {
+                Ok(bytes) => found.push(serde_json::from_slice(&bytes).map_err(|e| {
+                    Error::new(ErrorKind::Corrupt, format!("cannot read {}: {e}", path.display()))
+                })?),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(e) => return Err(Error::io("read", &path, e)),
+            }
         }
+        Ok(Some(found))
     }
 
-    /// What is in the folder besides marker and staging: with a marker, only results count.
-    fn others(&self, marked: bool) -> Result<BTreeSet<String>> {
-        let own = [MARKER, MARKER_DRAFT, STAGING];
-        let mut names = names_in(&self.root)?;
-        names.retain(|name| !own.contains(&name.as_str()));
-        if marked {
+    /// Results of any run that are there now, staged and published.
+    pub(super) fn results(&self) -> Result<Results> {
+        let of = |folder: &Path| -> Result<BTreeSet<String>> {
+            let mut names = names_in(folder)?;
             names.retain(|name| Part::parse(name).is_some());
-        }
+            Ok(names)
+        };
+        Ok(Results { staged: of(&self.staging())?, published: of(&self.root)? })
+    }
+
+    /// What is in a folder that nobody has claimed.
+    fn all_names(&self) -> Result<BTreeSet<String>> {
+        let mut names = names_in(&self.root)?;
+        names.retain(|name| ![MARKERS, STAGING].contains(&name.as_str()));
         Ok(names)
     }
 
@@ -143,7 +250,7 @@ impl Folder {
         let folder = self.root.display();
         let some = others.first().map(String::as_str).unwrap_or_default();
         let held = match found {
-            Some(Marker { job, incarnation }) if *job == mine.job => {
+            Some(Marker { job, incarnation, .. }) if *job == mine.job => {
                 format!("results of an earlier run of {job} (incarnation {incarnation})")
             }
             Some(Marker { job, .. }) => format!("results of the job {job}"),
@@ -163,26 +270,8 @@ impl Folder {
                  with incarnation {}: name the folder it wrote to before, or start it with --fresh",
                 other.job, other.incarnation, mine.job, mine.incarnation
             )),
-            None => Error::new(
-                ErrorKind::Io,
-                format!(
-                    "the output folder {folder} has vanished or lost its {MARKER}: results that \
-                     {} has committed are not there; put them back, or start with --fresh",
-                    mine.job
-                ),
-            ),
+            None => vanished(&self.root, &mine.job),
         }
-    }
-
-    /// Removes results of earlier runs, published ones too, and the marker: last, so that a crash on
-    /// the way leaves a folder that is still recognised.
-    fn remove_results(&self, keep_marker: bool) -> Result<()> {
-        for folder in [&self.root, &self.staging()] {
-            for name in names_in(folder)?.iter().filter(|name| Part::parse(name).is_some()) {
-                remove(&folder.join(name))?;
-            }
-        }
-        if keep_marker { Ok(()) } else { remove(&self.root.join(MARKER)) }
     }
 
     fn make_root(&self) -> Result<()> {
@@ -193,18 +282,18 @@ impl Folder {
         }
     }
 
-    fn make_staging(&self) -> Result<()> {
-        let staging = self.staging();
-        match fs::create_dir(&staging) {
+    fn make_inside(&self, folder: &Path) -> Result<()> {
+        match fs::create_dir(folder) {
             Ok(()) => sync_folder(&self.root),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(e) => Err(Error::io("make the folder", &staging, e)),
+            Err(e) => Err(Error::io("make the folder", folder, e)),
         }
     }
 
     /// Writes the marker whole or not at all.
     fn write_marker(&self, marker: &Marker) -> Result<()> {
-        let (draft, path) = (self.root.join(MARKER_DRAFT), self.root.join(MARKER));
+        let path = self.markers_folder().join(marker.name());
+        let draft = path.with_extension("new");
         let text = serde_json::to_vec(marker)
             .map_err(|e| Error::internal(format!("a marker has no JSON form: {e}")))?;
         let write = || {
@@ -214,8 +303,36 @@ impl Folder {
             fs::rename(&draft, &path)
         };
         write().map_err(|e| Error::io("write", &path, e))?;
-        sync_folder(&self.root)
+        sync_folder(&self.markers_folder())
     }
+}
+
+/// Results that were found.
+#[derive(Debug)]
+pub(super) struct Results {
+    staged: BTreeSet<String>,
+    published: BTreeSet<String>,
+}
+
+impl Results {
+    /// Removes exactly these.
+    pub(super) fn remove(&self, folder: &Folder) -> Result<()> {
+        let staged = self.staged.iter().map(|name| folder.staged(name));
+        staged
+            .chain(self.published.iter().map(|name| folder.target(name)))
+            .try_for_each(|path| remove(&path))
+    }
+}
+
+fn vanished(root: &Path, job: &str) -> Error {
+    Error::new(
+        ErrorKind::Io,
+        format!(
+            "the output folder {} has vanished or lost its {MARKERS}: results that {job} has \
+             committed are not there; put them back, or start with --fresh",
+            root.display()
+        ),
+    )
 }
 
 /// The names in a folder; none where it does not exist.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A name holds operator, checkpoint, attempt and subtask, so no two attempts ever share one.
-//! `folder` owns names and the marker that says whose results a folder holds, `writer` stages,
+//! `folder` owns names and the markers that say whose results a folder holds, `writer` stages,
 //! `committer` publishes and cleans, `encode` makes bytes of records.
 //!
 //! Power loss: all that a checkpoint needs is fsynced, file and folders, before the checkpoint is

@@ -19,8 +19,8 @@ struct Row {
 }
 
 fn run(incarnation: u64, fresh: bool) -> RunIdentity {
-    let incarnation = Incarnation(incarnation);
-    RunIdentity { job: Name::new("job").unwrap(), incarnation, fresh, replace: false }
+    let (incarnation, attempt) = (Incarnation(incarnation), Attempt(1));
+    RunIdentity { job: Name::new("job").unwrap(), incarnation, attempt, fresh, replace: false }
 }
 
 fn out() -> Name {
@@ -209,12 +209,13 @@ fn lost_output_is_an_error_that_names_both_files() {
     std::fs::remove_file(dir.path().join(".staging/part-out-1-1-0.jsonl")).unwrap();
     let error = committer(&sink).commit(&lost).unwrap_err();
     let root = dir.path().display();
-    let said = error.to_string();
-    let both = format!(
-        "output is lost: neither the staged {root}/.staging/part-out-1-1-0.jsonl nor the published \
-         {root}/part-out-1-1-0.jsonl exists"
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "output is lost: neither the staged {root}/.staging/part-out-1-1-0.jsonl nor the \
+             published {root}/part-out-1-1-0.jsonl exists; put it back, or start under another --name"
+        )
     );
-    assert!(said.starts_with(&both) && said.contains("--output"), "{said}");
     assert_eq!(error.kind(), ErrorKind::Io);
 }
 
@@ -303,6 +304,108 @@ fn a_folder_with_other_files_is_refused_and_replace_leaves_them_alone() {
     Sink::<u32>::prepare(&sink, &replace).unwrap();
     assert_eq!(visible(dir.path()), ["thesis.txt"]);
     Sink::<u32>::prepare(&sink, &run(1, true)).unwrap();
+}
+
+/// Claims for attempt `attempt`; the results of attempts before it may be removed.
+fn replacing(attempt: u64, incarnation: u64) -> RunIdentity {
+    RunIdentity { attempt: Attempt(attempt), replace: true, ..run(incarnation, true) }
+}
+
+#[test]
+fn a_claimant_that_was_overtaken_removes_and_publishes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let prepare = |sink: &FileSink<AsJson>, run: &RunIdentity| Sink::<u32>::prepare(sink, run);
+    let (paused, successor) = (FileSink::json_lines(dir.path()), FileSink::json_lines(dir.path()));
+    prepare(&paused, &replacing(1, 1)).unwrap();
+    let own = stage(&paused, 1, 1, 1);
+    for incarnation in [1, 2] {
+        prepare(&successor, &replacing(incarnation + 1, incarnation)).unwrap();
+        let results = stage(&successor, incarnation + 1, 1, 2);
+        let owed = stage(&successor, incarnation + 1, 2, 2);
+        committer(&successor).commit(&results).unwrap();
+        let before = (visible(dir.path()), staged(dir.path()));
+
+        for error in [
+            prepare(&paused, &replacing(1, 1)).unwrap_err(),
+            prepare(&FileSink::json_lines(dir.path()), &replacing(1, 1)).unwrap_err(),
+            committer(&paused).clean(Attempt(1), &[]).unwrap_err(),
+            committer(&paused).commit(&own).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+            assert!(error.to_string().contains("overtaken"), "{error}");
+        }
+        assert_eq!((visible(dir.path()), staged(dir.path())), before);
+        committer(&successor).commit(&owed).unwrap();
+    }
+}
+
+#[test]
+fn what_was_listed_before_a_successor_came_is_not_the_successors() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = prepared(dir.path());
+    let old = stage(&sink, 1, 1, 1);
+    committer(&sink).commit(&old).unwrap();
+    // A claimant lists, finds no later marker, and is paused before it deletes.
+    let folder = Folder::at(dir.path().to_owned(), "jsonl");
+    let listed = folder.results().unwrap();
+    Sink::<u32>::prepare(&sink, &replacing(3, 2)).unwrap();
+    let (results, owed) = (stage(&sink, 3, 1, 1), stage(&sink, 3, 2, 1));
+    committer(&sink).commit(&results).unwrap();
+    listed.remove(&folder).unwrap();
+    assert_eq!(visible(dir.path()), ["part-out-1-3-0.jsonl"]);
+    committer(&sink).commit(&owed).unwrap();
+}
+
+#[test]
+fn a_late_clean_leaves_all_that_a_later_head_may_owe() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = prepared(dir.path());
+    // Attempt 1 completed checkpoint 2 and died; attempt 2 read that and is paused before it cleans.
+    let (_lost, owed) = (stage(&sink, 1, 1, 1), stage(&sink, 1, 2, 2));
+    // Attempt 3 goes on from the same checkpoint, owes the same and more, and publishes nothing yet.
+    let more = stage(&sink, 3, 3, 3);
+    committer(&sink).clean(Attempt(2), &owed).unwrap();
+    let outcomes = committer(&sink).commit(&[owed, more].concat()).unwrap();
+    assert_eq!(outcomes, [CommitOutcome::Committed, CommitOutcome::Committed]);
+}
+
+#[test]
+fn a_marker_that_comes_late_hides_no_later_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = prepared(dir.path());
+    Sink::<u32>::prepare(&sink, &RunIdentity { attempt: Attempt(3), ..run(1, false) }).unwrap();
+    let markers = dir.path().join(".millpond");
+    assert!(names_in(&markers).unwrap().into_iter().eq(["3.json"]));
+    let late = r#"{"job":"job","incarnation":1,"attempt":2}"#;
+    std::fs::write(markers.join("2.json"), late).unwrap();
+    let old = RunIdentity { attempt: Attempt(2), ..run(1, false) };
+    assert_eq!(Sink::<u32>::prepare(&sink, &old).unwrap_err().kind(), ErrorKind::Fenced);
+    Sink::<u32>::prepare(&sink, &RunIdentity { attempt: Attempt(4), ..run(1, false) }).unwrap();
+}
+
+#[test]
+fn what_an_old_run_owes_is_published_where_it_was_staged() {
+    let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let owed = stage(&prepared(old.path()), 1, 1, 1);
+    // A run of another job has a file of that name, and the folder is not claimed yet.
+    stage(&prepared(new.path()), 1, 1, 2);
+    let elsewhere = FileSink::json_lines(new.path());
+    committer(&elsewhere).commit(&owed).unwrap();
+    assert_eq!(visible(old.path()), ["part-out-1-1-0.jsonl"]);
+    assert_eq!(visible(new.path()), [""; 0]);
+}
+
+#[test]
+fn a_folder_may_be_moved_between_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (before, after) = (dir.path().join("before"), dir.path().join("after"));
+    let owed = stage(&prepared(&before), 1, 1, 1);
+    std::fs::rename(&before, &after).unwrap();
+    let moved = FileSink::json_lines(&after);
+    assert!(committer(&moved).commit(&owed).is_err(), "not claimed yet");
+    Sink::<u32>::prepare(&moved, &RunIdentity { attempt: Attempt(2), ..run(1, false) }).unwrap();
+    committer(&moved).commit(&owed).unwrap();
+    assert_eq!(visible(&after), ["part-out-1-1-0.jsonl"]);
 }
 
 #[test]

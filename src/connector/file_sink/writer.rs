@@ -8,10 +8,11 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use serde::Serialize;
 
+use super::committer::Owed;
 use super::encode::FileFormat;
 use super::folder::{Folder, Part, sync_folder};
 use crate::connector::spool::{Spool, Target};
-use crate::connector::{Committable, Writer, WriterContext, split_bytes};
+use crate::connector::{Committable, Writer, WriterContext};
 use crate::error::{Error, Result};
 use crate::ids::CheckpointId;
 
@@ -121,7 +122,7 @@ impl<T: Serialize, F: FileFormat> Writer<T> for FileWriter<F> {
         let staged = spool.push(std::mem::take(&mut self.chunk)).map(|()| {
             spool.then(move |file| {
                 file.stage(&folder, &name)?;
-                Ok(vec![Committable(split_bytes::encode(&name)?)])
+                Ok(vec![Owed::encode(folder.root(), name)?])
             })
         });
         match staged {

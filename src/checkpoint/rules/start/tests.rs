@@ -57,6 +57,18 @@ fn without_a_head_attempt_one_is_created_unless_resume_is_insisted_on() {
 }
 
 #[test]
+fn a_run_that_came_to_no_checkpoint_binds_the_next_one_to_nothing() {
+    let mut none = head(HeadStatus::Failed);
+    none.checkpoint = CheckpointId::NONE;
+    none.retained.clear();
+    let other = identity("another");
+    let start = |mode| decide(Some(&none), |f| (f.identity, f.mode) = (&other, mode));
+    assert_eq!(start(StartMode::Auto), Start::Fresh { wait: false });
+    assert!(matches!(start(StartMode::Resume), Start::Refused(Refusal::Different { .. })));
+    assert_eq!(decide(Some(&none), |_| {}), Start::Resume { wait: false });
+}
+
+#[test]
 fn only_a_running_head_is_waited_for_and_only_by_who_may_have_company() {
     let running = head(HeadStatus::Running);
     assert_eq!(decide(Some(&running), |_| {}), Start::Resume { wait: true });
