@@ -1,16 +1,31 @@
 //! What one access to resident keyed state costs, beside a bare hash map, and what a barrier costs.
 //!
 //! `get`, `set` and `get + set` include finding the row from a key's hash, in batches of 1,024 keys in
-//! random order, as a task does it. Throughput is in keys (or entries) a second.
+//! random order, as a task does it. Throughput is in keys (or entries) a second. What goes to the embedded
+//! DynamoDB, on a file and a thread of its own, is beside bare calls of the SDK to the same one.
 
+use std::sync::Mutex;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Region, SharedHttpClient};
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hashbrown::HashMap;
+use millpond::clock::Clock;
 use millpond::codec::{Key, KeyHash};
-use millpond::ids::{Attempt, CheckpointId, Name, Version};
+use millpond::config::{Config, Location};
+use millpond::dynamodb::{Connection, Execution, Options};
+use millpond::ids::{Attempt, CheckpointId, Incarnation, Name, SlotId, Version};
+use millpond::runtime::{Place, io_threads};
 use millpond::state::{
-    KeyedConfig, KeyedState, RawSegment, RestorePoint, States, ValueDescriptor, ValueState, segment,
+    BlockKey, BlockKind, Item, ItemKey, ItemWrite, KeyedConfig, KeyedState, Presence, RawSegment,
+    RestorePoint, States, Store, ValueDescriptor, ValueState, segment,
 };
-use millpond::{KeyGroup, KeyGroupRange, MaxParallelism, Result};
+use millpond::{Error, KeyGroup, KeyGroupRange, MaxParallelism, Result};
 
 const BATCH: usize = 1024;
 const RANGE: KeyGroupRange = KeyGroupRange { first: KeyGroup(0), last: KeyGroup(127) };
@@ -154,8 +169,148 @@ fn barrier(c: &mut Criterion) -> Result<()> {
     Ok(())
 }
 
+/// Items of the table that misses are read from.
+const ITEMS: u64 = 100_000;
+
+fn item_key(key: u64) -> Result<ItemKey> {
+    let mut sort_key = Vec::new();
+    key.encode(&mut sort_key);
+    Ok(ItemKey {
+        operator: Name::new("counts")?,
+        state: Name::new("count")?,
+        key_group: MaxParallelism::new(128)?.group_of(key.key_hash()),
+        sort_key: sort_key.into(),
+    })
+}
+
+async fn fill_table(store: &dyn Store) -> Result<()> {
+    let version = Version { attempt: Attempt(1), checkpoint: CheckpointId(1) };
+    let write = |key| {
+        let item = Item { version, value: Some(Bytes::from_static(b"\xfc\x10\x27\0\0")) };
+        Ok(ItemWrite { key: item_key(key)?, item, presence: Presence::Absent })
+    };
+    let writes = (0..ITEMS).map(write).collect::<Result<_>>()?;
+    store.write_items(writes).await.map(drop)
+}
+
+/// The SDK as others would use it, over the same database.
+fn bare_client(http: SharedHttpClient) -> Client {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .retry_config(RetryConfig::disabled())
+        .allow_no_auth()
+        .region(Region::from_static("embedded"))
+        .endpoint_url("http://embedded.invalid")
+        .http_client(http)
+        .build();
+    Client::from_conf(config)
+}
+
+fn embedded(c: &mut Criterion) -> Result<()> {
+    let folder = tempfile::tempdir().map_err(|e| Error::internal(format!("no folder: {e}")))?;
+    let io = io_threads(2)?;
+    let mut config = Config::default();
+    config.store.location = Location::EmbeddedFile(Some(folder.path().join("state.db")));
+    let captured = Mutex::new(None);
+    let capture = |http: SharedHttpClient| {
+        if let Ok(mut captured) = captured.lock() {
+            *captured = Some(http.clone());
+        }
+        http
+    };
+    let connection = io.block_on(Connection::open(Options {
+        settings: &config.store,
+        job: &Name::new("bench")?,
+        clock: Clock::system(),
+        seed: 1,
+        execution: Execution::Thread(Place::Threads(io.handle().clone()).io()),
+        wrap: Some(&capture),
+    }))?;
+    let http = captured.lock().ok().and_then(|mut http| http.take());
+    let bare = bare_client(http.ok_or_else(|| Error::internal("no client was made"))?);
+    let store = connection.scoped(&Name::new("bench")?, Incarnation(1), Duration::ZERO);
+    io.block_on(fill_table(&*store))?;
+    let mut turn = 0;
+    let mut some_key = || {
+        turn += 1;
+        mix(turn) % ITEMS
+    };
+
+    let mut group = c.benchmark_group("embedded DynamoDB on a file");
+    for number in [1, 100] {
+        let mut keys = || (0..number).map(|_| item_key(some_key())).collect::<Result<Vec<_>>>();
+        group.throughput(Throughput::Elements(number));
+        group.bench_function(BenchmarkId::new("miss, keys", number), |b| {
+            let read = |keys: Result<_>| io.block_on(async { store.read_items(keys?).await });
+            b.iter_batched(&mut keys, read, BatchSize::SmallInput);
+        });
+    }
+    group.throughput(Throughput::Elements(1));
+    let text = |key: &ItemKey| format!("bench/1/s/counts/count#{}", key.key_group.0);
+    let of = move |key: &ItemKey| {
+        let sort_key = AttributeValue::B(Blob::new(key.sort_key.to_vec()));
+        [("pk", AttributeValue::S(text(key))), ("sk", sort_key)]
+    };
+    group.bench_function("bare SDK, GetItem", |b| {
+        let get = |key: Result<ItemKey>| {
+            let [pk, sk] = of(&key?);
+            let request = bare.get_item().table_name(&config.store.table).consistent_read(true);
+            let sent = io.block_on(request.key(pk.0, pk.1).key(sk.0, sk.1).send());
+            let item = sent.map_err(|e| Error::internal(format!("GetItem: {e}")))?.item;
+            Ok::<_, Error>(item.is_some_and(|item| item.contains_key("v")))
+        };
+        b.iter_batched(|| item_key(some_key()), get, BatchSize::SmallInput);
+    });
+    group.bench_function("bare SDK, PutItem", |b| {
+        let put = |key: Result<ItemKey>| {
+            let [(pk, pk_value), (sk, sk_value)] = of(&key?);
+            let request = bare.put_item().table_name(&config.store.table);
+            let request = request.item(pk, pk_value).item(sk, sk_value);
+            let request = request.item("v", AttributeValue::B(Blob::new([1; 8])));
+            io.block_on(request.item("c", AttributeValue::N("1".to_owned())).send())
+                .map(drop)
+                .map_err(|e| Error::internal(format!("PutItem: {e}")))
+        };
+        b.iter_batched(|| item_key(some_key()), put, BatchSize::SmallInput);
+    });
+    group.finish();
+
+    let mut group = c.benchmark_group("barrier, 100,000 dirty keys");
+    group.throughput(Throughput::Elements(DIRTY));
+    group.sample_size(10);
+    let mut checkpoint = 0;
+    group.bench_function("freeze, serialise, encode, put to the embedded DynamoDB", |b| {
+        let log = |counts: Option<Counts>| {
+            checkpoint += 1;
+            let version = Version { attempt: Attempt(2), checkpoint: CheckpointId(checkpoint) };
+            let counts = counts.ok_or_else(|| Error::internal("no state"))?;
+            io.block_on(log_all(&*store, counts, version))
+        };
+        b.iter_batched(dirty, log, BatchSize::LargeInput);
+    });
+    group.finish();
+    drop(store);
+    io.block_on(connection.close())
+}
+
+/// Freezes and logs all that is dirty, as a checkpoint does it; gives the stored bytes.
+async fn log_all(store: &dyn Store, counts: Counts, version: Version) -> Result<usize> {
+    let operator = Name::new("counts")?;
+    let (_counts, segments) = serialised(counts)?;
+    let mut bytes = 0;
+    let puts = segments.iter().zip(0..).map(|(raw, slot)| {
+        let block = segment::encode(raw, version, &operator, RANGE)?;
+        bytes += block.len();
+        let key = BlockKey { kind: BlockKind::Segment, slot: SlotId(slot), part: 0 };
+        Ok(store.put_block(key, version, block))
+    });
+    let puts = puts.collect::<Result<Vec<_>>>()?;
+    futures::future::try_join_all(puts).await?;
+    Ok(bytes)
+}
+
 fn all(c: &mut Criterion) {
-    let done = access(c).and_then(|()| barrier(c));
+    let done = access(c).and_then(|()| barrier(c)).and_then(|()| embedded(c));
     assert!(done.is_ok(), "{done:?}");
 }
 

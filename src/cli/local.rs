@@ -47,15 +47,14 @@ impl Engine for Local {
             execution: Execution::Thread(place.io()),
             wrap: None,
         };
-        let connection = Connection::open(opening).await?;
+        // A server that does not answer is waited for: only the user ends that.
+        let connection = tokio::select! {
+            opened = Connection::open(opening) => opened?,
+            () = asked_to_stop(&mut stop) => return Ok(Ended::Stopped),
+        };
         let retention = options.config.state.tombstone_retention;
         let backend = Arc::new(DynamoDbBackend::new(connection, retention));
-        let stopped = async move {
-            // Where the command line is gone, nobody asks for a stop any more.
-            if stop.wait_for(|stop| *stop == Stop::Gracefully).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
+        let stopped = async move { asked_to_stop(&mut stop).await };
         let wiring = Wiring {
             backend: Arc::clone(&backend) as _,
             place,
@@ -70,6 +69,13 @@ impl Engine for Local {
         };
         // What the job failed with says more than what its end failed with.
         result.and_then(|ended| closed.map(|()| ended))
+    }
+}
+
+/// Ends when a graceful end is asked for; where the command line is gone, nobody asks any more.
+async fn asked_to_stop(stop: &mut watch::Receiver<Stop>) {
+    if stop.wait_for(|stop| *stop == Stop::Gracefully).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -49,6 +49,30 @@ impl fmt::Debug for Caller {
 struct Struggle {
     calls: usize,
     since: Option<Instant>,
+    /// When the user was told last.
+    told: Option<Instant>,
+}
+
+/// After so long without success the user is told what is waited for, and then now and again.
+const TELL_AFTER: Duration = Duration::from_secs(3);
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
+impl Struggle {
+    /// A try that began at `tried` has failed; for how long calls have struggled, where that is to be told.
+    fn failed(&mut self, tried: Instant, now: Instant) -> Option<Duration> {
+        let passed = now - *self.since.get_or_insert(tried);
+        let due = self.told.is_none_or(|told| now - told >= TELL_EVERY);
+        (passed >= TELL_AFTER && due).then(|| {
+            self.told = Some(now);
+            passed
+        })
+    }
+
+    /// No call is being retried any more.
+    fn settled(&mut self) {
+        self.since = None;
+        self.told = None;
+    }
 }
 
 /// A call that ended without what it was sent for.
@@ -171,7 +195,7 @@ impl Caller {
 
     /// The retries of one call; for calls of which parts are retried.
     pub(super) fn retries(&self) -> Retries<'_> {
-        Retries { caller: self, failures: 0 }
+        Retries { caller: self, failures: 0, tried: self.0.clock.now() }
     }
 
     /// For how long calls have struggled.
@@ -188,16 +212,26 @@ impl Caller {
 pub(super) struct Retries<'a> {
     caller: &'a Caller,
     failures: u32,
+    /// When the last try began.
+    tried: Instant,
 }
 
 impl Retries<'_> {
     /// Waits before the next try.
     pub(super) async fn wait(&mut self, failure: &Failure) {
         let shared = &self.caller.0;
-        {
+        let to_tell = {
             let mut struggle = lock(&shared.struggle);
             struggle.calls += usize::from(self.failures == 0);
-            struggle.since.get_or_insert_with(|| shared.clock.now());
+            struggle.failed(self.tried, shared.clock.now())
+        };
+        if let Some(passed) = to_tell {
+            tracing::warn!(
+                "{}: a call has been retried for {:.0} s, trying on: {}",
+                shared.place,
+                passed.as_secs_f64(),
+                failure.message
+            );
         }
         self.failures += 1;
         let delay = shared.backoff.after(self.failures, &mut *lock(&shared.rng));
@@ -209,6 +243,7 @@ impl Retries<'_> {
             failure.message
         );
         shared.clock.sleep(delay).await;
+        self.tried = shared.clock.now();
     }
 }
 
@@ -218,7 +253,7 @@ impl Drop for Retries<'_> {
             let mut struggle = lock(&self.caller.0.struggle);
             struggle.calls -= 1;
             if struggle.calls == 0 {
-                struggle.since = None;
+                struggle.settled();
             }
         }
     }
@@ -239,5 +274,25 @@ impl<E> ServiceError<E> for SdkError<E, HttpResponse> {
             SdkError::ServiceError(e) => Some(Box::new(e.into_err())),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_told_after_3_seconds_and_then_every_30() {
+        let start = Clock::starting_at(0).now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut struggle = Struggle::default();
+        assert_eq!(struggle.failed(at(0), at(2)), None);
+        // A connection that is not refused but never made takes its time to fail.
+        assert_eq!(struggle.failed(at(2), at(5)), Some(Duration::from_secs(5)));
+        assert_eq!(struggle.failed(at(5), at(34)), None);
+        assert_eq!(struggle.failed(at(34), at(35)), Some(Duration::from_secs(35)));
+        struggle.settled();
+        assert_eq!(struggle.failed(at(36), at(38)), None, "a new trouble begins anew");
+        assert_eq!(struggle.failed(at(38), at(39)), Some(Duration::from_secs(3)));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::config::http::HttpResponse;
-use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use rand::Rng;
 
 use crate::error::{Error, ErrorKind};
@@ -128,7 +128,7 @@ impl Failure {
         let service = error.as_service_error();
         let message = service
             .and_then(ProvideErrorMetadata::message)
-            .map_or_else(|| DisplayErrorContext(error).to_string(), str::to_owned);
+            .map_or_else(|| causes(error), str::to_owned);
         Self { reach, code: error.code().map(str::to_owned), message }
     }
 
@@ -151,6 +151,21 @@ impl Failure {
         let code = code.map(|code| format!("{code}: ")).unwrap_or_default();
         Error::new(kind, format!("{what} on {place} failed: {code}{}", self.message))
     }
+}
+
+/// An error and its causes, each once, in words.
+fn causes(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(at) = cause {
+        let words = at.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = at.source();
+    }
+    text
 }
 
 /// Where the chain of causes proves that nothing was sent: how far it got.

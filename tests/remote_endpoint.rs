@@ -1,0 +1,99 @@
+//! The binary on a DynamoDB that its configuration names by endpoint, through a socket and with signatures.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![cfg(unix)]
+
+mod dynamodb_support;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use dynamodb_support::{Tokio, connect};
+use millpond::config::Location;
+use millpond::dynamodb::Execution;
+use millpond::ids::Name;
+use millpond::io::{Io, Spawn};
+
+/// `millpond run route_stats` on `endpoint`, with nothing of the user's environment but what is given.
+fn millpond(folder: &Path, endpoint: &str, settings: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
+    let endpoint = format!("state.backend.dynamodb.endpoint={endpoint}");
+    command.args(["run", "route_stats", "--no-rest", "-D", &endpoint]);
+    for setting in settings {
+        command.args(["-D", setting]);
+    }
+    command
+        .env_clear()
+        .env("HOME", folder)
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .current_dir(folder)
+        .stdin(Stdio::null());
+    command
+}
+
+const BASIC: [&str; 2] = [
+    "aws.credentials.provider.basic.accesskeyid=local",
+    "aws.credentials.provider.basic.secretkey=local-secret",
+];
+
+async fn output(mut command: Command) -> Output {
+    Io::new(Tokio).blocking(move || Ok(command.output().unwrap())).await.unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn a_job_runs_on_a_served_dynamodb_with_keys_from_settings_or_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let connection = connect(Location::EmbeddedMemory, Execution::Thread(Io::new(Tokio))).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let served = connection.serve(listener, std::future::pending());
+    Tokio.spawn(Box::pin(async move { drop(served.await) }));
+
+    let first = output(millpond(folder.path(), &endpoint, &BASIC)).await;
+    assert!(first.status.success(), "{}", said(&first));
+    let first_line = said(&first).lines().next().unwrap().to_owned();
+    assert!(first_line.contains(&format!("table millpond-state at {endpoint}")), "{first_line}");
+    assert!(!said(&first).contains("local-secret"));
+
+    let mut by_environment = millpond(folder.path(), &endpoint, &[]);
+    by_environment.env("AWS_ACCESS_KEY_ID", "local").env("AWS_SECRET_ACCESS_KEY", "local");
+    let second = output(by_environment).await;
+    assert!(second.status.success(), "{}", said(&second));
+    let head = connection.heads().read(&Name::new("route_stats").unwrap()).await.unwrap().unwrap();
+    assert_eq!(head.incarnation.0, 2, "a finished job starts afresh");
+}
+
+#[tokio::test]
+async fn missing_credentials_are_an_error_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let failed = output(millpond(folder.path(), "http://127.0.0.1:9", &[])).await;
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(said(&failed).contains("credential"), "{}", said(&failed));
+    assert!(said(&failed).contains("http://127.0.0.1:9"), "{}", said(&failed));
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_reached_is_told_and_waited_for_until_a_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let mut child = millpond(folder.path(), &endpoint, &BASIC)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let told = lines.next().unwrap().unwrap();
+    for part in [&endpoint[..], "has been retried for", "onnection refused"] {
+        assert!(told.contains(part), "{told}");
+    }
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
