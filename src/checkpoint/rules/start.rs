@@ -124,8 +124,7 @@ fn without_head(facts: &StartFacts<'_>) -> Start {
 
 fn resume(facts: &StartFacts<'_>, head: &Head, wait: bool) -> Start {
     let differences = differences(&head.identity, facts.identity);
-    // Where nothing is completed there is nothing to go on with: a mistyped input binds nobody.
-    if !differences.is_empty() && head.checkpoint != CheckpointId::NONE {
+    if !differences.is_empty() {
         return Start::Refused(Refusal::Different { differences });
     }
     if let Some(to) = facts.roll_back {
