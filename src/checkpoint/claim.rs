@@ -257,6 +257,10 @@ impl Claimer {
     /// Claims what `head` shows, rolled back where that is asked for.
     async fn resume(&mut self, head: &Head) -> Result<Option<Head>> {
         let mut next = self.successor(head);
+        if head.checkpoint == CheckpointId::NONE {
+            // Nothing was made with the recorded one.
+            next.identity = self.options.identity.clone();
+        }
         if let Some(to) = self.options.roll_back {
             let Some(retained) = rules::roll_back(&head.retained, to) else { return Ok(None) };
             next.checkpoint = to;

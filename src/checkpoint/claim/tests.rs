@@ -269,13 +269,13 @@ async fn a_job_that_may_not_be_gone_on_with_is_not_touched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_the_first_checkpoint_another_job_begins_afresh() {
+async fn before_the_first_checkpoint_the_head_takes_the_identity_of_whoever_goes_on() {
     let world = World::new();
     claim(&mut world.claimer(1, |_| {})).await.unwrap();
     world.end(HeadStatus::Failed);
     let another = identity("another");
     let claimed = claim(&mut world.claimer(2, |o| o.identity = another.clone())).await.unwrap();
-    assert_eq!((claimed.began, claimed.head.incarnation), (Began::Fresh, Incarnation(2)));
+    assert_eq!((claimed.began, claimed.head.incarnation), (Began::Resumed, Incarnation(1)));
     assert_eq!(world.heads.shown().identity, another);
 }
 

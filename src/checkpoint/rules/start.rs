@@ -101,14 +101,6 @@ pub fn start(facts: &StartFacts<'_>) -> Start {
             Start::Refused(Refusal::Finished)
         }
         StartMode::Auto if finished && facts.roll_back.is_none() => Start::Fresh { wait },
-        // A run that came to no checkpoint, such as one with a wrong `--input`, left nothing to go on
-        // with, and so nothing that could be wrong for another input.
-        StartMode::Auto
-            if head.checkpoint == CheckpointId::NONE
-                && !differences(&head.identity, facts.identity).is_empty() =>
-        {
-            Start::Fresh { wait }
-        }
         StartMode::Auto | StartMode::Resume => resume(facts, head, wait),
     }
 }
@@ -124,7 +116,8 @@ fn without_head(facts: &StartFacts<'_>) -> Start {
 
 fn resume(facts: &StartFacts<'_>, head: &Head, wait: bool) -> Start {
     let differences = differences(&head.identity, facts.identity);
-    if !differences.is_empty() {
+    // Where nothing is completed there is nothing to go on with: a mistyped input binds nobody.
+    if !differences.is_empty() && head.checkpoint != CheckpointId::NONE {
         return Start::Refused(Refusal::Different { differences });
     }
     if let Some(to) = facts.roll_back {

@@ -56,19 +56,6 @@ fn without_a_head_attempt_one_is_created_unless_resume_is_insisted_on() {
     assert_eq!(decide(None, |f| f.restart = true), Start::Refused(Refusal::Vanished));
 }
 
-/// A wrong glob used to be recorded with the first head, and then the right one was refused.
-#[test]
-fn a_run_that_came_to_no_checkpoint_binds_the_next_one_to_nothing() {
-    let mut none = head(HeadStatus::Failed);
-    none.checkpoint = CheckpointId::NONE;
-    none.retained.clear();
-    let other = identity("another");
-    let start = |mode| decide(Some(&none), |f| (f.identity, f.mode) = (&other, mode));
-    assert_eq!(start(StartMode::Auto), Start::Fresh { wait: false });
-    assert!(matches!(start(StartMode::Resume), Start::Refused(Refusal::Different { .. })));
-    assert_eq!(decide(Some(&none), |_| {}), Start::Resume { wait: false });
-}
-
 #[test]
 fn only_a_running_head_is_waited_for_and_only_by_who_may_have_company() {
     let running = head(HeadStatus::Running);
@@ -126,6 +113,17 @@ fn another_graph_is_refused_with_both_and_the_way_out() {
     assert!(!error.message().contains("a.csv"), "what is equal is not shown: {error}");
     let fresh = StartFacts { mode: StartMode::Fresh, ..facts };
     assert_eq!(start(&fresh), Start::Fresh { wait: false });
+}
+
+/// A wrong glob used to be recorded with the first head, and then the right one was refused.
+#[test]
+fn before_the_first_checkpoint_another_input_goes_on() {
+    let mut failed = head(HeadStatus::Failed);
+    failed.identity = identity("another graph");
+    assert!(matches!(decide(Some(&failed), |_| {}), Start::Refused(Refusal::Different { .. })));
+    failed.checkpoint = CheckpointId::NONE;
+    failed.retained.clear();
+    assert_eq!(decide(Some(&failed), |_| {}), Start::Resume { wait: false });
 }
 
 #[test]
