@@ -14,9 +14,9 @@ use engine_support::{
 use millpond::ErrorKind;
 use millpond::checkpoint::{Ended, HeadChange, HeadCondition, HeadStatus, HeadStore};
 use millpond::config::{Config, RestartStrategy};
-use millpond::connector::{MemorySink, MemorySource};
+use millpond::connector::{Generator, MemorySink, MemorySource};
 use millpond::operator::{Context, KeyedProcess};
-use millpond::runtime::JobState;
+use millpond::runtime::{JobState, MemoryBackend, Place, io_threads};
 use millpond::state::{Call, Fault, States, ValueDescriptor, ValueState};
 use millpond::stream::StreamEnvironment;
 use millpond::task::JobGraph;
@@ -93,6 +93,56 @@ fn an_error_or_a_panic_of_the_user_is_final_without_restarts_and_names_the_opera
             complete(&sink);
         });
     }
+}
+
+/// Takes its time to go, and with it the task whose output it is.
+#[derive(Debug)]
+struct Slow;
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        std::thread::park_timeout(ms(300));
+    }
+}
+
+/// Fails at the second record of its first key.
+struct FailsSlowly(ValueState<u64>);
+
+impl KeyedProcess for FailsSlowly {
+    type Key = u64;
+    type In = u64;
+    type Out = Option<Arc<Slow>>;
+
+    fn process(&self, n: u64, context: &mut Context<'_, Self>) -> millpond::Result<()> {
+        if n >= 2000 && n % 2000 == 0 {
+            return Err(millpond::Error::new(ErrorKind::User, "unlucky"));
+        }
+        context.set(self.0, n);
+        context.emit((n % 2000 == 0).then(|| Arc::new(Slow)));
+        Ok(())
+    }
+}
+
+/// What sent to the failed task used to find it gone, and to say so before the failure was told.
+#[test]
+fn what_a_failed_task_fails_with_is_told_whoever_sends_to_it() {
+    let backend = Arc::new(MemoryBackend::new());
+    let io = io_threads(1).unwrap();
+    let mut config = small();
+    // What the sink holds is not committed before the failure, so it goes with the task.
+    config.checkpointing.interval = ms(60_000);
+    let mut engine = Engine::new(backend, config);
+    engine.place = Place::Threads(io.handle().clone());
+    let env = StreamEnvironment::new();
+    env.source(Generator::unbounded(|n| n))
+        .key_by(|n| n % 2000)
+        .process(|states: &mut States| FailsSlowly(states.value(ValueDescriptor::new("last"))))
+        .sink(MemorySink::new());
+    let graph = env.build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let error = runtime.block_on(engine.run(graph)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::User, "{error}");
+    assert!(error.to_string().contains("unlucky"), "{error}");
 }
 
 #[test]
