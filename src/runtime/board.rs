@@ -19,7 +19,7 @@ use crate::checkpoint::{Claimed, Ended, History, Overview, Stats, Status};
 use crate::clock::{Clock, Instant};
 use crate::connector::Guarantee;
 use crate::error::{Error, Result};
-use crate::metrics::{Metrics, VertexCounters};
+use crate::metrics::{Lag, Metrics, VertexCounters};
 use crate::task::{JobGraph, Reason};
 
 /// How often running totals are brought up to date.
@@ -173,8 +173,8 @@ impl Current {
         for (vertex, counters) in status.vertices.iter_mut().zip(self.live.counters.iter()) {
             (vertex.records_in, vertex.records_out) = counters.get();
         }
-        let lags = self.live.counters.iter().filter_map(VertexCounters::lag);
-        status.lag = lags.reduce(|a, b| a + b);
+        let lags = self.live.counters.iter().map(VertexCounters::lag);
+        status.lag = lags.fold(Lag::default(), Lag::and);
         let memory = self.live.pressure.memory();
         status.memory = Memory {
             used_bytes: memory.resident_bytes,
