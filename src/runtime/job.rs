@@ -159,7 +159,7 @@ async fn supervise(
         first = false;
         match decision {
             Decision::Restart(delay) => {
-                tracing::warn!("{error}; restarting in {delay:?}");
+                tracing::warn!("{error}; restarting in {delay:?}{}", lost_by_restart(shared));
                 shared.status.restarting(&error);
                 tokio::select! {
                     biased;
@@ -184,6 +184,18 @@ async fn supervise(
             }
         }
     }
+}
+
+/// What a restart loses, in words that follow others; nothing where all input can be gone back to.
+fn lost_by_restart(shared: &Shared) -> String {
+    if is_replayable(&shared.graph) {
+        return String::new();
+    }
+    let since = match shared.history.overview().latest_completed {
+        Some(last) => format!("after checkpoint {}", last.id),
+        None => "so far".to_owned(),
+    };
+    format!("; the input cannot be replayed: what was read of it {since} is lost")
 }
 
 async fn one_attempt(
