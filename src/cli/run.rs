@@ -130,7 +130,7 @@ async fn accompany(
                     return Outcome::Left;
                 }
                 interrupted = true;
-                watcher.say("stopping after a last checkpoint; again to leave at once");
+                watcher.say(watcher.stopping());
                 stop.send_replace(Stop::Gracefully);
             }
             () = watcher.watch() => {}
@@ -259,6 +259,15 @@ impl<'a> Watcher<'a> {
         let status = self.status.borrow();
         if status.start.is_some() {
             print::note(&text::summary(&status, self.clock.wall_ms()));
+        }
+    }
+
+    /// What a first signal leads to.
+    fn stopping(&self) -> &'static str {
+        if self.status.borrow().start.is_some() {
+            "stopping after a last checkpoint; again to leave at once"
+        } else {
+            "stopping: the job has not begun"
         }
     }
 
