@@ -133,6 +133,36 @@ fn a_glob_that_matches_nothing_is_a_usage_error_and_can_be_corrected() {
 }
 
 #[test]
+fn going_on_from_another_folder_names_the_folder_that_was_looked_in() {
+    let (folder, undisturbed) = world();
+    let folder = folder.path();
+    let (moved, elsewhere) = (folder.join("moved"), tempfile::tempdir().unwrap());
+    let state = format!("-Dstate.backend.dynamodb.local-db-path={}", folder.join("db").display());
+    let run = |from: &Path, more: &[&str]| {
+        let plain = ["run", "route_stats", "--no-rest", "--parallelism=1", &state, INPUT, OUT];
+        let mut command = millpond(from, &[&plain[..], more].concat());
+        if !more.is_empty() {
+            command.env(points::KILL_VARIABLE, format!("{}:3", points::BEFORE_SINK_RENAMED));
+        }
+        Running::spawn(command).end()
+    };
+    fs::create_dir(&moved).unwrap();
+    fs::rename(folder.join("input"), moved.join("input")).unwrap();
+    assert!(run(&moved, &SLOW).was_killed());
+    let from = elsewhere.path().canonicalize().unwrap();
+    let seen = format!("(seen from {})", from.display());
+    run(&from, &[]).expect(1, &["the output folder out has vanished", &seen]);
+    // The output is there: only the input is not.
+    fs::rename(moved.join("out"), from.join("out")).unwrap();
+    let gone = format!("the input input/flights-0.csv is gone {seen}");
+    run(&from, &[]).expect(1, &[&gone]);
+    // Moved together, they are found.
+    fs::rename(moved.join("input"), from.join("input")).unwrap();
+    run(&from, &[]).expect(0, &["goes on from checkpoint 3"]);
+    assert!(lines(&from.join("out")) == undisturbed);
+}
+
+#[test]
 fn going_on_with_another_input_shows_both_and_names_the_way_out() {
     let (folder, undisturbed) = world();
     let folder = folder.path();

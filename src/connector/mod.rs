@@ -7,6 +7,7 @@ mod generator;
 mod lines;
 mod memory;
 mod pace;
+mod seen_from;
 mod sink;
 mod source;
 mod split_bytes;

@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::connector::RunIdentity;
+use crate::connector::seen_from::seen_from;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
 
@@ -328,9 +329,10 @@ fn vanished(root: &Path, job: &str) -> Error {
     Error::new(
         ErrorKind::Io,
         format!(
-            "the output folder {} has vanished or lost its {MARKERS}: results that {job} has \
+            "the output folder {} has vanished or lost its {MARKERS}{}: results that {job} has \
              committed are not there; put them back, or start with --fresh",
-            root.display()
+            root.display(),
+            seen_from(root)
         ),
     )
 }
