@@ -16,7 +16,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::claim::Kept;
+use super::claimed::Kept;
 use super::head::{HeadStatus, Retained};
 use super::manifest::Manifest;
 use super::messages::{Kind, Owed, Plan, SourceSplits, SubtaskSnapshot};

@@ -14,7 +14,8 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use super::archive;
-use super::claim::{Claimed, set_status};
+use super::claim::set_status;
+use super::claimed::Claimed;
 use super::committing::{SinkCommitter, by_sink, commit_all};
 use super::coordinator::{Beginning, Coordinator, Effect, Event};
 use super::head::{HeadStatus, HeadStore, Retained};

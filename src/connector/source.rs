@@ -70,7 +70,8 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// Whether it ends.
     fn bounded(&self) -> bool;
 
-    /// Finds the splits, in a stable order; called once in an incarnation. May block.
+    /// Finds the splits, in a stable order: before anything is claimed for a run that starts afresh,
+    /// and again where an attempt fails before its first checkpoint. May block.
     ///
     /// # Errors
     /// A glob that matches nothing ([`crate::error::ErrorKind::Usage`]), a file that cannot be read.

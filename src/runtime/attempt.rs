@@ -47,8 +47,8 @@ pub(super) async fn attempt(
     let plan = restore::plan(
         &shared.graph,
         &claimed,
-        config.parallelism,
-        max_parallelism,
+        shared.first_look.take(),
+        (config.parallelism, max_parallelism),
         &shared.metrics,
         &shared.io,
     )

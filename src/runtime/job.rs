@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::attempt::attempt;
 use super::backend::Backend;
 use super::board::{Board, is_replayable};
+use super::first_look::FirstLook;
 use super::former;
 use super::place::Place;
 use super::restart::{Decision, RestartPolicy};
@@ -78,6 +79,7 @@ pub(super) struct Shared {
     pub(super) history: History,
     pub(super) sinks: Arc<Sinks>,
     pub(super) status: Board,
+    pub(super) first_look: Arc<FirstLook>,
     pub(super) replace_output: bool,
 }
 
@@ -101,6 +103,13 @@ pub async fn run(
     let history = History::default();
     let board = Board::new(status, &options, &graph, &*backend, clock, &metrics, &history);
     let identity = identity(&graph, &options.config);
+    let first_look = FirstLook::new(
+        options.job.clone(),
+        Arc::clone(&graph),
+        options.config.parallelism,
+        options.replace_output,
+        io.clone(),
+    );
     let shared = Shared {
         job: options.job.clone(),
         sinks: Arc::new(Sinks::new(&graph, io.clone())),
@@ -113,6 +122,7 @@ pub async fn run(
         metrics,
         history,
         status: board,
+        first_look: Arc::new(first_look),
         replace_output: options.replace_output,
     };
     let stop = stop.boxed().shared();
@@ -240,7 +250,8 @@ async fn one_attempt(
 fn claimer(shared: &Shared, options: &RunOptions, identity: Identity, seed: [u8; 32]) -> Claimer {
     let replayable = is_replayable(&shared.graph);
     let (backend, job) = (Arc::clone(&shared.backend), shared.job.clone());
-    Claimer::new(
+    let first_look = Arc::clone(&shared.first_look);
+    let claimer = Claimer::new(
         ClaimOptions {
             job: job.clone(),
             identity,
@@ -255,7 +266,11 @@ fn claimer(shared: &Shared, options: &RunOptions, identity: Identity, seed: [u8;
         Arc::clone(&shared.sinks) as _,
         shared.clock,
         seed,
-    )
+    );
+    claimer.inspecting(Arc::new(move |incarnation, attempt| {
+        let first_look = Arc::clone(&first_look);
+        async move { first_look.look(incarnation, attempt).await }.boxed()
+    }))
 }
 
 fn identity(graph: &JobGraph, config: &Config) -> Identity {

@@ -7,9 +7,10 @@ use crate::checkpoint::archive;
 use crate::checkpoint::fakes::{
     FakeHeads, FakeSink, FakeStore, Fault, LEASE, identity, name, segment,
 };
+use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::messages::Owed;
 use crate::checkpoint::slots::SlotTable;
-use crate::ids::Version;
+use crate::ids::{SlotId, Version};
 use crate::state::BlockKind;
 
 /// One job's heads, stores (one an incarnation) and sink.

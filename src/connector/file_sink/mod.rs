@@ -84,6 +84,10 @@ impl<T: Serialize + 'static, F: FileFormat> Sink<T> for FileSink<F> {
         Guarantee::ExactlyOnce
     }
 
+    fn check(&self, run: &RunIdentity) -> Result<()> {
+        self.folder.check(run)
+    }
+
     fn prepare(&self, run: &RunIdentity) -> Result<()> {
         self.folder.prepare(run)
     }
