@@ -217,6 +217,34 @@ fn starting_afresh_commits_what_the_old_run_owes_first() {
     assert!(lines(&out) == undisturbed);
 }
 
+/// It used to be refused, because such a run has no sink that could publish.
+#[test]
+fn starting_afresh_on_standard_output_commits_what_is_owed_to_a_folder() {
+    let (folder, _) = world();
+    let (folder, out) = (folder.path(), folder.path().join("out"));
+    owing(folder);
+    let (before, owed) = (lines(&out).len(), staged(&out).len());
+    assert!(owed > 0);
+    go(folder, &[INPUT, "--fresh"]).expect(0, &["starts afresh"]);
+    assert!(lines(&out).len() > before);
+}
+
+/// It used to be refused for ever.
+#[test]
+fn output_that_is_owed_and_lost_is_named_and_given_up_only_on_request() {
+    let (folder, undisturbed) = world();
+    let (folder, out) = (folder.path(), folder.path().join("out"));
+    owing(folder);
+    fs::remove_dir_all(&out).unwrap();
+    go(folder, &[INPUT, OUT]).expect(1, &["the output folder out has vanished", "--fresh"]);
+    let lost = ["output is lost", "/out/.staging/part-routes-3-1-0.jsonl", "--abandon-output"];
+    go(folder, &[INPUT, OUT, "--fresh"]).expect(1, &lost);
+    go(folder, &[INPUT, OUT, "--abandon-output"]).expect(2, &["--fresh"]);
+    let given_up = ["output is given up: neither", "starts afresh"];
+    go(folder, &[INPUT, OUT, "--fresh", "--abandon-output"]).expect(0, &given_up);
+    assert!(lines(&out) == undisturbed);
+}
+
 #[test]
 fn a_second_signal_leaves_at_once_where_the_last_checkpoint_cannot_end() {
     let (folder, _) = world();

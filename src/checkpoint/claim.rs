@@ -19,7 +19,7 @@ use rand::{RngCore, SeedableRng};
 
 use super::archive::{Archived, read_manifest};
 use super::claimed::{Began, Claimed, Kept, Waiting};
-use super::committing::{SinkCommitter, commit_owed};
+use super::committing::{OnLost, SinkCommitter, commit_owed};
 use super::head::{
     Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, LAYOUT,
 };
@@ -51,6 +51,8 @@ pub struct ClaimOptions {
     pub exclusive: bool,
     /// Go back to this retained checkpoint, once.
     pub roll_back: Option<CheckpointId>,
+    /// `--abandon-output`: a fresh start gives up what is owed and lost.
+    pub abandon_output: bool,
     /// `high-availability.lease`, written into the head.
     pub lease: Duration,
 }
@@ -263,7 +265,8 @@ impl Claimer {
     async fn commit_what_is_owed(&self, head: &Head) -> Result<()> {
         let Some(last) = head.retained.last() else { return Ok(()) };
         let archived = read_manifest((self.open)(head.incarnation), *last).await?;
-        commit_owed(&self.committer, self.clock, &archived.manifest.committables).await
+        let on_lost = if self.options.abandon_output { OnLost::GiveUp } else { OnLost::Fail };
+        commit_owed(&self.committer, self.clock, &archived.manifest.committables, on_lost).await
     }
 
     /// One conditional write of the head: the head as it was left where the claim is won.

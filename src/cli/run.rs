@@ -75,6 +75,7 @@ fn options(args: &RunArgs, job: Name, config: Config) -> Result<RunOptions> {
         take_over: args.take_over,
         replace_output: args.replace,
         roll_back: None,
+        abandon_output: args.abandon_output,
         seed: seed()?,
     })
 }

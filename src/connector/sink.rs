@@ -150,8 +150,11 @@ pub enum CommitOutcome {
     Committed,
     /// It was published before.
     AlreadyCommitted,
-    /// Try again later.
+    /// Try again later; the text says why.
     Retry(String),
+    /// It is not there any more; the text says what is missing where. Fails the attempt, unless the
+    /// user gives it up.
+    Lost(String),
 }
 
 /// Publishes committables. Publishing twice is the same as once.

@@ -47,6 +47,8 @@ pub struct RunOptions {
     pub replace_output: bool,
     /// Go back to this retained checkpoint first.
     pub roll_back: Option<CheckpointId>,
+    /// Where it starts afresh: give up output that is owed and lost.
+    pub abandon_output: bool,
     /// All randomness of the run comes from it; must differ between processes.
     pub seed: [u8; 32],
 }
@@ -259,6 +261,7 @@ fn claimer(shared: &Shared, options: &RunOptions, identity: Identity, seed: [u8;
             mode: if replayable { options.mode } else { StartMode::Fresh },
             exclusive: backend.is_exclusive() || options.take_over,
             roll_back: options.roll_back,
+            abandon_output: options.abandon_output,
             lease: options.config.lease,
         },
         backend.heads(),

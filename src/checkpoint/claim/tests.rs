@@ -35,6 +35,7 @@ impl World {
             mode: StartMode::Auto,
             exclusive: true,
             roll_back: None,
+            abandon_output: false,
             lease: LEASE,
         };
         change(&mut options);
@@ -213,6 +214,28 @@ async fn a_fresh_start_commits_what_is_owed_and_takes_a_new_incarnation() {
     assert_eq!(fresh.head.identity, identity("another"));
     assert_eq!(*world.sink.published.lock().unwrap(), [(name("files"), vec![3])]);
     assert_eq!(fresh.mine.attempt, Attempt(3));
+}
+
+/// It used to be refused for ever.
+#[tokio::test(start_paused = true)]
+async fn a_fresh_start_gives_up_output_that_is_lost_only_where_it_is_told_to() {
+    let world = World::new();
+    let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    world.complete(&first, 3, 1).await;
+    world.sink.lost.lock().unwrap().push(vec![3]);
+    let fresh = |seed, abandon_output| {
+        world.claimer(seed, |o| {
+            o.mode = StartMode::Fresh;
+            o.abandon_output = abandon_output;
+        })
+    };
+    let error = claim(&mut fresh(2, false)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(error.to_string().contains("--fresh --abandon-output"), "{error}");
+    assert_eq!(world.heads.head.lock().unwrap().as_ref().unwrap().incarnation, Incarnation(1));
+    let fresh = claim(&mut fresh(3, true)).await.unwrap();
+    assert_eq!(fresh.head.incarnation, Incarnation(2));
+    assert!(world.sink.published.lock().unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use committer::FileCommitter;
+pub use committer::committer_without_sink;
 pub use encode::{AsCsv, FileFormat};
 use folder::Folder;
 use serde::Serialize;
