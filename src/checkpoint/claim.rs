@@ -148,7 +148,12 @@ impl Claimer {
     ) -> Result<Option<(Began, Head)>> {
         let head = self.heads.read(&self.options.job).await?;
         let decision = self.decide(head.as_ref());
-        self.inspect_first(&decision, head.as_ref()).await?;
+        if let Err(error) = self.inspect_first(&decision, head.as_ref()).await {
+            // Whoever had the job may have gone on meanwhile, and what was seen may be of that.
+            let now = self.heads.read(&self.options.job).await?;
+            let same = place_of(now.as_ref()) == place_of(head.as_ref());
+            return if same { Err(error) } else { Ok(None) };
+        }
         match (decision, head) {
             (Start::Create, _) => {
                 let head = self.first_head();
@@ -329,6 +334,10 @@ impl Claimer {
     fn fresh_owner(&mut self) -> String {
         format!("{:016x}{:016x}", self.owners.next_u64(), self.owners.next_u64())
     }
+}
+
+fn place_of(head: Option<&Head>) -> Option<(Attempt, CheckpointId)> {
+    head.map(|head| (head.attempt, head.checkpoint))
 }
 
 fn beat_of(head: &Head) -> (Attempt, String, u64) {

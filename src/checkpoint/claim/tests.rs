@@ -278,6 +278,42 @@ async fn a_roll_back_restores_an_older_retained_checkpoint_and_forgets_the_newer
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_look_finds_wrong_ends_the_claim_before_it_unless_the_head_has_moved() {
+    let world = World::new();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let wrong = |seed, moves: bool| {
+        let (heads, asked) = (Arc::clone(&world.heads), Arc::clone(&asked));
+        world.claimer(seed, |_| {}).inspecting(Arc::new(move |incarnation, attempt| {
+            asked.lock().unwrap().push((incarnation.0, attempt.0));
+            if let Some(head) = heads.head.lock().unwrap().as_mut().filter(|_| moves) {
+                head.checkpoint = CheckpointId(3);
+            }
+            let wrong = Error::usage("no file matches");
+            Box::pin(std::future::ready(Err(wrong)))
+        }))
+    };
+    assert!(claim(&mut wrong(1, false)).await.unwrap_err().to_string().contains("no file"));
+    assert!(world.heads.head.lock().unwrap().is_none());
+
+    // Killed before its first checkpoint, then finished.
+    let first = claim(&mut world.claimer(2, |_| {})).await.unwrap();
+    claim(&mut wrong(3, false)).await.unwrap_err();
+    world.complete(&first, 3, 1).await;
+    world.end(HeadStatus::Finished);
+    claim(&mut wrong(4, false)).await.unwrap_err();
+    assert_eq!(*asked.lock().unwrap(), [(1, 1), (1, 2), (2, 2)]);
+    assert_eq!(world.heads.head.lock().unwrap().as_ref().unwrap().attempt, Attempt(1));
+
+    // What can be gone on with is not looked at, nor what has become so during the look.
+    world.end(HeadStatus::Stopped);
+    claim(&mut wrong(5, false)).await.unwrap();
+    world.heads.head.lock().unwrap().as_mut().unwrap().checkpoint = CheckpointId::NONE;
+    let refused = claim(&mut wrong(6, true)).await;
+    assert_eq!(refused.unwrap().head.checkpoint, CheckpointId(3));
+    assert_eq!(asked.lock().unwrap().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_may_not_be_gone_on_with_is_not_touched() {
     let world = World::new();
     let claimed = claim(&mut world.claimer(1, |_| {})).await.unwrap();
