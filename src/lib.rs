@@ -29,6 +29,7 @@
 //! #     take_over: false,
 //! #     replace_output: false,
 //! #     roll_back: None,
+//! #     abandon_output: false,
 //! #     seed: [0; 32],
 //! # };
 //! # let job = runtime::run(graph, wiring, options, std::future::pending());
