@@ -49,6 +49,7 @@ pub mod connector;
 pub mod dynamodb;
 mod error;
 pub mod exchange;
+pub mod hostile;
 pub mod ids;
 pub mod io;
 mod key_group;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["error"],
     &["clock", "codec", "ids", "io", "metrics", "points"],
-    &["config", "key_group", "record"],
+    &["config", "hostile", "key_group", "record"],
     &["state", "time"],
     &["checkpoint", "connector", "exchange", "operator"],
     &["dynamodb"],
