@@ -48,10 +48,15 @@ pub(super) fn timed_out(timeout: Duration) -> ConnectorError {
     ConnectorError::timeout(io::Error::new(io::ErrorKind::TimedOut, text).into())
 }
 
+/// The body of an answer; null where it is no JSON.
+pub(super) fn body(answer: &HttpResponse) -> Value {
+    serde_json::from_slice(answer.body().bytes().unwrap_or_default()).unwrap_or_default()
+}
+
 /// The answer without its end, which may be all but a byte.
 pub(super) fn cut(answer: HttpResponse, dice: &mut super::dice::Dice) -> Answer {
     let body = answer.body().bytes().unwrap_or_default();
-    if body.is_empty() {
+    if body.len() < 2 {
         return Err(reset());
     }
     of(answer.status().as_u16(), body[..1 + dice.below(body.len() - 1)].to_vec())
