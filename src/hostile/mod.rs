@@ -36,5 +36,5 @@ pub use handle::Hostile;
 pub use latency::Latency;
 pub use ledger::Consumed;
 pub use limits::{Limits, Throughput};
-pub use plan::{Fault, Plan};
+pub use plan::{Fault, Plan, Rates};
 pub use trace::Line;

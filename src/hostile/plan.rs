@@ -104,10 +104,36 @@ impl Fault {
     }
 }
 
+/// How often each kind of fault strikes, 0 to 1. None at all by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates([f64; Fault::ALL.len()]);
+
+impl Rates {
+    /// The same `rate` of every kind.
+    #[must_use]
+    pub const fn all(rate: f64) -> Self {
+        Self([rate; Fault::ALL.len()])
+    }
+
+    /// How often `fault` strikes.
+    #[must_use]
+    pub const fn of(&self, fault: Fault) -> f64 {
+        self.0[fault as usize]
+    }
+
+    /// The same, with another rate of `fault`.
+    #[must_use]
+    pub const fn with(mut self, fault: Fault, rate: f64) -> Self {
+        self.0[fault as usize] = rate;
+        self
+    }
+}
+
 /// The weather: how often each kind of fault strikes, and how long calls take.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    rates: [f64; Fault::ALL.len()],
+    /// How often each kind of fault strikes.
+    pub rates: Rates,
     /// Of each call, there and back. Default 4 ms in the median, 12 ms at the 99th percentile.
     pub latency: Latency,
     /// After which a call without an answer is an error. Default 8 s, as the client of a server has it.
@@ -138,7 +164,7 @@ impl Plan {
     pub fn calm() -> Self {
         let ms = Duration::from_millis;
         Self {
-            rates: [0.0; Fault::ALL.len()],
+            rates: Rates::default(),
             latency: Latency::micros(4_000, 12_000),
             timeout: ms(8_000),
             slow: (ms(100), ms(5_000)),
@@ -152,7 +178,7 @@ impl Plan {
     /// Every kind of fault at the same `rate`.
     #[must_use]
     pub fn rough(rate: f64) -> Self {
-        Fault::ALL.into_iter().fold(Self::calm(), |plan, fault| plan.with(fault, rate))
+        Self { rates: Rates::all(rate), ..Self::calm() }
     }
 
     /// Nothing can be reached.
@@ -178,14 +204,14 @@ impl Plan {
     /// The same plan with another rate of `fault`, 0 to 1.
     #[must_use]
     pub fn with(mut self, fault: Fault, rate: f64) -> Self {
-        self.rates[fault as usize] = rate;
+        self.rates = self.rates.with(fault, rate);
         self
     }
 
     /// How often `fault` strikes, 0 to 1.
     #[must_use]
     pub fn rate(&self, fault: Fault) -> f64 {
-        self.rates[fault as usize]
+        self.rates.of(fault)
     }
 }
 
