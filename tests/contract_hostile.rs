@@ -8,15 +8,16 @@ mod dynamodb_support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dynamodb_support::{settings, try_connect};
+use dynamodb_support::{Tokio, settings, try_connect};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use millpond::checkpoint::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStore};
 use millpond::clock::Clock;
-use millpond::config::Location;
+use millpond::config::{Location, Secret};
 use millpond::dynamodb::{Connection, Execution};
 use millpond::hostile::{Fault, Hostile, Latency, Limits, Plan, Throughput};
 use millpond::ids::{Incarnation, Name};
+use millpond::io::Io;
 use millpond::{Result, checkpoint, state};
 
 async fn connect(hostile: &Hostile) -> Connection {
@@ -130,6 +131,39 @@ async fn where_what_was_applied_often_says_that_it_was_not() -> Result<(), Strin
 #[tokio::test(start_paused = true)]
 async fn in_a_storm() -> Result<(), String> {
     in_weather(Plan::storm(50)).await
+}
+
+/// In front of a server on a socket, by the system's clock.
+#[tokio::test]
+async fn in_front_of_a_server_too() -> Result<(), String> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let at = settings(Location::EmbeddedMemory);
+    let owner = try_connect(&at, Execution::Inline, None).await.unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = Io::new(Tokio).run(owner.serve(listener, async move { drop(stopped.await) }));
+    let basic = Some(("id".to_owned(), Secret::new("secret".to_owned())));
+    let at = settings(Location::Remote { region: None, endpoint: Some(endpoint), basic });
+    let kinds = [
+        Fault::StatementsThrottled,
+        Fault::Unprocessed,
+        Fault::Late,
+        Fault::AnswerLost,
+        Fault::Twice,
+    ];
+    let plan = kinds.into_iter().fold(Plan::calm(), |plan, fault| plan.with(fault, 0.1));
+    let ms = Duration::from_millis;
+    let plan = Plan { latency: Latency::NONE, timeout: ms(20), late: (ms(0), ms(50)), ..plan };
+    let hostile = Hostile::new(1, Clock::system(), plan);
+    let wrap = |client| hostile.wrap(client);
+    let connection = try_connect(&at, Execution::Inline, Some(&wrap)).await.unwrap();
+    keeps_all_promises(&connection).await?;
+    let counts = hostile.counts();
+    assert!(kinds.into_iter().all(|fault| counts.of(fault) > 0), "{counts}");
+    hostile.land_all().await;
+    drop((connection, hostile));
+    stop.send(()).unwrap();
+    server.await.map_err(|e| e.to_string())
 }
 
 #[tokio::test(start_paused = true)]

@@ -84,8 +84,9 @@ impl Hostile {
     /// With the weather of `plan`; all that is random comes from `seed`, all time from `clock`.
     #[must_use]
     pub fn new(seed: u64, clock: Clock, plan: Plan) -> Self {
+        let began = clock.now();
         let state = State {
-            ledger: Ledger::new(&plan),
+            ledger: Ledger::new(&plan, began),
             plan: Arc::new(plan),
             counts: Counts::default(),
             hook: None,
@@ -93,7 +94,6 @@ impl Hostile {
             parcels: 0,
             owed: Duration::ZERO,
         };
-        let began = clock.now();
         Self(Arc::new(Shared { seed, clock, began, state: Mutex::new(state) }))
     }
 
@@ -106,7 +106,7 @@ impl Hostile {
     /// Changes the weather, for calls that begin from now on.
     pub fn set(&self, plan: Plan) {
         let mut state = self.0.state();
-        state.ledger.set(&plan);
+        state.ledger.set(&plan, self.0.clock.now());
         state.plan = Arc::new(plan);
     }
 

@@ -37,21 +37,21 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan, now: Instant) -> Self {
         let mut ledger = Self {
             buckets: None,
             consumed: Consumed::default(),
             past: VecDeque::new(),
             memory: None,
         };
-        ledger.set(plan);
+        ledger.set(plan, now);
         ledger
     }
 
     /// Goes by another plan. Buckets with the same limits keep what is in them.
-    pub(super) fn set(&mut self, plan: &Plan) {
+    pub(super) fn set(&mut self, plan: &Plan, now: Instant) {
         if self.buckets.as_ref().map(Buckets::limits) != plan.limits {
-            self.buckets = plan.limits.map(Buckets::new);
+            self.buckets = plan.limits.map(|limits| Buckets::new(limits, now));
         }
         self.memory = (plan.rate(Fault::Stale) > 0.0).then_some(plan.stale);
         if self.memory.is_none() {
@@ -150,9 +150,9 @@ mod tests {
 
     #[test]
     fn only_what_was_replaced_a_moment_ago_is_stale() {
-        let mut ledger = Ledger::new(&Plan::calm().with(Fault::Stale, 0.5));
-        let part = &parts("PutItem", &json!({ "TableName": "t", "Item": item(1) }))[0];
         let start = Clock::starting_at(0).now();
+        let mut ledger = Ledger::new(&Plan::calm().with(Fault::Stale, 0.5), start);
+        let part = &parts("PutItem", &json!({ "TableName": "t", "Item": item(1) }))[0];
         let at = |ms| start + Duration::from_millis(ms);
         ledger.wrote(part, &Value::Null, &item(1), false, at(0));
         ledger.wrote(part, &item(1), &item(2), false, at(3_000));
@@ -168,9 +168,9 @@ mod tests {
 
     #[test]
     fn units_are_those_of_the_larger_image() {
-        let mut ledger = Ledger::new(&Plan::calm().limited(Limits::new_table()));
-        let part = &parts("PutItem", &json!({ "TableName": "t", "Item": item(1) }))[0];
         let now = Clock::starting_at(0).now();
+        let mut ledger = Ledger::new(&Plan::calm().limited(Limits::new_table()), now);
+        let part = &parts("PutItem", &json!({ "TableName": "t", "Item": item(1) }))[0];
         ledger.wrote(part, &item(5_000), &item(10), false, now);
         assert_eq!(ledger.consumed().write_units, 5.0);
         ledger.wrote(part, &Value::Null, &Value::Null, true, now);

@@ -61,10 +61,11 @@ impl Limits {
     }
 }
 
-/// The buckets of all tables, full for one second at first.
+/// The buckets of all tables, with a second's units in each at first.
 #[derive(Debug)]
 pub(super) struct Buckets {
     limits: Limits,
+    since: Instant,
     /// By table, partition (`None` is the whole table) and whether it is for writes.
     levels: BTreeMap<(String, Option<u32>, bool), Level>,
 }
@@ -77,8 +78,8 @@ struct Level {
 }
 
 impl Buckets {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, levels: BTreeMap::new() }
+    pub(super) fn new(limits: Limits, since: Instant) -> Self {
+        Self { limits, since, levels: BTreeMap::new() }
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -139,7 +140,7 @@ impl Buckets {
         let level = self
             .levels
             .entry((table.to_owned(), partition, write))
-            .or_insert(Level { units: rate, at: now });
+            .or_insert(Level { units: rate, at: self.since });
         let passed = now.saturating_duration_since(level.at).as_secs_f64();
         level.units = (level.units + passed * rate).min(most);
         level.at = now;
@@ -166,7 +167,7 @@ mod tests {
     fn a_partition_takes_its_rate_and_what_it_has_saved() {
         let start = Clock::starting_at(0).now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut buckets = Buckets::new(Limits::new_table());
+        let mut buckets = Buckets::new(Limits::new_table(), start);
         assert_eq!(admitted(&mut buckets, "a", 1.0, at(0)), 1_000);
         assert_eq!(admitted(&mut buckets, "a", 1.0, at(500)), 500);
         assert_eq!(admitted(&mut buckets, "a", 1.0, at(10_500)), 10_000, "ten seconds were unused");
@@ -180,7 +181,7 @@ mod tests {
     #[test]
     fn partitions_have_their_own_and_the_table_one_for_all() {
         let now = Clock::starting_at(0).now();
-        let mut buckets = Buckets::new(Limits::new_table());
+        let mut buckets = Buckets::new(Limits::new_table(), now);
         let each: Vec<_> =
             (0..64).map(|n| admitted(&mut buckets, &n.to_string(), 1.0, now)).collect();
         assert_eq!(each.iter().sum::<usize>(), 4_000, "{each:?}");
@@ -190,7 +191,7 @@ mod tests {
     #[test]
     fn provisioned_capacity_says_that_it_is() {
         let now = Clock::starting_at(0).now();
-        let mut buckets = Buckets::new(Limits::provisioned(20, 7_000));
+        let mut buckets = Buckets::new(Limits::provisioned(20, 7_000), now);
         assert_eq!(buckets.limits().partitions, 3);
         assert_eq!(admitted(&mut buckets, "a", 1.0, now), 20);
         let reason = buckets.refuse("t", Some("a"), true, now).unwrap();

@@ -22,18 +22,18 @@ pub(super) async fn apply(
 ) -> Answer {
     let (writes, reads) = (request::writes(operation), request::reads(operation));
     if !(writes || reads) || !shared.ledger(|ledger| ledger.looks()) {
-        return inner.call(request).await;
+        return answers::whole(inner.call(request).await).await;
     }
     let body = request::body(&request);
     let parts = request::parts(operation, &body);
     if reads {
-        let answer = inner.call(request).await?;
+        let answer = answers::whole(inner.call(request).await).await?;
         was_read(shared, operation, &body, &parts, &answers::body(&answer));
         return Ok(answer);
     }
     let copy = request.try_clone();
     let before = items(inner, copy.as_ref(), &parts).await;
-    let answer = inner.call(request).await;
+    let answer = answers::whole(inner.call(request).await).await;
     let after = items(inner, copy.as_ref(), &parts).await;
     let now = shared.clock.now();
     let of = |items: &BTreeMap<Place, Value>, part: &Part| {
@@ -67,8 +67,8 @@ async fn items(
     let body = json!({ "RequestItems": tables });
     let look = like.and_then(|like| request::rewritten(like, Some("BatchGetItem"), &body));
     let Some(look) = look.filter(|_| !places.is_empty()) else { return BTreeMap::new() };
-    let Ok(answer) = inner.call(look).await else { return BTreeMap::new() };
-    found(&answers::body(&answer))
+    let answer = answers::whole(inner.call(look).await).await;
+    answer.map(|answer| found(&answers::body(&answer))).unwrap_or_default()
 }
 
 /// The items of an answer to a `BatchGetItem`.
