@@ -70,3 +70,8 @@ pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism};
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
+
+/// The code of the page on testing.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/testing.md")]
+pub mod testing {}
