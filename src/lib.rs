@@ -50,6 +50,7 @@ pub mod connector;
 pub mod dynamodb;
 mod error;
 pub mod exchange;
+pub mod hostile;
 pub mod ids;
 pub mod io;
 mod key_group;
@@ -70,3 +71,8 @@ pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism};
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
+
+/// The code of the page on testing.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/testing.md")]
+pub mod testing {}
