@@ -286,6 +286,36 @@ fn being_fenced_is_final_and_nothing_more_of_it_is_seen() {
 }
 
 #[test]
+fn whatever_fails_after_another_has_taken_over_is_told_as_being_fenced() {
+    simulate(async {
+        let (old, twin) = Engine::twin(restarting(RestartStrategy::None));
+        let new = old.with(|_| {});
+        let sink = MemorySink::new();
+        let (feed, source) = MemorySource::<u64>::fed(1);
+        let feeding = async {
+            feed.push(0, 20..40);
+            pass(ms(55)).await;
+            // The older one meets it before it looks at the head again.
+            while head(&twin).attempt.0 < 2 {
+                tokio::task::yield_now().await;
+            }
+            feed.push(0, vec![13]);
+            feed.close();
+        };
+        let second = async {
+            pass(ms(55)).await;
+            new.run(fragile_over(source.clone(), 0, false, &sink)).await
+        };
+        let first = old.run(fragile_over(source.clone(), 1, false, &sink));
+        let (first, second, ()) = futures::join!(first, second, feeding);
+        let error = first.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+        assert!(error.to_string().contains(&head(&twin).owner), "{error}");
+        assert_eq!(second.unwrap(), Ended::Finished);
+    });
+}
+
+#[test]
 fn a_checkpoint_that_times_out_is_carried_and_counts_as_failed() {
     for tolerable in [0, 1] {
         simulate(async {

@@ -186,10 +186,19 @@ async fn supervise(
                 {
                     let heads = shared.backend.heads();
                     let failed = HeadStatus::Failed;
-                    if let Err(second) =
-                        set_status(&*heads, shared.clock, &shared.job, &mine, failed).await
-                    {
-                        tracing::warn!("the head could not be marked as failed: {second}");
+                    let marked =
+                        set_status(&*heads, shared.clock, &shared.job, &mine, failed).await;
+                    match marked {
+                        Ok(()) => {}
+                        // Whatever else went wrong did so in a job that is another's, which may be why:
+                        // its slots are written anew.
+                        Err(fenced) if fenced.kind() == ErrorKind::Fenced => {
+                            tracing::warn!("before it was known who owns the job: {error}");
+                            return Err(fenced.at(format!("job {}", shared.job)));
+                        }
+                        Err(second) => {
+                            tracing::warn!("the head could not be marked as failed: {second}");
+                        }
                     }
                 }
                 return Err(error);
