@@ -23,9 +23,11 @@ mod read;
 mod retry;
 mod served;
 mod table;
+mod tap;
 mod write;
 
 pub use connection::{Connection, Options, Wrap};
 pub use embedded::Execution;
 pub use meter::{Consumption, Meter, Purpose, Usage};
 pub use purge::Partition;
+pub use tap::{Listener, Written, tap};
