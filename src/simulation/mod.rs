@@ -27,6 +27,7 @@ mod process;
 mod report;
 mod scenario;
 mod sky;
+mod sweep;
 mod table;
 mod trace;
 mod twin;
@@ -43,6 +44,7 @@ use rand::{Rng, SeedableRng};
 pub use report::{Counts, Failure, Report};
 pub use scenario::{CommitOf, Input, Mishap, Positions, Scenario, StateView, Verdict};
 pub use sky::Store;
+pub use sweep::{Totals, sweep};
 
 use crate::clock::Clock;
 use crate::ids::Name;

@@ -1,6 +1,7 @@
 //! How a simulated run ended.
 
 use std::fmt;
+use std::ops::AddAssign;
 
 /// What a run has met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,42 @@ pub struct Counts {
     pub states_checked: u64,
     /// Items that were written.
     pub items_written: u64,
+}
+
+impl Counts {
+    /// All of them with their names.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, u64); 11] {
+        [
+            ("faults", self.faults),
+            ("crashes", self.crashes),
+            ("processes", self.processes),
+            ("frozen", self.frozen),
+            ("hours asleep", self.hours),
+            ("fenced", self.fenced),
+            ("checkpoints", self.completed),
+            ("roll-backs", self.roll_backs),
+            ("mishaps", self.mishaps),
+            ("states compared", self.states_checked),
+            ("items written", self.items_written),
+        ]
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.faults += other.faults;
+        self.crashes += other.crashes;
+        self.processes += other.processes;
+        self.frozen += other.frozen;
+        self.hours += other.hours;
+        self.fenced += other.fenced;
+        self.completed += other.completed;
+        self.roll_backs += other.roll_backs;
+        self.mishaps += other.mishaps;
+        self.states_checked += other.states_checked;
+        self.items_written += other.items_written;
+    }
 }
 
 /// A run that found nothing wrong.

@@ -48,11 +48,6 @@ impl Trace {
         self.hash.digest()
     }
 
-    /// How many lines there were.
-    pub(super) fn count(&self) -> u64 {
-        self.count
-    }
-
     /// Those that were kept.
     pub(super) fn lines(&self) -> Vec<String> {
         self.lines.iter().cloned().collect()
@@ -68,7 +63,7 @@ mod tests {
         let digest = |first: u32| {
             let mut trace = Trace::new(false);
             (first..first + 200).for_each(|n| trace.line(0, if n == first { n } else { 7 }));
-            assert_eq!((trace.lines().len(), trace.count()), (TAIL, 200));
+            assert_eq!((trace.lines().len(), trace.count), (TAIL, 200));
             (trace.lines(), trace.digest())
         };
         assert_eq!(digest(1).0, digest(2).0);

@@ -87,14 +87,6 @@ impl Watch {
         }
     }
 
-    /// Something was found to be wrong; the first such thing is what the run fails with.
-    pub(super) fn wrong(&self, what: String) {
-        let now = self.now_ms();
-        let mut seen = self.seen();
-        seen.trace.line(now, format_args!("WRONG: {what}"));
-        seen.wrong.get_or_insert(what);
-    }
-
     /// What is wrong so far.
     pub(super) fn verdict(&self) -> Verdict {
         self.seen().wrong.clone().map_or(Ok(()), Err)
