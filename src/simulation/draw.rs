@@ -24,7 +24,7 @@ pub(super) fn settings(random: &mut StdRng) -> Config {
     config.checkpointing.interval = ms(random.random_range(1..40));
     config.checkpointing.timeout = ms(one_of(random, &[15, 40, 100, 400]));
     config.checkpointing.tolerable_failed = one_of(random, &[0, 2, 1000]);
-    config.checkpointing.num_retained = random.random_range(1..=3);
+    config.checkpointing.num_retained = one_of(random, &[1, 2, 3, 3]);
     config.restart = RestartStrategy::FixedDelay { attempts: u32::MAX, delay: ms(3) };
     config.exchange.batch_records = one_of(random, &[1, 3, 16, 1024]);
     config.exchange.channel_batches = random.random_range(1..=4);
@@ -48,7 +48,7 @@ pub(super) fn patient_settings(random: &mut StdRng) -> Config {
 /// The weather of the next hours.
 pub(super) fn season(random: &mut StdRng, stormy: bool) -> Season {
     let latency = ms(one_of(random, &[0, 1, 4, 12]));
-    let trouble = if stormy { one_of(random, &[0.02, 0.1, 0.25, 0.5]) } else { 0.01 };
+    let trouble = if stormy { one_of(random, &[0.03, 0.1, 0.2, 0.35]) } else { 0.01 };
     let throttled = one_of(random, &[0.1, 0.3, 0.9]);
     Season { trouble, throttled, latency, outage: false }
 }

@@ -79,7 +79,9 @@ impl Line {
         effect: impl Fn(f64) -> Result<T> + Send + 'static,
     ) -> Sent<T> {
         let (fate, there, back) = self.weather.draw();
-        if fate != Fate::Clear {
+        if fate == Fate::Clear {
+            self.watch.tell(format_args!(" {what}"));
+        } else {
             self.watch.fault(format_args!(" {what} {fate}"));
         }
         // A timer is as exact as a millisecond; what takes less takes no time.

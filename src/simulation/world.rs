@@ -102,10 +102,13 @@ impl World {
         };
         let kind = self.random.random_range(0..100);
         let retained = self.retained();
-        if kind < 15 && !retained.is_empty() {
-            start.roll_back = Some(one_of(&mut self.random, &retained));
+        if kind < 25 && retained.len() > 1 {
+            // Mostly to an older one than that which it would go on from anyway.
+            start.roll_back = Some(retained[self.random.random_range(0..retained.len() - 1)]);
             start.mode = StartMode::Resume;
-        } else if kind < 18 {
+        } else if kind < 27 && !retained.is_empty() {
+            start.roll_back = Some(one_of(&mut self.random, &retained));
+        } else if kind < 30 {
             start.mode = StartMode::Fresh;
         }
         start
