@@ -26,7 +26,8 @@ mod table;
 mod tap;
 mod write;
 
-pub use connection::{Connection, Options, Wrap};
+pub use client::Wrap;
+pub use connection::{Connection, Options};
 pub use embedded::Execution;
 pub use meter::{Consumption, Meter, Purpose, Usage};
 pub use purge::Partition;

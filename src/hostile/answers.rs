@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
 use serde_json::{Value, json};
 
 /// What a connector gives.
@@ -48,10 +49,26 @@ pub(super) fn timed_out(timeout: Duration) -> ConnectorError {
     ConnectorError::timeout(io::Error::new(io::ErrorKind::TimedOut, text).into())
 }
 
+/// The answer with all of its body, which from a socket comes by and by.
+pub(super) async fn whole(answer: Answer) -> Answer {
+    let mut answer = answer?;
+    if answer.body().bytes().is_none() {
+        let stream = ByteStream::new(answer.take_body());
+        let bytes = stream.collect().await.map_err(|e| ConnectorError::io(e.into()))?;
+        *answer.body_mut() = SdkBody::from(bytes.into_bytes());
+    }
+    Ok(answer)
+}
+
+/// The body of an answer; null where it is no JSON.
+pub(super) fn body(answer: &HttpResponse) -> Value {
+    serde_json::from_slice(answer.body().bytes().unwrap_or_default()).unwrap_or_default()
+}
+
 /// The answer without its end, which may be all but a byte.
 pub(super) fn cut(answer: HttpResponse, dice: &mut super::dice::Dice) -> Answer {
     let body = answer.body().bytes().unwrap_or_default();
-    if body.is_empty() {
+    if body.len() < 2 {
         return Err(reset());
     }
     of(answer.status().as_u16(), body[..1 + dice.below(body.len() - 1)].to_vec())

@@ -1,8 +1,12 @@
-//! The connector between the SDK and the real one: each call takes the course of its fate.
+//! The connector between the SDK and the real one, and the life of a call in it.
+//!
+//! Owns the ways there and back, the trace, and what becomes of a request whose caller gives up. What
+//! happens at the server is `course`'s.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
+use aws_sdk_dynamodb::config::http::HttpRequest;
 use aws_sdk_dynamodb::config::{HttpClient, RuntimeComponents, SharedHttpClient};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
@@ -47,17 +51,20 @@ impl HttpConnector for Connector {
 }
 
 /// One call of the SDK.
-struct Call {
-    shared: Arc<Shared>,
-    inner: SharedHttpConnector,
-    plan: Arc<Plan>,
+pub(super) struct Call {
+    pub(super) shared: Arc<Shared>,
+    pub(super) inner: SharedHttpConnector,
+    pub(super) plan: Arc<Plan>,
     number: u64,
     began: Instant,
-    operation: String,
+    pub(super) operation: String,
     target: String,
-    fate: Fate,
+    pub(super) fate: Fate,
     /// Until it gets to the server, or surely never will.
-    request: Option<HttpRequest>,
+    pub(super) request: Option<HttpRequest>,
+    traced: bool,
+    /// For the trace.
+    notes: String,
     over: bool,
 }
 
@@ -67,13 +74,25 @@ impl Call {
         let (number, plan) = shared.begin();
         let operation = request::operation(&request);
         let fate = fate::decide(&plan, &operation, Dice::of(shared.seed, number));
-        let target = match shared.traced() {
+        let traced = shared.traced();
+        let target = match traced {
             true => request::target(&operation, &request::body(&request)),
             false => String::new(),
         };
-        let (inner, began) = (connector.inner.clone(), shared.clock.now());
-        let request = Some(request);
-        Self { shared, inner, plan, number, began, operation, target, fate, request, over: false }
+        Self {
+            inner: connector.inner.clone(),
+            began: shared.clock.now(),
+            request: Some(request),
+            notes: String::new(),
+            over: false,
+            shared,
+            plan,
+            number,
+            operation,
+            target,
+            fate,
+            traced,
+        }
     }
 
     async fn run(mut self) -> Answer {
@@ -85,85 +104,43 @@ impl Call {
 
     async fn course(&mut self) -> Answer {
         if let Some(time) = self.fate.held_back {
-            self.shared.count(Fault::Overtaken);
+            self.strike(Fault::Overtaken);
             self.shared.wait(time).await;
         }
         self.shared.wait(self.fate.there).await;
         self.shared.land(Some(self.shared.clock.now())).await;
         let answer = self.at_the_server().await;
         if let Some(time) = self.fate.slow {
-            self.shared.count(Fault::Slow);
+            self.strike(Fault::Slow);
             self.shared.wait(time).await;
         }
         self.shared.wait(self.fate.back).await;
         answer
     }
 
-    async fn at_the_server(&mut self) -> Answer {
-        let Some(fault) = self.fate.ending else { return self.deliver().await };
+    /// Counts a fault, and has the trace tell it.
+    pub(super) fn strike(&mut self, fault: Fault) {
         self.shared.count(fault);
-        match fault {
-            Fault::Unreachable => self.lose(answers::refused()),
-            Fault::ResetBefore => self.lose(answers::reset()),
-            Fault::TimedOut => {
-                self.request = None;
-                self.time_out().await
-            }
-            Fault::Late => {
-                let request = self.request.take();
-                self.post(request, self.plan.timeout + self.fate.later);
-                self.time_out().await
-            }
-            Fault::Throttled => {
-                self.request = None;
-                answers::error(400, "ThrottlingException", "Rate exceeded")
-            }
-            Fault::InternalError => {
-                self.request = None;
-                answers::error(500, "InternalServerError", "Internal server error")
-            }
-            Fault::InternalErrorApplied => {
-                self.deliver().await?;
-                answers::error(500, "InternalServerError", "Internal server error")
-            }
-            Fault::AnswerLost => {
-                self.deliver().await?;
-                self.time_out().await
-            }
-            Fault::ResetAfter => {
-                self.deliver().await?;
-                Err(answers::reset())
-            }
-            Fault::Twice => {
-                let copy = self.request.as_ref().and_then(HttpRequest::try_clone);
-                self.post(copy, self.fate.later);
-                self.deliver().await
-            }
-            Fault::Truncated => answers::cut(self.deliver().await?, &mut self.fate.dice),
-            _ => self.deliver().await,
+        self.note(fault.name());
+    }
+
+    /// Has the trace tell it.
+    pub(super) fn note(&mut self, text: &str) {
+        if self.traced {
+            self.notes.push_str(", ");
+            self.notes.push_str(text);
         }
     }
 
-    async fn deliver(&mut self) -> Answer {
-        match self.request.take() {
-            Some(request) => self.inner.call(request).await,
-            None => Err(answers::reset()),
-        }
-    }
-
-    fn lose(&mut self, error: aws_smithy_runtime_api::client::result::ConnectorError) -> Answer {
-        self.request = None;
-        Err(error)
-    }
-
-    async fn time_out(&self) -> Answer {
+    /// Waits until the caller gives up.
+    pub(super) async fn time_out(&self) -> Answer {
         let passed = self.shared.clock.now() - self.began;
         self.shared.wait(self.plan.timeout.saturating_sub(passed)).await;
         Err(answers::timed_out(self.plan.timeout))
     }
 
     /// Has `request` land so long after the call began.
-    fn post(&self, request: Option<HttpRequest>, after: std::time::Duration) {
+    pub(super) fn post(&self, request: Option<HttpRequest>, after: Duration) {
         let Some(request) = request else { return };
         let parcel = Parcel {
             call: self.number,
@@ -176,8 +153,12 @@ impl Call {
     }
 
     fn tell(&self, answer: &Answer) {
-        if self.shared.traced() {
-            let outcome = outcome(self.fate.ending, answer);
+        if self.traced {
+            let outcome = match answer {
+                Ok(answer) => answer.status().as_u16().to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            let outcome = outcome + &self.notes;
             self.shared.tell(self.number, &self.operation, &self.target, outcome);
         }
     }
@@ -190,16 +171,12 @@ impl Drop for Call {
         }
         let under_way = self.request.take();
         if let (Some(after), Some(request)) = (self.fate.if_abandoned, under_way) {
-            self.shared.count(Fault::Abandoned);
+            self.strike(Fault::Abandoned);
             self.post(Some(request), after);
         }
-    }
-}
-
-fn outcome(fault: Option<Fault>, answer: &Result<HttpResponse, impl std::fmt::Debug>) -> String {
-    let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
-    match fault {
-        None => status.to_string(),
-        Some(fault) => format!("{status}, {}", fault.name()),
+        if self.traced {
+            let outcome = format!("given up{}", self.notes);
+            self.shared.tell(self.number, &self.operation, &self.target, outcome);
+        }
     }
 }

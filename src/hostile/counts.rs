@@ -12,6 +12,8 @@ pub struct Counts {
     /// Requests that were applied after their caller had its answer or had given up: late ones and
     /// second copies.
     pub landed_late: u64,
+    /// Calls that were throttled, whole or in part, because of [`super::Plan::limits`].
+    pub over_limit: u64,
     faults: [u64; Fault::ALL.len()],
 }
 

@@ -7,13 +7,14 @@ use super::plan::{Fault, Plan};
 use super::request;
 
 /// The faults that end a call, in the order in which the dice are thrown.
-const ENDINGS: [Fault; 13] = [
+const ENDINGS: [Fault; 16] = [
     Fault::Unreachable,
     Fault::ResetBefore,
     Fault::TimedOut,
     Fault::Late,
     Fault::Throttled,
     Fault::StatementsThrottled,
+    Fault::StatementsFailed,
     Fault::Unprocessed,
     Fault::InternalError,
     Fault::InternalErrorApplied,
@@ -21,6 +22,8 @@ const ENDINGS: [Fault; 13] = [
     Fault::ResetAfter,
     Fault::Truncated,
     Fault::Twice,
+    Fault::Redelivered,
+    Fault::Stale,
 ];
 
 /// The course of one call.
@@ -71,10 +74,13 @@ pub(super) fn decide(plan: &Plan, operation: &str, mut dice: Dice) -> Fate {
 /// Whether `fault` can strike an `operation`.
 fn suits(fault: Fault, operation: &str) -> bool {
     match fault {
-        Fault::StatementsThrottled => operation == "BatchExecuteStatement",
+        Fault::StatementsThrottled | Fault::StatementsFailed => {
+            operation == "BatchExecuteStatement"
+        }
         Fault::Unprocessed => matches!(operation, "BatchGetItem" | "BatchWriteItem"),
         // A read that is applied late, or twice, shows to nobody.
-        Fault::Late | Fault::Twice => request::writes(operation),
+        Fault::Late | Fault::Twice | Fault::Redelivered => request::writes(operation),
+        Fault::Stale => matches!(operation, "GetItem" | "BatchGetItem"),
         _ => true,
     }
 }
@@ -88,16 +94,15 @@ mod tests {
     }
 
     #[test]
-    fn every_ending_strikes_and_only_where_it_can() {
-        let (batch, put) = (
-            endings(&Plan::rough(0.05), "BatchExecuteStatement"),
-            endings(&Plan::rough(0.05), "PutItem"),
-        );
+    fn every_ending_strikes_where_it_can_and_nowhere_else() {
+        let operations = ["BatchExecuteStatement", "PutItem", "BatchGetItem", "DescribeTable"];
+        let found = operations.map(|operation| endings(&Plan::rough(0.05), operation));
         for fault in ENDINGS {
-            let suits = fault != Fault::Unprocessed;
-            assert_eq!(batch.contains(&Some(fault)), suits, "{fault:?}");
-            let suits = suits && fault != Fault::StatementsThrottled;
-            assert_eq!(put.contains(&Some(fault)), suits, "{fault:?}");
+            for (operation, found) in operations.iter().zip(&found) {
+                let suits = suits(fault, operation);
+                assert_eq!(found.contains(&Some(fault)), suits, "{fault:?} {operation}");
+            }
+            assert!(operations.iter().any(|operation| suits(fault, operation)), "{fault:?}");
         }
         assert_eq!(endings(&Plan::calm(), "PutItem"), vec![None; 1_000]);
     }

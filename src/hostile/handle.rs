@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::config::SharedHttpClient;
 use aws_sdk_dynamodb::config::http::HttpRequest;
-use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 
 use super::connector::Client;
 use super::counts::Counts;
+use super::ledger::{Consumed, Ledger};
 use super::plan::{Fault, Plan};
+use super::server;
 use super::trace::{Hook, Line};
 use crate::clock::{Clock, Instant};
 
@@ -49,6 +51,7 @@ pub(super) struct Shared {
 struct State {
     plan: Arc<Plan>,
     counts: Counts,
+    ledger: Ledger,
     hook: Option<Arc<Hook>>,
     late: BTreeMap<(Instant, u64), Parcel>,
     parcels: u64,
@@ -81,7 +84,9 @@ impl Hostile {
     /// With the weather of `plan`; all that is random comes from `seed`, all time from `clock`.
     #[must_use]
     pub fn new(seed: u64, clock: Clock, plan: Plan) -> Self {
+        let began = clock.now();
         let state = State {
+            ledger: Ledger::new(&plan, began),
             plan: Arc::new(plan),
             counts: Counts::default(),
             hook: None,
@@ -89,7 +94,6 @@ impl Hostile {
             parcels: 0,
             owed: Duration::ZERO,
         };
-        let began = clock.now();
         Self(Arc::new(Shared { seed, clock, began, state: Mutex::new(state) }))
     }
 
@@ -101,7 +105,9 @@ impl Hostile {
 
     /// Changes the weather, for calls that begin from now on.
     pub fn set(&self, plan: Plan) {
-        self.0.state().plan = Arc::new(plan);
+        let mut state = self.0.state();
+        state.ledger.set(&plan, self.0.clock.now());
+        state.plan = Arc::new(plan);
     }
 
     /// From now on nothing goes wrong, but for what is under way.
@@ -119,6 +125,13 @@ impl Hostile {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.0.state().counts
+    }
+
+    /// The units of all that was read and written while the plan had limits, as AWS counts them: failed
+    /// conditions are charged, too.
+    #[must_use]
+    pub fn consumed(&self) -> Consumed {
+        self.0.state().ledger.consumed()
     }
 
     /// Gives each operation's line to `hook`, as it ends. Replaces the hook that was there.
@@ -158,6 +171,15 @@ impl Shared {
 
     pub(super) fn count(&self, fault: Fault) {
         self.state().counts.add(fault);
+    }
+
+    pub(super) fn count_over_limit(&self) {
+        self.state().counts.over_limit += 1;
+    }
+
+    /// Looks at the ledger, or writes in it.
+    pub(super) fn ledger<T>(&self, f: impl FnOnce(&mut Ledger) -> T) -> T {
+        f(&mut self.state().ledger)
     }
 
     /// Whether anybody wants lines.
@@ -204,7 +226,8 @@ impl Shared {
     /// Lands what is due at `now`, or all.
     pub(super) async fn land(&self, now: Option<Instant>) {
         while let Some(parcel) = self.next_due(now) {
-            let answer = parcel.inner.call(parcel.request).await;
+            let answer =
+                server::apply(self, &parcel.inner, &parcel.operation, parcel.request).await;
             let status = answer.map_or(0, |answer| answer.status().as_u16());
             let outcome = format!("landed late, {status}");
             self.tell(parcel.call, &parcel.operation, &parcel.target, outcome);

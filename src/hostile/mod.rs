@@ -14,18 +14,27 @@
 //! the clock that it is given, nor any randomness but the seed's.
 
 mod answers;
+mod batch;
 mod connector;
 mod counts;
+mod course;
 mod dice;
 mod fate;
 mod handle;
 mod latency;
+mod ledger;
+mod limits;
 mod plan;
 mod request;
+mod server;
+mod size;
+mod throttling;
 mod trace;
 
 pub use counts::Counts;
 pub use handle::Hostile;
 pub use latency::Latency;
-pub use plan::{Fault, Plan};
+pub use ledger::Consumed;
+pub use limits::{Limits, Throughput};
+pub use plan::{Fault, Plan, Rates};
 pub use trace::Line;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::latency::Latency;
+use super::limits::Limits;
 
 /// A kind of fault. A call has at most one of those that end it; [`Fault::Slow`], [`Fault::Overtaken`]
 /// and [`Fault::Abandoned`] may come on top.
@@ -21,6 +22,9 @@ pub enum Fault {
     /// Some statements of a `BatchExecuteStatement` are throttled, inside an answer 200; the others
     /// are executed.
     StatementsThrottled,
+    /// Some statements of a `BatchExecuteStatement` say `InternalServerError`, inside an answer 200,
+    /// though half of them are executed, as are all others.
+    StatementsFailed,
     /// A part of a `BatchGetItem` or `BatchWriteItem` comes back as `UnprocessedKeys` or
     /// `UnprocessedItems`.
     Unprocessed,
@@ -34,8 +38,13 @@ pub enum Fault {
     ResetAfter,
     /// Applied; the answer is cut short.
     Truncated,
-    /// Applied twice: at once, and once more at any time up to [`Plan::late`].
+    /// Applied twice: at once, and once more [`Plan::late`] afterwards.
     Twice,
+    /// Applied twice at once, and answered as the second copy was.
+    Redelivered,
+    /// A `GetItem` or `BatchGetItem` without `ConsistentRead` shows what items were before they were
+    /// changed, up to [`Plan::stale`] ago.
+    Stale,
     /// [`Plan::slow`] longer under way.
     Slow,
     /// Up to [`Plan::overtaken`] longer under way to the server: later calls get there before.
@@ -46,13 +55,14 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Unreachable,
         Self::ResetBefore,
         Self::TimedOut,
         Self::Late,
         Self::Throttled,
         Self::StatementsThrottled,
+        Self::StatementsFailed,
         Self::Unprocessed,
         Self::InternalError,
         Self::InternalErrorApplied,
@@ -60,6 +70,8 @@ impl Fault {
         Self::ResetAfter,
         Self::Truncated,
         Self::Twice,
+        Self::Redelivered,
+        Self::Stale,
         Self::Slow,
         Self::Overtaken,
         Self::Abandoned,
@@ -75,6 +87,7 @@ impl Fault {
             Self::Late => "late",
             Self::Throttled => "throttled",
             Self::StatementsThrottled => "statements-throttled",
+            Self::StatementsFailed => "statements-failed",
             Self::Unprocessed => "unprocessed",
             Self::InternalError => "internal-error",
             Self::InternalErrorApplied => "internal-error-applied",
@@ -82,6 +95,8 @@ impl Fault {
             Self::ResetAfter => "reset-after",
             Self::Truncated => "truncated",
             Self::Twice => "twice",
+            Self::Redelivered => "redelivered",
+            Self::Stale => "stale",
             Self::Slow => "slow",
             Self::Overtaken => "overtaken",
             Self::Abandoned => "abandoned",
@@ -89,10 +104,36 @@ impl Fault {
     }
 }
 
+/// How often each kind of fault strikes, 0 to 1. None at all by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates([f64; Fault::ALL.len()]);
+
+impl Rates {
+    /// The same `rate` of every kind.
+    #[must_use]
+    pub const fn all(rate: f64) -> Self {
+        Self([rate; Fault::ALL.len()])
+    }
+
+    /// How often `fault` strikes.
+    #[must_use]
+    pub const fn of(&self, fault: Fault) -> f64 {
+        self.0[fault as usize]
+    }
+
+    /// The same, with another rate of `fault`.
+    #[must_use]
+    pub const fn with(mut self, fault: Fault, rate: f64) -> Self {
+        self.0[fault as usize] = rate;
+        self
+    }
+}
+
 /// The weather: how often each kind of fault strikes, and how long calls take.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    rates: [f64; Fault::ALL.len()],
+    /// How often each kind of fault strikes.
+    pub rates: Rates,
     /// Of each call, there and back. Default 4 ms in the median, 12 ms at the 99th percentile.
     pub latency: Latency,
     /// After which a call without an answer is an error. Default 8 s, as the client of a server has it.
@@ -104,6 +145,11 @@ pub struct Plan {
     /// How long after its caller has given up a late request is applied, from and to. Default 1 ms to
     /// 10 min.
     pub late: (Duration, Duration),
+    /// How old a stale value may be. Default 5 s.
+    pub stale: Duration,
+    /// What the table takes. Default `None`: anything. Each write then costs the server two reads more,
+    /// which nobody is charged for.
+    pub limits: Option<Limits>,
 }
 
 impl Default for Plan {
@@ -118,19 +164,21 @@ impl Plan {
     pub fn calm() -> Self {
         let ms = Duration::from_millis;
         Self {
-            rates: [0.0; Fault::ALL.len()],
+            rates: Rates::default(),
             latency: Latency::micros(4_000, 12_000),
             timeout: ms(8_000),
             slow: (ms(100), ms(5_000)),
             overtaken: ms(100),
             late: (ms(1), ms(600_000)),
+            stale: ms(5_000),
+            limits: None,
         }
     }
 
     /// Every kind of fault at the same `rate`.
     #[must_use]
     pub fn rough(rate: f64) -> Self {
-        Fault::ALL.into_iter().fold(Self::calm(), |plan, fault| plan.with(fault, rate))
+        Self { rates: Rates::all(rate), ..Self::calm() }
     }
 
     /// Nothing can be reached.
@@ -146,17 +194,24 @@ impl Plan {
         Self::calm().with(Fault::Throttled, rate).with(Fault::StatementsThrottled, rate)
     }
 
+    /// The same plan, for a table that takes no more than `limits`.
+    #[must_use]
+    pub fn limited(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
     /// The same plan with another rate of `fault`, 0 to 1.
     #[must_use]
     pub fn with(mut self, fault: Fault, rate: f64) -> Self {
-        self.rates[fault as usize] = rate;
+        self.rates = self.rates.with(fault, rate);
         self
     }
 
     /// How often `fault` strikes, 0 to 1.
     #[must_use]
     pub fn rate(&self, fault: Fault) -> f64 {
-        self.rates[fault as usize]
+        self.rates.of(fault)
     }
 }
 
