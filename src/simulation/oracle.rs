@@ -327,3 +327,6 @@ fn step(before: Option<&Head>, after: &Head) -> Result<Step, String> {
     let cut = before.retained.starts_with(&after.retained) && after.checkpoint < before.checkpoint;
     if cut { Ok(Step::RolledBack) } else { wrong("no roll-back") }
 }
+
+#[cfg(test)]
+mod tests;

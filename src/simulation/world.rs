@@ -25,7 +25,7 @@ use super::sky::Sky;
 use super::watch::Watch;
 use crate::checkpoint::rules::StartMode;
 use crate::checkpoint::{Ended, HeadStatus};
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
@@ -51,11 +51,12 @@ pub(super) struct World {
 
 /// How a process is started.
 #[derive(Clone, Debug)]
-struct Start {
-    config: Config,
-    mode: StartMode,
-    exclusive: bool,
-    roll_back: Option<CheckpointId>,
+pub(super) struct Start {
+    pub(super) config: Config,
+    pub(super) mode: StartMode,
+    /// A claim does not wait for another owner's lease.
+    pub(super) exclusive: bool,
+    pub(super) roll_back: Option<CheckpointId>,
 }
 
 impl World {
@@ -120,7 +121,7 @@ impl World {
         head.map_or(Vec::new(), |h| h.retained.iter().map(|r| r.checkpoint).collect())
     }
 
-    fn start(&mut self, start: Start) -> Verdict {
+    pub(super) fn start(&mut self, start: Start) -> Verdict {
         self.started += 1;
         let number = self.started;
         let Start { config, mode, exclusive, roll_back } = start;
@@ -225,7 +226,8 @@ impl World {
         self.run_until(until, turns).await
     }
 
-    async fn run_until(&mut self, until: crate::clock::Instant, turns: u32) -> Verdict {
+    /// Lets time pass until `until`, and so many turns after that.
+    pub(super) async fn run_until(&mut self, until: Instant, turns: u32) -> Verdict {
         let clock = self.clock();
         let mut sleep = pin!(clock.sleep_until(until));
         let mut left = turns;
@@ -336,10 +338,7 @@ impl World {
             // A checkpoint a millisecond or so: each of them a chance to leak something.
             self.pass(ms(400)).await?;
             self.scenario.finish();
-            let until = self.clock().now() + PATIENCE;
-            while !self.processes.is_empty() && self.clock().now() < until {
-                self.run_until(self.clock().now() + ms(20), 0).await?;
-            }
+            self.run_to_its_end().await?;
             if self.is_finished() {
                 return Ok(());
             }
@@ -355,18 +354,27 @@ impl World {
         Err("no process finishes".to_owned())
     }
 
-    fn completed(&self) -> u64 {
+    /// Until no process is left, but no longer than patience lasts.
+    pub(super) async fn run_to_its_end(&mut self) -> Verdict {
+        let until = self.clock().now() + PATIENCE;
+        while !self.processes.is_empty() && self.clock().now() < until {
+            self.run_until(self.clock().now() + ms(20), 0).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn completed(&self) -> u64 {
         self.watch.seen().oracle.descent.completed
     }
 
-    fn is_finished(&self) -> bool {
+    pub(super) fn is_finished(&self) -> bool {
         let seen = self.watch.seen();
         let status = seen.oracle.table.head.as_ref().map(|head| head.status);
         self.processes.is_empty() && status == Some(HeadStatus::Finished)
     }
 
     /// What the finished job has left.
-    fn last_look(&mut self) -> Verdict {
+    pub(super) fn last_look(&mut self) -> Verdict {
         let commits = self.scenario.commits();
         let mut seen = self.watch.seen();
         seen.oracle.check_all()?;
