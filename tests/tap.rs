@@ -61,7 +61,8 @@ async fn what_is_told_is_what_the_table_holds() {
     });
     suite.await.unwrap();
     let mut names = 0;
-    let suite = checkpoint::contract::all(&*connection.heads(), || {
+    let heads = connection.heads();
+    let suite = checkpoint::contract::all(&*heads, || {
         names += 1;
         Name::new(format!("job-{names}")).unwrap()
     });
@@ -78,6 +79,6 @@ async fn what_is_told_is_what_the_table_holds() {
         assert!(found == Some(block), "{key:?}");
     }
     for (job, head) in told.heads {
-        assert_eq!(connection.heads().read(&job).await.unwrap(), Some(head));
+        assert_eq!(heads.read(&job).await.unwrap(), Some(head));
     }
 }

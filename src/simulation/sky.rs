@@ -112,7 +112,7 @@ fn fine() -> Plan {
 fn plan(random: &mut StdRng, season: Season) -> Plan {
     // A run makes fewer calls than over the twin, so each is worse off. Some kinds of fault strike
     // only some kinds of call.
-    let trouble = (season.trouble * 3.0).min(0.7);
+    let trouble = (season.trouble * 5.0).min(0.8);
     let kinds = Fault::ALL.len() as f64;
     let mut plan = Plan::rough(trouble / kinds);
     if random.random_bool(0.3) {

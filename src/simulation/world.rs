@@ -62,7 +62,7 @@ pub(super) struct Start {
 impl World {
     /// The whole run.
     pub(super) async fn live(&mut self) -> Verdict {
-        let stormy = self.random.random_bool(0.85);
+        let stormy = self.random.random_bool(0.92);
         for _ in 0..self.random.random_range(3..9) {
             self.round(stormy).await?;
         }
@@ -103,13 +103,13 @@ impl World {
         };
         let kind = self.random.random_range(0..100);
         let retained = self.retained();
-        if kind < 25 && retained.len() > 1 {
+        if kind < 40 && retained.len() > 1 {
             // Mostly to an older one than that which it would go on from anyway.
             start.roll_back = Some(retained[self.random.random_range(0..retained.len() - 1)]);
             start.mode = StartMode::Resume;
-        } else if kind < 27 && !retained.is_empty() {
+        } else if kind < 43 && !retained.is_empty() {
             start.roll_back = Some(one_of(&mut self.random, &retained));
-        } else if kind < 30 {
+        } else if kind < 46 {
             start.mode = StartMode::Fresh;
         }
         start
@@ -257,6 +257,7 @@ impl World {
             self.watch.verdict()?;
             self.bury()?;
             if over {
+                self.no_strange_failures()?;
                 return Ok(());
             }
         }
@@ -286,13 +287,12 @@ impl World {
             Err(error) => format!("process {number} ends: {error}"),
         });
         let attempt = process.status.borrow().attempt;
-        let head = self.watch.seen().oracle.table.head.clone();
-        let fenced = head.is_none_or(|head| head.attempt.0 > attempt);
+        let fenced = self.is_fenced(attempt);
         match kind {
             Ok(Ended::Finished) => Ok(()),
             Ok(Ended::Stopped) if stopping => Ok(()),
             // The stop came while a restart was waited for.
-            Err(_) if stopping => Ok(()),
+            Err(ErrorKind::Checkpoint | ErrorKind::User) if stopping => Ok(()),
             Err(ErrorKind::Fenced) if fenced => {
                 self.counts.fenced += 1;
                 Ok(())
@@ -305,6 +305,29 @@ impl World {
             Err(ErrorKind::Store) => Ok(()),
             _ => Err(format!("process {number} ended with {ended:?}")),
         }
+    }
+
+    fn is_fenced(&self, attempt: u64) -> bool {
+        let seen = self.watch.seen();
+        seen.oracle.table.head.as_ref().is_none_or(|head| head.attempt.0 > attempt)
+    }
+
+    /// Restarts in a process hide errors that nothing here is a reason for.
+    fn no_strange_failures(&self) -> Verdict {
+        for process in &self.processes {
+            let status = process.status.borrow();
+            let strange = matches!(
+                status.last_failure_kind,
+                Some(ErrorKind::Internal | ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Input)
+            );
+            if strange && !self.is_fenced(status.attempt) {
+                return Err(format!(
+                    "process {} failed: {:?}",
+                    process.number, status.last_failure
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Fine weather. What sleeps wakes for a moment; then nobody is left.
