@@ -91,7 +91,7 @@ pub fn run_with(seed: u64, options: &Options) -> Result<Report, Failure> {
     let scenario = kind.map(|kind| (kind.draw)(&mut random, mishap.clone()));
     let Some(scenario) = scenario else {
         let wrong = format!("there is no graph {:?}", options.graph.as_deref().unwrap_or(""));
-        return Err(Failure { wrong, report: empty(seed) });
+        return Err(Failure { wrong, report: Box::new(empty(seed)) });
     };
     simulate(seed, random, scenario, mishap, options, None)
 }
@@ -151,7 +151,7 @@ fn simulate(
         .enable_time()
         .start_paused(true)
         .build()
-        .map_err(|e| Failure { wrong: format!("no runtime: {e}"), report: report.clone() })?;
+        .map_err(|e| failure(format!("no runtime: {e}"), report.clone()))?;
     let ended = runtime.block_on(async {
         let clock = Clock::starting_at(1_000_000);
         let watch = watch::Watch::new(clock, Arc::clone(&scenario), options.trace);
@@ -168,8 +168,12 @@ fn simulate(
     });
     match ended {
         Ok(()) => Ok(report),
-        Err(wrong) => Err(Failure { wrong, report }),
+        Err(wrong) => Err(failure(wrong, report)),
     }
+}
+
+fn failure(wrong: String, report: Report) -> Failure {
+    Failure { wrong, report: Box::new(report) }
 }
 
 /// What a run begins with.

@@ -89,12 +89,12 @@ pub struct Failure {
     /// What is wrong.
     pub wrong: String,
     /// The run up to there.
-    pub report: Report,
+    pub report: Box<Report>,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { seed, what, trace, .. } = &self.report;
+        let Report { seed, what, trace, .. } = &*self.report;
         writeln!(f, "seed {seed} ({what}) failed: {}", self.wrong)?;
         writeln!(f, "its last steps:")?;
         trace.iter().try_for_each(|line| writeln!(f, "  {line}"))?;

@@ -122,7 +122,6 @@ type Position = (u64, u64);
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] where `state` is not such a split's.
-#[expect(clippy::module_name_repetitions, reason = "seen from outside without its module")]
 pub fn memory_position_of(state: &[u8]) -> Result<u64> {
     let (_, next): Position = split_bytes::decode(state)?;
     Ok(next)
