@@ -1,8 +1,6 @@
 //! What the tap tells of writes is what the table then holds: the suite that every store passes, with
 //! a listener below it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

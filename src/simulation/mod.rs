@@ -65,8 +65,9 @@ pub struct Options {
     pub trace: bool,
 }
 
-/// Of a hundred seeds, how many are run over the embedded DynamoDB.
-const PERCENT_DYNAMODB: u32 = 60;
+/// Of a hundred seeds, how many are run over the embedded DynamoDB: so many that a seed takes 50 ms of
+/// processor time in the mean, where one over the twin takes 10 and one over DynamoDB 90.
+const PERCENT_DYNAMODB: u32 = 51;
 
 /// Runs `seed`.
 ///
