@@ -60,6 +60,7 @@ pub mod points;
 pub mod record;
 pub mod runtime;
 pub mod server;
+pub mod simulation;
 pub mod state;
 pub mod stream;
 pub mod task;

@@ -23,6 +23,7 @@ mod read;
 mod retry;
 mod served;
 mod table;
+mod tap;
 mod write;
 
 pub use client::Wrap;
@@ -30,3 +31,4 @@ pub use connection::{Connection, Options};
 pub use embedded::Execution;
 pub use meter::{Consumption, Meter, Purpose, Usage};
 pub use purge::Partition;
+pub use tap::{Listener, Written, tap};
