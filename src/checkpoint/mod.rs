@@ -5,6 +5,7 @@
 
 mod archive;
 pub mod assign;
+mod carried;
 mod claim;
 mod committing;
 pub mod contract;
@@ -24,8 +25,10 @@ mod slots;
 mod stats;
 
 pub use archive::{Archived, read_left, read_manifest};
+pub use carried::{Carried, Part};
 pub use claim::{Began, ClaimOptions, Claimed, Claimer, Kept, OpenStore, Waiting, set_status};
 pub use committing::{CommitOutcome, SinkCommitter};
+pub use coordinator::{Beginning, Coordinator, Effect, Event};
 pub use driver::{Channels, DriverSetup, Ended, run};
 pub use head::{
     Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, LAYOUT, Retained,
@@ -37,5 +40,5 @@ pub use messages::{
     SubtaskSnapshot, VertexPlan,
 };
 pub use segments::{Fetched, SegmentData, Uploader, fetch, fetch_segment};
-pub use slots::{NamedSlots, SlotTable, Slots, size_class};
+pub use slots::{NamedSlots, SlotAllocator, SlotTable, Slots, size_class};
 pub use stats::{Counts, History, Overview, Stats, Status};
