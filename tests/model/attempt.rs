@@ -3,11 +3,9 @@
 //! The coordinator and the allocator of slots are the engine's own. Owns what the driver and the
 //! archive do around them: effects become requests, answers become events.
 
-use millpond::KeyGroupRange;
 use millpond::checkpoint::{
-    Beginning, Coordinator, Effect, Event, Head, HeadCondition, Horizon, Kept, Manifest,
-    NamedSlots, Owed, Plan, Retained, SlotAllocator, SlotTable, SourceSplits, SplitSnapshot,
-    VertexPlan,
+    Beginning, Coordinator, Effect, Event, Head, HeadCondition, Kept, Manifest, NamedSlots, Owed,
+    Plan, Retained, SlotAllocator, SlotTable, SourceSplits, SplitSnapshot, VertexPlan,
     rules::{self, Mine, Restorable},
 };
 use millpond::config::Checkpointing;
@@ -51,8 +49,6 @@ pub(crate) struct Attempt {
     /// What it began with or completed last: for the mistake that numbers anew.
     last: Option<Cell<Manifest>>,
     kept: Vec<Kept>,
-    /// What its subtasks reported last: for the mistake that takes nothing else.
-    reported: Vec<Horizon>,
 }
 
 /// What an attempt sends and forgets in one step.
@@ -144,7 +140,6 @@ impl Attempt {
             before_move: None,
             last: None,
             kept: Vec::new(),
-            reported: Vec::new(),
         };
         if world.makes(Mistake::NumberUsedAgain) {
             (attempt.last, attempt.kept) = (last, kept);
@@ -235,7 +230,6 @@ impl Attempt {
             let range = self.subtasks[index].range;
             let frozen = self.subtasks[index].update(|s| s.freeze(world.rules, checkpoint, small));
             let mut fixed = frozen.fixed;
-            self.report(world, range, fixed.horizon);
             if index == 0 {
                 fixed.splits = splits_at(position);
             }
@@ -257,13 +251,6 @@ impl Attempt {
             self.subtasks[index].update(|s| s.begin(checkpoint, fixed, puts, owed));
         }
         self.acknowledge(world, out);
-    }
-
-    fn report(&mut self, world: &World, range: KeyGroupRange, checkpoint: CheckpointId) {
-        if world.makes(Mistake::HorizonsGoBack) {
-            self.reported.retain(|h| h.range != range);
-            self.reported.push(Horizon { operator: operator().clone(), range, checkpoint });
-        }
     }
 
     fn stage_output(&mut self, world: &World, version: Version) -> Vec<Owed> {
@@ -290,9 +277,6 @@ impl Attempt {
 
     fn put_manifest(&mut self, world: &World, mut manifest: Manifest, out: &mut Out) {
         spoil(world, &mut manifest);
-        if world.makes(Mistake::HorizonsGoBack) {
-            manifest.horizons.clone_from(&self.reported);
-        }
         manifest.slots = SlotTable {
             segments: self.segments.table().segments,
             manifests: self.manifests.table().manifests,
@@ -374,7 +358,7 @@ impl Attempt {
             oldest_retained = checkpoint;
         }
         for subtask in &mut self.subtasks {
-            subtask.update(|s| s.completed(checkpoint, oldest_retained));
+            subtask.update(|s| s.completed(world.rules, checkpoint, oldest_retained));
         }
     }
 

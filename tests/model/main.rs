@@ -47,7 +47,9 @@ fn find(case: &Case) -> (usize, Option<usize>) {
         .spawn_bfs()
         .join();
     let path = checker.discovery(KEPT);
-    if std::env::var_os("MODEL_TRACE").is_some() && let Some(path) = &path {
+    if std::env::var_os("MODEL_TRACE").is_some()
+        && let Some(path) = &path
+    {
         println!("{:?} {:#?}", path.last_state().broken, path.clone().into_actions());
     }
     let steps = path.map(|path| {
@@ -66,10 +68,17 @@ fn no_promise_is_broken_in_a_small_world() {
 #[test]
 fn every_mistake_is_found() {
     let only = std::env::var("MODEL_ONLY").ok();
-    for case in CASES.iter().filter(|c| only.as_deref().is_none_or(|o| o.split(',').any(|o| o == c.letter))) {
+    for case in
+        CASES.iter().filter(|c| only.as_deref().is_none_or(|o| o.split(',').any(|o| o == c.letter)))
+    {
         let started = std::time::Instant::now();
         let (states, steps) = find(case);
-        println!("{:16} {steps:?} (explored: {}), {states} states, {:?}", case.letter, case.explored, started.elapsed());
+        println!(
+            "{:16} {steps:?} (explored: {}), {states} states, {:?}",
+            case.letter,
+            case.explored,
+            started.elapsed()
+        );
         let unmutated = Protocol::new(case.bounds, None);
         if std::env::var_os("MODEL_CLEAN").is_some() {
             let started = std::time::Instant::now();

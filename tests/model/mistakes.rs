@@ -50,7 +50,8 @@ pub(crate) enum Mistake {
     DecidedBeforeClaim,
     /// w: the attempt in the claim's answer is not compared.
     ClaimNotCompared,
-    /// x: *has an item* is set when the put is answered, not when it is sent.
+    /// x: *has an item* is set when the put is answered, not when it is sent, and a checkpoint whose
+    /// every change has been replaced is let go though it is being cleaned.
     ItemWhenAnswered,
     /// y: a checkpoint's number is used again after an abort.
     NumberUsedAgain,
@@ -70,8 +71,6 @@ pub(crate) enum Mistake {
     FirstPartOnly,
     /// The horizon of a merged range is the greatest of its parts', not each part's own.
     HorizonsMerged,
-    /// A manifest takes the reported horizons alone, and so goes back for a part of a merged range.
-    HorizonsGoBack,
     /// A merged range replays every entry of its segments, those older than their items too, and a
     /// segment is dropped as soon as its own range is passed.
     OldPartsReplayed,

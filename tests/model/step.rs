@@ -244,9 +244,10 @@ impl Step<'_> {
         let Phase::Claiming { mine, .. } = &process.phase else { return None };
         let shown = self.state.table.head.clone();
         let by_number = shown.as_ref().is_some_and(|head| head.attempt == mine.attempt);
+        let by_another = shown.as_ref().is_some_and(|head| head.attempt > mine.attempt);
         let won = rules::claimed(mine, shown.as_deref())
             || self.world.makes(Mistake::ClaimByNumber) && by_number
-            || self.world.makes(Mistake::ClaimNotCompared) && shown.is_some();
+            || self.world.makes(Mistake::ClaimNotCompared) && by_another;
         match shown {
             Some(head) if won => {
                 self.orphan(process.id, |_| true);

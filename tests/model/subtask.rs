@@ -266,9 +266,18 @@ impl Subtask {
         None
     }
 
-    pub(crate) fn completed(&mut self, checkpoint: CheckpointId, oldest_retained: CheckpointId) {
+    pub(crate) fn completed(
+        &mut self,
+        rules: Conditions,
+        checkpoint: CheckpointId,
+        oldest_retained: CheckpointId,
+    ) {
         self.carried.completed(checkpoint);
         self.log.completed(stamp(oldest_retained));
+        if rules.0 == Some(Mistake::ItemWhenAnswered) && self.is_cleaning_for_nothing() {
+            self.cleaning = None;
+            self.log.cleaned();
+        }
         self.forget_passed();
     }
 
@@ -278,6 +287,12 @@ impl Subtask {
             self.jobs.clear();
         }
         self.carried.aborted(checkpoint);
+    }
+
+    /// Whether every change that is being cleaned has been replaced since.
+    fn is_cleaning_for_nothing(&self) -> bool {
+        let plan = CleaningPlan::of(&mut self.log.clone());
+        self.cleaning.is_some() && plan.is_some_and(|plan| plan.compute().is_empty())
     }
 
     /// The slots of the segments after the horizon.
