@@ -77,3 +77,161 @@ pub(crate) const SMALL: Bounds = Bounds {
     slow_restore: false,
     ignores_fence: false,
 };
+
+/// A world that is explored whole, without any mistake.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Space {
+    pub(crate) name: &'static str,
+    pub(crate) bounds: Bounds,
+}
+
+const fn space(name: &'static str, bounds: Bounds) -> Space {
+    Space { name, bounds }
+}
+
+const SET: Op = Op::Set(0);
+const DELETE: Op = Op::Delete(0);
+
+/// Two attempts of a job with one key.
+const ONE_KEY: Bounds = Bounds { copies: 1, ..SMALL };
+
+/// Two keys, each in a key group of its own.
+const TWO_KEYS: Bounds = Bounds { input: &[SET, Op::Set(1)], ..SMALL };
+
+/// Explored by every run of the tests.
+pub(crate) const SPACES: &[Space] = &[
+    space("two attempts", Bounds { evictions: 0, ..SMALL }),
+    space(
+        "aborts",
+        Bounds {
+            input: &[SET],
+            aborts: 1,
+            copies: 0,
+            sinks: true,
+            cleanings: 0,
+            evictions: 0,
+            ..SMALL
+        },
+    ),
+    space(
+        "roll-back",
+        Bounds {
+            input: &[SET, SET],
+            checkpoints: 3,
+            retained: 2,
+            roll_backs: 1,
+            in_flight: 1,
+            evictions: 0,
+            ..SMALL
+        },
+    ),
+    space("rescaling", Bounds { rescale: true, in_flight: 2, ..TWO_KEYS }),
+    space(
+        "reader",
+        Bounds {
+            input: &[SET, SET],
+            claims: 1,
+            checkpoints: 4,
+            two_parts: true,
+            readers: 1,
+            copies: 0,
+            cleanings: 2,
+            evictions: 0,
+            ..SMALL
+        },
+    ),
+];
+
+/// Explored once: some minutes each.
+pub(crate) const LARGE_SPACES: &[Space] = &[
+    space(
+        "one key, copies and an abort",
+        Bounds { checkpoints: 3, in_flight: 3, aborts: 1, cleanings: 2, ..ONE_KEY },
+    ),
+    space(
+        "created and deleted, three attempts",
+        Bounds {
+            input: &[SET, DELETE],
+            claims: 3,
+            checkpoints: 3,
+            in_flight: 2,
+            cleanings: 2,
+            evictions: 0,
+            ..ONE_KEY
+        },
+    ),
+    space(
+        "two keys, small segments in two parts",
+        Bounds {
+            checkpoints: 3,
+            in_flight: 3,
+            two_parts: true,
+            small_segments: true,
+            copies: 1,
+            ..TWO_KEYS
+        },
+    ),
+    space(
+        "rescaling, three attempts",
+        Bounds {
+            input: &[SET, Op::Set(1), SET],
+            claims: 3,
+            checkpoints: 3,
+            rescale: true,
+            cleanings: 1,
+            evictions: 0,
+            ..TWO_KEYS
+        },
+    ),
+    space(
+        "roll-backs, two retained",
+        Bounds {
+            checkpoints: 4,
+            claims: 3,
+            roll_backs: 2,
+            retained: 2,
+            cleanings: 2,
+            in_flight: 2,
+            evictions: 0,
+            copies: 0,
+            ..ONE_KEY
+        },
+    ),
+    space(
+        "sinks, three attempts",
+        Bounds {
+            input: &[SET, SET],
+            claims: 3,
+            checkpoints: 3,
+            sinks: true,
+            aborts: 1,
+            in_flight: 3,
+            cleanings: 0,
+            evictions: 0,
+            ..ONE_KEY
+        },
+    ),
+    space(
+        "a reader beside two attempts",
+        Bounds {
+            checkpoints: 4,
+            two_parts: true,
+            readers: 1,
+            cleanings: 2,
+            in_flight: 2,
+            copies: 0,
+            ..ONE_KEY
+        },
+    ),
+    space(
+        "deaf to being fenced, slow to restore",
+        Bounds {
+            checkpoints: 3,
+            in_flight: 3,
+            cleanings: 2,
+            slow_restore: true,
+            ignores_fence: true,
+            ..ONE_KEY
+        },
+    ),
+];
