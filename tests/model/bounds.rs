@@ -103,40 +103,31 @@ pub(crate) const SPACES: &[Space] = &[
     space("two attempts", Bounds { evictions: 0, ..SMALL }),
     space(
         "aborts",
-        Bounds {
-            input: &[SET],
-            aborts: 1,
-            copies: 0,
-            sinks: true,
-            cleanings: 0,
-            evictions: 0,
-            ..SMALL
-        },
+        Bounds { input: &[SET], aborts: 1, sinks: true, cleanings: 0, evictions: 0, ..SMALL },
     ),
     space(
         "roll-back",
         Bounds {
             input: &[SET, SET],
             checkpoints: 3,
-            retained: 2,
-            roll_backs: 1,
             in_flight: 1,
             evictions: 0,
+            roll_backs: 1,
+            retained: 2,
             ..SMALL
         },
     ),
-    space("rescaling", Bounds { rescale: true, in_flight: 2, ..TWO_KEYS }),
+    space("rescaling", Bounds { rescale: true, evictions: 0, ..TWO_KEYS }),
     space(
         "reader",
         Bounds {
             input: &[SET, SET],
             claims: 1,
             checkpoints: 4,
-            two_parts: true,
-            readers: 1,
-            copies: 0,
             cleanings: 2,
             evictions: 0,
+            two_parts: true,
+            readers: 1,
             ..SMALL
         },
     ),
