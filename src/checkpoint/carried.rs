@@ -59,3 +59,41 @@ impl Carried {
         Some(snapshot)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Name;
+
+    fn staged(number: u8) -> Part {
+        Part::Committables(vec![owed(number)])
+    }
+
+    fn owed(number: u8) -> Owed {
+        Owed { sink: Name::new("sink").unwrap(), committable: vec![number] }
+    }
+
+    fn acknowledge(carried: &mut Carried, number: u8) -> Option<Vec<Owed>> {
+        let checkpoint = CheckpointId(number.into());
+        let snapshot = carried.acknowledge(checkpoint, [staged(number)], Default::default());
+        snapshot.map(|snapshot| snapshot.committables)
+    }
+
+    #[test]
+    fn an_aborted_checkpoints_parts_are_named_until_one_with_them_completes() {
+        let mut carried = Carried::default();
+        assert_eq!(acknowledge(&mut carried, 1), Some(vec![owed(1)]));
+        carried.aborted(CheckpointId(1));
+        assert_eq!(acknowledge(&mut carried, 2), Some(vec![owed(1), owed(2)]));
+        carried.completed(CheckpointId(2));
+        assert_eq!(acknowledge(&mut carried, 3), Some(vec![owed(3)]));
+    }
+
+    #[test]
+    fn what_was_aborted_before_it_was_durable_is_not_acknowledged_by_itself() {
+        let mut carried = Carried::default();
+        carried.aborted(CheckpointId(1));
+        assert_eq!(acknowledge(&mut carried, 1), None);
+        assert_eq!(acknowledge(&mut carried, 2), Some(vec![owed(1), owed(2)]));
+    }
+}

@@ -35,6 +35,7 @@ mod column;
 pub mod contract;
 mod descriptor;
 mod entry;
+mod erased;
 mod former;
 mod keyed;
 mod log;

@@ -133,11 +133,13 @@ pub(crate) const SPACES: &[Space] = &[
     ),
 ];
 
-/// Explored once: some minutes each.
+/// Explored once: minutes each.
 pub(crate) const LARGE_SPACES: &[Space] = &[
+    space("one key, two attempts", Bounds { checkpoints: 3, cleanings: 2, ..ONE_KEY }),
+    space("one key, copies, an abort", Bounds { aborts: 1, in_flight: 3, ..ONE_KEY }),
     space(
-        "one key, copies and an abort",
-        Bounds { checkpoints: 3, in_flight: 3, aborts: 1, cleanings: 2, ..ONE_KEY },
+        "created and deleted, copies",
+        Bounds { input: &[SET, DELETE], checkpoints: 3, in_flight: 3, cleanings: 2, ..ONE_KEY },
     ),
     space(
         "created and deleted, three attempts",
@@ -145,46 +147,76 @@ pub(crate) const LARGE_SPACES: &[Space] = &[
             input: &[SET, DELETE],
             claims: 3,
             checkpoints: 3,
-            in_flight: 2,
             cleanings: 2,
+            copies: 0,
             evictions: 0,
             ..ONE_KEY
         },
     ),
     space(
-        "two keys, small segments in two parts",
+        "two keys, small segments, two parts",
         Bounds {
+            input: &[SET, Op::Set(1), SET],
             checkpoints: 3,
             in_flight: 3,
+            copies: 1,
             two_parts: true,
             small_segments: true,
+            ..TWO_KEYS
+        },
+    ),
+    space(
+        "rescaling, two attempts",
+        Bounds {
+            input: &[SET, Op::Set(1), SET],
+            checkpoints: 3,
             copies: 1,
+            evictions: 0,
+            rescale: true,
             ..TWO_KEYS
         },
     ),
     space(
         "rescaling, three attempts",
+        Bounds { claims: 3, evictions: 0, rescale: true, ..TWO_KEYS },
+    ),
+    space(
+        "roll-back, four checkpoints",
         Bounds {
-            input: &[SET, Op::Set(1), SET],
-            claims: 3,
-            checkpoints: 3,
-            rescale: true,
-            cleanings: 1,
+            checkpoints: 4,
+            copies: 0,
+            cleanings: 2,
             evictions: 0,
-            ..TWO_KEYS
+            roll_backs: 1,
+            retained: 2,
+            ..ONE_KEY
         },
     ),
     space(
-        "roll-backs, two retained",
+        "two roll-backs, three attempts",
         Bounds {
-            checkpoints: 4,
+            input: &[SET, SET],
             claims: 3,
+            checkpoints: 3,
+            in_flight: 1,
+            copies: 0,
+            cleanings: 2,
+            evictions: 0,
             roll_backs: 2,
             retained: 2,
-            cleanings: 2,
-            in_flight: 2,
+            ..ONE_KEY
+        },
+    ),
+    space(
+        "sinks, two attempts, an abort",
+        Bounds {
+            input: &[SET, SET],
+            checkpoints: 3,
+            in_flight: 3,
+            aborts: 1,
+            cleanings: 0,
             evictions: 0,
-            copies: 0,
+            sinks: true,
             ..ONE_KEY
         },
     ),
@@ -193,33 +225,48 @@ pub(crate) const LARGE_SPACES: &[Space] = &[
         Bounds {
             input: &[SET, SET],
             claims: 3,
-            checkpoints: 3,
-            sinks: true,
+            copies: 0,
             aborts: 1,
-            in_flight: 3,
             cleanings: 0,
             evictions: 0,
+            sinks: true,
             ..ONE_KEY
         },
     ),
     space(
         "a reader beside two attempts",
         Bounds {
-            checkpoints: 4,
+            input: &[SET, SET],
+            checkpoints: 3,
+            copies: 0,
+            cleanings: 2,
+            evictions: 0,
             two_parts: true,
             readers: 1,
+            ..ONE_KEY
+        },
+    ),
+    space(
+        "a reader and copies",
+        Bounds {
+            input: &[SET, SET, SET],
+            claims: 1,
+            checkpoints: 4,
             cleanings: 2,
-            in_flight: 2,
-            copies: 0,
+            evictions: 0,
+            two_parts: true,
+            readers: 1,
             ..ONE_KEY
         },
     ),
     space(
         "deaf to being fenced, slow to restore",
         Bounds {
+            input: &[SET, DELETE],
             checkpoints: 3,
             in_flight: 3,
             cleanings: 2,
+            evictions: 0,
             slow_restore: true,
             ignores_fence: true,
             ..ONE_KEY

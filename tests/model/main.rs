@@ -41,6 +41,7 @@ fn explore(name: &str, bounds: Bounds) -> (usize, usize) {
         .checker()
         .threads(2)
         .finish_when(HasDiscoveries::AnyFailures)
+        .target_state_count(std::env::var("MODEL_AT_MOST").map_or(0, |n| n.parse().unwrap()))
         .spawn_dfs()
         .join();
     if let Some(path) = checker.discovery(KEPT) {
