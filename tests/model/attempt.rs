@@ -5,11 +5,11 @@
 
 use millpond::checkpoint::{
     Beginning, Coordinator, Effect, Event, Head, HeadCondition, Kept, Manifest, NamedSlots, Owed,
-    Plan, Retained, SlotAllocator, SlotTable, SourceSplits, SplitSnapshot, VertexPlan,
+    Plan, Retained, SegmentRef, SlotAllocator, SlotTable, SourceSplits, SplitSnapshot, VertexPlan,
     rules::{self, Mine, Restorable},
 };
 use millpond::config::Checkpointing;
-use millpond::ids::{CheckpointId, Version};
+use millpond::ids::{CheckpointId, SlotId, Version};
 use millpond::state::BlockKind;
 
 use super::bounds::{Bounds, Op};
@@ -224,33 +224,45 @@ impl Attempt {
             let named = NamedSlots { segments, ..NamedSlots::default() };
             self.segments.update(|slots| slots.complete(&named));
         }
-        let position = self.position;
         for index in 0..self.subtasks.len() {
-            let small = world.bounds.small_segments;
-            let range = self.subtasks[index].range;
-            let frozen = self.subtasks[index].update(|s| s.freeze(world.rules, checkpoint, small));
-            let mut fixed = frozen.fixed;
-            if index == 0 {
-                fixed.splits = splits_at(position);
-            }
-            let mut puts = Vec::new();
-            for (sequence, entries) in frozen.contents.into_iter().enumerate() {
-                let shared = world.makes(Mistake::TwoInOneSlot).then(|| puts.first()).flatten();
-                let slot = match shared {
-                    Some(first) => millpond::checkpoint::SegmentRef::clone(first).slot,
-                    None => self
-                        .segments
-                        .update(|slots| slots.take(BlockKind::Segment, 1, version))
-                        .unwrap(),
-                };
-                let (at, body) = segment_of(range, version, slot, sequence, entries);
-                puts.push(at);
-                out.bodies.push(body);
-            }
-            let owed = std::mem::take(&mut owed);
-            self.subtasks[index].update(|s| s.begin(checkpoint, fixed, puts, owed));
+            self.freeze(world, index, version, std::mem::take(&mut owed), out);
         }
         self.acknowledge(world, out);
+    }
+
+    /// One subtask's part of a barrier: its segments are put, each into a slot of its own.
+    fn freeze(
+        &mut self,
+        world: &World,
+        index: usize,
+        version: Version,
+        owed: Vec<Owed>,
+        out: &mut Out,
+    ) {
+        let (checkpoint, small) = (version.checkpoint, world.bounds.small_segments);
+        let range = self.subtasks[index].range;
+        let frozen = self.subtasks[index].update(|s| s.freeze(world.rules, checkpoint, small));
+        let mut fixed = frozen.fixed;
+        if index == 0 {
+            fixed.splits = splits_at(self.position);
+        }
+        let mut puts = Vec::new();
+        for (sequence, entries) in frozen.contents.into_iter().enumerate() {
+            let first = puts.first().map(|first: &SegmentRef| first.slot);
+            let slot = match first.filter(|_| world.makes(Mistake::TwoInOneSlot)) {
+                Some(slot) => slot,
+                None => self.take(version),
+            };
+            let (at, body) = segment_of(range, version, slot, sequence, entries);
+            puts.push(at);
+            out.bodies.push(body);
+        }
+        self.subtasks[index].update(|s| s.begin(checkpoint, fixed, puts, owed));
+    }
+
+    /// A slot for a segment. All blocks have one size here, so that slots are scarce.
+    fn take(&mut self, version: Version) -> SlotId {
+        self.segments.update(|slots| slots.take(BlockKind::Segment, 1, version)).unwrap()
     }
 
     fn stage_output(&mut self, world: &World, version: Version) -> Vec<Owed> {

@@ -1,4 +1,6 @@
-//! How much freedom the explored world has.
+//! How much freedom an explored world has, and the worlds that are explored whole.
+
+use std::fmt;
 
 /// One record: what it does to its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +57,40 @@ pub(crate) struct Bounds {
     pub(crate) slow_restore: bool,
     /// An attempt that learns that it is fenced goes on all the same.
     pub(crate) ignores_fence: bool,
+}
+
+impl fmt::Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for op in self.input {
+            match op {
+                Op::Set(key) => write!(f, "S{key} ")?,
+                Op::Delete(key) => write!(f, "D{key} ")?,
+            }
+        }
+        let Self { claims, checkpoints, in_flight, .. } = self;
+        write!(f, "· {claims} claims · {checkpoints} checkpoints · {in_flight} in flight")?;
+        let numbers = [
+            (self.copies, "copies"),
+            (self.aborts, "aborts"),
+            (self.cleanings, "cleanings"),
+            (self.evictions, "evictions"),
+            (self.roll_backs, "roll-backs"),
+            (self.retained as u8 - 1, "retained before the last"),
+            (self.readers, "readers"),
+        ];
+        for (number, what) in numbers.into_iter().filter(|(number, _)| *number > 0) {
+            write!(f, " · {number} {what}")?;
+        }
+        let flags = [
+            (self.two_parts, "two parts"),
+            (self.small_segments, "small segments"),
+            (self.rescale, "rescaling"),
+            (self.sinks, "sinks"),
+            (self.slow_restore, "slow restores"),
+            (self.ignores_fence, "deaf to fences"),
+        ];
+        flags.into_iter().filter(|(is, _)| *is).try_for_each(|(_, what)| write!(f, " · {what}"))
+    }
 }
 
 /// One key, no faults but other attempts and lateness.

@@ -41,7 +41,6 @@ fn explore(name: &str, bounds: Bounds) -> (usize, usize) {
         .checker()
         .threads(2)
         .finish_when(HasDiscoveries::AnyFailures)
-        .target_state_count(std::env::var("MODEL_AT_MOST").map_or(0, |n| n.parse().unwrap()))
         .spawn_dfs()
         .join();
     if let Some(path) = checker.discovery(KEPT) {
@@ -77,7 +76,7 @@ fn report(spaces: &[Space]) {
         let started = now();
         let (states, steps) = explore(name, *bounds);
         let seconds = started.elapsed().as_secs_f64();
-        println!("| {name} | {states} | {steps} | {seconds:.0} s |");
+        println!("| {name} | {bounds} | {states} | {steps} | {seconds:.0} s |");
     }
 }
 
