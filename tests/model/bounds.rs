@@ -172,7 +172,10 @@ pub(crate) const SPACES: &[Space] = &[
 /// Explored once: minutes each.
 pub(crate) const LARGE_SPACES: &[Space] = &[
     space("one key, two attempts", Bounds { checkpoints: 3, cleanings: 2, ..ONE_KEY }),
-    space("one key, copies, an abort", Bounds { aborts: 1, in_flight: 3, ..ONE_KEY }),
+    space(
+        "one key, copies, an abort",
+        Bounds { checkpoints: 3, in_flight: 3, aborts: 1, cleanings: 2, ..ONE_KEY },
+    ),
     space(
         "created and deleted, copies",
         Bounds { input: &[SET, DELETE], checkpoints: 3, in_flight: 3, cleanings: 2, ..ONE_KEY },
