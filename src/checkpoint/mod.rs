@@ -7,6 +7,7 @@ mod archive;
 pub mod assign;
 mod carried;
 mod claim;
+mod claimed;
 mod committing;
 pub mod contract;
 mod coordinator;
@@ -26,7 +27,8 @@ mod stats;
 
 pub use archive::{Archived, read_left, read_manifest};
 pub use carried::{Carried, Part};
-pub use claim::{Began, ClaimOptions, Claimed, Claimer, Kept, OpenStore, Waiting, set_status};
+pub use claim::{ClaimOptions, Claimer, Inspect, OpenStore, set_status};
+pub use claimed::{Began, Claimed, Kept, Waiting};
 pub use committing::{CommitOutcome, SinkCommitter};
 pub use coordinator::{Beginning, Coordinator, Effect, Event};
 pub use driver::{Channels, DriverSetup, Ended, run};

@@ -155,7 +155,7 @@ impl Attempt {
     }
 
     pub(crate) fn trigger(&mut self, world: &World, out: &mut Out) {
-        self.tell(world, Event::MemoryPressure, out);
+        self.tick(world, out);
     }
 
     pub(crate) fn may_abort(&self, world: &World) -> bool {
@@ -174,9 +174,16 @@ impl Attempt {
             self.coordinator = before;
             out.move_called_off = true;
         }
-        let later = now() + TIMEOUT;
-        let tick = Event::Tick { struggling: true };
-        let effects = self.coordinator.update(|c| c.on(tick, later, 0));
+        self.tick(world, out);
+    }
+
+    /// The time comes that the coordinator waits for: the next checkpoint's, or the end of patience
+    /// with the one under way.
+    fn tick(&mut self, world: &World, out: &mut Out) {
+        let effects = self.coordinator.update(|c| {
+            let at = c.wake().unwrap();
+            c.on(Event::Tick { struggling: true }, at, 0)
+        });
         self.carry_out(world, effects, out);
     }
 
@@ -466,8 +473,8 @@ fn coordinator(
     let beginning = Beginning {
         plan: Plan { vertices: vec![vertex] },
         settings: Checkpointing {
-            // None begins by itself: when is a step.
-            interval: std::time::Duration::MAX,
+            // After an abort none begins at once: when one does is a step.
+            interval: 2 * TIMEOUT,
             timeout: TIMEOUT,
             min_pause: std::time::Duration::ZERO,
             tolerable_failed: u32::MAX,
