@@ -187,7 +187,6 @@ pub(crate) const LARGE_SPACES: &[Space] = &[
             claims: 3,
             checkpoints: 3,
             cleanings: 2,
-            copies: 0,
             evictions: 0,
             ..ONE_KEY
         },
@@ -274,16 +273,7 @@ pub(crate) const LARGE_SPACES: &[Space] = &[
     ),
     space(
         "a reader beside two attempts",
-        Bounds {
-            input: &[SET, SET],
-            checkpoints: 3,
-            copies: 0,
-            cleanings: 2,
-            evictions: 0,
-            two_parts: true,
-            readers: 1,
-            ..ONE_KEY
-        },
+        Bounds { checkpoints: 4, copies: 0, cleanings: 2, two_parts: true, readers: 1, ..ONE_KEY },
     ),
     space(
         "a reader and copies",
