@@ -20,9 +20,7 @@ use rand::{RngCore, SeedableRng};
 use super::archive::{Archived, read_manifest};
 use super::claimed::{Began, Claimed, Kept, Waiting};
 use super::committing::{OnLost, SinkCommitter, commit_owed};
-use super::head::{
-    Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, LAYOUT,
-};
+use super::head::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity};
 use super::rules::{self, Mine, Start, StartFacts, StartMode};
 use super::slots::Slots;
 use crate::clock::Clock;
@@ -236,17 +234,10 @@ impl Claimer {
 
     /// Claims what `head` shows, rolled back where that is asked for.
     async fn resume(&mut self, head: &Head) -> Result<Option<Head>> {
-        let mut next = self.successor(head);
-        if head.checkpoint == CheckpointId::NONE {
-            // Nothing was made with the recorded one.
-            next.identity = self.options.identity.clone();
-        }
-        if let Some(to) = self.options.roll_back {
-            let Some(retained) = rules::roll_back(&head.retained, to) else { return Ok(None) };
-            next.checkpoint = to;
-            next.retained = retained;
-        }
-        self.put(HeadCondition::At(head.attempt, head.checkpoint), next).await
+        let (owner, lease) = (self.fresh_owner(), self.options.lease);
+        let (to, identity) = (self.options.roll_back, &self.options.identity);
+        let Some(next) = rules::resumed(head, to, identity, owner, lease) else { return Ok(None) };
+        self.put(rules::unchanged(head), next).await
     }
 
     /// Fences whoever had the job, commits what its head owes, then leaves all of it behind.
@@ -254,7 +245,7 @@ impl Claimer {
         let may_owe = head.status != HeadStatus::Finished && head.checkpoint != CheckpointId::NONE;
         if may_owe {
             let same = self.successor(&head);
-            let condition = HeadCondition::At(head.attempt, head.checkpoint);
+            let condition = rules::unchanged(&head);
             let Some(claimed) = self.put(condition, same).await? else { return Ok(None) };
             self.commit_what_is_owed(&claimed).await?;
             head = claimed;
@@ -264,7 +255,7 @@ impl Claimer {
         next.incarnation = Incarnation(head.incarnation.0 + 1);
         next.checkpoint = CheckpointId::NONE;
         next.retained = Vec::new();
-        self.put(HeadCondition::At(head.attempt, head.checkpoint), next).await
+        self.put(rules::unchanged(&head), next).await
     }
 
     async fn commit_what_is_owed(&self, head: &Head) -> Result<()> {
@@ -303,32 +294,13 @@ impl Claimer {
         Ok(Claimed { mine, began, head, manifest, retained, slots, store, replaced })
     }
 
-    /// The head of the next attempt on top of `head`, with an owner text of its own.
     fn successor(&mut self, head: &Head) -> Head {
-        Head {
-            attempt: Attempt(head.attempt.0 + 1),
-            owner: self.fresh_owner(),
-            status: HeadStatus::Running,
-            lease: self.options.lease,
-            beat: 0,
-            layout: LAYOUT,
-            ..head.clone()
-        }
+        rules::successor(head, self.fresh_owner(), self.options.lease)
     }
 
     fn first_head(&mut self) -> Head {
-        Head {
-            attempt: Attempt(1),
-            checkpoint: CheckpointId::NONE,
-            retained: Vec::new(),
-            owner: self.fresh_owner(),
-            incarnation: Incarnation(1),
-            status: HeadStatus::Running,
-            lease: self.options.lease,
-            beat: 0,
-            layout: LAYOUT,
-            identity: self.options.identity.clone(),
-        }
+        let owner = self.fresh_owner();
+        rules::first_head(&self.options.identity, owner, self.options.lease)
     }
 
     fn fresh_owner(&mut self) -> String {

@@ -31,43 +31,85 @@ use crate::ids::{Attempt, CheckpointId, Version};
 
 /// What happened.
 #[derive(Debug)]
-pub(super) enum Event {
+pub enum Event {
     /// Time has passed; `struggling` says whether the store's calls get through badly just now.
-    Tick { struggling: bool },
+    Tick {
+        /// Whether time-outs are the store's doing.
+        struggling: bool,
+    },
     /// A subtask wants memory back.
     MemoryPressure,
     /// A graceful stop is wanted.
     Stop,
     /// A subtask acknowledged.
-    Ack { vertex: usize, subtask: u32, checkpoint: CheckpointId, snapshot: SubtaskSnapshot },
+    Ack {
+        /// Its vertex in the plan.
+        vertex: usize,
+        /// Which of the vertex.
+        subtask: u32,
+        /// What it acknowledges.
+        checkpoint: CheckpointId,
+        /// Its part of it.
+        snapshot: SubtaskSnapshot,
+    },
     /// A source subtask has nothing left.
-    Exhausted { vertex: usize, subtask: u32 },
+    Exhausted {
+        /// Its vertex in the plan.
+        vertex: usize,
+        /// Which of the vertex.
+        subtask: u32,
+    },
     /// All parts of a manifest were answered.
-    ManifestPut { retained: Retained, bytes: u64 },
+    ManifestPut {
+        /// How the head will name it.
+        retained: Retained,
+        /// The size of all its parts.
+        bytes: u64,
+    },
     /// The head shows this checkpoint.
-    HeadMoved { checkpoint: CheckpointId },
+    HeadMoved {
+        /// What is completed.
+        checkpoint: CheckpointId,
+    },
     /// Sinks published these.
     Acknowledged(Vec<Owed>),
 }
 
 /// What is to be done, in this order.
 #[derive(Debug)]
-pub(super) enum Effect {
+pub enum Effect {
     /// To the source subtasks.
-    Trigger { checkpoint: CheckpointId, kind: Kind },
+    Trigger {
+        /// The checkpoint to begin.
+        checkpoint: CheckpointId,
+        /// What it is for.
+        kind: Kind,
+    },
     /// Put the manifest; then [`Event::ManifestPut`].
     PutManifest(Box<Manifest>),
     /// Move the head; then [`Event::HeadMoved`]. Never called off.
     MoveHead {
+        /// What the head must show.
         previous: CheckpointId,
+        /// What it shows then.
         checkpoint: CheckpointId,
+        /// What it is for.
         kind: Kind,
+        /// What it retains then, oldest first.
         retained: Vec<Retained>,
     },
     /// To all subtasks; a put of its manifest is called off.
-    Abort { checkpoint: CheckpointId },
+    Abort {
+        /// What is given up.
+        checkpoint: CheckpointId,
+    },
     /// To all subtasks.
-    Completed { checkpoint: CheckpointId, oldest_retained: CheckpointId },
+    Completed {
+        /// What the head names.
+        checkpoint: CheckpointId,
+        /// The oldest that it retains.
+        oldest_retained: CheckpointId,
+    },
     /// Let go all slots but these.
     KeepSlots(NamedSlots),
     /// Have sinks publish these; then [`Event::Acknowledged`].
@@ -82,18 +124,24 @@ pub(super) enum Effect {
 
 /// What an attempt begins with.
 #[derive(Debug)]
-pub(super) struct Beginning<'a> {
-    pub(super) plan: Plan,
-    pub(super) settings: Checkpointing,
-    pub(super) attempt: Attempt,
+pub struct Beginning<'a> {
+    /// Who takes part.
+    pub plan: Plan,
+    /// Interval, time-outs, how many are retained.
+    pub settings: Checkpointing,
+    /// Who takes them.
+    pub attempt: Attempt,
     /// The head's checkpoint.
-    pub(super) checkpoint: CheckpointId,
-    pub(super) retained: Vec<Kept>,
-    pub(super) manifest: Option<&'a Manifest>,
-    pub(super) sources: Vec<SourceSplits>,
+    pub checkpoint: CheckpointId,
+    /// What the head retains, oldest first.
+    pub retained: Vec<Kept>,
+    /// That checkpoint's manifest; `None` before the first.
+    pub manifest: Option<&'a Manifest>,
+    /// All splits as the attempt begins with them.
+    pub sources: Vec<SourceSplits>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Idle,
     Collecting(Pending),
@@ -102,8 +150,8 @@ enum Phase {
 }
 
 /// One attempt's checkpoints.
-#[derive(Debug)]
-pub(super) struct Coordinator {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Coordinator {
     plan: Plan,
     settings: Checkpointing,
     attempt: Attempt,
@@ -133,7 +181,7 @@ pub(super) struct Coordinator {
 
 impl Coordinator {
     /// The coordinator of an attempt that begins `now`; what the head owes is to be committed at once.
-    pub(super) fn new(beginning: Beginning<'_>, now: Instant) -> (Self, Vec<Effect>) {
+    pub fn new(beginning: Beginning<'_>, now: Instant) -> (Self, Vec<Effect>) {
         let base = Base::restored(beginning.manifest, beginning.sources);
         let effects =
             if base.owed.is_empty() { vec![] } else { vec![Effect::Commit(base.owed.clone())] };
@@ -160,7 +208,7 @@ impl Coordinator {
     }
 
     /// When [`Event::Tick`] is wanted next.
-    pub(super) fn wake(&self) -> Option<Instant> {
+    pub fn wake(&self) -> Option<Instant> {
         match &self.phase {
             _ if self.over || self.ending.is_some() => None,
             Phase::Idle if self.pressure => self.due.into_iter().chain(self.rested).min(),
@@ -173,7 +221,7 @@ impl Coordinator {
     }
 
     /// What follows from `event`. `now_ms` is wall time, for people only.
-    pub(super) fn on(&mut self, event: Event, now: Instant, now_ms: u64) -> Vec<Effect> {
+    pub fn on(&mut self, event: Event, now: Instant, now_ms: u64) -> Vec<Effect> {
         let mut effects = Vec::new();
         if self.over {
             return effects;

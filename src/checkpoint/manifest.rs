@@ -35,7 +35,7 @@ const MAX_PARTS: u32 = 4096;
 const MAX_DECODED_BYTES: usize = 1 << 30;
 
 /// Up to which checkpoint the changes of some key groups are materialised.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Horizon {
     /// The operator.
     pub operator: Name,
@@ -46,7 +46,7 @@ pub struct Horizon {
 }
 
 /// One completed (or about to be completed) checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Manifest {
     /// The checkpoint.
     pub checkpoint: CheckpointId,

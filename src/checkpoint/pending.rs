@@ -14,7 +14,7 @@ use crate::clock::Instant;
 use crate::ids::{CheckpointId, Name, SlotId, Version};
 
 /// What the last completed checkpoint left, in the part that goes into the next manifest.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Base {
     /// All splits as they were when the attempt began; acknowledgements are laid over them, so a split
     /// that no subtask reads any more is not lost.
@@ -28,7 +28,7 @@ pub(super) struct Base {
     /// What the head owes: named by the last completed manifest and not acknowledged.
     pub(super) owed: Vec<Owed>,
     /// Acknowledged, but perhaps reported once more by a subtask that has not heard of completion.
-    pub(super) settled: HashSet<Owed>,
+    pub(super) settled: BTreeSet<Owed>,
     /// Records that lay before the sources' positions when the attempt began.
     pub(super) records: u64,
 }
@@ -43,7 +43,7 @@ impl Base {
             horizons: manifest.horizons.clone(),
             may_have_items: manifest.may_have_items.iter().cloned().collect(),
             owed: manifest.committables.clone(),
-            settled: HashSet::new(),
+            settled: BTreeSet::new(),
             records: manifest.records,
         }
     }
@@ -87,7 +87,7 @@ pub(super) enum AckOutcome {
 }
 
 /// A checkpoint whose acknowledgements are gathered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pending {
     pub(super) checkpoint: CheckpointId,
     pub(super) kind: Kind,
@@ -95,7 +95,7 @@ pub(super) struct Pending {
     pub(super) started_ms: u64,
     missing: BTreeSet<(usize, u32)>,
     /// Segments that the last completed manifest names.
-    known: HashSet<(SlotId, Version)>,
+    known: BTreeSet<(SlotId, Version)>,
     /// Records that lay before the sources' positions when the attempt began.
     records_before: u64,
     acks: BTreeMap<(usize, u32), SubtaskSnapshot>,

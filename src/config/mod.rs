@@ -51,7 +51,7 @@ pub struct Config {
 }
 
 /// When checkpoints are taken, and when they have failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Checkpointing {
     /// `execution.checkpointing.interval`; default 10 s.
     pub interval: Duration,

@@ -86,18 +86,6 @@ enum Step {
     Throttled(Failure),
 }
 
-/// What a version that is there means for a write of `mine`: done, fenced, or (`None`) that the
-/// write has yet to be made.
-fn settled_by(there: Version, mine: Version) -> Option<WriteOutcome> {
-    if there < mine {
-        None
-    } else if there.attempt > mine.attempt {
-        Some(WriteOutcome::Fenced(there))
-    } else {
-        Some(WriteOutcome::Done)
-    }
-}
-
 /// Writes all of `writes`, `IN_FLIGHT` requests at a time; outcomes with their indexes.
 pub(super) async fn write_all(
     caller: &Caller,
@@ -242,7 +230,7 @@ fn step(
 fn by_item_shown(write: &mut Write, error: BatchStatementError) -> Result<Step> {
     let shown = error.item.filter(|item| item.contains_key(VERSION));
     let there = shown.as_ref().map(item::read_version).transpose()?;
-    if let Some(outcome) = there.and_then(|there| settled_by(there, write.version)) {
+    if let Some(outcome) = WriteOutcome::settled(there, write.version) {
         return Ok(Step::Settled(outcome));
     }
     // An item is shown that the condition should have passed: only a put can tell.
@@ -321,7 +309,7 @@ pub(super) async fn put_item(
             }
             Err(refusal) if refusal.verdict == Verdict::ConditionFailed => {
                 let there = version_shown(caller, purpose, &refusal, &attributes).await?;
-                if let Some(outcome) = there.and_then(|there| settled_by(there, mine)) {
+                if let Some(outcome) = WriteOutcome::settled(there, mine) {
                     return Ok(outcome);
                 }
             }
@@ -364,11 +352,14 @@ mod tests {
     #[test]
     fn only_a_later_attempt_s_version_fences() {
         let mine = version(2, 5);
-        assert_eq!(settled_by(version(2, 4), mine), None);
-        assert_eq!(settled_by(version(1, 900), mine), None);
-        assert_eq!(settled_by(mine, mine), Some(WriteOutcome::Done));
-        assert_eq!(settled_by(version(2, 6), mine), Some(WriteOutcome::Done));
-        assert_eq!(settled_by(version(3, 1), mine), Some(WriteOutcome::Fenced(version(3, 1))));
+        assert_eq!(WriteOutcome::settled(Some(version(2, 4)), mine), None);
+        assert_eq!(WriteOutcome::settled(Some(version(1, 900)), mine), None);
+        assert_eq!(WriteOutcome::settled(Some(mine), mine), Some(WriteOutcome::Done));
+        assert_eq!(WriteOutcome::settled(Some(version(2, 6)), mine), Some(WriteOutcome::Done));
+        assert_eq!(
+            WriteOutcome::settled(Some(version(3, 1)), mine),
+            Some(WriteOutcome::Fenced(version(3, 1)))
+        );
     }
 
     #[test]

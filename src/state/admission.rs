@@ -3,8 +3,8 @@
 //! Owns which rows are loading and which are given away. Sending the reads, and keeping the records
 //! that wait for them, is `task`'s.
 
-use super::column::{HAS_ITEM, Meta};
 use super::descriptor::ColumnId;
+use super::entry::Meta;
 use super::keyed::{KeyedState, Row};
 use super::store::{Item, ItemKey};
 use crate::codec::{Key, KeyHash};
@@ -136,8 +136,7 @@ impl<K: Key> KeyedState<K> {
         }
         if let Some(item) = item {
             let values = &mut self.columns[column.index()];
-            let meta = Meta { flags: HAS_ITEM, stamp: 0 };
-            values.restore(row.0, item.value.as_deref(), meta).map_err(|error| {
+            values.restore(row.0, item.value.as_deref(), Meta::loaded()).map_err(|error| {
                 let message = format!("item of state {}: {error}", values.name());
                 Error::new(ErrorKind::Corrupt, message).with_source(error)
             })?;

@@ -223,17 +223,10 @@ fn lock(content: &Mutex<Content>) -> MutexGuard<'_, Content> {
     content.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Rule V: `Some` is the outcome of a write that has nothing to do.
-fn settled(there: Option<Version>, mine: Version) -> Option<WriteOutcome> {
-    let there = there.filter(|there| *there >= mine)?;
-    let fenced = there.attempt > mine.attempt;
-    Some(if fenced { WriteOutcome::Fenced(there) } else { WriteOutcome::Done })
-}
-
 impl Content {
     fn write(&mut self, write: &ItemWrite) -> WriteOutcome {
         let there = self.items.get(&write.key).map(|item| item.version);
-        settled(there, write.item.version).unwrap_or_else(|| {
+        WriteOutcome::settled(there, write.item.version).unwrap_or_else(|| {
             self.items.insert(write.key.clone(), write.item.clone());
             WriteOutcome::Done
         })
@@ -241,7 +234,7 @@ impl Content {
 
     fn put(&mut self, key: BlockKey, block: &Block) -> WriteOutcome {
         let there = self.blocks.get(&key).map(|block| block.version);
-        settled(there, block.version).unwrap_or_else(|| {
+        WriteOutcome::settled(there, block.version).unwrap_or_else(|| {
             self.blocks.insert(key, block.clone());
             WriteOutcome::Done
         })

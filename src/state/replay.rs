@@ -4,7 +4,7 @@
 
 use hashbrown::HashMap;
 
-use super::column::{HAS_ITEM, Meta};
+use super::entry::Meta;
 use super::keyed::{KeyedState, stamp_of};
 use super::segment::{Carry, Entry, Segment};
 use crate::codec::Key;
@@ -76,10 +76,7 @@ impl<K: Key> KeyedState<K> {
         let key = K::decode(&mut bytes).map_err(corrupt)?;
         let hash = key.key_hash();
         let group = self.group_of(hash);
-        // Named for the sake of another part of its range: here the items are newer.
-        let materialised =
-            |(range, horizon): &(KeyGroupRange, u32)| stamp <= *horizon && range.contains(group);
-        if !self.config.range.contains(group) || self.former.iter().any(materialised) {
+        if !self.config.range.contains(group) || self.former.passed(group, stamp) {
             return Ok(());
         }
         let row = match self.rows.find(hash, &key) {
@@ -88,9 +85,7 @@ impl<K: Key> KeyedState<K> {
         };
         let column = columns[entry.state];
         let old = self.columns[column].meta(row).change();
-        // An earlier attempt may have sent a put of it.
-        let meta = Meta { flags: HAS_ITEM, stamp };
-        self.columns[column].restore(row, entry.value, meta).map_err(corrupt)?;
+        self.columns[column].restore(row, entry.value, Meta::replayed(stamp)).map_err(corrupt)?;
         self.log.replay(segment.version.checkpoint, stamp, column, row, old);
         Ok(())
     }

@@ -121,6 +121,16 @@ pub struct Health {
     pub struggling_for: Duration,
 }
 
+impl WriteOutcome {
+    /// Rule V: what a write of `mine` comes to where `there` is. `None`: it takes effect.
+    #[must_use]
+    pub fn settled(there: Option<Version>, mine: Version) -> Option<Self> {
+        let there = there.filter(|there| *there >= mine)?;
+        let fenced = there.attempt > mine.attempt;
+        Some(if fenced { Self::Fenced(there) } else { Self::Done })
+    }
+}
+
 /// Items and blocks of one scope.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Reads items; the answers are in the order of `keys`. One `BatchGetItem` for 100 distinct keys.

@@ -12,7 +12,7 @@ use crate::ids::{Attempt, CheckpointId, Incarnation};
 
 /// What makes the head mine: the attempt alone does not, since the answer to a claim may be lost and
 /// another process may have claimed the same number.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mine {
     /// The attempt that was claimed.
     pub attempt: Attempt,
