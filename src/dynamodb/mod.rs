@@ -29,3 +29,4 @@ pub use connection::{Connection, Options, Wrap};
 pub use embedded::Execution;
 pub use meter::{Consumption, Meter, Purpose, Usage};
 pub use purge::Partition;
+pub use served::{Served, Witness};
