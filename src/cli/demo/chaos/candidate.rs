@@ -22,7 +22,7 @@ pub(super) struct Facts {
     pub(super) attempt: u64,
     /// What that was restored from.
     pub(super) restored: Option<Restored>,
-    /// Checkpoints that it has completed.
+    /// Checkpoints that it has completed, since they were counted last.
     pub(super) checkpoints: u32,
     /// Attempts that failed and were to be followed by another in the same process.
     pub(super) failures: u32,
@@ -51,6 +51,7 @@ impl Facts {
             Event::Progress { position } => self.position = *position,
             Event::Restarting { failure } => {
                 self.failures += 1;
+                self.checkpoints = 0;
                 self.failure = Some(failure.clone());
             }
             Event::Ended { finished, position } => {

@@ -95,7 +95,7 @@ impl World<'_> {
         Ok(Hit {
             really: failed && facts.failures > failures && full,
             told: format!(
-                "attempt {attempt} failed ({}), {} restarts in place",
+                "attempt {attempt} failed: {}; so {} in this process",
                 if full { "file too large" } else { &why },
                 facts.failures - failures
             ),

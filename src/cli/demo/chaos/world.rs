@@ -137,11 +137,14 @@ impl<'a> World<'a> {
         self.candidates.iter().position(owns)
     }
 
-    /// Waits until two candidates live and one of them, which this gives, is at work.
+    /// Waits until two candidates live and one of them, which this gives, has been at work from now.
     ///
     /// # Errors
     /// Where that takes longer than [`PATIENCE`], or one ended that should not have.
     pub(super) async fn until_at_work(&mut self) -> Result<usize> {
+        for candidate in &mut self.candidates {
+            candidate.facts.checkpoints = 0;
+        }
         let deadline = self.clock.now() + PATIENCE;
         loop {
             self.look().await?;
