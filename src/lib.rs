@@ -49,6 +49,8 @@ pub mod connector;
 pub mod dynamodb;
 mod error;
 pub mod exchange;
+#[cfg(test)]
+mod fuzzing;
 pub mod ids;
 pub mod io;
 mod key_group;

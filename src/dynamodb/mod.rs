@@ -13,6 +13,8 @@ mod client;
 mod connection;
 mod database;
 mod embedded;
+#[cfg(test)]
+mod fuzz;
 mod head_item;
 mod heads;
 mod item;
