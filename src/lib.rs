@@ -62,6 +62,7 @@ pub mod runtime;
 pub mod server;
 pub mod state;
 pub mod stream;
+mod sync;
 pub mod task;
 
 pub use error::{Error, ErrorKind, Result};

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io::Read;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use futures::future::LocalBoxFuture;
 use tokio::sync::Notify;
@@ -16,6 +16,7 @@ use super::{Progress, Reader, ReaderContext, Source, SplitState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::Io;
 use crate::record::{Batch, Origin};
+use crate::sync::{Mutex, MutexGuard};
 
 /// How much one read asks for, in bytes.
 const CHUNK: usize = 64 << 10;
@@ -54,7 +55,7 @@ impl StdinSource {
         Self::of(std::io::stdin())
     }
 
-    fn of(input: impl Read + Send + 'static) -> Self {
+    pub(super) fn of(input: impl Read + Send + 'static) -> Self {
         Self(Arc::new(Pump {
             input: Mutex::new(Box::new(input)),
             state: Mutex::default(),

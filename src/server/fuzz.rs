@@ -17,8 +17,8 @@ fn request(text: &[u8]) -> Option<Request<Body>> {
     let at = first.iter().position(|byte| *byte == b' ')?;
     let (method, uri) = (&first[..at], &first[at + 1..]);
     let mut request = Request::builder().method(method).uri(uri);
-    let mut rest = lines.by_ref().take_while(|line| !line.is_empty());
-    while let Some(header) = rest.next() {
+    let rest = lines.by_ref().take_while(|line| !line.is_empty());
+    for header in rest {
         let at = header.iter().position(|byte| *byte == b':')?;
         request = request.header(&header[..at], &header[at + 1..]);
     }

@@ -7,9 +7,11 @@
 //! always admitted, over the bound if need be.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
+
+use crate::sync::{AtomicI64, watch};
 
 /// A cheap handle to one attempt's account.
 #[derive(Clone, Debug)]
