@@ -53,10 +53,13 @@ struct Threads;
 impl Spawn for Threads {
     fn spawn(&self, future: BoxFuture<'static, ()>) {
         thread::spawn(move || block_on(future));
+        thread::yield_now();
     }
 
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
         thread::spawn(work);
+        // It may be done before the caller goes on.
+        thread::yield_now();
     }
 }
 
