@@ -9,14 +9,13 @@ use std::io::Read;
 use std::sync::{Arc, PoisonError};
 
 use futures::future::LocalBoxFuture;
-use tokio::sync::Notify;
 
 use super::file::{Format, Frame, Lines, Parsed, Parser};
 use super::{Progress, Reader, ReaderContext, Source, SplitState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::Io;
 use crate::record::{Batch, Origin};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, Notify};
 
 /// How much one read asks for, in bytes.
 const CHUNK: usize = 64 << 10;

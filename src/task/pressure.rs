@@ -9,9 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::Notify;
-
-use crate::sync::{AtomicI64, watch};
+use crate::sync::{AtomicI64, Notify, watch};
 
 /// A cheap handle to one attempt's account.
 #[derive(Clone, Debug)]

@@ -19,7 +19,7 @@ use crate::pressure::{MemoryUse, Pressure, Reason};
 use crate::record::Batch;
 use crate::spool::{Spool, Target};
 use crate::stdin::StdinSource;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, anything_may_happen};
 
 /// All, by name.
 pub(crate) const ALL: [(&str, fn()); 8] = [
@@ -53,13 +53,13 @@ struct Threads;
 impl Spawn for Threads {
     fn spawn(&self, future: BoxFuture<'static, ()>) {
         thread::spawn(move || block_on(future));
-        thread::yield_now();
+        anything_may_happen();
     }
 
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
         thread::spawn(work);
         // It may be done before the caller goes on.
-        thread::yield_now();
+        anything_may_happen();
     }
 }
 

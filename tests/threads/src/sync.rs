@@ -3,6 +3,36 @@
 pub(crate) use loom::sync::atomic::{AtomicI64, AtomicUsize};
 pub(crate) use loom::sync::{Mutex, MutexGuard};
 
+/// A moment at which loom lets any other thread go on: it does so only at what it knows.
+pub(crate) fn anything_may_happen() {
+    loom::sync::atomic::AtomicUsize::new(0).fetch_add(1, loom::sync::atomic::Ordering::SeqCst);
+}
+
+/// Tokio's, between two of whose calls anything may happen.
+#[derive(Debug, Default)]
+pub(crate) struct Notify(tokio::sync::Notify);
+
+impl Notify {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn notify_one(&self) {
+        anything_may_happen();
+        self.0.notify_one();
+    }
+
+    pub(crate) fn notify_waiters(&self) {
+        anything_may_happen();
+        self.0.notify_waiters();
+    }
+
+    pub(crate) fn notified(&self) -> tokio::sync::futures::Notified<'_> {
+        anything_may_happen();
+        self.0.notified()
+    }
+}
+
 /// As much of Tokio's watch as is used: a value behind a lock. Tokio's would hold a lock that loom
 /// does not know while its closure reads atomics that loom does.
 pub(crate) mod watch {
