@@ -3,9 +3,14 @@
 pub(crate) use loom::sync::atomic::{AtomicI64, AtomicUsize};
 pub(crate) use loom::sync::{Mutex, MutexGuard};
 
+loom::lazy_static! {
+    /// Shared by all, or loom would see that no order of the moments makes a difference.
+    static ref MOMENTS: AtomicUsize = AtomicUsize::new(0);
+}
+
 /// A moment at which loom lets any other thread go on: it does so only at what it knows.
 pub(crate) fn anything_may_happen() {
-    loom::sync::atomic::AtomicUsize::new(0).fetch_add(1, loom::sync::atomic::Ordering::SeqCst);
+    MOMENTS.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
 }
 
 /// Tokio's, between two of whose calls anything may happen.
