@@ -19,7 +19,7 @@ use crate::pressure::{MemoryUse, Pressure, Reason};
 use crate::record::Batch;
 use crate::spool::{Spool, Target};
 use crate::stdin::StdinSource;
-use crate::sync::{Mutex, anything_may_happen};
+use crate::sync::{Moment, Mutex};
 
 /// All, by name.
 pub(crate) const ALL: [(&str, fn()); 8] = [
@@ -47,24 +47,33 @@ impl Orders {
     }
 }
 
-/// Each piece of blocking work on a thread of its own.
-struct Threads;
+/// Each piece of blocking work on a thread of its own. It may be done before the caller goes on.
+#[derive(Default)]
+struct Threads(Arc<Moment>);
+
+impl Threads {
+    fn start(&self, work: impl FnOnce() + 'static) {
+        let moment = Arc::clone(&self.0);
+        thread::spawn(move || {
+            work();
+            moment.passes();
+        });
+        self.0.passes();
+    }
+}
 
 impl Spawn for Threads {
     fn spawn(&self, future: BoxFuture<'static, ()>) {
-        thread::spawn(move || block_on(future));
-        anything_may_happen();
+        self.start(move || block_on(future));
     }
 
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
-        thread::spawn(work);
-        // It may be done before the caller goes on.
-        anything_may_happen();
+        self.start(work);
     }
 }
 
 fn io() -> Io {
-    Io::new(Threads)
+    Io::new(Threads::default())
 }
 
 /// Remembers the first bytes of what it was given, and fails at a chunk that begins with 0.

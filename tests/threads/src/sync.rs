@@ -3,19 +3,20 @@
 pub(crate) use loom::sync::atomic::{AtomicI64, AtomicUsize};
 pub(crate) use loom::sync::{Mutex, MutexGuard};
 
-loom::lazy_static! {
-    /// Shared by all, or loom would see that no order of the moments makes a difference.
-    static ref MOMENTS: AtomicUsize = AtomicUsize::new(0);
-}
+/// A moment at which another thread that comes by the same may go first: loom changes threads only at
+/// what it knows, and only where the order makes a difference to it.
+#[derive(Debug, Default)]
+pub(crate) struct Moment(AtomicUsize);
 
-/// A moment at which loom lets any other thread go on: it does so only at what it knows.
-pub(crate) fn anything_may_happen() {
-    MOMENTS.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+impl Moment {
+    pub(crate) fn passes(&self) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
 }
 
 /// Tokio's, between two of whose calls anything may happen.
 #[derive(Debug, Default)]
-pub(crate) struct Notify(tokio::sync::Notify);
+pub(crate) struct Notify(tokio::sync::Notify, Moment);
 
 impl Notify {
     pub(crate) fn new() -> Self {
@@ -23,17 +24,17 @@ impl Notify {
     }
 
     pub(crate) fn notify_one(&self) {
-        anything_may_happen();
+        self.1.passes();
         self.0.notify_one();
     }
 
     pub(crate) fn notify_waiters(&self) {
-        anything_may_happen();
+        self.1.passes();
         self.0.notify_waiters();
     }
 
     pub(crate) fn notified(&self) -> tokio::sync::futures::Notified<'_> {
-        anything_may_happen();
+        self.1.passes();
         self.0.notified()
     }
 }
