@@ -54,7 +54,7 @@ fn main() {
         let (orders, began) = (models::Orders::default(), std::time::Instant::now());
         let counted = orders.clone();
         let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = None;
+        builder.preemption_bound = Some(3);
         builder.check(move || {
             counted.one_more();
             model();
