@@ -29,4 +29,11 @@ mod tests {
         assert_eq!(find("WORD-COUNT", names()), Some("word_count"));
         assert_eq!(find("xyz", names()), None);
     }
+
+    /// It used to take minutes.
+    #[test]
+    fn a_long_text_is_compared_with_nothing() {
+        let text = "parallelism.default".repeat(1 << 20);
+        assert_eq!(find(&text, std::iter::repeat_n("parallelism.default", 1000)), None);
+    }
 }
