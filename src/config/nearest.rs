@@ -30,7 +30,7 @@ mod tests {
         assert_eq!(find("xyz", names()), None);
     }
 
-    /// It used to take minutes.
+    /// It used to take as long as both are long together.
     #[test]
     fn a_long_text_is_compared_with_nothing() {
         let text = "parallelism.default".repeat(1 << 20);
