@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["error", "fuzzing", "sync"],
     &["clock", "codec", "ids", "io", "metrics", "points"],
     &["config", "key_group", "record"],
-    &["state", "time"],
+    &["hostile", "state", "time"],
     &["checkpoint", "connector", "exchange", "operator"],
     &["dynamodb"],
     &["task"],

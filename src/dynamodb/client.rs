@@ -27,6 +27,16 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
 /// What requests to a server are signed for where only its endpoint is configured.
 const ANY_REGION: &str = "us-east-1";
 
+/// Puts something between the SDK and the server: [`crate::hostile::Hostile::wrap`], in tests.
+pub type Wrap<'a> = &'a (dyn Fn(SharedHttpClient) -> SharedHttpClient + Sync);
+
+fn wrapped(wrap: Option<Wrap<'_>>, http: SharedHttpClient) -> SharedHttpClient {
+    match wrap {
+        Some(wrap) => wrap(http),
+        None => http,
+    }
+}
+
 fn base() -> Builder {
     Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
@@ -36,13 +46,13 @@ fn base() -> Builder {
 
 /// A client for the embedded database behind `http`: unsigned, since nobody would check, without
 /// time-outs, since a slow disk is not a lost request.
-pub(super) fn embedded(http: SharedHttpClient) -> Client {
+pub(super) fn embedded(http: SharedHttpClient, wrap: Option<Wrap<'_>>) -> Client {
     let config = base()
         .allow_no_auth()
         .region(Region::from_static("embedded"))
         .endpoint_url("http://embedded.invalid")
         .timeout_config(TimeoutConfig::disabled())
-        .http_client(http)
+        .http_client(wrapped(wrap, http))
         .build();
     Client::from_conf(config)
 }
@@ -55,6 +65,7 @@ pub(super) async fn remote(
     region: Option<&str>,
     endpoint: Option<&str>,
     basic: Option<&(String, Secret)>,
+    wrap: Option<Wrap<'_>>,
 ) -> Result<Client> {
     let http = http_client();
     let region = Region::new(region.unwrap_or(ANY_REGION).to_owned());
@@ -62,8 +73,10 @@ pub(super) async fn remote(
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .build();
-    let mut config =
-        base().region(region.clone()).timeout_config(timeouts).http_client(http.clone());
+    let mut config = base()
+        .region(region.clone())
+        .timeout_config(timeouts)
+        .http_client(wrapped(wrap, http.clone()));
     if let Some(endpoint) = endpoint {
         config = config.endpoint_url(checked(endpoint)?);
     }
@@ -112,7 +125,7 @@ mod tests {
     async fn describe(port: u16) -> Failure {
         let endpoint = format!("http://127.0.0.1:{port}");
         let basic = ("id".to_owned(), Secret::new("secret".to_owned()));
-        let client = remote(None, Some(&endpoint), Some(&basic)).await.unwrap();
+        let client = remote(None, Some(&endpoint), Some(&basic), None).await.unwrap();
         Failure::of(&client.describe_table().table_name("table").send().await.unwrap_err())
     }
 

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::SharedHttpClient;
 use tokio::net::TcpListener;
 
 use super::backend::Backend;
 use super::call::Caller;
+use super::client::{self, Wrap};
 use super::database::Database;
 use super::embedded::{Closed, Embedded, Execution};
 use super::heads::Heads;
@@ -22,16 +22,13 @@ use super::lock::LockedFile;
 use super::meter::Meter;
 use super::purge::{Partition, purge};
 use super::served::{self, Witness};
-use super::{client, table};
+use super::table;
 use crate::checkpoint::HeadStore;
 use crate::clock::Clock;
 use crate::config::{Location, StoreSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Incarnation, Name};
 use crate::state::Store;
-
-/// Puts something between the SDK and the server: faults, in a simulation.
-pub type Wrap<'a> = &'a (dyn Fn(SharedHttpClient) -> SharedHttpClient + Sync);
 
 /// How a connection is opened.
 #[derive(Clone)]
@@ -46,7 +43,7 @@ pub struct Options<'a> {
     pub seed: u64,
     /// Where an embedded database runs.
     pub execution: Execution,
-    /// Wraps the HTTP client of an embedded database; `None` in a normal run.
+    /// Wraps the HTTP client, below the SDK; `None` in a normal run. Credentials are fetched past it.
     pub wrap: Option<Wrap<'a>>,
 }
 
@@ -227,7 +224,7 @@ async fn reach(options: &Options<'_>) -> Result<Reached> {
     match &options.settings.location {
         Location::Remote { region, endpoint, basic } => {
             let (region, endpoint) = (region.as_deref(), endpoint.as_deref());
-            let client = client::remote(region, endpoint, basic.as_ref()).await?;
+            let client = client::remote(region, endpoint, basic.as_ref(), options.wrap).await?;
             let at = match (endpoint, region) {
                 (Some(endpoint), _) => format!("at {endpoint}"),
                 (None, region) => format!("in {}", region.unwrap_or("an unnamed region")),
@@ -266,10 +263,8 @@ async fn open_file(execution: &Execution, path: &Path) -> Result<Database> {
 
 fn start(options: &Options<'_>, database: Database, place: String) -> Reached {
     let (embedded, closed) = Embedded::start(database, &options.execution);
-    let http = embedded.http_client();
-    let http = options.wrap.map_or(http.clone(), |wrap| wrap(http));
     Reached {
-        client: client::embedded(http),
+        client: client::embedded(embedded.http_client(), options.wrap),
         place,
         embedded: Some((embedded, Mutex::new(Some(closed)))),
         exclusive: true,

@@ -27,7 +27,8 @@ mod served;
 mod table;
 mod write;
 
-pub use connection::{Connection, Options, Wrap};
+pub use client::Wrap;
+pub use connection::{Connection, Options};
 pub use embedded::Execution;
 pub use meter::{Consumption, Meter, Purpose, Usage};
 pub use purge::Partition;

@@ -119,6 +119,7 @@ impl Failure {
         let reach = match error {
             // Half an answer: the SDK calls it an error of the service.
             SdkError::ServiceError(e) if e.raw().status().is_success() => Reach::Unanswered,
+            SdkError::ServiceError(e) if is_cut(e.raw()) => Reach::Unanswered,
             SdkError::ServiceError(e) => Reach::Answered(e.raw().status().as_u16()),
             SdkError::ConstructionFailure(_) => unsent(error).unwrap_or(Reach::NotMade),
             SdkError::DispatchFailure(e) if e.is_user() => Reach::NotMade,
@@ -151,6 +152,14 @@ impl Failure {
         let code = code.map(|code| format!("{code}: ")).unwrap_or_default();
         Error::new(kind, format!("{what} on {place} failed: {code}{}", self.message))
     }
+}
+
+/// Whether the answer is the first half of a DynamoDB error: what was refused, and whether for good, is
+/// in the other.
+fn is_cut(answer: &HttpResponse) -> bool {
+    let body = answer.body().bytes().unwrap_or_default();
+    let whole = serde_json::from_slice::<serde::de::IgnoredAny>(body);
+    !body.is_empty() && whole.is_err_and(|e| e.is_eof())
 }
 
 /// An error and its causes, each once, in words.

@@ -7,6 +7,7 @@ use futures::future::LocalBoxFuture;
 
 use crate::connector::{Progress, Reader, ReaderContext, Source, SplitState, split_bytes};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Lag;
 use crate::record::{Batch, Origin};
 use crate::sync::{Mutex, MutexGuard, Notify};
 
@@ -230,7 +231,7 @@ impl<T: Clone> Reader<T> for MemoryReader<T> {
         self.cursors.iter().map(|c| state_of((c.index, c.next), c.done)).collect()
     }
 
-    fn lag(&self) -> Option<u64> {
+    fn lag(&self) -> Lag {
         let log = self.shared.log();
         let all: usize = self
             .cursors
@@ -238,7 +239,8 @@ impl<T: Clone> Reader<T> for MemoryReader<T> {
             .filter_map(|c| usize::try_from(c.index).ok().and_then(|i| log.splits.get(i)))
             .map(Vec::len)
             .sum();
-        Some((all as u64).saturating_sub(self.cursors.iter().map(|c| c.next).sum()))
+        let read = self.cursors.iter().map(|c| c.next).sum();
+        Lag::records(Some((all as u64).saturating_sub(read)))
     }
 }
 
@@ -269,7 +271,7 @@ mod tests {
         assert!(reader.next(&mut out).now_or_never().is_none());
         feed.push(1, ["a", "b"]);
         assert_eq!(block_on(reader.next(&mut out)).unwrap(), Progress::More);
-        assert_eq!(reader.lag(), Some(0));
+        assert_eq!(reader.lag(), Lag::records(Some(0)));
         let snapshot = reader.snapshot();
         feed.push(0, ["c"]);
         feed.close();
