@@ -1,6 +1,5 @@
 //! The rows of the table, and whether all together show what they are to show. Pure.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::super::text::grouped;
@@ -83,16 +82,16 @@ pub(super) struct Totals {
     pub(super) too_short: bool,
 }
 
+/// The kinds that never hit.
+pub(super) fn missing(rows: &[Row]) -> Vec<Kind> {
+    let hit = |kind: &Kind| rows.iter().any(|row| row.hit.really && row.kind == *kind);
+    Kind::ALL.iter().filter(|kind| !hit(kind)).copied().collect()
+}
+
 /// Why it was not shown that nothing is lost; empty: it was.
 pub(super) fn objections(rows: &[Row], totals: &Totals, output: &Comparison) -> Vec<String> {
-    let mut hits: BTreeMap<Kind, usize> = Kind::ALL.iter().map(|kind| (*kind, 0)).collect();
-    for row in rows.iter().filter(|row| row.hit.really) {
-        *hits.entry(row.kind).or_default() += 1;
-    }
-    let mut objections = Vec::new();
-    for (kind, _) in hits.iter().filter(|(_, hits)| **hits == 0) {
-        objections.push(format!("{:?} never hit", kind.name()));
-    }
+    let never = |kind: Kind| format!("{:?} never hit", kind.name());
+    let mut objections: Vec<_> = missing(rows).into_iter().map(never).collect();
     if totals.zombies.refused == 0 {
         objections.push("no zombie tried to write after it was fenced".to_owned());
     }
