@@ -62,6 +62,7 @@ pub mod points;
 pub mod record;
 pub mod runtime;
 pub mod server;
+pub mod simulation;
 pub mod state;
 pub mod stream;
 mod sync;

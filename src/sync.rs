@@ -4,4 +4,4 @@
 pub(crate) use std::sync::atomic::{AtomicI64, AtomicUsize};
 pub(crate) use std::sync::{Mutex, MutexGuard};
 
-pub(crate) use tokio::sync::{Notify, watch};
+pub(crate) use tokio::sync::Notify;

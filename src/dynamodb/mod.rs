@@ -25,6 +25,7 @@ mod read;
 mod retry;
 mod served;
 mod table;
+mod tap;
 mod write;
 
 pub use client::Wrap;
@@ -33,3 +34,4 @@ pub use embedded::Execution;
 pub use meter::{Consumption, Meter, Purpose, Usage};
 pub use purge::Partition;
 pub use served::{Served, Witness};
+pub use tap::{Listener, Written, tap};

@@ -30,6 +30,7 @@
 mod admission;
 mod barrier;
 mod bits;
+mod changes;
 mod cleaning;
 mod column;
 pub mod contract;
@@ -47,6 +48,7 @@ mod writer;
 
 pub use admission::Read;
 pub use barrier::{Barrier, Horizons};
+pub use changes::Changes;
 pub use cleaning::{
     CleaningLimits, CleaningPlan, CleaningRows, Collected, Found, Missing, find_values,
 };

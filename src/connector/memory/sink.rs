@@ -55,6 +55,15 @@ impl<T> MemorySink<T> {
     pub fn staged(&self) -> usize {
         lock(&self.0).staged.len()
     }
+
+    /// Of each commit, in their order: the attempt that wrote, and the checkpoint.
+    #[must_use]
+    pub fn committed(&self) -> Vec<(Attempt, CheckpointId)> {
+        let of = |((_, attempt, checkpoint, _), _): &(Key, Vec<T>)| {
+            (Attempt(*attempt), CheckpointId(*checkpoint))
+        };
+        lock(&self.0).committed.iter().map(of).collect()
+    }
 }
 
 impl<T: Clone> MemorySink<T> {

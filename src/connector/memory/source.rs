@@ -119,6 +119,15 @@ impl<T> fmt::Debug for MemoryFeed<T> {
 /// A split's number and the next record in it.
 type Position = (u64, u64);
 
+/// The number of records of a [`MemorySource`]'s split that lie before the position in `state`.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] where `state` is not such a split's.
+pub fn memory_position_of(state: &[u8]) -> Result<u64> {
+    let (_, next): Position = split_bytes::decode(state)?;
+    Ok(next)
+}
+
 fn state_of((split, next): Position, done: bool) -> SplitState {
     let state = split_bytes::encode(&(split, next)).unwrap_or_default();
     SplitState { id: split.to_string(), state, done }

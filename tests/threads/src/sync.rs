@@ -38,36 +38,3 @@ impl Notify {
         self.0.notified()
     }
 }
-
-/// As much of Tokio's watch as is used: a value behind a lock. Tokio's would hold a lock that loom
-/// does not know while its closure reads atomics that loom does.
-pub(crate) mod watch {
-    use std::sync::Arc;
-
-    use loom::sync::{Mutex, MutexGuard};
-
-    #[derive(Debug)]
-    pub(crate) struct Sender<T>(Arc<Mutex<T>>);
-
-    #[derive(Debug)]
-    pub(crate) struct Receiver<T>(Arc<Mutex<T>>);
-
-    pub(crate) fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
-        let shared = Arc::new(Mutex::new(value));
-        (Sender(Arc::clone(&shared)), Receiver(shared))
-    }
-
-    impl<T> Sender<T> {
-        pub(crate) fn send_if_modified(&self, modify: impl FnOnce(&mut T) -> bool) -> bool {
-            modify(&mut *self.0.lock().unwrap())
-        }
-
-        pub(crate) fn borrow(&self) -> MutexGuard<'_, T> {
-            self.0.lock().unwrap()
-        }
-
-        pub(crate) fn subscribe(&self) -> Receiver<T> {
-            Receiver(Arc::clone(&self.0))
-        }
-    }
-}
