@@ -127,6 +127,8 @@ pub struct Version {
 
 impl Version {
     const SCALE: u64 = 1_000_000_000_000;
+    /// The last attempt whose versions have a stored form: of one a second, after 213 days.
+    pub const MAX_ATTEMPT: Attempt = Attempt(u64::MAX / Self::SCALE - 1);
 
     /// The stored form.
     #[must_use]

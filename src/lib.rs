@@ -50,6 +50,8 @@ pub mod connector;
 pub mod dynamodb;
 mod error;
 pub mod exchange;
+#[cfg(test)]
+mod fuzzing;
 pub mod hostile;
 pub mod ids;
 pub mod io;
@@ -63,6 +65,7 @@ pub mod server;
 pub mod simulation;
 pub mod state;
 pub mod stream;
+mod sync;
 pub mod task;
 
 pub use error::{Error, ErrorKind, Result};

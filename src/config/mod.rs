@@ -5,6 +5,8 @@
 
 mod assemble;
 mod draft;
+#[cfg(test)]
+mod fuzz;
 mod keys;
 mod kind;
 mod lines;

@@ -1,15 +1,15 @@
 //! A source whose records are in memory: all at once, or as a test feeds them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use futures::future::LocalBoxFuture;
-use tokio::sync::Notify;
 
 use crate::connector::{Progress, Reader, ReaderContext, Source, SplitState, split_bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Lag;
 use crate::record::{Batch, Origin};
+use crate::sync::{Mutex, MutexGuard, Notify};
 
 /// A source of the records in a vector, or of those that a [`MemoryFeed`] gives. It keeps all
 /// records, so it can be replayed. Clones share them.
