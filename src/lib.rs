@@ -63,6 +63,7 @@ pub mod simulation;
 pub mod state;
 pub mod stream;
 pub mod task;
+pub mod teeth;
 
 pub use error::{Error, ErrorKind, Result};
 pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism};

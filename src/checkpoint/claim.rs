@@ -30,6 +30,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, CheckpointId, Incarnation, Name, SlotId};
 use crate::state::Store;
+use crate::teeth::{Tooth, bites};
 
 /// Opens the store of one incarnation of the job.
 pub type OpenStore = Arc<dyn Fn(Incarnation) -> Arc<dyn Store> + Send + Sync>;
@@ -198,6 +199,11 @@ impl Claimer {
                 self.wait_for_lease(head, progress).await?;
                 Ok(None)
             }
+            (Start::Resume { wait: false }, Some(head))
+                if self.restart && bites(Tooth::SameAttemptAgain) =>
+            {
+                Ok(Some((Began::Resumed, head)))
+            }
             (Start::Resume { wait: false }, Some(head)) => {
                 Ok(self.resume(&head).await?.map(|head| (Began::Resumed, head)))
             }
@@ -262,11 +268,21 @@ impl Claimer {
             next.identity = self.options.identity.clone();
         }
         if let Some(to) = self.options.roll_back {
-            let Some(retained) = rules::roll_back(&head.retained, to) else { return Ok(None) };
-            next.checkpoint = to;
-            next.retained = retained;
+            let Some(mut retained) = rules::roll_back(&head.retained, to) else { return Ok(None) };
+            next.checkpoint = if bites(Tooth::RollBackKeepsNumber) { head.checkpoint } else { to };
+            if bites(Tooth::OlderThroughNewest)
+                && let (Some(older), Some(newest)) = (retained.last_mut(), head.retained.last())
+            {
+                *older = Retained { checkpoint: to, ..*newest };
+            }
+            let kept = bites(Tooth::RollBackKeepsList).then(|| head.retained.clone());
+            next.retained = kept.unwrap_or(retained);
         }
-        self.put(HeadCondition::At(head.attempt, head.checkpoint), next).await
+        let mut condition = HeadCondition::At(head.attempt, head.checkpoint);
+        if bites(Tooth::ClaimedFromEarlierRead) {
+            condition = HeadCondition::Owned(head.attempt);
+        }
+        self.put(condition, next).await
     }
 
     /// Fences whoever had the job, commits what its head owes, then leaves all of it behind.
@@ -315,7 +331,9 @@ impl Claimer {
             try_join_all(reads).await.map_err(|e| e.at(format!("job {}", self.options.job)))?;
         let named: Vec<_> =
             archived.iter().map(|a| (a.retained.slot, a.bytes, &a.manifest)).collect();
-        let slots = Slots::restored(mine.attempt, &named);
+        let newest = &named[named.len().saturating_sub(1)..];
+        let known = if bites(Tooth::OlderSlotsUnknown) { newest } else { &named };
+        let slots = Slots::restored(mine.attempt.in_versions(), known);
         let retained = archived.iter().map(Kept::of).collect();
         let manifest = archived.pop().map(|a| a.manifest);
         let replaced = self.replaced.clone();

@@ -126,7 +126,7 @@ mod tests {
     async fn tombstones_expire_after_their_retention() {
         let database = Database::in_memory().unwrap();
         let (embedded, _closed) = Embedded::start(database, &Execution::Inline);
-        let client = client::embedded(embedded.http_client());
+        let client = client::embedded(embedded.http_client(), None);
         let clock = Clock::starting_at(1_000_500);
         let (table, place) = ("table".to_owned(), "here".to_owned());
         let caller = Caller::new(client, table, place, Meter::default(), clock, 1);

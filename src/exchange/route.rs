@@ -8,6 +8,7 @@ use crate::codec::Key;
 use crate::error::Result;
 use crate::key_group::{KeyGroup, MaxParallelism};
 use crate::record::{Barrier, Element, Keyed};
+use crate::teeth::{Tooth, bites};
 
 /// Sends records to the subtasks of one keyed operator.
 #[derive(Debug)]
@@ -84,7 +85,9 @@ impl<K: Key, T> KeyRouter<K, T> {
     /// # Errors
     /// A receiver is gone.
     pub fn barrier(&mut self, barrier: Barrier) -> Result<()> {
-        self.flush()?;
+        if !bites(Tooth::BarrierOvertakesBatch) {
+            self.flush()?;
+        }
         self.outlets.iter_mut().try_for_each(|o| o.send(Element::Barrier(barrier)))
     }
 

@@ -12,6 +12,7 @@ use crate::codec::Key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CheckpointId;
 use crate::key_group::KeyGroupRange;
+use crate::teeth::{Tooth, bites};
 
 /// From where on each part of a range of key groups is in the log. The ranges are disjoint.
 ///
@@ -46,7 +47,7 @@ impl<K: Key> KeyedState<K> {
         let values = &mut self.columns[column];
         let meta = values.meta(row);
         // What neither log nor table ever knew needs no tombstone.
-        let fresh = meta.flags & FRESH != 0;
+        let fresh = meta.flags & FRESH != 0 || bites(Tooth::DeletionNotLogged);
         values.set_meta(row, Meta { flags: meta.flags & !FRESH, stamp: meta.change() });
         let key = self.rows.key(row);
         self.writer.entry(

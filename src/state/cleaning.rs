@@ -22,6 +22,7 @@ use super::store::{Item, ItemKey, ItemWrite, Presence};
 use crate::codec::Key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Version};
+use crate::teeth::{Tooth, bites};
 
 /// When the log has outgrown itself. These are one operator's in one subtask: a job's limit divided by
 /// their number.
@@ -239,7 +240,7 @@ impl<K: Key> KeyedState<K> {
         collected: &mut Collected,
     ) -> Result<()> {
         let meta = self.columns[column.index()].meta(row);
-        if meta.change() == rows.stamp {
+        if meta.change() == rows.stamp || bites(Tooth::ValueFromMemory) {
             let mut bytes = Vec::new();
             let values = &mut self.columns[column.index()];
             let present = values.encode(row, &mut bytes).map_err(|error| {
@@ -280,7 +281,8 @@ impl<K: Key> KeyedState<K> {
             return None;
         }
         let presence = if meta.has_item() { Presence::Possible } else { Presence::Absent };
-        values.set_meta(row, Meta { flags: meta.flags | HAS_ITEM, ..meta });
+        let noted = if bites(Tooth::ItemNotNoted) { 0 } else { HAS_ITEM };
+        values.set_meta(row, Meta { flags: meta.flags | noted, ..meta });
         self.items_sent = true;
         let version = Version { attempt: self.config.attempt, checkpoint };
         Some(ItemWrite { key, item: Item { version, value }, presence })

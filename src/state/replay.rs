@@ -10,6 +10,7 @@ use super::segment::{Carry, Entry, Segment};
 use crate::codec::Key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key_group::KeyGroupRange;
+use crate::teeth::{Tooth, bites};
 
 /// Entries that are not complete yet, by their writer's range: writers' segments may come mixed.
 pub(super) type Carries = HashMap<KeyGroupRange, Carry>;
@@ -79,7 +80,8 @@ impl<K: Key> KeyedState<K> {
         // Named for the sake of another part of its range: here the items are newer.
         let materialised =
             |(range, horizon): &(KeyGroupRange, u32)| stamp <= *horizon && range.contains(group);
-        if !self.config.range.contains(group) || self.former.iter().any(materialised) {
+        let mine = self.config.range.contains(group) || bites(Tooth::KeyGroupsMixed);
+        if !mine || self.former.iter().any(materialised) {
             return Ok(());
         }
         let row = match self.rows.find(hash, &key) {
@@ -89,7 +91,8 @@ impl<K: Key> KeyedState<K> {
         let column = columns[entry.state];
         let old = self.columns[column].meta(row).change();
         // An earlier attempt may have sent a put of it.
-        let meta = Meta { flags: HAS_ITEM, stamp };
+        let flags = if bites(Tooth::PinnedWithoutTombstone) { 0 } else { HAS_ITEM };
+        let meta = Meta { flags, stamp };
         self.columns[column].restore(row, entry.value, meta).map_err(corrupt)?;
         self.log.replay(segment.version.checkpoint, stamp, column, row, old);
         Ok(())

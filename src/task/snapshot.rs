@@ -19,6 +19,7 @@ use crate::checkpoint::{Owed, Report, SegmentRef, SubtaskSnapshot};
 use crate::connector::Committable;
 use crate::error::{Error, Result};
 use crate::ids::{CheckpointId, Name};
+use crate::teeth::{Tooth, bites};
 
 /// A durable part of a snapshot.
 #[derive(Clone, Debug)]
@@ -101,6 +102,11 @@ impl Snapshots {
     /// A checkpoint was given up: what was put for it is carried, and not acknowledged by itself.
     pub(super) fn aborted(&mut self, checkpoint: CheckpointId) {
         self.ended = self.ended.max(checkpoint);
+        self.carried.retain(|(of, part)| match part {
+            _ if *of != checkpoint => true,
+            Part::Segment(_) => !bites(Tooth::AbortedSegmentsDropped),
+            Part::Committables(..) => !bites(Tooth::AbortedOutputDropped),
+        });
     }
 
     /// Drives what is under way and acknowledges what is done; waits where there is nothing to do.
@@ -109,6 +115,11 @@ impl Snapshots {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(super) async fn progress(&mut self) -> Result<Option<SegmentRef>> {
+        if bites(Tooth::CarriedUnanswered) {
+            let waited_for = |job: &Job| job.checkpoint > self.ended;
+            let first = self.jobs.iter().position(waited_for).unwrap_or_default();
+            self.jobs.rotate_left(first);
+        }
         let Some(job) = self.jobs.front_mut() else { return std::future::pending().await };
         if let Some(part) = job.under_way.next().await {
             let part = part?;
@@ -129,8 +140,14 @@ impl Snapshots {
     }
 
     fn acknowledge(&mut self, job: Job) -> Result<()> {
-        self.carried.extend(job.done.into_iter().map(|part| (job.checkpoint, part)));
-        if job.checkpoint <= self.ended {
+        let aborted = job.checkpoint <= self.ended;
+        let lost = |part: &Part| match part {
+            Part::Segment(_) => bites(Tooth::AbortedSegmentsDropped),
+            Part::Committables(..) => bites(Tooth::AbortedOutputDropped),
+        };
+        let done = job.done.into_iter().filter(|part| !(aborted && lost(part)));
+        self.carried.extend(done.map(|part| (job.checkpoint, part)));
+        if aborted {
             return Ok(());
         }
         let mut snapshot = job.fixed;
