@@ -350,8 +350,9 @@ impl Keep {
 
     fn check(&self, case: Case) -> Result<()> {
         let stripes = u64::from(case.parallelism);
-        let begun = self.0.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        // In the order of the writers, which still go on.
         let first = self.0.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = self.0.begun.lock().unwrap_or_else(PoisonError::into_inner);
         let mut expected = vec![0u64; case.keys as usize];
         for stripe in 0..stripes {
             let Some(end) = begun.get(&stripe) else {

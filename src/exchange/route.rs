@@ -10,10 +10,17 @@ use crate::key_group::{KeyGroup, MaxParallelism};
 use crate::record::{Barrier, Element, Keyed};
 use crate::teeth::{Tooth, bites};
 
+/// Records that are hashed before they are given to their targets, at most: few enough to stay in the
+/// cache.
+const HASHED: usize = 256;
+
 /// Sends records to the subtasks of one keyed operator.
 #[derive(Debug)]
 pub struct KeyRouter<K, T> {
     outlets: Vec<Outlet<Keyed<K, T>>>,
+    /// Hashed, and not yet with their targets.
+    hashed: Vec<Keyed<K, T>>,
+    at_once: usize,
     partial: Vec<Vec<Keyed<K, T>>>,
     full: Vec<(usize, Vec<Keyed<K, T>>)>,
     max_parallelism: MaxParallelism,
@@ -34,20 +41,50 @@ impl<K: Key, T> KeyRouter<K, T> {
         let parallelism = outlets.len() as u32;
         let owner = |group| max_parallelism.subtask_of(KeyGroup(group as u16), parallelism) as u16;
         let owners = (0..max_parallelism.get()).map(owner).collect();
-        Self { outlets, partial, full: Vec::new(), max_parallelism, owners, batch_records }
+        Self {
+            outlets,
+            hashed: Vec::new(),
+            at_once: HASHED.min(batch_records),
+            partial,
+            full: Vec::new(),
+            max_parallelism,
+            owners,
+            batch_records,
+        }
     }
 
-    /// Adds a record to its target's batch.
+    /// Takes a record.
     #[inline]
     pub fn push(&mut self, key: K, value: T) {
-        let hash = key.key_hash();
-        let group = self.max_parallelism.group_of(hash);
-        let target = usize::from(self.owners[usize::from(group.0)]);
-        let batch = &mut self.partial[target];
-        batch.push(Keyed { hash, key, value });
-        if batch.len() >= self.batch_records {
-            self.seal(target);
+        self.hashed.push(Keyed { hash: key.key_hash(), key, value });
+        if self.hashed.len() >= self.at_once {
+            self.distribute();
         }
+    }
+
+    /// Adds what was hashed to its targets' batches. A loop of its own, because where a record goes to
+    /// depends on its hash: in one loop each record waits for the hash of the one before, and a record
+    /// takes 20 ns instead of 8.
+    #[inline(never)]
+    fn distribute(&mut self) {
+        if let [only] = &mut self.partial[..] {
+            only.append(&mut self.hashed);
+            if only.len() + self.at_once > self.batch_records {
+                self.seal(0);
+            }
+            return;
+        }
+        let mut hashed = std::mem::take(&mut self.hashed);
+        for record in hashed.drain(..) {
+            let group = self.max_parallelism.group_of(record.hash);
+            let target = usize::from(self.owners[usize::from(group.0)]);
+            let batch = &mut self.partial[target];
+            batch.push(record);
+            if batch.len() >= self.batch_records {
+                self.seal(target);
+            }
+        }
+        self.hashed = hashed;
     }
 
     #[cold]
@@ -61,6 +98,7 @@ impl<K: Key, T> KeyRouter<K, T> {
     /// # Errors
     /// A receiver is gone.
     pub fn send_full(&mut self) -> Result<()> {
+        self.distribute();
         for (target, batch) in self.full.drain(..) {
             self.outlets[target].send(Element::Batch(batch))?;
         }
@@ -72,6 +110,7 @@ impl<K: Key, T> KeyRouter<K, T> {
     /// # Errors
     /// A receiver is gone.
     pub fn flush(&mut self) -> Result<()> {
+        self.distribute();
         for target in 0..self.partial.len() {
             if !self.partial[target].is_empty() {
                 self.seal(target);
@@ -128,8 +167,37 @@ mod tests {
     use super::*;
     use crate::ids::CheckpointId;
 
-    fn drain(inlet: &mut Inlet<Keyed<u64, u64>>) -> Vec<Element<Keyed<u64, u64>>> {
+    fn drain<T>(inlet: &mut Inlet<Keyed<u64, T>>) -> Vec<Element<Keyed<u64, T>>> {
         std::iter::from_fn(|| poll_fn(|cx| inlet.poll_next(cx)).now_or_never().flatten()).collect()
+    }
+
+    #[test]
+    fn no_batch_is_larger_than_it_should_be() {
+        let max = MaxParallelism::new(128).unwrap();
+        for (parallelism, batch_records) in [(1, 1), (1, 3), (1, 1000), (2, 1), (2, 300), (3, 1024)]
+        {
+            let (outlets, mut inlets): (Vec<_>, Vec<_>) =
+                (0..parallelism).map(|_| channel(4096)).unzip();
+            let mut router = KeyRouter::new(outlets, max, batch_records);
+            let mut seen = 0;
+            for key in 0..2000u64 {
+                router.push(key, ());
+                router.send_full().unwrap();
+            }
+            router.flush().unwrap();
+            for inlet in &mut inlets {
+                let elements = drain(inlet);
+                let count = elements.len();
+                for (index, element) in elements.into_iter().enumerate() {
+                    let Element::Batch(batch) = element else { panic!("only batches") };
+                    assert!((1..=batch_records).contains(&batch.len()), "{}", batch.len());
+                    // Full but for what the hashed ones leave open, and for the last.
+                    assert!(batch.len() + HASHED > batch_records || index + 1 == count);
+                    seen += batch.len();
+                }
+            }
+            assert_eq!(seen, 2000);
+        }
     }
 
     #[test]

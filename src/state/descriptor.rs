@@ -5,7 +5,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use super::column::{AnyColumn, Column};
+use super::column::Column;
+use super::erased::Erased;
 use crate::codec::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
@@ -83,7 +84,7 @@ impl<V> fmt::Debug for ValueState<V> {
 /// Collects the states of one operator; what is wrong with them is told by [`States::finish`].
 #[derive(Debug, Default)]
 pub struct States {
-    columns: Vec<Box<dyn AnyColumn>>,
+    columns: Vec<Erased>,
     errors: Vec<String>,
 }
 
@@ -113,7 +114,7 @@ impl States {
         if column.index() >= Columns::LIMIT {
             return Err(format!("more than {} states", Columns::LIMIT));
         }
-        self.columns.push(Box::new(Column::<V>::new(name)));
+        self.columns.push(Erased::new(Column::<V>::new(name)));
         Ok(())
     }
 
@@ -132,7 +133,7 @@ impl States {
 
 /// The empty columns of an operator's states.
 #[derive(Debug)]
-pub struct Columns(pub(super) Vec<Box<dyn AnyColumn>>);
+pub struct Columns(pub(super) Vec<Erased>);
 
 impl Columns {
     /// How many states an operator may have.

@@ -3,7 +3,6 @@
 //! Owns [`KeyedState`] and access to values. Admission, barriers, cleaning, replay and estimates are
 //! further `impl` blocks of it in files of their own.
 
-use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,8 +11,9 @@ use hashbrown::HashMap;
 use super::barrier::{Cursor, Horizons};
 use super::bits::Bits;
 use super::cleaning::Cleaning;
-use super::column::{AnyColumn, Column, FRESH, Meta, UNSERIALISED};
+use super::column::{Column, FRESH, Meta, UNSERIALISED};
 use super::descriptor::{ColumnId, Columns, ValueState};
+use super::erased::Erased;
 use super::log::Log;
 use super::replay::Carries;
 use super::rows::Rows;
@@ -64,7 +64,7 @@ pub struct Row(pub(super) u32);
 pub struct KeyedState<K> {
     pub(super) config: KeyedConfig,
     pub(super) rows: Rows<K>,
-    pub(super) columns: Vec<Box<dyn AnyColumn>>,
+    pub(super) columns: Vec<Erased>,
     pub(super) log: Log,
     pub(super) writer: Writer,
     pub(super) cursor: Option<Cursor>,
@@ -104,21 +104,13 @@ impl<K> fmt::Debug for KeyedState<K> {
 /// # Panics
 /// Where the handle is another operator's: handles come from the same [`super::States`] as the columns.
 #[inline]
-fn typed<V: Value>(columns: &[Box<dyn AnyColumn>], state: ValueState<V>) -> &Column<V> {
-    let column: &dyn Any = &*columns[state.column.index()];
-    match column.downcast_ref() {
-        Some(column) => column,
-        None => wrong_handle(),
-    }
+fn typed<V: Value>(columns: &[Erased], state: ValueState<V>) -> &Column<V> {
+    columns[state.column.index()].typed().unwrap_or_else(|| wrong_handle())
 }
 
 #[inline]
-fn typed_mut<V: Value>(columns: &mut [Box<dyn AnyColumn>], state: ValueState<V>) -> &mut Column<V> {
-    let column: &mut dyn Any = &mut *columns[state.column.index()];
-    match column.downcast_mut() {
-        Some(column) => column,
-        None => wrong_handle(),
-    }
+fn typed_mut<V: Value>(columns: &mut [Erased], state: ValueState<V>) -> &mut Column<V> {
+    columns[state.column.index()].typed_mut().unwrap_or_else(|| wrong_handle())
 }
 
 #[cold]

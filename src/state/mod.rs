@@ -35,6 +35,7 @@ mod cleaning;
 mod column;
 pub mod contract;
 mod descriptor;
+mod erased;
 mod keyed;
 mod log;
 mod memory;

@@ -293,7 +293,9 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
     }
 
     fn on_barrier(&mut self, barrier: Barrier) -> Result<()> {
-        self.pause.barrier();
+        if !barrier.last {
+            self.pause.barrier();
+        }
         self.finish_slices()?;
         let mut staged = Vec::new();
         self.unflushed = false;

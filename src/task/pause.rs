@@ -1,5 +1,5 @@
 //! How long a checkpoint keeps a worker from its records: the longest gap between two processed
-//! batches from the barrier to the last slice.
+//! batches from the barrier to the last slice. After the last barrier there are none to be kept.
 //!
 //! Reads the clock once a batch, and only while a checkpoint is being serialised.
 
@@ -21,7 +21,7 @@ impl PauseMeter {
         Self { clock, metrics, last: None, longest_us: 0 }
     }
 
-    /// A barrier is aligned.
+    /// A barrier is aligned that records will follow.
     pub(super) fn barrier(&mut self) {
         self.last = Some(self.clock.now());
         self.longest_us = 0;
@@ -36,9 +36,11 @@ impl PauseMeter {
 
     /// The last slice is done.
     pub(super) fn sliced(&mut self) {
-        self.measure();
-        self.last = None;
-        self.metrics.checkpoint_pause(self.longest_us);
+        if self.last.is_some() {
+            self.measure();
+            self.last = None;
+            self.metrics.checkpoint_pause(self.longest_us);
+        }
     }
 
     fn measure(&mut self) {
