@@ -95,8 +95,10 @@ pub struct VertexCounters(Arc<VertexTotals>);
 struct VertexTotals {
     records_in: AtomicU64,
     records_out: AtomicU64,
-    /// One more than what the subtasks know to be left; 0 where none knows.
+    /// The sum over the subtasks that know theirs.
     lag: AtomicU64,
+    /// How many do.
+    lag_known: AtomicU64,
 }
 
 impl VertexCounters {
@@ -114,20 +116,39 @@ impl VertexCounters {
 
     /// A subtask's lag was `before` and is `now`.
     pub fn lag_moved(&self, before: Option<u64>, now: Option<u64>) {
-        let (before, now) = (before.map_or(0, |lag| lag + 1), now.map_or(0, |lag| lag + 1));
-        self.0.lag.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        let moved = now.unwrap_or(0).wrapping_sub(before.unwrap_or(0));
+        self.0.lag.fetch_add(moved, Ordering::Relaxed);
+        let known = u64::from(now.is_some()).wrapping_sub(u64::from(before.is_some()));
+        self.0.lag_known.fetch_add(known, Ordering::Relaxed);
     }
 
     /// How far a source's subtasks are behind the end of their input, where any of them knows.
     #[must_use]
     pub fn lag(&self) -> Option<u64> {
-        self.0.lag.load(Ordering::Relaxed).checked_sub(1)
+        let known = self.0.lag_known.load(Ordering::Relaxed) > 0;
+        known.then(|| self.0.lag.load(Ordering::Relaxed))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each subtask that knew its lag used to add one to it.
+    #[test]
+    fn the_lag_is_the_sum_of_the_subtasks_that_know_theirs() {
+        let counters = VertexCounters::default();
+        assert_eq!(counters.lag(), None);
+        counters.lag_moved(None, Some(7));
+        counters.lag_moved(None, Some(5));
+        assert_eq!(counters.lag(), Some(12));
+        counters.lag_moved(Some(7), Some(0));
+        counters.lag_moved(Some(5), Some(0));
+        assert_eq!(counters.lag(), Some(0));
+        counters.lag_moved(Some(0), None);
+        counters.lag_moved(Some(0), None);
+        assert_eq!(counters.lag(), None);
+    }
 
     #[test]
     fn handles_share_their_counters() {

@@ -19,6 +19,7 @@
 
 mod descent;
 mod draw;
+mod endure;
 mod gate;
 pub mod graphs;
 mod oracle;
@@ -38,9 +39,11 @@ mod world;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+pub use endure::Ordeal;
 pub use report::{Counts, Failure, Report};
 pub use scenario::{CommitOf, Input, Mishap, Positions, Scenario, StateView, Verdict};
 pub use sky::Store;
@@ -90,7 +93,7 @@ pub fn run_with(seed: u64, options: &Options) -> Result<Report, Failure> {
         let wrong = format!("there is no graph {:?}", options.graph.as_deref().unwrap_or(""));
         return Err(Failure { wrong, report: empty(seed) });
     };
-    simulate(seed, random, scenario, mishap, options)
+    simulate(seed, random, scenario, mishap, options, None)
 }
 
 /// Runs `seed` over a scenario of one's own, which is used for this run only. Its functions may pass
@@ -104,7 +107,20 @@ pub fn run_scenario(
     mishap: Mishap,
     options: &Options,
 ) -> Result<Report, Failure> {
-    simulate(seed, StdRng::seed_from_u64(seed), scenario, mishap, options)
+    simulate(seed, StdRng::seed_from_u64(seed), scenario, mishap, options, None)
+}
+
+/// Runs one process through `ordeal` over `store`, with much input and ordinary settings.
+///
+/// # Errors
+/// What was found to be wrong: something lost, a job that does not catch up or had to restart, a
+/// table or memory that grows.
+pub fn endure(seed: u64, ordeal: Ordeal, store: Store) -> Result<Report, Failure> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mishap = Mishap::default();
+    let scenario = graphs::long(&mut random, mishap.clone());
+    let options = Options { store: Some(store), ..Options::default() };
+    simulate(seed, random, scenario, mishap, &options, Some(ordeal))
 }
 
 fn empty(seed: u64) -> Report {
@@ -124,6 +140,7 @@ fn simulate(
     scenario: Arc<dyn Scenario>,
     mishap: Mishap,
     options: &Options,
+    ordeal: Option<Ordeal>,
 ) -> Result<Report, Failure> {
     let drawn = random.random_range(0..100) < PERCENT_DYNAMODB;
     let drawn = if drawn { Store::DynamoDb } else { Store::Twin };
@@ -139,10 +156,10 @@ fn simulate(
         let clock = Clock::starting_at(1_000_000);
         let watch = watch::Watch::new(clock, Arc::clone(&scenario), options.trace);
         watch.tell(&report.what);
-        let course = course(seed, random, scenario, mishap, store, clock, &watch);
+        let setting = Setting { seed, random, scenario, mishap, store, clock, ordeal };
         // Whatever of the engine panics is a failure of the seed like any other.
-        let caught = futures::FutureExt::catch_unwind(AssertUnwindSafe(Box::pin(course))).await;
-        let (verdict, counts) = caught.unwrap_or_else(|panic| {
+        let course = AssertUnwindSafe(Box::pin(course(setting, &watch))).catch_unwind();
+        let (verdict, counts) = course.await.unwrap_or_else(|panic| {
             (Err(format!("panicked: {}", panic_message(panic.as_ref()))), Counts::default())
         });
         report.virtual_ms = watch.now_ms();
@@ -155,42 +172,55 @@ fn simulate(
     }
 }
 
-async fn course(
+/// What a run begins with.
+struct Setting {
     seed: u64,
     random: StdRng,
     scenario: Arc<dyn Scenario>,
     mishap: Mishap,
     store: Store,
     clock: Clock,
-    watch: &watch::Watch,
-) -> (Verdict, Counts) {
-    let post = post::Post::default();
-    let Ok(job) = Name::new("job") else { return (Ok(()), Counts::default()) };
-    let opened = sky::open(store, seed, &job, clock, &post, watch).await;
-    let (backend, sky) = match opened {
-        Ok(opened) => opened,
+    ordeal: Option<Ordeal>,
+}
+
+async fn course(setting: Setting, watch: &watch::Watch) -> (Verdict, Counts) {
+    let mut world = match open(setting, watch).await {
+        Ok(world) => world,
         Err(error) => return (Err(error.to_string()), Counts::default()),
     };
-    let common = process::Common { backend, clock, metrics: Metrics::default() };
-    let mut world = world::World {
+    let verdict = match world.1 {
+        None => world.0.live().await,
+        Some(ordeal) => world.0.endure(ordeal).await,
+    };
+    let world = world.0;
+    let mut counts = world.counts;
+    counts.faults = world.sky.faults();
+    counts.mishaps = world.mishap.happened();
+    counts.items_written = world.common.metrics.snapshot().items_materialised;
+    (verdict, counts)
+}
+
+async fn open(
+    setting: Setting,
+    watch: &watch::Watch,
+) -> crate::Result<(world::World, Option<Ordeal>)> {
+    let Setting { seed, random, scenario, mishap, store, clock, ordeal } = setting;
+    let (post, job) = (post::Post::default(), Name::new("job")?);
+    let (backend, sky) = sky::open(store, seed, &job, clock, &post, watch).await?;
+    let world = world::World {
         random,
         scenario,
         watch: watch.clone(),
         sky,
         post,
         mishap,
-        common,
+        common: process::Common { backend, clock, metrics: Metrics::default() },
         job,
         counts: Counts::default(),
         processes: Vec::new(),
         started: 0,
     };
-    let verdict = world.live().await;
-    let mut counts = world.counts;
-    counts.faults = world.sky.faults();
-    counts.mishaps = world.mishap.happened();
-    counts.items_written = world.common.metrics.snapshot().items_materialised;
-    (verdict, counts)
+    Ok((world, ordeal))
 }
 
 fn finish(report: &mut Report, counts: Counts, watch: &watch::Watch) {

@@ -42,6 +42,8 @@ pub(super) struct Oracle {
     pub(super) descent: Descent,
     /// Every block that a retained manifest needs, and the version that it must have.
     named: BTreeMap<BlockKey, Version>,
+    /// The most that there ever were of these.
+    pub(super) most_named: usize,
     owners: BTreeSet<String>,
     items_changed: bool,
     /// States that were compared with the reference.
@@ -57,6 +59,7 @@ impl Oracle {
             allowed: Allowed::default(),
             descent: Descent::default(),
             named: BTreeMap::new(),
+            most_named: 0,
             owners: BTreeSet::new(),
             items_changed: false,
             states_checked: 0,
@@ -199,6 +202,7 @@ impl Oracle {
             self.name(head.incarnation, retained, &manifest);
             manifests.push(manifest);
         }
+        self.most_named = self.most_named.max(self.named.len());
         Ok(manifests)
     }
 
@@ -327,3 +331,6 @@ fn step(before: Option<&Head>, after: &Head) -> Result<Step, String> {
     let cut = before.retained.starts_with(&after.retained) && after.checkpoint < before.checkpoint;
     if cut { Ok(Step::RolledBack) } else { wrong("no roll-back") }
 }
+
+#[cfg(test)]
+mod tests;

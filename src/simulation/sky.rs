@@ -67,6 +67,31 @@ impl Sky {
         }
     }
 
+    /// Nothing comes through, or next to nothing.
+    pub(super) fn turn_bad(&self, outage: bool) {
+        match self {
+            Self::Twin(weather) => {
+                weather.set(Season { trouble: 0.95, throttled: 1.0, latency: ms(4), outage })
+            }
+            Self::DynamoDb(hostile) if outage => hostile.set(Plan::outage()),
+            Self::DynamoDb(hostile) => hostile.set(Plan::storm(95)),
+        }
+    }
+
+    /// Some of everything goes wrong.
+    pub(super) fn turn_rough(&self) {
+        match self {
+            Self::Twin(weather) => {
+                weather.set(Season { trouble: 0.03, throttled: 0.3, latency: ms(4), outage: false })
+            }
+            Self::DynamoDb(hostile) => {
+                let mut plan = Plan::rough(0.002);
+                plan.timeout = ms(60);
+                hostile.set(plan);
+            }
+        }
+    }
+
     /// Faults so far that the watch has not been told of.
     pub(super) fn faults(&self) -> u64 {
         match self {
@@ -87,7 +112,7 @@ fn fine() -> Plan {
 fn plan(random: &mut StdRng, season: Season) -> Plan {
     // A run makes fewer calls than over the twin, so each is worse off. Some kinds of fault strike
     // only some kinds of call.
-    let trouble = (season.trouble * 3.0).min(0.7);
+    let trouble = (season.trouble * 5.0).min(0.8);
     let kinds = Fault::ALL.len() as f64;
     let mut plan = Plan::rough(trouble / kinds);
     if random.random_bool(0.3) {

@@ -172,6 +172,11 @@ impl Table {
         Ok(Positions(positions))
     }
 
+    /// How many blocks and how many items there are.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.blocks.len(), self.items.len())
+    }
+
     /// Forgets what no retained manifest needs any more.
     pub(super) fn forget(&mut self, incarnation: Incarnation, live: &[Arc<Manifest>]) {
         let named = |slot: SlotId, version: Version| {

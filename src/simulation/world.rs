@@ -25,7 +25,7 @@ use super::sky::Sky;
 use super::watch::Watch;
 use crate::checkpoint::rules::StartMode;
 use crate::checkpoint::{Ended, HeadStatus};
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
@@ -51,17 +51,18 @@ pub(super) struct World {
 
 /// How a process is started.
 #[derive(Clone, Debug)]
-struct Start {
-    config: Config,
-    mode: StartMode,
-    exclusive: bool,
-    roll_back: Option<CheckpointId>,
+pub(super) struct Start {
+    pub(super) config: Config,
+    pub(super) mode: StartMode,
+    /// A claim does not wait for another owner's lease.
+    pub(super) exclusive: bool,
+    pub(super) roll_back: Option<CheckpointId>,
 }
 
 impl World {
     /// The whole run.
     pub(super) async fn live(&mut self) -> Verdict {
-        let stormy = self.random.random_bool(0.85);
+        let stormy = self.random.random_bool(0.92);
         for _ in 0..self.random.random_range(3..9) {
             self.round(stormy).await?;
         }
@@ -102,13 +103,13 @@ impl World {
         };
         let kind = self.random.random_range(0..100);
         let retained = self.retained();
-        if kind < 25 && retained.len() > 1 {
+        if kind < 40 && retained.len() > 1 {
             // Mostly to an older one than that which it would go on from anyway.
             start.roll_back = Some(retained[self.random.random_range(0..retained.len() - 1)]);
             start.mode = StartMode::Resume;
-        } else if kind < 27 && !retained.is_empty() {
+        } else if kind < 43 && !retained.is_empty() {
             start.roll_back = Some(one_of(&mut self.random, &retained));
-        } else if kind < 30 {
+        } else if kind < 46 {
             start.mode = StartMode::Fresh;
         }
         start
@@ -120,7 +121,7 @@ impl World {
         head.map_or(Vec::new(), |h| h.retained.iter().map(|r| r.checkpoint).collect())
     }
 
-    fn start(&mut self, start: Start) -> Verdict {
+    pub(super) fn start(&mut self, start: Start) -> Verdict {
         self.started += 1;
         let number = self.started;
         let Start { config, mode, exclusive, roll_back } = start;
@@ -228,7 +229,8 @@ impl World {
         self.run_until(until, turns).await
     }
 
-    async fn run_until(&mut self, until: crate::clock::Instant, turns: u32) -> Verdict {
+    /// Lets time pass until `until`, and so many turns after that.
+    pub(super) async fn run_until(&mut self, until: Instant, turns: u32) -> Verdict {
         let clock = self.clock();
         let mut sleep = pin!(clock.sleep_until(until));
         let mut left = turns;
@@ -258,6 +260,7 @@ impl World {
             self.watch.verdict()?;
             self.bury()?;
             if over {
+                self.no_strange_failures()?;
                 return Ok(());
             }
         }
@@ -287,13 +290,12 @@ impl World {
             Err(error) => format!("process {number} ends: {error}"),
         });
         let attempt = process.status.borrow().attempt;
-        let head = self.watch.seen().oracle.table.head.clone();
-        let fenced = head.is_none_or(|head| head.attempt.0 > attempt);
+        let fenced = self.is_fenced(attempt);
         match kind {
             Ok(Ended::Finished) => Ok(()),
             Ok(Ended::Stopped) if stopping => Ok(()),
             // The stop came while a restart was waited for.
-            Err(_) if stopping => Ok(()),
+            Err(ErrorKind::Checkpoint | ErrorKind::User) if stopping => Ok(()),
             Err(ErrorKind::Fenced) if fenced => {
                 self.counts.fenced += 1;
                 Ok(())
@@ -306,6 +308,29 @@ impl World {
             Err(ErrorKind::Store) => Ok(()),
             _ => Err(format!("process {number} ended with {ended:?}")),
         }
+    }
+
+    fn is_fenced(&self, attempt: u64) -> bool {
+        let seen = self.watch.seen();
+        seen.oracle.table.head.as_ref().is_none_or(|head| head.attempt.0 > attempt)
+    }
+
+    /// Restarts in a process hide errors that nothing here is a reason for.
+    fn no_strange_failures(&self) -> Verdict {
+        for process in &self.processes {
+            let status = process.status.borrow();
+            let strange = matches!(
+                status.last_failure_kind,
+                Some(ErrorKind::Internal | ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Input)
+            );
+            if strange && !self.is_fenced(status.attempt) {
+                return Err(format!(
+                    "process {} failed: {:?}",
+                    process.number, status.last_failure
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Fine weather. What sleeps wakes for a moment; then nobody is left.
@@ -339,10 +364,7 @@ impl World {
             // A checkpoint a millisecond or so: each of them a chance to leak something.
             self.pass(ms(400)).await?;
             self.scenario.finish();
-            let until = self.clock().now() + PATIENCE;
-            while !self.processes.is_empty() && self.clock().now() < until {
-                self.run_until(self.clock().now() + ms(20), 0).await?;
-            }
+            self.run_to_its_end().await?;
             if self.is_finished() {
                 return Ok(());
             }
@@ -358,18 +380,27 @@ impl World {
         Err("no process finishes".to_owned())
     }
 
-    fn completed(&self) -> u64 {
+    /// Until no process is left, but no longer than patience lasts.
+    pub(super) async fn run_to_its_end(&mut self) -> Verdict {
+        let until = self.clock().now() + PATIENCE;
+        while !self.processes.is_empty() && self.clock().now() < until {
+            self.run_until(self.clock().now() + ms(20), 0).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn completed(&self) -> u64 {
         self.watch.seen().oracle.descent.completed
     }
 
-    fn is_finished(&self) -> bool {
+    pub(super) fn is_finished(&self) -> bool {
         let seen = self.watch.seen();
         let status = seen.oracle.table.head.as_ref().map(|head| head.status);
         self.processes.is_empty() && status == Some(HeadStatus::Finished)
     }
 
     /// What the finished job has left.
-    fn last_look(&mut self) -> Verdict {
+    pub(super) fn last_look(&mut self) -> Verdict {
         let commits = self.scenario.commits();
         let mut seen = self.watch.seen();
         seen.oracle.check_all()?;

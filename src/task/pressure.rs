@@ -63,7 +63,8 @@ impl Pressure {
             pinned_bytes: AtomicI64::new(0),
             rows: AtomicI64::new(0),
             dirty_stop: signed(rest),
-            pinned_stop: signed(log_max_bytes.saturating_add(rest / 2)),
+            // Above the bound: up to it nothing is cleaned, so nothing would ever let go.
+            pinned_stop: signed(log_max_bytes.saturating_add((rest / 2).max(1))),
             early: Notify::new(),
             stopped: Mutex::new(None),
             released: Notify::new(),
@@ -190,6 +191,20 @@ mod tests {
         assert!(released.now_or_never().is_some());
         assert_eq!(pressure.stopped(), None);
         assert_eq!(pressure.dirty_bytes(), 50);
+    }
+
+    /// It used to, where the rest of the memory was next to nothing: the sources waited for ever for a
+    /// log that was not cleaned, since it did not exceed its bound.
+    #[test]
+    fn a_log_that_need_not_be_cleaned_does_not_stop_the_sources() {
+        for rest in 0..3 {
+            let pressure = Pressure::new(3000 + rest, 3000);
+            let log = |pinned_bytes| MemoryUse { pinned_bytes, ..MemoryUse::default() };
+            pressure.moved(log(0), log(3000));
+            assert_eq!(pressure.stopped(), None, "{rest}");
+            pressure.moved(log(3000), log(3001));
+            assert_eq!(pressure.stopped(), Some(Reason::Log), "{rest}");
+        }
     }
 
     #[test]

@@ -25,6 +25,14 @@ pub struct Kind {
 /// All of them.
 pub const ALL: [Kind; 3] = [tally::KIND, chain::KIND, stages::KIND];
 
+/// A scenario with input for an hour.
+pub(super) fn long(random: &mut StdRng, mishap: Mishap) -> Arc<dyn Scenario> {
+    let mut split = || -> Vec<Event> {
+        (0..5000).map(|_| (random.random_range(0..60), random.random_range(0..100))).collect()
+    };
+    tally::of((0..3).map(|_| split()).collect(), Vec::new(), mishap)
+}
+
 /// Key and value.
 type Event = (u64, u64);
 

@@ -22,9 +22,14 @@ pub(super) const KIND: Kind = Kind {
     name: "tally",
     draw: |random: &mut StdRng, mishap| {
         let (splits, last) = events(random);
-        Arc::new(Tally { input: Input::new(splits, last), sink: MemorySink::new(), mishap })
+        of(splits, last, mishap)
     },
 };
+
+/// A tally of these events.
+pub(super) fn of(splits: Vec<Vec<Event>>, last: Vec<Event>, mishap: Mishap) -> Arc<dyn Scenario> {
+    Arc::new(Tally { input: Input::new(splits, last), sink: MemorySink::new(), mishap })
+}
 
 struct Tally {
     input: Input<Event>,
