@@ -1,5 +1,5 @@
 //! One keyed operator with a count, a sum, a state that comes and goes, and one whose values are long
-//! now and then; a key ends and begins again. Each record's output tells what the states were, so a wrong one shows.
+//! now and then. Each record's output tells what the states were, so a wrong one shows.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -60,19 +60,12 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, value: u64) {
-        if self.count == LAST {
-            *self = Self::default();
-            return;
-        }
         self.count += 1;
         self.sum += value;
         self.odd = self.count % 2 == 1;
         self.text = text_length(self.sum);
     }
 }
-
-/// The record after so many ends a key: nothing is left of it, and it may begin again.
-const LAST: u64 = 5;
 
 /// One in eight is longer than a small segment.
 fn text_length(sum: u64) -> usize {
@@ -104,13 +97,8 @@ impl KeyedProcess for Process {
         let line =
             Line { key, split: origin.split, position: origin.position, value, sums: sums.clone() };
         sums.add(value);
-        if sums.count > 0 {
-            context.set(self.count, sums.count);
-            context.set(self.sum, sums.sum);
-        } else {
-            context.clear(self.count);
-            context.clear(self.sum);
-        }
+        context.set(self.count, sums.count);
+        context.set(self.sum, sums.sum);
         if sums.odd {
             context.set(self.odd, true);
         } else {
@@ -206,7 +194,6 @@ impl Scenario for Tally {
         for (key, value) in self.input.before("events", state.positions) {
             keys.entry(*key).or_default().add(*value);
         }
-        keys.retain(|_, sums| sums.count > 0);
         let odd = keys.iter().filter(|(_, sums)| sums.odd).map(|(key, _)| (key, true));
         let text = keys.iter().filter(|(_, sums)| sums.text > 0);
         state.compare("tally", "count", keys.iter().map(|(key, sums)| (key, sums.count)))?;
