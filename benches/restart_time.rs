@@ -25,7 +25,7 @@ use millpond::{Error, Result};
 use support::{Count, Mark, Worker, config, given, given_file, mark, mix, run};
 
 const SIZES: [u64; 2] = [10_000, 1_000_000];
-const RUNS: usize = 7;
+const RUNS: usize = 15;
 /// Records a second while state is built; what follows the building touches one key only.
 const RATE: u64 = 400_000;
 /// How much of `log-max-size` counts as full: past all of it, the log would be cleaned.

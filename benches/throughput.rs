@@ -184,6 +184,7 @@ fn options(config: &Config, seed: u8) -> Result<RunOptions> {
         take_over: true,
         replace_output: false,
         roll_back: None,
+        abandon_output: false,
         seed: [seed; 32],
     })
 }

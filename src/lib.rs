@@ -29,6 +29,7 @@
 //! #     take_over: false,
 //! #     replace_output: false,
 //! #     roll_back: None,
+//! #     abandon_output: false,
 //! #     seed: [0; 32],
 //! # };
 //! # let job = runtime::run(graph, wiring, options, std::future::pending());
@@ -72,3 +73,8 @@ pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism};
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
+
+/// The code of the page on testing.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/testing.md")]
+pub mod testing {}

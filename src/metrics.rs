@@ -95,10 +95,59 @@ pub struct VertexCounters(Arc<VertexTotals>);
 struct VertexTotals {
     records_in: AtomicU64,
     records_out: AtomicU64,
-    /// The sum over the subtasks that know theirs.
-    lag: AtomicU64,
-    /// How many do.
-    lag_known: AtomicU64,
+    left_records: Left,
+    left_bytes: Left,
+}
+
+/// What subtasks know to be left, in one unit.
+#[derive(Debug, Default)]
+struct Left {
+    sum: AtomicU64,
+    /// How many subtasks know.
+    known: AtomicU64,
+}
+
+impl Left {
+    fn moved(&self, before: Option<u64>, now: Option<u64>) {
+        let change = now.unwrap_or(0).wrapping_sub(before.unwrap_or(0));
+        self.sum.fetch_add(change, Ordering::Relaxed);
+        let change = u64::from(now.is_some()).wrapping_sub(u64::from(before.is_some()));
+        self.known.fetch_add(change, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<u64> {
+        (self.known.load(Ordering::Relaxed) > 0).then(|| self.sum.load(Ordering::Relaxed))
+    }
+}
+
+/// How far sources are behind the end of their input: each knows it in one unit, or not at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Lag {
+    /// Of those that count records.
+    pub records: Option<u64>,
+    /// Of those that count bytes: files.
+    pub bytes: Option<u64>,
+}
+
+impl Lag {
+    /// Of a source that counts records, where it knows.
+    #[must_use]
+    pub fn records(records: Option<u64>) -> Self {
+        Self { records, bytes: None }
+    }
+
+    /// Of a source that counts bytes.
+    #[must_use]
+    pub fn bytes(bytes: u64) -> Self {
+        Self { records: None, bytes: Some(bytes) }
+    }
+
+    /// Both, unit by unit.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let add = |a: Option<u64>, b: Option<u64>| a.map_or(b, |a| Some(a + b.unwrap_or(0)));
+        Self { records: add(self.records, other.records), bytes: add(self.bytes, other.bytes) }
+    }
 }
 
 impl VertexCounters {
@@ -115,18 +164,15 @@ impl VertexCounters {
     }
 
     /// A subtask's lag was `before` and is `now`.
-    pub fn lag_moved(&self, before: Option<u64>, now: Option<u64>) {
-        let moved = now.unwrap_or(0).wrapping_sub(before.unwrap_or(0));
-        self.0.lag.fetch_add(moved, Ordering::Relaxed);
-        let known = u64::from(now.is_some()).wrapping_sub(u64::from(before.is_some()));
-        self.0.lag_known.fetch_add(known, Ordering::Relaxed);
+    pub fn lag_moved(&self, before: Lag, now: Lag) {
+        self.0.left_records.moved(before.records, now.records);
+        self.0.left_bytes.moved(before.bytes, now.bytes);
     }
 
-    /// How far a source's subtasks are behind the end of their input, where any of them knows.
+    /// How far a source's subtasks are behind the end of their input, as far as they know.
     #[must_use]
-    pub fn lag(&self) -> Option<u64> {
-        let known = self.0.lag_known.load(Ordering::Relaxed) > 0;
-        known.then(|| self.0.lag.load(Ordering::Relaxed))
+    pub fn lag(&self) -> Lag {
+        Lag { records: self.0.left_records.get(), bytes: self.0.left_bytes.get() }
     }
 }
 
@@ -134,27 +180,27 @@ impl VertexCounters {
 mod tests {
     use super::*;
 
-    /// Each subtask that knew its lag used to add one to it.
-    #[test]
-    fn the_lag_is_the_sum_of_the_subtasks_that_know_theirs() {
-        let counters = VertexCounters::default();
-        assert_eq!(counters.lag(), None);
-        counters.lag_moved(None, Some(7));
-        counters.lag_moved(None, Some(5));
-        assert_eq!(counters.lag(), Some(12));
-        counters.lag_moved(Some(7), Some(0));
-        counters.lag_moved(Some(5), Some(0));
-        assert_eq!(counters.lag(), Some(0));
-        counters.lag_moved(Some(0), None);
-        counters.lag_moved(Some(0), None);
-        assert_eq!(counters.lag(), None);
-    }
-
     #[test]
     fn handles_share_their_counters() {
         let metrics = Metrics::default();
         metrics.clone().records_read(2);
         metrics.records_read(3);
         assert_eq!(metrics.snapshot().records_read, 5);
+    }
+
+    #[test]
+    fn lags_are_added_up_over_subtasks_and_never_over_units() {
+        let counters = VertexCounters::default();
+        assert_eq!(counters.lag(), Lag::default());
+        counters.lag_moved(Lag::default(), Lag::bytes(7));
+        counters.lag_moved(Lag::default(), Lag::bytes(5));
+        // Each subtask but the first used to add one.
+        assert_eq!(counters.lag(), Lag::bytes(12));
+        counters.lag_moved(Lag::bytes(7), Lag::bytes(0));
+        let both = counters.lag().and(Lag::records(Some(3))).and(Lag::records(None));
+        assert_eq!(both, Lag { records: Some(3), bytes: Some(5) });
+        counters.lag_moved(Lag::bytes(0), Lag::default());
+        counters.lag_moved(Lag::bytes(5), Lag::default());
+        assert_eq!(counters.lag(), Lag::default());
     }
 }

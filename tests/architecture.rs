@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["error", "teeth"],
     &["clock", "codec", "ids", "io", "metrics", "points"],
-    &["config", "hostile", "key_group", "record"],
-    &["state", "time"],
+    &["config", "key_group", "record"],
+    &["hostile", "state", "time"],
     &["checkpoint", "connector", "exchange", "operator"],
     &["dynamodb"],
     &["task"],

@@ -8,17 +8,19 @@ mod dynamodb_support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dynamodb_support::{Tokio, settings, try_connect};
+use bytes::Bytes;
+use dynamodb_support::{Tokio, settings, try_connect, version};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use millpond::checkpoint::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStore};
 use millpond::clock::Clock;
 use millpond::config::{Location, Secret};
-use millpond::dynamodb::{Connection, Execution};
+use millpond::dynamodb::{Connection, Execution, Partition};
 use millpond::hostile::{Fault, Hostile, Latency, Limits, Plan, Throughput};
-use millpond::ids::{Incarnation, Name};
+use millpond::ids::{Incarnation, Name, SlotId};
 use millpond::io::Io;
-use millpond::{Result, checkpoint, state};
+use millpond::state::{BlockKey, BlockKind, Item, ItemKey, ItemWrite, Presence};
+use millpond::{KeyGroup, Result, checkpoint, state};
 
 async fn connect(hostile: &Hostile) -> Connection {
     let wrap = |client| hostile.wrap(client);
@@ -164,6 +166,44 @@ async fn in_front_of_a_server_too() -> Result<(), String> {
     drop((connection, hostile));
     stop.send(()).unwrap();
     server.await.map_err(|e| e.to_string())
+}
+
+/// Deletions in bad weather are deletions all the same.
+#[tokio::test(start_paused = true)]
+async fn a_former_incarnation_is_deleted() {
+    let (job, name) = (Name::new("job").unwrap(), Name::new("x").unwrap());
+    let hostile = Hostile::new(1, Clock::starting_at(0), Plan::calm());
+    let connection = connect(&hostile).await;
+    let store = connection.scoped(&job, Incarnation(1), Duration::from_secs(60));
+    let version = version(1, 1);
+    let key = |n: u32| ItemKey {
+        operator: name.clone(),
+        state: name.clone(),
+        key_group: KeyGroup(0),
+        sort_key: Bytes::copy_from_slice(&n.to_be_bytes()),
+    };
+    let item = Item { version, value: Some(Bytes::from_static(b"v")) };
+    let write = |n| ItemWrite { key: key(n), item: item.clone(), presence: Presence::Absent };
+    store.write_items((0..250).map(write).collect()).await.unwrap();
+    let block = |n| BlockKey { kind: BlockKind::Segment, slot: SlotId(n), part: 0 };
+    for n in 0..30 {
+        store.put_block(block(n), version, Bytes::from_static(b"b")).await.unwrap();
+    }
+    hostile.set(Plan::rough(0.1).with(Fault::Unprocessed, 0.5));
+    let partitions = [
+        Partition::State { operator: name.clone(), state: name.clone(), key_group: KeyGroup(0) },
+        Partition::SlotsFrom(BlockKind::Segment, SlotId(20)),
+        Partition::SlotsBelow(BlockKind::Segment, SlotId(20)),
+    ];
+    connection.purge(&job, Incarnation(1), partitions).await.unwrap();
+    assert!(hostile.counts().of(Fault::Unprocessed) > 2, "{}", hostile.counts());
+    hostile.calm();
+    hostile.land_all().await;
+    let left = store.read_items((0..250).map(key).collect()).await.unwrap();
+    assert!(left.iter().all(Option::is_none), "{left:?}");
+    for n in 0..30 {
+        assert_eq!(store.get_block(block(n)).await.unwrap(), None, "{n}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

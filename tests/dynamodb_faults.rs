@@ -121,6 +121,8 @@ async fn every_call_outlasts_trouble() {
             Act::error(500, "InternalServerError"),
             Act::Answer(503, String::new()),
             Act::Answer(200, "cut sho".to_owned()),
+            // Half a refusal does not say that it is one for good.
+            Act::Answer(400, r#"{"__type":"Condi"#.to_owned()),
             Act::Refuse,
             Act::LoseAnswer,
         ]

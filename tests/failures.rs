@@ -14,9 +14,9 @@ use engine_support::{
 use millpond::ErrorKind;
 use millpond::checkpoint::{Ended, HeadChange, HeadCondition, HeadStatus, HeadStore};
 use millpond::config::{Config, RestartStrategy};
-use millpond::connector::{MemorySink, MemorySource};
+use millpond::connector::{Generator, MemorySink, MemorySource, Source};
 use millpond::operator::{Context, KeyedProcess};
-use millpond::runtime::JobState;
+use millpond::runtime::{JobState, MemoryBackend, Place, io_threads};
 use millpond::state::{Call, Fault, States, ValueDescriptor, ValueState};
 use millpond::stream::StreamEnvironment;
 use millpond::task::JobGraph;
@@ -48,9 +48,18 @@ impl KeyedProcess for Fragile {
 }
 
 fn fragile(failures: u64, panics: bool, sink: &MemorySink<(u64, u64)>) -> JobGraph {
+    fragile_over(MemorySource::new((0..40).collect(), 2), failures, panics, sink)
+}
+
+fn fragile_over(
+    source: impl Source<Item = u64>,
+    failures: u64,
+    panics: bool,
+    sink: &MemorySink<(u64, u64)>,
+) -> JobGraph {
     let env = StreamEnvironment::new();
     let failures = Arc::new(AtomicU64::new(failures));
-    env.source(MemorySource::new((0..40).collect(), 2))
+    env.source(source)
         .key_by(|n| n % 5)
         .process(move |states: &mut States| Fragile {
             seen: states.value(ValueDescriptor::new("seen")),
@@ -93,6 +102,75 @@ fn an_error_or_a_panic_of_the_user_is_final_without_restarts_and_names_the_opera
             complete(&sink);
         });
     }
+}
+
+/// An attempt's own position used to be added to the checkpoints of those before it.
+#[test]
+fn a_checkpoint_keeps_its_position_in_the_status_when_the_job_restarts() {
+    simulate(async {
+        let fixed = RestartStrategy::FixedDelay { attempts: 1, delay: ms(1) };
+        let (engine, _) = Engine::twin(restarting(fixed));
+        let sink = MemorySink::new();
+        let source = Generator::new(40, |n| n).rate(1000);
+        engine.run(fragile_over(source, 1, false, &sink)).await.unwrap();
+        complete(&sink);
+        let checkpoints = engine.status().checkpoints;
+        let restored = checkpoints.restored.unwrap();
+        assert!(restored.position > 0, "{restored:?}");
+        let before = checkpoints.history.iter().find(|c| c.id == restored.checkpoint).unwrap();
+        assert_eq!(before.position, restored.position);
+        assert_eq!(checkpoints.latest_completed.unwrap().position, 40);
+    });
+}
+
+/// Takes its time to go, and with it the task whose output it is.
+#[derive(Debug)]
+struct Slow;
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        std::thread::park_timeout(ms(300));
+    }
+}
+
+/// Fails at the second record of its first key.
+struct FailsSlowly(ValueState<u64>);
+
+impl KeyedProcess for FailsSlowly {
+    type Key = u64;
+    type In = u64;
+    type Out = Option<Arc<Slow>>;
+
+    fn process(&self, n: u64, context: &mut Context<'_, Self>) -> millpond::Result<()> {
+        if n == 2000 {
+            return Err(millpond::Error::new(ErrorKind::User, "unlucky"));
+        }
+        context.set(self.0, n);
+        context.emit((n == 0).then(|| Arc::new(Slow)));
+        Ok(())
+    }
+}
+
+/// What sent to the failed task used to find it gone, and to say so before the failure was told.
+#[test]
+fn what_a_failed_task_fails_with_is_told_whoever_sends_to_it() {
+    let backend = Arc::new(MemoryBackend::new());
+    let io = io_threads(1).unwrap();
+    let mut config = small();
+    // What the sink holds is not committed before the failure, so it goes with the task.
+    config.checkpointing.interval = ms(60_000);
+    let mut engine = Engine::new(backend, config);
+    engine.place = Place::Threads(io.handle().clone());
+    let env = StreamEnvironment::new();
+    env.source(Generator::unbounded(|n| n))
+        .key_by(|n| n % 2000)
+        .process(|states: &mut States| FailsSlowly(states.value(ValueDescriptor::new("last"))))
+        .sink(MemorySink::new());
+    let graph = env.build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let error = runtime.block_on(engine.run(graph)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::User, "{error}");
+    assert!(error.to_string().contains("unlucky"), "{error}");
 }
 
 #[test]
@@ -204,6 +282,36 @@ fn being_fenced_is_final_and_nothing_more_of_it_is_seen() {
         assert_eq!(head(&twin).attempt.0, 2);
         check(&sink.output(), &input).unwrap();
         assert_eq!(sink.staged(), 0);
+    });
+}
+
+#[test]
+fn whatever_fails_after_another_has_taken_over_is_told_as_being_fenced() {
+    simulate(async {
+        let (old, twin) = Engine::twin(restarting(RestartStrategy::None));
+        let new = old.with(|_| {});
+        let sink = MemorySink::new();
+        let (feed, source) = MemorySource::<u64>::fed(1);
+        let feeding = async {
+            feed.push(0, 20..40);
+            pass(ms(55)).await;
+            // The older one meets it before it looks at the head again.
+            while head(&twin).attempt.0 < 2 {
+                tokio::task::yield_now().await;
+            }
+            feed.push(0, vec![13]);
+            feed.close();
+        };
+        let second = async {
+            pass(ms(55)).await;
+            new.run(fragile_over(source.clone(), 0, false, &sink)).await
+        };
+        let first = old.run(fragile_over(source.clone(), 1, false, &sink));
+        let (first, second, ()) = futures::join!(first, second, feeding);
+        let error = first.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+        assert!(error.to_string().contains(&head(&twin).owner), "{error}");
+        assert_eq!(second.unwrap(), Ended::Finished);
     });
 }
 

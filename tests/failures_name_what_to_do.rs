@@ -127,9 +127,42 @@ fn a_line_that_cannot_be_parsed_is_named_by_file_line_byte_and_reason() {
 #[test]
 fn a_glob_that_matches_nothing_is_a_usage_error_and_can_be_corrected() {
     let (folder, undisturbed) = world();
-    go(folder.path(), &["--input=inputs/*.csv", OUT]).expect(2, &["inputs/*.csv"]);
-    go(folder.path(), &[INPUT, OUT]).expect(0, &[]);
+    let wrong = go(folder.path(), &["--input=inputs/*.csv", OUT]);
+    wrong.expect(2, &["inputs/*.csv"]);
+    // It used to begin the job first, and the next run went on with that.
+    assert!(!wrong.said.contains("afresh"), "{}", wrong.said);
+    go(folder.path(), &[INPUT, OUT]).expect(0, &["route_stats starts afresh"]);
     assert!(lines(&folder.path().join("out")) == undisturbed);
+}
+
+#[test]
+fn going_on_from_another_folder_names_the_folder_that_was_looked_in() {
+    let (folder, undisturbed) = world();
+    let folder = folder.path();
+    let (moved, elsewhere) = (folder.join("moved"), tempfile::tempdir().unwrap());
+    let state = format!("-Dstate.backend.dynamodb.local-db-path={}", folder.join("db").display());
+    let run = |from: &Path, more: &[&str]| {
+        let plain = ["run", "route_stats", "--no-rest", "--parallelism=1", &state, INPUT, OUT];
+        let mut command = millpond(from, &[&plain[..], more].concat());
+        if !more.is_empty() {
+            command.env(points::KILL_VARIABLE, format!("{}:3", points::BEFORE_SINK_RENAMED));
+        }
+        Running::spawn(command).end()
+    };
+    fs::create_dir(&moved).unwrap();
+    fs::rename(folder.join("input"), moved.join("input")).unwrap();
+    assert!(run(&moved, &SLOW).was_killed());
+    let from = elsewhere.path().canonicalize().unwrap();
+    let seen = format!("(seen from {})", from.display());
+    run(&from, &[]).expect(1, &["the output folder out has vanished", &seen]);
+    // The output is there: only the input is not.
+    fs::rename(moved.join("out"), from.join("out")).unwrap();
+    let gone = format!("the input input/flights-0.csv is gone {seen}");
+    run(&from, &[]).expect(1, &[&gone]);
+    // Moved together, they are found.
+    fs::rename(moved.join("input"), from.join("input")).unwrap();
+    run(&from, &[]).expect(0, &["goes on from checkpoint 3"]);
+    assert!(lines(&from.join("out")) == undisturbed);
 }
 
 #[test]
@@ -181,6 +214,34 @@ fn starting_afresh_commits_what_the_old_run_owes_first() {
     assert!(lines(&folder.join("elsewhere")) == undisturbed);
     go(folder, &[INPUT, OUT, "--fresh"]).expect(2, &["results of an earlier run", "--replace"]);
     go(folder, &[INPUT, OUT, "--replace"]).expect(0, &[]);
+    assert!(lines(&out) == undisturbed);
+}
+
+/// It used to be refused, because such a run has no sink that could publish.
+#[test]
+fn starting_afresh_on_standard_output_commits_what_is_owed_to_a_folder() {
+    let (folder, _) = world();
+    let (folder, out) = (folder.path(), folder.path().join("out"));
+    owing(folder);
+    let (before, owed) = (lines(&out).len(), staged(&out).len());
+    assert!(owed > 0);
+    go(folder, &[INPUT, "--fresh"]).expect(0, &["starts afresh"]);
+    assert!(lines(&out).len() > before);
+}
+
+/// It used to be refused for ever.
+#[test]
+fn output_that_is_owed_and_lost_is_named_and_given_up_only_on_request() {
+    let (folder, undisturbed) = world();
+    let (folder, out) = (folder.path(), folder.path().join("out"));
+    owing(folder);
+    fs::remove_dir_all(&out).unwrap();
+    go(folder, &[INPUT, OUT]).expect(1, &["the output folder out has vanished", "--fresh"]);
+    let lost = ["output is lost", "/out/.staging/part-routes-3-1-0.jsonl", "--abandon-output"];
+    go(folder, &[INPUT, OUT, "--fresh"]).expect(1, &lost);
+    go(folder, &[INPUT, OUT, "--abandon-output"]).expect(2, &["--fresh"]);
+    let given_up = ["output is given up: neither", "starts afresh"];
+    go(folder, &[INPUT, OUT, "--fresh", "--abandon-output"]).expect(0, &given_up);
     assert!(lines(&out) == undisturbed);
 }
 

@@ -58,6 +58,7 @@ async fn run(backend: &Arc<DynamoDbBackend>, fresh: bool, operator: &str, time: 
         take_over: true,
         replace_output: false,
         roll_back: None,
+        abandon_output: false,
         seed: [7; 32],
     };
     let graph = env.build().unwrap();

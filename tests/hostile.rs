@@ -24,7 +24,7 @@ use futures::future::join_all;
 use millpond::clock::Clock;
 use millpond::config::Location;
 use millpond::dynamodb::{Connection, Execution};
-use millpond::hostile::{Fault, Hostile, Latency, Limits, Plan};
+use millpond::hostile::{Fault, Hostile, Latency, Limits, Plan, Throughput};
 
 const TABLE: &str = "millpond-state";
 
@@ -381,41 +381,48 @@ async fn only_reads_that_do_not_ask_for_it_see_old_values() {
     assert_eq!(bench.read("a", false).await.unwrap(), "new");
 }
 
+/// A new table's limits, of which a second's unused units are kept.
+fn limited() -> Plan {
+    let limits = Limits::new_table();
+    let partition = Throughput { burst: Duration::from_secs(1), ..limits.partition };
+    Plan::calm().limited(Limits { partition, ..limits })
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_partition_takes_1000_write_units_a_second() {
     let bench = Bench::new().await;
-    bench.set(Plan::calm().limited(Limits::new_table()));
-    // 301 write units each, 76 read units.
-    let large = "x".repeat(300 << 10);
+    bench.set(limited());
+    // 101 write units each, 26 read units.
+    let large = "x".repeat(100 << 10);
     let began = bench.clock.now();
     let (mut written, mut refused) = (0, None);
-    while bench.clock.now() - began < Duration::from_secs(10) {
+    while bench.clock.now() - began < Duration::from_secs(3) {
         match bench.put("a", &large).await {
-            Ok(()) => written += 301,
+            Ok(()) => written += 101,
             Err(error) => refused = Some(error),
         }
         bench.pass(Duration::from_millis(50)).await;
     }
     // A second's units were there at first, and the last write may leave a debt.
-    assert!((10_700..=11_301).contains(&written), "{written}");
+    assert!((3_900..=4_101).contains(&written), "{written}");
     let refused = refused.unwrap();
     assert!(refused.contains("TableWriteKeyRangeThroughputExceeded"), "{refused}");
     assert_eq!(bench.hostile.consumed().write_units, f64::from(written));
-    assert!(bench.hostile.counts().over_limit > 100);
-    // Reads have units of their own: 3,000, and what was saved in ten seconds.
+    assert!(bench.hostile.counts().over_limit > 10);
+    // Reads have units of their own.
     let get = bench.client.get_item().table_name(TABLE).set_key(Some(key("a")));
     let get = get.consistent_read(true);
     let mut read = 0;
     while get.clone().send().await.is_ok() {
-        read += 76;
+        read += 26;
     }
-    assert!((33_000..33_076).contains(&read), "{read}");
+    assert!((3_000..3_026).contains(&read), "{read}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn batches_over_a_limit_are_answered_in_part() {
     let bench = Bench::new().await;
-    bench.set(Plan::calm().limited(Limits::new_table()));
+    bench.set(limited());
     // One of four partitions is used up.
     while bench.put("a", &"x".repeat(300 << 10)).await.is_ok() {}
     let pks = pks("k", 20);

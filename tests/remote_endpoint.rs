@@ -5,7 +5,8 @@
 
 mod dynamodb_support;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -80,7 +81,7 @@ async fn missing_credentials_are_an_error_that_says_so() {
 #[test]
 fn an_endpoint_that_cannot_be_reached_is_told_and_waited_for_until_a_signal() {
     let folder = tempfile::tempdir().unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let mut child = millpond(folder.path(), &endpoint, &BASIC)
@@ -96,4 +97,45 @@ fn an_endpoint_that_cannot_be_reached_is_told_and_waited_for_until_a_signal() {
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+/// Answers the next request on `listener` as if the table were being made.
+fn say_that_the_table_is_being_made(listener: &TcpListener) {
+    let (mut socket, _) = listener.accept().unwrap();
+    let (mut request, mut part) = (Vec::new(), [0; 4096]);
+    while !request.ends_with(b"}") {
+        let read = socket.read(&mut part).unwrap();
+        request.extend_from_slice(&part[..read]);
+    }
+    let body = r#"{"Table":{"TableName":"millpond-state","TableStatus":"CREATING"}}"#;
+    let length = body.len();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\nconnection: close";
+    write!(socket, "{head}\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+}
+
+#[test]
+fn a_first_signal_ends_the_wait_for_a_silent_server_or_a_table_that_is_being_made() {
+    for signal in ["-INT", "-TERM"] {
+        for being_made in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let endpoint = format!("http://{}", listener.local_addr().unwrap());
+            let child = millpond(folder.path(), &endpoint, &BASIC)
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            if being_made {
+                say_that_the_table_is_being_made(&listener);
+            }
+            // It listens for signals before it asks for anything; this question stays unanswered.
+            let asked = listener.accept().unwrap();
+            let pid = child.id().to_string();
+            assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+            let ended = child.wait_with_output().unwrap();
+            assert_eq!(ended.status.code(), Some(130), "{signal}: {}", said(&ended));
+            assert_eq!(said(&ended), "stopping: the job has not begun\n");
+            drop(asked);
+        }
+    }
 }

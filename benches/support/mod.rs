@@ -174,6 +174,7 @@ pub(crate) fn run(
             take_over: false,
             replace_output: false,
             roll_back: None,
+            abandon_output: false,
             seed,
         };
         let wiring = Wiring {

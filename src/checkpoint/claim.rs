@@ -9,31 +9,35 @@
 //!
 //! Owns the order of these steps. Does not own any decision (`rules`).
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::{BoxFuture, try_join_all};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
 use super::archive::{Archived, read_manifest};
-use super::committing::{SinkCommitter, commit_owed};
+use super::claimed::{Began, Claimed, Kept, Waiting};
+use super::committing::{OnLost, SinkCommitter, commit_owed};
 use super::head::{
     Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, LAYOUT, Retained,
 };
-use super::manifest::Manifest;
 use super::rules::{self, Mine, Start, StartFacts, StartMode};
 use super::slots::Slots;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Attempt, CheckpointId, Incarnation, Name, SlotId};
+use crate::ids::{Attempt, CheckpointId, Incarnation, Name};
 use crate::state::Store;
 use crate::teeth::{Tooth, bites};
 
 /// Opens the store of one incarnation of the job.
 pub type OpenStore = Arc<dyn Fn(Incarnation) -> Arc<dyn Store> + Send + Sync>;
+
+/// Looks, before anything is claimed, at what the first attempt of an incarnation without a checkpoint
+/// will need. An error ends the claim: the table is left as it was.
+pub type Inspect =
+    Arc<dyn Fn(Incarnation, Attempt) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
 /// What is claimed, and how.
 #[derive(Clone, Debug)]
@@ -48,62 +52,10 @@ pub struct ClaimOptions {
     pub exclusive: bool,
     /// Go back to this retained checkpoint, once.
     pub roll_back: Option<CheckpointId>,
+    /// `--abandon-output`: a fresh start gives up what is owed and lost.
+    pub abandon_output: bool,
     /// `high-availability.lease`, written into the head.
     pub lease: Duration,
-}
-
-/// Said while a candidate waits for another owner's lease to run out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// The attempt that holds the head.
-    pub attempt: Attempt,
-    /// Its owner text.
-    pub owner: String,
-    /// How long its counter has stood still.
-    pub still_for: Duration,
-    /// How long it must.
-    pub lease: Duration,
-}
-
-/// How an attempt began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Began {
-    /// The name was new.
-    Created,
-    /// A new incarnation under a used name.
-    Fresh,
-    /// Gone on with what was there.
-    Resumed,
-}
-
-/// A retained checkpoint and the segment slots that its manifest names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// As the head names it.
-    pub retained: Retained,
-    /// Its segments' slots.
-    pub segments: BTreeSet<SlotId>,
-}
-
-/// A claim that was won, and all that an attempt works from.
-#[derive(Clone, Debug)]
-pub struct Claimed {
-    /// The attempt and its owner text.
-    pub mine: Mine,
-    /// How it began.
-    pub began: Began,
-    /// The head as the claim left it.
-    pub head: Head,
-    /// The manifest of the head's checkpoint; `None` before the first.
-    pub manifest: Option<Manifest>,
-    /// All retained checkpoints, oldest first.
-    pub retained: Vec<Kept>,
-    /// What may be given out.
-    pub slots: Slots,
-    /// The store of the head's incarnation.
-    pub store: Arc<dyn Store>,
-    /// Where this process has begun a new incarnation: what the one before was made by.
-    pub replaced: Option<Identity>,
 }
 
 /// Claims one job for the attempts of one process, one after the other.
@@ -112,6 +64,7 @@ pub struct Claimer {
     heads: Arc<dyn HeadStore>,
     open: OpenStore,
     committer: Arc<dyn SinkCommitter>,
+    inspect: Option<Inspect>,
     clock: Clock,
     owners: StdRng,
     /// Every claim that was sent: one whose answer was lost may still be found in the head.
@@ -147,6 +100,7 @@ impl Claimer {
             heads,
             open,
             committer,
+            inspect: None,
             clock,
             owners: StdRng::from_seed(seed),
             sent: Vec::new(),
@@ -154,6 +108,12 @@ impl Claimer {
             expired: None,
             replaced: None,
         }
+    }
+
+    /// Has `inspect` called before a first claim that nothing can be gone on with.
+    #[must_use]
+    pub fn inspecting(self, inspect: Inspect) -> Self {
+        Self { inspect: Some(inspect), ..self }
     }
 
     /// Begins the next attempt. The first call of a process follows the start options and waits for
@@ -189,6 +149,12 @@ impl Claimer {
     ) -> Result<Option<(Began, Head)>> {
         let head = self.heads.read(&self.options.job).await?;
         let decision = self.decide(head.as_ref());
+        if let Err(error) = self.inspect_first(&decision, head.as_ref()).await {
+            // Whoever had the job may have gone on meanwhile, and what was seen may be of that.
+            let now = self.heads.read(&self.options.job).await?;
+            let same = place_of(now.as_ref()) == place_of(head.as_ref());
+            return if same { Err(error) } else { Ok(None) };
+        }
         match (decision, head) {
             (Start::Create, _) => {
                 let head = self.first_head();
@@ -216,6 +182,20 @@ impl Claimer {
                 Err(Error::internal("a start was decided from a head that is not there"))
             }
         }
+    }
+
+    /// A mistyped call is to leave no trace: what would fail is told before the claim, where it can be.
+    async fn inspect_first(&self, decision: &Start, head: Option<&Head>) -> Result<()> {
+        let Some(inspect) = self.inspect.as_ref().filter(|_| !self.restart) else { return Ok(()) };
+        let (incarnation, attempt) = match (decision, head) {
+            (Start::Create, _) => (1, 1),
+            (Start::Resume { wait: false }, Some(h)) if h.checkpoint == CheckpointId::NONE => {
+                (h.incarnation.0, h.attempt.0 + 1)
+            }
+            (Start::Fresh { wait: false }, Some(h)) => (h.incarnation.0 + 1, h.attempt.0 + 1),
+            _ => return Ok(()),
+        };
+        inspect(Incarnation(incarnation), Attempt(attempt)).await
     }
 
     fn decide(&self, head: Option<&Head>) -> Start {
@@ -306,7 +286,8 @@ impl Claimer {
     async fn commit_what_is_owed(&self, head: &Head) -> Result<()> {
         let Some(last) = head.retained.last() else { return Ok(()) };
         let archived = read_manifest((self.open)(head.incarnation), *last).await?;
-        commit_owed(&self.committer, self.clock, &archived.manifest.committables).await
+        let on_lost = if self.options.abandon_output { OnLost::GiveUp } else { OnLost::Fail };
+        commit_owed(&self.committer, self.clock, &archived.manifest.committables, on_lost).await
     }
 
     /// One conditional write of the head: the head as it was left where the claim is won.
@@ -373,13 +354,8 @@ impl Claimer {
     }
 }
 
-impl Kept {
-    fn of(archived: &Archived) -> Self {
-        Self {
-            retained: archived.retained,
-            segments: archived.manifest.segments.iter().map(|s| s.slot).collect(),
-        }
-    }
+fn place_of(head: Option<&Head>) -> Option<(Attempt, CheckpointId)> {
+    head.map(|head| (head.attempt, head.checkpoint))
 }
 
 fn beat_of(head: &Head) -> (Attempt, String, u64) {

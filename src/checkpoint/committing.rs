@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 
 use super::messages::{Committable, Owed};
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
 
 /// How one committable ended. Flink: `CommitRequest`.
@@ -24,6 +24,17 @@ pub enum CommitOutcome {
     AlreadyCommitted,
     /// Try again later; the text says why.
     Retry(String),
+    /// It is not there any more; the text says what is missing where.
+    Lost(String),
+}
+
+/// What is done about output that is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnLost {
+    /// An error.
+    Fail,
+    /// It is logged and owed no more: the user has said so.
+    GiveUp,
 }
 
 /// Publishes for any sink of the job; `runtime` makes it of the sinks' own committers.
@@ -44,13 +55,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Publishes `committables` of one sink and ends when all are acknowledged. What is to be tried again
-/// is, after a growing pause, until the future is dropped.
+/// is, after a growing pause, until the future is dropped. What is lost is told last, so that it keeps
+/// nothing else from being published.
 pub(super) async fn commit_all(
     committer: Arc<dyn SinkCommitter>,
     clock: Clock,
     sink: Name,
     mut committables: Vec<Committable>,
+    on_lost: OnLost,
 ) -> Result<()> {
+    let mut lost = Vec::new();
     let mut pause = FIRST_PAUSE;
     loop {
         let outcomes = committer
@@ -72,12 +86,36 @@ pub(super) async fn commit_all(
                 reason = Some(why);
                 true
             }
-            _ => false,
+            Some(CommitOutcome::Lost(why)) => {
+                lost.push(why);
+                false
+            }
+            Some(CommitOutcome::Committed | CommitOutcome::AlreadyCommitted) | None => false,
         });
-        let Some(reason) = reason else { return Ok(()) };
+        let Some(reason) = reason else { return settle(&sink, &lost, on_lost) };
         tracing::warn!(%sink, left = committables.len(), %reason, "will commit again");
         clock.sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn settle(sink: &Name, lost: &[String], on_lost: OnLost) -> Result<()> {
+    match (lost, on_lost) {
+        ([], _) => Ok(()),
+        ([first, more @ ..], OnLost::Fail) => {
+            let more = if more.is_empty() { "" } else { ", among others" };
+            let message = format!(
+                "output is lost: {first}{more}; put it back, or give it up with --fresh \
+                 --abandon-output"
+            );
+            Err(Error::new(ErrorKind::Io, message).at(format!("sink {sink}")))
+        }
+        (lost, OnLost::GiveUp) => {
+            for what in lost {
+                tracing::warn!("sink {sink}: output is given up: {what}");
+            }
+            Ok(())
+        }
     }
 }
 
@@ -86,9 +124,10 @@ pub(super) async fn commit_owed(
     committer: &Arc<dyn SinkCommitter>,
     clock: Clock,
     owed: &[Owed],
+    on_lost: OnLost,
 ) -> Result<()> {
     for (sink, committables) in by_sink(owed) {
-        commit_all(Arc::clone(committer), clock, sink, committables).await?;
+        commit_all(Arc::clone(committer), clock, sink, committables, on_lost).await?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::claim::Kept;
+use super::claimed::Kept;
 use super::head::{HeadStatus, Retained};
 use super::manifest::Manifest;
 use super::messages::{Kind, Owed, Plan, SourceSplits, SubtaskSnapshot};
@@ -118,10 +118,15 @@ pub(super) struct Coordinator {
     /// Source subtasks that have something left.
     active_sources: BTreeSet<(usize, u32)>,
     stop: bool,
+    /// Memory is wanted back, and no checkpoint that began since has completed.
     pressure: bool,
+    /// It was wanted when the checkpoint under way began.
+    early: bool,
     failures: u32,
     /// When the next periodic checkpoint is due; `None` where the interval is beyond time.
     due: Option<Instant>,
+    /// When the pause after the last one is over; `None` where that is beyond time.
+    rested: Option<Instant>,
     /// Set once the last checkpoint is completed: what the head will say.
     ending: Option<HeadStatus>,
     over: bool,
@@ -146,6 +151,8 @@ impl Coordinator {
             base,
             stop: false,
             pressure: false,
+            early: false,
+            rested: Some(now),
             failures: 0,
             ending: None,
             over: false,
@@ -157,6 +164,7 @@ impl Coordinator {
     pub(super) fn wake(&self) -> Option<Instant> {
         match &self.phase {
             _ if self.over || self.ending.is_some() => None,
+            Phase::Idle if self.pressure => self.due.into_iter().chain(self.rested).min(),
             Phase::Idle => self.due,
             Phase::Collecting(pending) | Phase::Putting(pending, _) => {
                 pending.started.checked_add(self.settings.timeout)
@@ -211,7 +219,7 @@ impl Coordinator {
             return self.fail(Error::new(ErrorKind::Checkpoint, message), effects);
         };
         self.last_used = checkpoint;
-        self.pressure = false;
+        self.early = std::mem::take(&mut self.pressure);
         let pending = Pending::new(&self.plan, &self.base, checkpoint, kind, (now, now_ms));
         effects.push(Effect::Record(pending.stats(Status::InProgress, now, 0)));
         effects.push(Effect::Trigger { checkpoint, kind });
@@ -225,7 +233,7 @@ impl Coordinator {
             Some(Kind::Final)
         } else if self.stop {
             Some(Kind::Stop)
-        } else if self.pressure || self.due.is_some_and(|due| due <= now) {
+        } else if is_past(self.due, now) || (self.pressure && is_past(self.rested, now)) {
             Some(Kind::Periodic)
         } else {
             None
@@ -346,10 +354,12 @@ impl Coordinator {
         }
     }
 
-    /// The next periodic one: an interval after the last one began, a pause after it ended.
+    /// The next periodic one: an interval after the last one began, a pause after it ended. Memory
+    /// that is wanted back waits for the pause only.
     fn schedule(&mut self, last: &Pending, now: Instant) {
         let by_interval = last.started.checked_add(self.settings.interval);
-        self.due = by_interval.zip(now.checked_add(self.settings.min_pause)).map(|(a, b)| a.max(b));
+        self.rested = now.checked_add(self.settings.min_pause);
+        self.due = by_interval.zip(self.rested).map(|(a, b)| a.max(b));
     }
 
     fn check_timeout(&mut self, struggling: bool, now: Instant, effects: &mut Vec<Effect>) {
@@ -365,6 +375,8 @@ impl Coordinator {
         }
         let pending = pending.clone();
         self.phase = Phase::Idle;
+        // Whoever wanted memory back has none, and with its sources stopped it does not ask again.
+        self.pressure |= self.early;
         effects.push(Effect::Abort { checkpoint: pending.checkpoint });
         let mut stats = pending.stats(Status::Failed, now, 0);
         stats.failure = Some(timed_out(self.settings.timeout, struggling));
@@ -400,6 +412,10 @@ impl Coordinator {
         self.over = true;
         effects.push(Effect::Fail(error));
     }
+}
+
+fn is_past(at: Option<Instant>, now: Instant) -> bool {
+    at.is_some_and(|at| at <= now)
 }
 
 fn timed_out(timeout: Duration, struggling: bool) -> String {

@@ -14,8 +14,9 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use super::archive;
-use super::claim::{Claimed, set_status};
-use super::committing::{SinkCommitter, by_sink, commit_all};
+use super::claim::set_status;
+use super::claimed::Claimed;
+use super::committing::{OnLost, SinkCommitter, by_sink, commit_all};
 use super::coordinator::{Beginning, Coordinator, Effect, Event};
 use super::head::{HeadStatus, HeadStore, Retained};
 use super::headkeeper::HeadKeeper;
@@ -362,7 +363,8 @@ impl Driver {
         let (committer, clock) = (Arc::clone(&self.setup.committer), self.setup.clock);
         let sink = sink.clone();
         let call = self.setup.io.run(async move {
-            commit_all(committer, clock, sink.clone(), committables.clone()).await?;
+            let (to, all) = (sink.clone(), committables.clone());
+            commit_all(committer, clock, to, all, OnLost::Fail).await?;
             Ok(Answer::Committed(sink, committables))
         });
         self.calls.push(call.boxed());

@@ -256,6 +256,8 @@ impl HeadStore for FakeHeads {
 #[derive(Debug, Default)]
 pub(super) struct FakeSink {
     pub(super) published: Mutex<Vec<(Name, Committable)>>,
+    /// What is gone.
+    pub(super) lost: Mutex<Vec<Committable>>,
     /// How many commits still answer "retry".
     pub(super) retries: Mutex<u32>,
 }
@@ -274,7 +276,9 @@ impl SinkCommitter for FakeSink {
             .into_iter()
             .map(|committable| {
                 let one = (sink.clone(), committable);
-                if retry {
+                if self.lost.lock().unwrap().contains(&one.1) {
+                    CommitOutcome::Lost("nobody has it".to_owned())
+                } else if retry {
                     CommitOutcome::Retry("busy".to_owned())
                 } else if published.contains(&one) {
                     CommitOutcome::AlreadyCommitted

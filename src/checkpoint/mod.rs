@@ -6,6 +6,7 @@
 mod archive;
 pub mod assign;
 mod claim;
+mod claimed;
 mod committing;
 pub mod contract;
 mod coordinator;
@@ -24,7 +25,8 @@ mod slots;
 mod stats;
 
 pub use archive::{Archived, read_left, read_manifest};
-pub use claim::{Began, ClaimOptions, Claimed, Claimer, Kept, OpenStore, Waiting, set_status};
+pub use claim::{ClaimOptions, Claimer, Inspect, OpenStore, set_status};
+pub use claimed::{Began, Claimed, Kept, Waiting};
 pub use committing::{CommitOutcome, SinkCommitter};
 pub use driver::{Channels, DriverSetup, Ended, run};
 pub use head::{

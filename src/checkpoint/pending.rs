@@ -97,6 +97,8 @@ pub(super) struct Pending {
     missing: BTreeSet<(usize, u32)>,
     /// Segments that the last completed manifest names.
     known: HashSet<(SlotId, Version)>,
+    /// Records that lay before the sources' positions when the attempt began.
+    records_before: u64,
     acks: BTreeMap<(usize, u32), SubtaskSnapshot>,
 }
 
@@ -111,7 +113,8 @@ impl Pending {
         let missing = plan.subtasks().collect();
         let known = base.segments.iter().map(|s| (s.slot, s.version)).collect();
         let acks = BTreeMap::new();
-        Self { checkpoint, kind, started, started_ms, missing, known, acks }
+        let records_before = base.records;
+        Self { checkpoint, kind, started, started_ms, missing, known, records_before, acks }
     }
 
     pub(super) fn ack(
@@ -159,8 +162,13 @@ impl Pending {
             may_have_items: self.may_have_items(plan, base),
             committables: self.committables(base),
             slots: SlotTable::default(),
-            records: base.records + self.acks.values().map(|s| s.records).sum::<u64>(),
+            records: self.records(),
         }
+    }
+
+    /// Records that lie before the positions of the sources that have acknowledged.
+    fn records(&self) -> u64 {
+        self.records_before + self.acks.values().map(|s| s.records).sum::<u64>()
     }
 
     fn sources(&self, plan: &Plan, base: &Base) -> Vec<SourceSplits> {
@@ -215,7 +223,6 @@ impl Pending {
     /// do not count again.
     pub(super) fn stats(&self, status: Status, now: Instant, bytes: u64) -> Stats {
         let snapshots = || self.acks.values();
-        let records = snapshots().map(|s| s.records).sum();
         let reported = || snapshots().flat_map(|s| &s.segments);
         let new = || reported().filter(|s| !self.known.contains(&(s.slot, s.version)));
         Stats {
@@ -230,7 +237,7 @@ impl Pending {
             subtasks: self.acks.len() + self.missing.len(),
             longest_alignment: snapshots().map(|s| s.alignment).max().unwrap_or_default(),
             longest_upload: snapshots().map(|s| s.duration).max().unwrap_or_default(),
-            records,
+            records: self.records(),
             log_bytes: 0,
             failure: None,
         }

@@ -50,7 +50,7 @@ pub struct Stats {
     pub longest_upload: Duration,
     /// Bytes of all segments that its manifest names: what a restore from it reads. 0 before that.
     pub log_bytes: u64,
-    /// Records that the sources had read in this attempt before its barriers.
+    /// Records of the input before its barriers, those of earlier attempts included.
     pub records: u64,
     /// Why it failed.
     pub failure: Option<String>,

@@ -72,6 +72,9 @@ pub(super) struct RunArgs {
     /// Start afresh; what the last run owes is committed first.
     #[arg(long, conflicts_with = "resume")]
     pub(super) fresh: bool,
+    /// With --fresh: give up output that the last run owes and that is lost.
+    #[arg(long, requires = "fresh")]
+    pub(super) abandon_output: bool,
     /// Go on from the last checkpoint, or fail where there is none.
     #[arg(long)]
     pub(super) resume: bool,

@@ -75,6 +75,7 @@ fn options(args: &RunArgs, job: Name, config: Config) -> Result<RunOptions> {
         take_over: args.take_over,
         replace_output: args.replace,
         roll_back: None,
+        abandon_output: args.abandon_output,
         seed: seed()?,
     })
 }
@@ -130,7 +131,7 @@ async fn accompany(
                     return Outcome::Left;
                 }
                 interrupted = true;
-                watcher.say("stopping after a last checkpoint; again to leave at once");
+                watcher.say(watcher.stopping());
                 stop.send_replace(Stop::Gracefully);
             }
             () = watcher.watch() => {}
@@ -259,6 +260,15 @@ impl<'a> Watcher<'a> {
         let status = self.status.borrow();
         if status.start.is_some() {
             print::note(&text::summary(&status, self.clock.wall_ms()));
+        }
+    }
+
+    /// What a first signal leads to.
+    fn stopping(&self) -> &'static str {
+        if self.status.borrow().start.is_some() {
+            "stopping after a last checkpoint; again to leave at once"
+        } else {
+            "stopping: the job has not begun"
         }
     }
 

@@ -35,8 +35,13 @@ pub(super) fn progress(status: &JobStatus, records_per_second: f64) -> String {
     if let Some(last) = &status.checkpoints.latest_completed {
         parts.push(format!("checkpoint {} ({})", last.id, bytes(last.written_bytes)));
     }
-    if let Some(lag) = status.lag {
-        parts.push(format!("lag {}", grouped(lag)));
+    let lag = [
+        status.lag.records.map(|records| format!("{} records", grouped(records))),
+        status.lag.bytes.map(bytes),
+    ];
+    let lag: Vec<String> = lag.into_iter().flatten().collect();
+    if !lag.is_empty() {
+        parts.push(format!("lag {}", lag.join(" and ")));
     }
     if let Some(why) = &status.input_slowed {
         parts.push(format!("input slowed: {why}"));
@@ -135,6 +140,7 @@ fn bytes(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Lag;
     use crate::runtime::{CheckpointEntry, Restore, WriteUnits};
 
     fn status() -> JobStatus {
@@ -144,7 +150,7 @@ mod tests {
             started_ms: 1_000,
             ended_ms: Some(11_000),
             store: "embedded DynamoDB, in memory".to_owned(),
-            lag: Some(1_234_567),
+            lag: Lag::bytes(1_234_567),
             ..JobStatus::default()
         };
         status.metrics.records_read = 20_000;
@@ -197,8 +203,14 @@ mod tests {
         let status = JobStatus { state: JobState::Running, ..status() };
         assert_eq!(
             progress(&status, 1999.6),
-            "routes runs | 20,000 records | 2,000 records/s | checkpoint 9 (4.2 KiB) | lag 1,234,567"
+            "routes runs | 20,000 records | 2,000 records/s | checkpoint 9 (4.2 KiB) | lag 1.2 MiB"
         );
+        let records = JobStatus { lag: Lag::records(Some(1_234_567)), ..status.clone() };
+        assert!(progress(&records, 0.0).ends_with(" | lag 1,234,567 records"));
+        let both = JobStatus { lag: status.lag.and(records.lag), ..status.clone() };
+        assert!(progress(&both, 0.0).ends_with(" | lag 1,234,567 records and 1.2 MiB"));
+        let unknown = JobStatus { lag: Lag::default(), ..status };
+        assert!(progress(&unknown, 0.0).ends_with("(4.2 KiB)"));
     }
 
     #[test]

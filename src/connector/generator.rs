@@ -14,6 +14,7 @@ use super::split_bytes;
 use super::{Progress, Reader, ReaderContext, Source, SplitState};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Lag;
 use crate::record::{Batch, Origin};
 
 /// A source of records that a function makes of their index.
@@ -226,8 +227,8 @@ impl<T: 'static, F: Fn(u64) -> T> Reader<T> for Striped<F> {
             .collect()
     }
 
-    fn lag(&self) -> Option<u64> {
-        self.stripes.iter().map(|s| s.length.map(|n| n - s.given)).sum()
+    fn lag(&self) -> Lag {
+        Lag::records(self.stripes.iter().map(|s| s.length.map(|n| n - s.given)).sum())
     }
 }
 

@@ -7,6 +7,7 @@ mod generator;
 mod lines;
 mod memory;
 mod pace;
+mod seen_from;
 mod sink;
 mod source;
 mod split_bytes;
@@ -21,7 +22,7 @@ pub use file::{
     Csv, DeadLetter, FileSource, Format, Frame, Inputs, JsonLines, Lines, OnError, Parsed, Parser,
     Rows, WithDeadLetters,
 };
-pub use file_sink::{AsCsv, FileFormat, FileSink};
+pub use file_sink::{AsCsv, FileFormat, FileSink, committer_without_sink};
 pub use generator::Generator;
 pub use lines::LineSource;
 pub use memory::{Commit, MemoryFeed, MemorySink, MemorySource, memory_position_of};

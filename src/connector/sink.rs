@@ -64,6 +64,15 @@ pub trait Sink<T>: fmt::Debug + Send + Sync + 'static {
     /// What it promises.
     fn guarantee(&self) -> Guarantee;
 
+    /// Whether [`Sink::prepare`] would refuse `run`, which starts afresh: looked at before the job is
+    /// claimed, so that a call that is refused leaves no trace. Changes nothing. May block.
+    ///
+    /// # Errors
+    /// As [`Sink::prepare`].
+    fn check(&self, _run: &RunIdentity) -> Result<()> {
+        Ok(())
+    }
+
     /// Checks and claims the output for this run, once an attempt, after the claim and before any
     /// writer is made. May block.
     ///
@@ -91,6 +100,10 @@ impl<T: 'static> Sink<T> for Box<dyn Sink<T>> {
 
     fn guarantee(&self) -> Guarantee {
         (**self).guarantee()
+    }
+
+    fn check(&self, run: &RunIdentity) -> Result<()> {
+        (**self).check(run)
     }
 
     fn prepare(&self, run: &RunIdentity) -> Result<()> {
@@ -137,8 +150,11 @@ pub enum CommitOutcome {
     Committed,
     /// It was published before.
     AlreadyCommitted,
-    /// Try again later.
+    /// Try again later; the text says why.
     Retry(String),
+    /// It is not there any more; the text says what is missing where. Fails the attempt, unless the
+    /// user gives it up.
+    Lost(String),
 }
 
 /// Publishes committables. Publishing twice is the same as once.

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::ids::{Name, SubtaskId};
 use crate::io::Io;
-use crate::metrics::Metrics;
+use crate::metrics::{Lag, Metrics};
 use crate::record::Batch;
 
 /// One part of the input and how far it has been read; stands in the manifest.
@@ -70,7 +70,8 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// Whether it ends.
     fn bounded(&self) -> bool;
 
-    /// Finds the splits, in a stable order; called once in an incarnation. May block.
+    /// Finds the splits, in a stable order: before anything is claimed for a run that starts afresh,
+    /// and again where an attempt fails before its first checkpoint. May block.
     ///
     /// # Errors
     /// A glob that matches nothing ([`crate::error::ErrorKind::Usage`]), a file that cannot be read.
@@ -108,8 +109,8 @@ pub trait Reader<T> {
     /// The state of every split, done ones included, after the last record that was given out.
     fn snapshot(&self) -> Vec<SplitState>;
 
-    /// How far behind the end of the input the reader is, in records or bytes, where it knows.
-    fn lag(&self) -> Option<u64> {
-        None
+    /// How far behind the end of the input the reader is, in the unit in which it knows that.
+    fn lag(&self) -> Lag {
+        Lag::default()
     }
 }

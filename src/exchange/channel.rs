@@ -3,6 +3,9 @@
 //! Owns the overflow of a channel: an [`Outlet`] takes whatever a record's processing put out at once
 //! and hands it on as the receiver makes room, so processing itself never waits in the middle. The
 //! overflow is bounded, because a task awaits [`Outlet::ready`] before it takes its next input.
+//!
+//! A receiver that is gone is no error here: its task has failed, that failure ends the attempt, and an
+//! error of the sender that came first would hide it. So the sender waits.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
@@ -10,7 +13,6 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::error::{Error, Result};
 use crate::record::Element;
 
 /// The sending end.
@@ -33,21 +35,16 @@ pub fn channel<T>(capacity: usize) -> (Outlet<T>, Inlet<T>) {
 
 impl<T> Outlet<T> {
     /// Sends `element`, or keeps it until there is room.
-    ///
-    /// # Errors
-    /// The receiver is gone: its task has failed, and its error is the one to look at.
-    pub fn send(&mut self, element: Element<T>) -> Result<()> {
+    pub fn send(&mut self, element: Element<T>) {
         if !self.overflow.is_empty() {
             self.overflow.push_back(element);
-            return Ok(());
+            return;
         }
         match self.sender.try_send(element) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(element)) => {
+            Ok(()) => {}
+            Err(TrySendError::Full(element) | TrySendError::Closed(element)) => {
                 self.overflow.push_back(element);
-                Ok(())
             }
-            Err(TrySendError::Closed(_)) => Err(receiver_gone()),
         }
     }
 
@@ -57,21 +54,19 @@ impl<T> Outlet<T> {
         self.overflow.is_empty()
     }
 
-    /// Waits until everything is handed on.
-    ///
-    /// # Errors
-    /// As [`Outlet::send`].
+    /// Waits until everything is handed on; for ever, where the receiver is gone.
     ///
     /// # Cancel safety
     /// What is not handed on stays.
-    pub async fn ready(&mut self) -> Result<()> {
+    pub async fn ready(&mut self) {
         while !self.overflow.is_empty() {
-            let permit = self.sender.reserve().await.map_err(|_| receiver_gone())?;
+            let Ok(permit) = self.sender.reserve().await else {
+                return std::future::pending().await;
+            };
             if let Some(element) = self.overflow.pop_front() {
                 permit.send(element);
             }
         }
-        Ok(())
     }
 }
 
@@ -80,10 +75,6 @@ impl<T> Inlet<T> {
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Element<T>>> {
         self.0.poll_recv(cx)
     }
-}
-
-fn receiver_gone() -> Error {
-    Error::internal("the receiving task has ended")
 }
 
 #[cfg(test)]
@@ -97,7 +88,7 @@ mod tests {
     fn what_does_not_fit_waits_and_keeps_its_order() {
         let (mut outlet, mut inlet) = channel::<u32>(2);
         for n in 0..5 {
-            outlet.send(Element::Batch(vec![n])).unwrap();
+            outlet.send(Element::Batch(vec![n]));
         }
         assert!(!outlet.is_ready());
         assert!(outlet.ready().now_or_never().is_none(), "two fit, three wait");
@@ -114,9 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_receiver_is_an_error() {
+    fn a_lost_receiver_leaves_it_to_its_own_error_to_end_the_attempt() {
         let (mut outlet, inlet) = channel::<u32>(1);
         drop(inlet);
-        assert!(outlet.send(Element::End).is_err());
+        assert!(outlet.ready().now_or_never().is_some());
+        outlet.send(Element::End);
+        assert!(!outlet.is_ready());
+        assert!(outlet.ready().now_or_never().is_none());
     }
 }

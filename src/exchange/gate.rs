@@ -113,12 +113,12 @@ mod tests {
     #[test]
     fn a_barrier_holds_its_channel_until_the_others_bring_it() {
         let (mut outlets, mut gate) = gate(2);
-        outlets[0].send(barrier(1)).unwrap();
-        outlets[0].send(Element::Batch(vec![2])).unwrap();
+        outlets[0].send(barrier(1));
+        outlets[0].send(Element::Batch(vec![2]));
         assert!(now(&mut gate).is_none(), "channel 0 is held");
-        outlets[1].send(Element::Batch(vec![1])).unwrap();
+        outlets[1].send(Element::Batch(vec![1]));
         assert!(matches!(now(&mut gate), Some(Event::Batch(b)) if b == [1]));
-        outlets[1].send(barrier(1)).unwrap();
+        outlets[1].send(barrier(1));
         assert!(matches!(now(&mut gate), Some(Event::Barrier(b)) if b.checkpoint.0 == 1));
         assert!(matches!(now(&mut gate), Some(Event::Batch(b)) if b == [2]));
     }
@@ -126,12 +126,12 @@ mod tests {
     #[test]
     fn it_ends_when_all_channels_have_and_still_passes_barriers() {
         let (mut outlets, mut gate) = gate(2);
-        outlets[0].send(Element::End).unwrap();
+        outlets[0].send(Element::End);
         assert!(now(&mut gate).is_none());
-        outlets[1].send(Element::End).unwrap();
+        outlets[1].send(Element::End);
         assert!(matches!(now(&mut gate), Some(Event::End)));
-        outlets[0].send(barrier(7)).unwrap();
-        outlets[1].send(barrier(7)).unwrap();
+        outlets[0].send(barrier(7));
+        outlets[1].send(barrier(7));
         assert!(matches!(now(&mut gate), Some(Event::Barrier(_))));
     }
 

@@ -5,7 +5,6 @@
 
 use super::channel::Outlet;
 use crate::codec::Key;
-use crate::error::Result;
 use crate::key_group::{KeyGroup, MaxParallelism};
 use crate::record::{Barrier, Element, Keyed};
 use crate::teeth::{Tooth, bites};
@@ -94,49 +93,36 @@ impl<K: Key, T> KeyRouter<K, T> {
     }
 
     /// Sends full batches.
-    ///
-    /// # Errors
-    /// A receiver is gone.
-    pub fn send_full(&mut self) -> Result<()> {
+    pub fn send_full(&mut self) {
         self.distribute();
         for (target, batch) in self.full.drain(..) {
-            self.outlets[target].send(Element::Batch(batch))?;
+            self.outlets[target].send(Element::Batch(batch));
         }
-        Ok(())
     }
 
     /// Sends what there is, full or not.
-    ///
-    /// # Errors
-    /// A receiver is gone.
-    pub fn flush(&mut self) -> Result<()> {
+    pub fn flush(&mut self) {
         self.distribute();
         for target in 0..self.partial.len() {
             if !self.partial[target].is_empty() {
                 self.seal(target);
             }
         }
-        self.send_full()
+        self.send_full();
     }
 
     /// Sends what there is, then `barrier` to every target.
-    ///
-    /// # Errors
-    /// A receiver is gone.
-    pub fn barrier(&mut self, barrier: Barrier) -> Result<()> {
+    pub fn barrier(&mut self, barrier: Barrier) {
         if !bites(Tooth::BarrierOvertakesBatch) {
-            self.flush()?;
+            self.flush();
         }
-        self.outlets.iter_mut().try_for_each(|o| o.send(Element::Barrier(barrier)))
+        self.outlets.iter_mut().for_each(|o| o.send(Element::Barrier(barrier)));
     }
 
     /// Sends what there is, then the end of input to every target.
-    ///
-    /// # Errors
-    /// A receiver is gone.
-    pub fn end(&mut self) -> Result<()> {
-        self.flush()?;
-        self.outlets.iter_mut().try_for_each(|o| o.send(Element::End))
+    pub fn end(&mut self) {
+        self.flush();
+        self.outlets.iter_mut().for_each(|o| o.send(Element::End));
     }
 
     /// Whether everything sent was handed on.
@@ -145,15 +131,11 @@ impl<K: Key, T> KeyRouter<K, T> {
         self.outlets.iter().all(Outlet::is_ready)
     }
 
-    /// Waits until everything sent is handed on.
-    ///
-    /// # Errors
-    /// A receiver is gone.
-    pub async fn ready(&mut self) -> Result<()> {
+    /// Waits until everything sent is handed on; for ever, where a receiver is gone.
+    pub async fn ready(&mut self) {
         for outlet in &mut self.outlets {
-            outlet.ready().await?;
+            outlet.ready().await;
         }
-        Ok(())
     }
 }
 
@@ -182,9 +164,9 @@ mod tests {
             let mut seen = 0;
             for key in 0..2000u64 {
                 router.push(key, ());
-                router.send_full().unwrap();
+                router.send_full();
             }
-            router.flush().unwrap();
+            router.flush();
             for inlet in &mut inlets {
                 let elements = drain(inlet);
                 let count = elements.len();
@@ -208,7 +190,7 @@ mod tests {
         for key in 0..50u64 {
             router.push(key, key * 2);
         }
-        router.barrier(Barrier { checkpoint: CheckpointId(1), last: false }).unwrap();
+        router.barrier(Barrier { checkpoint: CheckpointId(1), last: false });
         let mut seen = 0;
         for (index, inlet) in inlets.iter_mut().enumerate() {
             let mut elements = drain(inlet);

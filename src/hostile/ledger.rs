@@ -108,17 +108,9 @@ impl Ledger {
         }
     }
 
-    /// `bytes` of `part`, or of a whole table, were read.
-    pub(super) fn read(
-        &mut self,
-        table: &str,
-        pk: Option<&str>,
-        bytes: usize,
-        consistent: bool,
-        now: Instant,
-    ) {
+    /// A read under `pk`, or of a whole table, has cost `units`.
+    pub(super) fn read(&mut self, table: &str, pk: Option<&str>, units: f64, now: Instant) {
         if let Some(buckets) = &mut self.buckets {
-            let units = size::read_units(bytes, consistent);
             buckets.charge(table, pk, false, units, now);
             self.consumed.read_units += units;
         }
@@ -175,7 +167,7 @@ mod tests {
         assert_eq!(ledger.consumed().write_units, 5.0);
         ledger.wrote(part, &Value::Null, &Value::Null, true, now);
         assert_eq!(ledger.consumed().write_units, 7.0);
-        ledger.read("t", None, 5_000, false, now);
+        ledger.read("t", None, size::read_units(5_000, false), now);
         assert_eq!(ledger.consumed().read_units, 1.0);
     }
 }

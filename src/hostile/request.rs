@@ -126,6 +126,11 @@ pub(super) fn parts(operation: &str, body: &Value) -> Vec<Part> {
         }
         "BatchExecuteStatement" => list(&body["Statements"]).iter().map(statement).collect(),
         "ExecuteStatement" => vec![statement(body)],
+        // All of one partition, whose key goes by the name that Millpond gives it.
+        "Query" => {
+            let pk = &body["ExpressionAttributeValues"][":pk"];
+            vec![Part { table: table.to_owned(), key: json!({ "pk": pk }), put: None }]
+        }
         "TransactWriteItems" => list(&body["TransactItems"]).iter().map(transacted).collect(),
         _ => Vec::new(),
     }
@@ -243,6 +248,10 @@ mod tests {
         let body = json!({ "TransactItems": [put] });
         assert_eq!(places("TransactWriteItems", &body), [place("c")]);
         assert_eq!(target("BatchWriteItem", &json!({ "RequestItems": {} })), "");
+        let body =
+            json!({ "TableName": "t", "ExpressionAttributeValues": { ":pk": { "S": "a" } } });
+        let part = &parts("Query", &body)[0];
+        assert_eq!((part.pk(), part.place()), (Some("a"), None));
     }
 
     #[test]

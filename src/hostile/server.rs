@@ -85,25 +85,27 @@ fn found(answer: &Value) -> BTreeMap<Place, Value> {
 fn was_read(shared: &Shared, operation: &str, body: &Value, parts: &[Part], answer: &Value) {
     let now = shared.clock.now();
     let table = body["TableName"].as_str().unwrap_or_default();
+    let units = |table: &str, bytes| size::read_units(bytes, request::consistent(body, table));
+    let pk = parts.first().and_then(Part::pk);
     match operation {
         "BatchGetItem" => {
             let found = found(answer);
             for part in parts {
                 let item = part.place().and_then(|place| found.get(&place));
-                let bytes = item.map_or(0, size::of_item);
-                let consistent = request::consistent(body, &part.table);
-                shared.ledger(|l| l.read(&part.table, part.pk(), bytes, consistent, now));
+                let units = units(&part.table, item.map_or(0, size::of_item));
+                shared.ledger(|ledger| ledger.read(&part.table, part.pk(), units, now));
             }
         }
         "GetItem" => {
-            let (bytes, pk) = (size::of_item(&answer["Item"]), parts.first().and_then(Part::pk));
-            let consistent = request::consistent(body, table);
-            shared.ledger(|ledger| ledger.read(table, pk, bytes, consistent, now));
+            let units = units(table, size::of_item(&answer["Item"]));
+            shared.ledger(|ledger| ledger.read(table, pk, units, now));
         }
         _ => {
-            let bytes = answer["Items"].as_array().into_iter().flatten().map(size::of_item).sum();
-            let consistent = request::consistent(body, table);
-            shared.ledger(|ledger| ledger.read(table, None, bytes, consistent, now));
+            // Items may come without all of their attributes, but are paid for whole.
+            let reported = answer["ConsumedCapacity"]["CapacityUnits"].as_f64();
+            let items = answer["Items"].as_array().into_iter().flatten();
+            let units = reported.unwrap_or_else(|| units(table, items.map(size::of_item).sum()));
+            shared.ledger(|ledger| ledger.read(table, pk, units, now));
         }
     }
 }

@@ -48,8 +48,8 @@ pub(super) async fn attempt(
     let plan = restore::plan(
         &shared.graph,
         &claimed,
-        config.parallelism,
-        max_parallelism,
+        shared.first_look.take(),
+        (config.parallelism, max_parallelism),
         &shared.metrics,
         &shared.io,
     )
@@ -95,8 +95,8 @@ async fn forward_pressure(
 ) -> std::convert::Infallible {
     loop {
         pressure.early().await;
-        // Where there is no room, the coordinator has enough to do with checkpoints.
-        let _full = reports.try_send(Report::MemoryPressure).is_err();
+        // Waits for room: who asked may be stopped until a checkpoint completes, and not ask again.
+        let _over = reports.send(Report::MemoryPressure).await.is_err();
     }
 }
 

@@ -19,7 +19,7 @@ use crate::checkpoint::{Claimed, Ended, History, Overview, Stats, Status};
 use crate::clock::{Clock, Instant};
 use crate::connector::Guarantee;
 use crate::error::{Error, Result};
-use crate::metrics::{Metrics, VertexCounters};
+use crate::metrics::{Lag, Metrics, VertexCounters};
 use crate::task::{JobGraph, Reason};
 
 /// How often running totals are brought up to date.
@@ -157,10 +157,7 @@ impl Board {
         self.status.send_modify(|status| {
             status.metrics = metrics;
             status.consumed = consumed;
-            let restored_position =
-                status.checkpoints.restored.map_or(0, |restore| restore.position);
-            status.checkpoints =
-                checkpoints(overview, status.checkpoints.restored, restored_position);
+            status.checkpoints = checkpoints(overview, status.checkpoints.restored);
             if let Some(current) = &*current {
                 current.show(status);
             }
@@ -178,8 +175,8 @@ impl Current {
         for (vertex, counters) in status.vertices.iter_mut().zip(self.live.counters.iter()) {
             (vertex.records_in, vertex.records_out) = counters.get();
         }
-        let lags = self.live.counters.iter().filter_map(VertexCounters::lag);
-        status.lag = lags.reduce(|a, b| a + b);
+        let lags = self.live.counters.iter().map(VertexCounters::lag);
+        status.lag = lags.fold(Lag::default(), Lag::and);
         let memory = self.live.pressure.memory();
         status.memory = Memory {
             used_bytes: memory.resident_bytes,
@@ -228,8 +225,7 @@ fn vertices(graph: &JobGraph, parallelism: u32) -> Vec<Vertex> {
     graph.vertices.iter().map(|v| vertex(v.operator())).collect()
 }
 
-fn checkpoints(overview: Overview, restored: Option<Restore>, position: u64) -> Checkpoints {
-    let entry = |stats: &Stats| entry(stats, position);
+fn checkpoints(overview: Overview, restored: Option<Restore>) -> Checkpoints {
     let counts = overview.counts;
     Checkpoints {
         counts: CheckpointCounts {
@@ -246,7 +242,7 @@ fn checkpoints(overview: Overview, restored: Option<Restore>, position: u64) -> 
     }
 }
 
-fn entry(stats: &Stats, position: u64) -> CheckpointEntry {
+fn entry(stats: &Stats) -> CheckpointEntry {
     let duration_ms = stats.duration.map_or(0, millis);
     CheckpointEntry {
         id: stats.id.0,
@@ -263,7 +259,7 @@ fn entry(stats: &Stats, position: u64) -> CheckpointEntry {
         entries: stats.entries,
         subtasks: stats.subtasks as u32,
         acknowledged: stats.acknowledged as u32,
-        position: position + stats.records,
+        position: stats.records,
         failure: stats.failure.clone(),
     }
 }

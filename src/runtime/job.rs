@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::attempt::attempt;
 use super::backend::Backend;
 use super::board::{Board, is_replayable};
+use super::first_look::FirstLook;
 use super::former;
 use super::place::Place;
 use super::restart::{Decision, RestartPolicy};
@@ -46,6 +47,8 @@ pub struct RunOptions {
     pub replace_output: bool,
     /// Go back to this retained checkpoint first.
     pub roll_back: Option<CheckpointId>,
+    /// Where it starts afresh: give up output that is owed and lost.
+    pub abandon_output: bool,
     /// All randomness of the run comes from it; must differ between processes.
     pub seed: [u8; 32],
 }
@@ -78,6 +81,7 @@ pub(super) struct Shared {
     pub(super) history: History,
     pub(super) sinks: Arc<Sinks>,
     pub(super) status: Board,
+    pub(super) first_look: Arc<FirstLook>,
     pub(super) replace_output: bool,
 }
 
@@ -101,6 +105,13 @@ pub async fn run(
     let history = History::default();
     let board = Board::new(status, &options, &graph, &*backend, clock, &metrics, &history);
     let identity = identity(&graph, &options.config);
+    let first_look = FirstLook::new(
+        options.job.clone(),
+        Arc::clone(&graph),
+        options.config.parallelism,
+        options.replace_output,
+        io.clone(),
+    );
     let shared = Shared {
         job: options.job.clone(),
         sinks: Arc::new(Sinks::new(&graph, io.clone())),
@@ -113,6 +124,7 @@ pub async fn run(
         metrics,
         history,
         status: board,
+        first_look: Arc::new(first_look),
         replace_output: options.replace_output,
     };
     let stop = stop.boxed().shared();
@@ -159,7 +171,7 @@ async fn supervise(
         first = false;
         match decision {
             Decision::Restart(delay) => {
-                tracing::warn!("{error}; restarting in {delay:?}");
+                tracing::warn!("{error}; restarting in {delay:?}{}", lost_by_restart(shared));
                 shared.status.restarting(&error);
                 tokio::select! {
                     biased;
@@ -174,16 +186,37 @@ async fn supervise(
                 {
                     let heads = shared.backend.heads();
                     let failed = HeadStatus::Failed;
-                    if let Err(second) =
-                        set_status(&*heads, shared.clock, &shared.job, &mine, failed).await
-                    {
-                        tracing::warn!("the head could not be marked as failed: {second}");
+                    let marked =
+                        set_status(&*heads, shared.clock, &shared.job, &mine, failed).await;
+                    match marked {
+                        Ok(()) => {}
+                        // Whatever else went wrong did so in a job that is another's, which may be why:
+                        // its slots are written anew.
+                        Err(fenced) if fenced.kind() == ErrorKind::Fenced => {
+                            tracing::warn!("before it was known who owns the job: {error}");
+                            return Err(fenced.at(format!("job {}", shared.job)));
+                        }
+                        Err(second) => {
+                            tracing::warn!("the head could not be marked as failed: {second}");
+                        }
                     }
                 }
                 return Err(error);
             }
         }
     }
+}
+
+/// What a restart loses, in words that follow others; nothing where all input can be gone back to.
+fn lost_by_restart(shared: &Shared) -> String {
+    if is_replayable(&shared.graph) {
+        return String::new();
+    }
+    let since = match shared.history.overview().latest_completed {
+        Some(last) => format!("after checkpoint {}", last.id),
+        None => "so far".to_owned(),
+    };
+    format!("; the input cannot be replayed: what was read of it {since} is lost")
 }
 
 async fn one_attempt(
@@ -230,7 +263,8 @@ async fn one_attempt(
 fn claimer(shared: &Shared, options: &RunOptions, identity: Identity, seed: [u8; 32]) -> Claimer {
     let replayable = is_replayable(&shared.graph);
     let (backend, job) = (Arc::clone(&shared.backend), shared.job.clone());
-    Claimer::new(
+    let first_look = Arc::clone(&shared.first_look);
+    let claimer = Claimer::new(
         ClaimOptions {
             job: job.clone(),
             identity,
@@ -238,6 +272,7 @@ fn claimer(shared: &Shared, options: &RunOptions, identity: Identity, seed: [u8;
             mode: if replayable { options.mode } else { StartMode::Fresh },
             exclusive: backend.is_exclusive() || options.take_over,
             roll_back: options.roll_back,
+            abandon_output: options.abandon_output,
             lease: options.config.lease,
         },
         backend.heads(),
@@ -245,7 +280,11 @@ fn claimer(shared: &Shared, options: &RunOptions, identity: Identity, seed: [u8;
         Arc::clone(&shared.sinks) as _,
         shared.clock,
         seed,
-    )
+    );
+    claimer.inspecting(Arc::new(move |incarnation, attempt| {
+        let first_look = Arc::clone(&first_look);
+        async move { first_look.look(incarnation, attempt).await }.boxed()
+    }))
 }
 
 fn identity(graph: &JobGraph, config: &Config) -> Identity {

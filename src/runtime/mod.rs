@@ -4,6 +4,7 @@ mod attempt;
 mod backend;
 mod board;
 mod connect;
+mod first_look;
 mod former;
 mod job;
 mod place;

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use futures::future::try_join_all;
 
-use crate::checkpoint::{Claimed, SourceSplits, SplitSnapshot, assign, fetch};
+use crate::checkpoint::{Claimed, Manifest, SourceSplits, SplitSnapshot, assign, fetch};
 use crate::connector::SplitState;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Name;
 use crate::io::Io;
 use crate::key_group::MaxParallelism;
 use crate::metrics::Metrics;
 use crate::state::segment;
-use crate::task::{JobGraph, Restored};
+use crate::task::{AnySource, JobGraph, Restored};
 
 /// Segments that one subtask reads at a time.
 const CONCURRENT_READS: usize = 16;
@@ -31,16 +32,19 @@ pub(super) struct RestorePlan {
     pub(super) entries: u64,
 }
 
-/// Finds or checks splits, reads the log, and hands both out.
+/// Checks splits, or finds them where they are not `discovered` yet, reads the log, and hands both out.
 pub(super) async fn plan(
     graph: &Arc<JobGraph>,
     claimed: &Claimed,
-    parallelism: u32,
-    max_parallelism: MaxParallelism,
+    discovered: Option<Vec<SourceSplits>>,
+    (parallelism, max_parallelism): (u32, MaxParallelism),
     metrics: &Metrics,
     io: &Io,
 ) -> Result<RestorePlan> {
-    let sources = sources(graph, claimed, parallelism, io).await?;
+    let sources = match (&claimed.manifest, discovered) {
+        (None, Some(discovered)) => discovered,
+        (manifest, _) => sources(graph, manifest.as_ref(), parallelism, io).await?,
+    };
     let mut subtasks: Vec<HashMap<usize, Restored>> =
         (0..parallelism).map(|_| HashMap::new()).collect();
     let of_sources = graph.vertices.iter().filter(|v| v.source().is_some());
@@ -74,41 +78,50 @@ pub(super) async fn plan(
 
 async fn sources(
     graph: &Arc<JobGraph>,
-    claimed: &Claimed,
+    manifest: Option<&Manifest>,
     parallelism: u32,
     io: &Io,
 ) -> Result<Vec<SourceSplits>> {
-    let recorded = claimed.manifest.as_ref().map(|m| m.sources.clone());
+    let recorded = manifest.map(|m| m.sources.clone());
     let graph = Arc::clone(graph);
-    io.blocking(move || {
-        let mut all = Vec::new();
-        for vertex in &graph.vertices {
-            let Some(source) = vertex.source() else { continue };
-            let operator = graph.operators[vertex.operator()].clone();
-            let place = |e: Error| e.at(format!("source {operator}"));
-            let splits = match &recorded {
-                None => source
-                    .discover(parallelism)
-                    .map_err(place)?
-                    .into_iter()
-                    .map(snapshot_of)
-                    .collect(),
-                Some(recorded) => {
-                    let found = recorded.iter().find(|s| s.operator == operator);
-                    let splits = found.map(|s| s.splits.clone()).ok_or_else(|| {
-                        let message = format!("the checkpoint has no source {operator}");
-                        Error::new(ErrorKind::Corrupt, message)
-                    })?;
-                    let states: Vec<SplitState> = splits.iter().cloned().map(state_of).collect();
-                    source.check(&states).map_err(place)?;
-                    splits
-                }
-            };
-            all.push(SourceSplits { operator, splits });
-        }
-        Ok(all)
+    io.blocking(move || match recorded {
+        None => discover(&graph, parallelism),
+        Some(recorded) => check(&graph, &recorded),
     })
     .await
+}
+
+/// The splits of all sources, found for the first time. Blocks.
+pub(super) fn discover(graph: &JobGraph, parallelism: u32) -> Result<Vec<SourceSplits>> {
+    each_source(graph, |source, _| {
+        Ok(source.discover(parallelism)?.into_iter().map(snapshot_of).collect())
+    })
+}
+
+/// The recorded splits of all sources, if they can be gone on with.
+fn check(graph: &JobGraph, recorded: &[SourceSplits]) -> Result<Vec<SourceSplits>> {
+    each_source(graph, |source, operator| {
+        let found = recorded.iter().find(|s| s.operator == *operator).ok_or_else(|| {
+            let message = format!("the checkpoint has no source {operator}");
+            Error::new(ErrorKind::Corrupt, message)
+        })?;
+        let states: Vec<SplitState> = found.splits.iter().cloned().map(state_of).collect();
+        source.check(&states)?;
+        Ok(found.splits.clone())
+    })
+}
+
+fn each_source(
+    graph: &JobGraph,
+    splits: impl Fn(&dyn AnySource, &Name) -> Result<Vec<SplitSnapshot>>,
+) -> Result<Vec<SourceSplits>> {
+    let of_sources = graph.vertices.iter().filter_map(|vertex| Some((vertex, vertex.source()?)));
+    let found = of_sources.map(|(vertex, source)| {
+        let operator = graph.operators[vertex.operator()].clone();
+        let splits = splits(source, &operator).map_err(|e| e.at(format!("source {operator}")))?;
+        Ok(SourceSplits { operator, splits })
+    });
+    found.collect()
 }
 
 async fn read_log(

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 
 use crate::checkpoint::{CommitOutcome, Committable, Owed, SinkCommitter};
 use crate::connector::{self, Committer, RunIdentity};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::{Attempt, Name};
 use crate::io::Io;
 use crate::task::JobGraph;
@@ -69,10 +69,11 @@ impl SinkCommitter for Sinks {
         sink: &Name,
         committables: Vec<Committable>,
     ) -> BoxFuture<'static, Result<Vec<CommitOutcome>>> {
-        let Some(committer) = self.committers.get(sink).map(Arc::clone) else {
-            let message = format!("output is owed to sink {sink}, which the job no longer has");
-            return std::future::ready(Err(Error::usage(message))).boxed();
-        };
+        // A job that has no such sink any more, or another kind, may owe what files have staged.
+        let committer = self
+            .committers
+            .get(sink)
+            .map_or_else(|| Arc::from(connector::committer_without_sink(sink)), Arc::clone);
         let committed = self.io.blocking(move || {
             let committables: Vec<_> =
                 committables.into_iter().map(connector::Committable).collect();
@@ -88,5 +89,6 @@ fn outcome(outcome: connector::CommitOutcome) -> CommitOutcome {
         connector::CommitOutcome::Committed => CommitOutcome::Committed,
         connector::CommitOutcome::AlreadyCommitted => CommitOutcome::AlreadyCommitted,
         connector::CommitOutcome::Retry(why) => CommitOutcome::Retry(why),
+        connector::CommitOutcome::Lost(what) => CommitOutcome::Lost(what),
     }
 }

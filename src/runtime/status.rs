@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::error::ErrorKind;
-use crate::metrics::Snapshot;
+use crate::metrics::{Lag, Snapshot};
 
 /// One job and its current attempt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -45,8 +45,8 @@ pub struct JobStatus {
     /// Records of the input that lie before the sources' positions: those of the checkpoint that was
     /// restored (from its manifest) plus those that this attempt has read. Falls back at a restore.
     pub position: u64,
-    /// How far the sources are behind the end of their input, where they know: bytes or records.
-    pub lag: Option<u64>,
+    /// How far the sources are behind the end of their input, where they know.
+    pub lag: Lag,
     /// All about checkpoints.
     pub checkpoints: Checkpoints,
     /// What state takes.

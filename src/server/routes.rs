@@ -91,6 +91,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::metrics::Lag;
     use crate::runtime::{CheckpointEntry, CheckpointState, Restore, Vertex};
 
     fn status() -> JobStatus {
@@ -100,6 +101,7 @@ mod tests {
             state: JobState::Running,
             started_ms: 1_000,
             max_parallelism: 128,
+            lag: Lag::bytes(9),
             vertices: vec![Vertex {
                 id: "lines".to_owned(),
                 name: "lines -> parse".to_owned(),
@@ -174,6 +176,7 @@ mod tests {
         assert_eq!(body["jid"], "0123456789abcdef0123456789abcdef");
         assert_eq!(body["maxParallelism"], 128);
         assert_eq!(body["now"], 5000);
+        assert_eq!(body["lag"], json!({ "records": null, "bytes": 9 }));
         let vertex = &body["vertices"][0];
         assert_eq!(vertex["status"], "RUNNING");
         assert_eq!(vertex["metrics"]["read-records"], 7);

@@ -96,7 +96,7 @@ impl World {
         };
         let status = process.status.borrow().clone();
         let failed = status.attempt != 1 || status.last_failure.is_some();
-        if status.lag != Some(0) || (failed && ordeal != Ordeal::Steady) {
+        if status.lag.records != Some(0) || (failed && ordeal != Ordeal::Steady) {
             return Err(format!(
                 "lag {:?} in attempt {}, {:?}",
                 status.lag, status.attempt, status.last_failure

@@ -141,6 +141,7 @@ impl World {
             mode,
             take_over: false,
             replace_output: false,
+            abandon_output: false,
             roll_back,
             seed: self.random.random(),
         };

@@ -137,6 +137,10 @@ impl<T, S: Sink<T>> AnySink for SinkHolder<T, S> {
         self.sink.guarantee()
     }
 
+    fn check(&self, run: &RunIdentity) -> Result<()> {
+        self.sink.check(run)
+    }
+
     fn prepare(&self, run: &RunIdentity) -> Result<()> {
         self.sink.prepare(run)
     }

@@ -238,6 +238,11 @@ pub trait AnySink: fmt::Debug + Send + Sync {
     fn describe(&self) -> String;
     /// [`crate::connector::Sink::guarantee`].
     fn guarantee(&self) -> Guarantee;
+    /// [`crate::connector::Sink::check`].
+    ///
+    /// # Errors
+    /// As there.
+    fn check(&self, run: &RunIdentity) -> Result<()>;
     /// [`crate::connector::Sink::prepare`].
     ///
     /// # Errors

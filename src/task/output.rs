@@ -30,7 +30,7 @@ pub trait Output {
     /// Sends what waits for a batch to fill.
     ///
     /// # Errors
-    /// A receiver is gone, a sink cannot write.
+    /// A sink cannot write.
     fn flush(&mut self) -> Result<()>;
 
     /// Whether more may be pushed without waiting.
@@ -60,7 +60,7 @@ pub trait Consumer<T>: Output {
     /// Takes all records of `batch`, in order.
     ///
     /// # Errors
-    /// A user function failed, a receiver is gone, a sink cannot write.
+    /// A user function failed, a sink cannot write.
     fn push(&mut self, batch: &mut Vec<T>) -> Result<()>;
 }
 

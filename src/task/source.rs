@@ -16,7 +16,7 @@ use crate::checkpoint::{Command, Kind, Report, SplitSnapshot, SubtaskSnapshot};
 use crate::connector::{Progress, Reader, ReaderContext, Source};
 use crate::error::{Error, Result};
 use crate::ids::{CheckpointId, Name};
-use crate::metrics::{Metrics, VertexCounters};
+use crate::metrics::{Lag, Metrics, VertexCounters};
 use crate::record::{Barrier, Batch};
 
 /// Partial batches leave after so many input batches even if the source never waits.
@@ -47,7 +47,7 @@ pub struct SourceSubtask<T, O> {
     ended: bool,
     pushes_since_flush: u32,
     /// As last told.
-    lag: Option<u64>,
+    lag: Lag,
 }
 
 impl<T, O> std::fmt::Debug for SourceSubtask<T, O> {
@@ -102,7 +102,7 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
             reading: true,
             ended: false,
             pushes_since_flush: 0,
-            lag: None,
+            lag: Lag::default(),
             operator,
         };
         Ok(Box::pin(task.run()))

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 
 use super::output::{Consumer, Output, Staged, Tail};
@@ -41,13 +42,15 @@ impl<K: Key, T, F: Fn(&T) -> K> Tail<T> for KeyedTail<K, T, F> {
     }
 
     fn batch_done(&mut self) -> Result<()> {
-        self.router.send_full()
+        self.router.send_full();
+        Ok(())
     }
 }
 
 impl<K: Key, T, F> Output for KeyedTail<K, T, F> {
     fn flush(&mut self) -> Result<()> {
-        self.router.flush()
+        self.router.flush();
+        Ok(())
     }
 
     fn is_ready(&self) -> bool {
@@ -55,15 +58,17 @@ impl<K: Key, T, F> Output for KeyedTail<K, T, F> {
     }
 
     fn ready(&mut self) -> LocalBoxFuture<'_, Result<()>> {
-        Box::pin(self.router.ready())
+        Box::pin(self.router.ready().map(Ok))
     }
 
     fn barrier(&mut self, barrier: Barrier, _: &mut Vec<Staged>) -> Result<()> {
-        self.router.barrier(barrier)
+        self.router.barrier(barrier);
+        Ok(())
     }
 
     fn end(&mut self) -> Result<()> {
-        self.router.end()
+        self.router.end();
+        Ok(())
     }
 }
 
@@ -92,7 +97,8 @@ impl<T> Tail<T> for ForwardTail<T> {
             return Ok(());
         }
         let next = Vec::with_capacity(self.batch.len());
-        self.outlet.send(Element::Batch(std::mem::replace(&mut self.batch, next)))
+        self.outlet.send(Element::Batch(std::mem::replace(&mut self.batch, next)));
+        Ok(())
     }
 }
 
@@ -106,15 +112,17 @@ impl<T> Output for ForwardTail<T> {
     }
 
     fn ready(&mut self) -> LocalBoxFuture<'_, Result<()>> {
-        Box::pin(self.outlet.ready())
+        Box::pin(self.outlet.ready().map(Ok))
     }
 
     fn barrier(&mut self, barrier: Barrier, _: &mut Vec<Staged>) -> Result<()> {
-        self.outlet.send(Element::Barrier(barrier))
+        self.outlet.send(Element::Barrier(barrier));
+        Ok(())
     }
 
     fn end(&mut self) -> Result<()> {
-        self.outlet.send(Element::End)
+        self.outlet.send(Element::End);
+        Ok(())
     }
 }
 

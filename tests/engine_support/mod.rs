@@ -148,6 +148,7 @@ impl Engine {
             take_over: false,
             replace_output: false,
             roll_back: self.roll_back,
+            abandon_output: false,
             seed,
         };
         run(graph, wiring, options, stop).await

@@ -7,9 +7,10 @@ use crate::checkpoint::archive;
 use crate::checkpoint::fakes::{
     FakeHeads, FakeSink, FakeStore, Fault, LEASE, identity, name, segment,
 };
+use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::messages::Owed;
 use crate::checkpoint::slots::SlotTable;
-use crate::ids::Version;
+use crate::ids::{SlotId, Version};
 use crate::state::BlockKind;
 
 /// One job's heads, stores (one an incarnation) and sink.
@@ -34,6 +35,7 @@ impl World {
             mode: StartMode::Auto,
             exclusive: true,
             roll_back: None,
+            abandon_output: false,
             lease: LEASE,
         };
         change(&mut options);
@@ -214,6 +216,28 @@ async fn a_fresh_start_commits_what_is_owed_and_takes_a_new_incarnation() {
     assert_eq!(fresh.mine.attempt, Attempt(3));
 }
 
+/// It used to be refused for ever.
+#[tokio::test(start_paused = true)]
+async fn a_fresh_start_gives_up_output_that_is_lost_only_where_it_is_told_to() {
+    let world = World::new();
+    let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    world.complete(&first, 3, 1).await;
+    world.sink.lost.lock().unwrap().push(vec![3]);
+    let fresh = |seed, abandon_output| {
+        world.claimer(seed, |o| {
+            o.mode = StartMode::Fresh;
+            o.abandon_output = abandon_output;
+        })
+    };
+    let error = claim(&mut fresh(2, false)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(error.to_string().contains("--fresh --abandon-output"), "{error}");
+    assert_eq!(world.heads.head.lock().unwrap().as_ref().unwrap().incarnation, Incarnation(1));
+    let fresh = claim(&mut fresh(3, true)).await.unwrap();
+    assert_eq!(fresh.head.incarnation, Incarnation(2));
+    assert!(world.sink.published.lock().unwrap().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_finished_run_owes_nothing_and_starts_afresh_by_itself() {
     let world = World::new();
@@ -251,6 +275,42 @@ async fn a_roll_back_restores_an_older_retained_checkpoint_and_forgets_the_newer
     let error = claim(&mut again).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.message().contains("[4, 6, 7]"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_look_finds_wrong_ends_the_claim_before_it_unless_the_head_has_moved() {
+    let world = World::new();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let wrong = |seed, moves: bool| {
+        let (heads, asked) = (Arc::clone(&world.heads), Arc::clone(&asked));
+        world.claimer(seed, |_| {}).inspecting(Arc::new(move |incarnation, attempt| {
+            asked.lock().unwrap().push((incarnation.0, attempt.0));
+            if let Some(head) = heads.head.lock().unwrap().as_mut().filter(|_| moves) {
+                head.checkpoint = CheckpointId(3);
+            }
+            let wrong = Error::usage("no file matches");
+            Box::pin(std::future::ready(Err(wrong)))
+        }))
+    };
+    assert!(claim(&mut wrong(1, false)).await.unwrap_err().to_string().contains("no file"));
+    assert!(world.heads.head.lock().unwrap().is_none());
+
+    // Killed before its first checkpoint, then finished.
+    let first = claim(&mut world.claimer(2, |_| {})).await.unwrap();
+    claim(&mut wrong(3, false)).await.unwrap_err();
+    world.complete(&first, 3, 1).await;
+    world.end(HeadStatus::Finished);
+    claim(&mut wrong(4, false)).await.unwrap_err();
+    assert_eq!(*asked.lock().unwrap(), [(1, 1), (1, 2), (2, 2)]);
+    assert_eq!(world.heads.head.lock().unwrap().as_ref().unwrap().attempt, Attempt(1));
+
+    // What can be gone on with is not looked at, nor what has become so during the look.
+    world.end(HeadStatus::Stopped);
+    claim(&mut wrong(5, false)).await.unwrap();
+    world.heads.head.lock().unwrap().as_mut().unwrap().checkpoint = CheckpointId::NONE;
+    let refused = claim(&mut wrong(6, true)).await;
+    assert_eq!(refused.unwrap().head.checkpoint, CheckpointId(3));
+    assert_eq!(asked.lock().unwrap().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -159,6 +159,35 @@ fn memory_pressure_triggers_early_and_once() {
     assert_eq!(triggered(&effects), None);
 }
 
+/// It used to wait for the interval, with the sources stopped all the time.
+#[test]
+fn an_early_checkpoint_that_times_out_is_followed_by_another_after_the_pause() {
+    let mut bench = Bench::new(|s| {
+        s.interval = Duration::from_secs(3600);
+        s.min_pause = Duration::from_secs(4);
+        s.tolerable_failed = 9;
+    });
+    assert_eq!(triggered(&bench.on(Event::MemoryPressure)), Some((1, Kind::Periodic)));
+    assert_eq!(triggered(&bench.pass(60)), None);
+    assert_eq!(bench.coordinator.wake(), Some(bench.now + Duration::from_secs(4)));
+    assert_eq!(triggered(&bench.pass(3)), None);
+    assert_eq!(triggered(&bench.pass(1)), Some((2, Kind::Periodic)));
+    bench.complete(2, keyed(vec![], vec![]));
+    assert_eq!(triggered(&bench.pass(60)), None, "it is satisfied");
+    assert_eq!(triggered(&bench.pass(3540)), Some((3, Kind::Periodic)));
+    bench.pass(60);
+    assert_eq!(triggered(&bench.pass(4)), None, "nobody wants memory back");
+}
+
+#[test]
+fn the_pause_holds_for_early_checkpoints_too() {
+    let mut bench = Bench::new(|s| s.min_pause = Duration::from_secs(4));
+    bench.pass(10);
+    bench.complete(1, keyed(vec![], vec![]));
+    assert_eq!(triggered(&bench.on(Event::MemoryPressure)), None);
+    assert_eq!(triggered(&bench.pass(4)), Some((2, Kind::Periodic)));
+}
+
 /// Mistake m: nothing is put before all have acknowledged, and nothing moves before that is answered.
 #[test]
 fn a_manifest_waits_for_all_acknowledgements_and_the_move_for_its_manifest() {

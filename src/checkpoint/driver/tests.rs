@@ -71,6 +71,7 @@ impl World {
             mode: StartMode::Auto,
             exclusive: true,
             roll_back: None,
+            abandon_output: false,
             lease: LEASE,
         };
         let store = Arc::clone(&self.store);

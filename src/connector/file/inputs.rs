@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::connector::seen_from::seen_from;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How much of a file's start its hash covers, in bytes.
@@ -87,8 +88,14 @@ impl Inputs {
     }
 }
 
+/// Positions keep paths as they were given, so that a folder may be moved with the inputs in it: a
+/// relative one is looked for from wherever the job is run.
 fn gone(place: &Place) -> Error {
-    Error::new(ErrorKind::Input, format!("the input {place} is gone"))
+    let from = match place {
+        Place::Path(path) => seen_from(Path::new(path)),
+        Place::Embedded(_) => String::new(),
+    };
+    Error::new(ErrorKind::Input, format!("the input {place} is gone{from}"))
 }
 
 fn expand_pattern(pattern: &str) -> Result<Vec<PathBuf>> {
@@ -118,8 +125,8 @@ fn expand_pattern(pattern: &str) -> Result<Vec<PathBuf>> {
         }
     }
     if paths.is_empty() {
-        let folder = std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default();
-        return Err(Error::usage(format!("no file matches {pattern:?} (seen from {folder})")));
+        let from = seen_from(Path::new(pattern));
+        return Err(Error::usage(format!("no file matches {pattern:?}{from}")));
     }
     Ok(paths)
 }

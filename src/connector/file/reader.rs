@@ -12,6 +12,7 @@ use crate::clock::{Clock, Instant};
 use crate::connector::pace::Paced;
 use crate::connector::{Progress, Reader, SplitState};
 use crate::error::Result;
+use crate::metrics::Lag;
 use crate::record::Batch;
 
 /// How often followed files are looked at again when all are read to their ends.
@@ -101,7 +102,7 @@ where
         self.splits.iter().map(|s| s.state().to_state()).collect()
     }
 
-    fn lag(&self) -> Option<u64> {
-        Some(self.splits.iter().map(SplitReader::lag).sum())
+    fn lag(&self) -> Lag {
+        Lag::bytes(self.splits.iter().map(SplitReader::lag).sum())
     }
 }

@@ -8,6 +8,7 @@ mod lines;
 use super::*;
 use crate::connector::testing::{self, block_on};
 use crate::connector::{Progress, ReaderContext};
+use crate::metrics::Lag;
 use crate::record::Batch;
 
 /// Bytes that live as long as the test process.

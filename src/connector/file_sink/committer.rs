@@ -27,27 +27,21 @@ impl FileCommitter {
 
     /// Publishes in the folder that the committable was staged in, which is another one where
     /// `--fresh` commits what the last run owes; or here, if the folder has been moved.
-    fn publish(&self, owed: &Owed) -> Result<(CommitOutcome, PathBuf)> {
+    fn publish(&self, owed: &Owed) -> Result<(CommitOutcome, Option<PathBuf>)> {
         let staged_in = Folder::at(owed.folder.clone(), self.folder.extension());
         if let Some(outcome) = publish(&staged_in, &owed.name)? {
-            return Ok((outcome, owed.folder.clone()));
+            return Ok((outcome, Some(owed.folder.clone())));
         }
         // Before it is claimed, the folder may be anybody's, with a file of the same name.
         if self.folder.is_prepared()
             && let Some(outcome) = publish(&self.folder, &owed.name)?
         {
-            return Ok((outcome, self.folder.root().to_owned()));
+            return Ok((outcome, Some(self.folder.root().to_owned())));
         }
         let (staged, target) = (staged_in.staged(&owed.name), staged_in.target(&owed.name));
-        Err(Error::new(
-            ErrorKind::Io,
-            format!(
-                "output is lost: neither the staged {} nor the published {} exists; put it back, \
-                 or start under another --name",
-                staged.display(),
-                target.display()
-            ),
-        ))
+        let (staged, target) = (staged.display(), target.display());
+        let what = format!("neither the staged {staged} nor the published {target} exists");
+        Ok((CommitOutcome::Lost(what), None))
     }
 }
 
@@ -103,7 +97,7 @@ impl Committer for FileCommitter {
         for committable in committables {
             let (outcome, folder) = self.publish(&Owed::decode(committable)?)?;
             outcomes.push(outcome);
-            folders.insert(folder);
+            folders.extend(folder);
         }
         // Also where all were published before: whoever did may have died before this.
         folders.iter().try_for_each(|folder| sync_folder(folder))?;
@@ -126,6 +120,39 @@ impl Committer for FileCommitter {
                 remove(&self.folder.staged(&name))?;
             }
         }
+        Ok(())
+    }
+}
+
+/// Publishes what file sinks called `operator` have staged, in the folders where that was, for a job
+/// without such a sink: another graph that starts afresh, or one that writes to standard output now.
+/// What is of another kind is lost.
+#[must_use]
+pub fn committer_without_sink(operator: &Name) -> Box<dyn Committer> {
+    // Never claimed, so nothing is looked for or cleaned in it.
+    let folder = Arc::new(Folder::at(PathBuf::new(), ""));
+    Box::new(WithoutSink(FileCommitter::new(folder, operator.clone())))
+}
+
+#[derive(Debug)]
+struct WithoutSink(FileCommitter);
+
+impl Committer for WithoutSink {
+    fn commit(&self, committables: &[Committable]) -> Result<Vec<CommitOutcome>> {
+        let mut outcomes = Vec::new();
+        for committable in committables {
+            if Owed::decode(committable).is_ok() {
+                outcomes.append(&mut self.0.commit(std::slice::from_ref(committable))?);
+            } else {
+                let sink = &self.0.operator;
+                let what = format!("it is not of a file sink, and the job has no sink {sink} now");
+                outcomes.push(CommitOutcome::Lost(what));
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn clean(&self, _attempt: Attempt, _named: &[Committable]) -> Result<()> {
         Ok(())
     }
 }

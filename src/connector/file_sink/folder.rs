@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::connector::RunIdentity;
+use crate::connector::seen_from::seen_from;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
 
@@ -44,6 +45,14 @@ struct Marker {
 }
 
 impl Marker {
+    fn of(run: &RunIdentity) -> Self {
+        Self {
+            job: run.job.as_str().to_owned(),
+            incarnation: run.incarnation.0,
+            attempt: run.attempt.0,
+        }
+    }
+
     fn name(&self) -> String {
         format!("{}.json", self.attempt)
     }
@@ -118,30 +127,40 @@ impl Folder {
         self.root.join(name)
     }
 
-    /// Claims the folder for `run`, or says why not.
-    pub(super) fn prepare(&self, run: &RunIdentity) -> Result<()> {
-        let mine = Marker {
-            job: run.job.as_str().to_owned(),
-            incarnation: run.incarnation.0,
-            attempt: run.attempt.0,
-        };
+    /// Says why [`Folder::prepare`] would not claim the folder for `run`, if it would not.
+    pub(super) fn check(&self, run: &RunIdentity) -> Result<()> {
+        self.look(&Marker::of(run), run).map(drop)
+    }
+
+    /// The markers that are there, and the results that must go before `run` may claim the folder.
+    fn look(&self, mine: &Marker, run: &RunIdentity) -> Result<(Vec<Marker>, Option<Results>)> {
         // Before the markers: see the module.
         let results = self.results()?;
         let found = self.markers()?;
-        Self::not_overtaken(&self.root, &mine, &found)?;
+        Self::not_overtaken(&self.root, mine, &found)?;
         let last = found.last();
         if run.fresh {
             let others = if last.is_some() { results.published.clone() } else { self.all_names()? };
             // Nothing of this incarnation is committed yet: what is there is another run's, even
             // if a lost head made the numbers begin again.
-            if !others.is_empty() || last.is_some_and(|m| !m.same_run(&mine)) {
+            if !others.is_empty() || last.is_some_and(|m| !m.same_run(mine)) {
                 if !run.replace {
-                    return Err(self.occupied(&mine, last, &others));
+                    return Err(self.occupied(mine, last, &others));
                 }
-                results.remove(self)?;
+                return Ok((found, Some(results)));
             }
-        } else if !last.is_some_and(|m| m.same_run(&mine)) {
-            return Err(self.results_missing(&mine, last));
+        } else if !last.is_some_and(|m| m.same_run(mine)) {
+            return Err(self.results_missing(mine, last));
+        }
+        Ok((found, None))
+    }
+
+    /// Claims the folder for `run`, or says why not.
+    pub(super) fn prepare(&self, run: &RunIdentity) -> Result<()> {
+        let mine = Marker::of(run);
+        let (found, others) = self.look(&mine, run)?;
+        if let Some(others) = others {
+            others.remove(self)?;
         }
         self.make_root()?;
         self.make_inside(&self.markers_folder())?;
@@ -328,9 +347,10 @@ fn vanished(root: &Path, job: &str) -> Error {
     Error::new(
         ErrorKind::Io,
         format!(
-            "the output folder {} has vanished or lost its {MARKERS}: results that {job} has \
+            "the output folder {} has vanished or lost its {MARKERS}{}: results that {job} has \
              committed are not there; put them back, or start with --fresh",
-            root.display()
+            root.display(),
+            seen_from(root)
         ),
     )
 }

@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use committer::FileCommitter;
+pub use committer::committer_without_sink;
 pub use encode::{AsCsv, FileFormat};
 use folder::Folder;
 use serde::Serialize;
@@ -82,6 +83,10 @@ impl<T: Serialize + 'static, F: FileFormat> Sink<T> for FileSink<F> {
 
     fn guarantee(&self) -> Guarantee {
         Guarantee::ExactlyOnce
+    }
+
+    fn check(&self, run: &RunIdentity) -> Result<()> {
+        self.folder.check(run)
     }
 
     fn prepare(&self, run: &RunIdentity) -> Result<()> {

@@ -202,21 +202,34 @@ fn cleaning_removes_what_earlier_attempts_left_and_nothing_names() {
 }
 
 #[test]
-fn lost_output_is_an_error_that_names_both_files() {
+fn lost_output_is_told_with_both_files_and_keeps_nothing_else_back() {
     let dir = tempfile::tempdir().unwrap();
     let sink = prepared(dir.path());
-    let lost = stage(&sink, 1, 1, 1);
+    let both = [stage(&sink, 1, 1, 1), stage(&sink, 1, 2, 2)].concat();
     std::fs::remove_file(dir.path().join(".staging/part-out-1-1-0.jsonl")).unwrap();
-    let error = committer(&sink).commit(&lost).unwrap_err();
     let root = dir.path().display();
-    assert_eq!(
-        error.to_string(),
-        format!(
-            "output is lost: neither the staged {root}/.staging/part-out-1-1-0.jsonl nor the \
-             published {root}/part-out-1-1-0.jsonl exists; put it back, or start under another --name"
-        )
+    let lost = format!(
+        "neither the staged {root}/.staging/part-out-1-1-0.jsonl nor the published \
+         {root}/part-out-1-1-0.jsonl exists"
     );
-    assert_eq!(error.kind(), ErrorKind::Io);
+    let outcomes = [CommitOutcome::Lost(lost), CommitOutcome::Committed];
+    assert_eq!(committer(&sink).commit(&both).unwrap(), outcomes);
+}
+
+#[test]
+fn a_job_without_the_sink_publishes_what_it_staged_where_it_was_staged() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = prepared(dir.path());
+    let staged = stage(&sink, 1, 1, 1);
+    let others = Committable(vec![9]);
+    let committer = committer_without_sink(&Name::new("out").unwrap());
+    let outcomes = committer.commit(&[&staged[..], &[others]].concat()).unwrap();
+    assert_eq!(outcomes[0], CommitOutcome::Committed);
+    let CommitOutcome::Lost(what) = &outcomes[1] else { panic!("{outcomes:?}") };
+    assert!(what.contains("has no sink out now"), "{what}");
+    assert!(dir.path().join("part-out-1-1-0.jsonl").exists());
+    committer.clean(Attempt(9), &[]).unwrap();
+    assert!(dir.path().join("part-out-1-1-0.jsonl").exists());
 }
 
 #[test]
@@ -402,7 +415,8 @@ fn a_folder_may_be_moved_between_runs() {
     let owed = stage(&prepared(&before), 1, 1, 1);
     std::fs::rename(&before, &after).unwrap();
     let moved = FileSink::json_lines(&after);
-    assert!(committer(&moved).commit(&owed).is_err(), "not claimed yet");
+    let outcomes = committer(&moved).commit(&owed).unwrap();
+    assert!(matches!(outcomes[..], [CommitOutcome::Lost(_)]), "not claimed yet: {outcomes:?}");
     Sink::<u32>::prepare(&moved, &RunIdentity { attempt: Attempt(2), ..run(1, false) }).unwrap();
     committer(&moved).commit(&owed).unwrap();
     assert_eq!(visible(&after), ["part-out-1-1-0.jsonl"]);

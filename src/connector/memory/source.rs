@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::connector::{Progress, Reader, ReaderContext, Source, SplitState, split_bytes};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Lag;
 use crate::record::{Batch, Origin};
 use crate::teeth::{Tooth, bites};
 
@@ -244,7 +245,7 @@ impl<T: Clone> Reader<T> for MemoryReader<T> {
         self.cursors.iter().map(|c| state_of(position(c), c.done)).collect()
     }
 
-    fn lag(&self) -> Option<u64> {
+    fn lag(&self) -> Lag {
         let log = self.shared.log();
         let all: usize = self
             .cursors
@@ -252,7 +253,8 @@ impl<T: Clone> Reader<T> for MemoryReader<T> {
             .filter_map(|c| usize::try_from(c.index).ok().and_then(|i| log.splits.get(i)))
             .map(Vec::len)
             .sum();
-        Some((all as u64).saturating_sub(self.cursors.iter().map(|c| c.next).sum()))
+        let read = self.cursors.iter().map(|c| c.next).sum();
+        Lag::records(Some((all as u64).saturating_sub(read)))
     }
 }
 
@@ -283,7 +285,7 @@ mod tests {
         assert!(reader.next(&mut out).now_or_never().is_none());
         feed.push(1, ["a", "b"]);
         assert_eq!(block_on(reader.next(&mut out)).unwrap(), Progress::More);
-        assert_eq!(reader.lag(), Some(0));
+        assert_eq!(reader.lag(), Lag::records(Some(0)));
         let snapshot = reader.snapshot();
         feed.push(0, ["c"]);
         feed.close();

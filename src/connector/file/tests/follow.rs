@@ -89,7 +89,7 @@ async fn several_files_take_turns_and_a_header_may_come_late() {
         }
     }
     assert_eq!(out.values.iter().map(|r| r.n).collect::<Vec<_>>(), [1, 2, 3, 4]);
-    assert_eq!(reader.lag(), Some(0));
+    assert_eq!(reader.lag(), Lag::bytes(0));
 }
 
 #[tokio::test(start_paused = true)]

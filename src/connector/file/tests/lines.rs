@@ -113,7 +113,7 @@ fn positions_are_the_same_wherever_the_read_is_cut_short() {
         }
     }
     assert_eq!(out.values, (0..200).map(|i| format!("line {i}")).collect::<Vec<_>>());
-    assert_eq!(reader.lag(), Some(0));
+    assert_eq!(reader.lag(), Lag::bytes(0));
 }
 
 #[test]
