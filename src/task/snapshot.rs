@@ -101,7 +101,9 @@ impl Snapshots {
 
     /// A checkpoint was given up: what was put for it is carried, and not acknowledged by itself.
     pub(super) fn aborted(&mut self, checkpoint: CheckpointId) {
-        self.ended = self.ended.max(checkpoint);
+        if !bites(Tooth::NumberReused) {
+            self.ended = self.ended.max(checkpoint);
+        }
         self.carried.retain(|(of, part)| match part {
             _ if *of != checkpoint => true,
             Part::Segment(_) => !bites(Tooth::AbortedSegmentsDropped),
