@@ -28,7 +28,8 @@ const OF_REQUESTS: [Tooth; 4] = [
 
 /// What the simulation has too little freedom to find; `docs/correctness.md` says what of it. Looked
 /// for only where named.
-const WAITING: [Tooth; 3] = [Tooth::StaleReads, Tooth::UnprocessedIgnored, Tooth::NumberReused];
+const WAITING: [Tooth; 4] =
+    [Tooth::StaleReads, Tooth::UnprocessedIgnored, Tooth::KeyGroupsMixed, Tooth::SegmentNamedTwice];
 
 /// The first seed that finds `tooth`, and what that seed finds without it.
 fn find(tooth: Tooth) -> Option<(Failure, Option<Failure>)> {

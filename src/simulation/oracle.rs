@@ -209,6 +209,10 @@ impl Oracle {
             let context = |e| format!("retained checkpoint {}: {e} (I5)", retained.checkpoint);
             let manifest = self.table.manifest(head.incarnation, retained).map_err(context)?;
             self.table.check_segments(head.incarnation, &manifest).map_err(context)?;
+            let mut slots = BTreeSet::new();
+            if let Some(twice) = manifest.segments.iter().find(|s| !slots.insert(s.slot)) {
+                return Err(context(format!("it names segment slot {} twice", twice.slot)));
+            }
             self.name(head.incarnation, retained, &manifest);
             manifests.push(manifest);
         }
