@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::teeth::{Tooth, bites};
 
 /// A validated name: 1 to 64 of `A-Z a-z 0-9 _ . -`. Jobs, operators and states have one.
 ///
@@ -72,6 +73,14 @@ impl fmt::Debug for Name {
 /// One execution of a job, from one restart to the next; the fencing token. Starts at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Attempt(pub u64);
+
+impl Attempt {
+    /// The attempt as it stands in the versions of what it writes.
+    #[must_use]
+    pub fn in_versions(self) -> Self {
+        if bites(Tooth::VersionWithoutAttempt) { Self(1) } else { self }
+    }
+}
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

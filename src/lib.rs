@@ -67,6 +67,7 @@ pub mod state;
 pub mod stream;
 mod sync;
 pub mod task;
+pub mod teeth;
 
 pub use error::{Error, ErrorKind, Result};
 pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism};

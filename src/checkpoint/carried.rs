@@ -5,6 +5,7 @@
 
 use super::messages::{Owed, SegmentRef, SubtaskSnapshot};
 use crate::ids::CheckpointId;
+use crate::teeth::{Tooth, bites};
 
 /// A durable part of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +34,16 @@ impl Carried {
 
     /// A checkpoint was given up: what was put for it is carried, and not acknowledged by itself.
     pub fn aborted(&mut self, checkpoint: CheckpointId) {
-        self.ended = self.ended.max(checkpoint);
+        if !bites(Tooth::NumberReused) {
+            self.ended = self.ended.max(checkpoint);
+        }
+        self.parts.retain(|(of, part)| *of != checkpoint || !is_dropped(part));
+    }
+
+    /// Whether an acknowledgement of `checkpoint` is still waited for.
+    #[must_use]
+    pub fn is_waited_for(&self, checkpoint: CheckpointId) -> bool {
+        checkpoint > self.ended
     }
 
     /// All `parts` of `checkpoint` are durable, and those of every earlier one. Gives what is to be
@@ -45,8 +55,10 @@ impl Carried {
         parts: impl IntoIterator<Item = Part>,
         fixed: SubtaskSnapshot,
     ) -> Option<SubtaskSnapshot> {
-        self.parts.extend(parts.into_iter().map(|part| (checkpoint, part)));
-        if checkpoint <= self.ended {
+        let waited_for = self.is_waited_for(checkpoint);
+        let kept = parts.into_iter().filter(|part| waited_for || !is_dropped(part));
+        self.parts.extend(kept.map(|part| (checkpoint, part)));
+        if !waited_for {
             return None;
         }
         let mut snapshot = fixed;
@@ -58,6 +70,14 @@ impl Carried {
         }
         Some(snapshot)
     }
+}
+
+/// Whether a tooth makes an aborted checkpoint's part be forgotten.
+fn is_dropped(part: &Part) -> bool {
+    bites(match part {
+        Part::Segment(_) => Tooth::AbortedSegmentsDropped,
+        Part::Committables(_) => Tooth::AbortedOutputDropped,
+    })
 }
 
 #[cfg(test)]

@@ -20,13 +20,16 @@ use rand::{RngCore, SeedableRng};
 use super::archive::{Archived, read_manifest};
 use super::claimed::{Began, Claimed, Kept, Waiting};
 use super::committing::{OnLost, SinkCommitter, commit_owed};
-use super::head::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity};
+use super::head::{
+    Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, Retained,
+};
 use super::rules::{self, Mine, Start, StartFacts, StartMode};
 use super::slots::Slots;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, CheckpointId, Incarnation, Name};
 use crate::state::Store;
+use crate::teeth::{Tooth, bites};
 
 /// Opens the store of one incarnation of the job.
 pub type OpenStore = Arc<dyn Fn(Incarnation) -> Arc<dyn Store> + Send + Sync>;
@@ -162,6 +165,11 @@ impl Claimer {
                 self.wait_for_lease(head, progress).await?;
                 Ok(None)
             }
+            (Start::Resume { wait: false }, Some(head))
+                if self.restart && bites(Tooth::SameAttemptAgain) =>
+            {
+                Ok(Some((Began::Resumed, head)))
+            }
             (Start::Resume { wait: false }, Some(head)) => {
                 Ok(self.resume(&head).await?.map(|head| (Began::Resumed, head)))
             }
@@ -236,8 +244,28 @@ impl Claimer {
     async fn resume(&mut self, head: &Head) -> Result<Option<Head>> {
         let (owner, lease) = (self.fresh_owner(), self.options.lease);
         let (to, identity) = (self.options.roll_back, &self.options.identity);
-        let Some(next) = rules::resumed(head, to, identity, owner, lease) else { return Ok(None) };
-        self.put(rules::unchanged(head), next).await
+        let Some(mut next) = rules::resumed(head, to, identity, owner, lease) else {
+            return Ok(None);
+        };
+        if let Some(to) = to {
+            if bites(Tooth::RollBackKeepsNumber) {
+                next.checkpoint = head.checkpoint;
+            }
+            if bites(Tooth::OlderThroughNewest)
+                && let (Some(older), Some(newest)) =
+                    (next.retained.last_mut(), head.retained.last())
+            {
+                *older = Retained { checkpoint: to, ..*newest };
+            }
+            if bites(Tooth::RollBackKeepsList) {
+                next.retained.clone_from(&head.retained);
+            }
+        }
+        let mut condition = rules::unchanged(head);
+        if bites(Tooth::ClaimedFromEarlierRead) {
+            condition = HeadCondition::Owned(head.attempt);
+        }
+        self.put(condition, next).await
     }
 
     /// Fences whoever had the job, commits what its head owes, then leaves all of it behind.
@@ -287,7 +315,9 @@ impl Claimer {
             try_join_all(reads).await.map_err(|e| e.at(format!("job {}", self.options.job)))?;
         let named: Vec<_> =
             archived.iter().map(|a| (a.retained.slot, a.bytes, &a.manifest)).collect();
-        let slots = Slots::restored(mine.attempt, &named);
+        let newest = &named[named.len().saturating_sub(1)..];
+        let known = if bites(Tooth::OlderSlotsUnknown) { newest } else { &named };
+        let slots = Slots::restored(mine.attempt.in_versions(), known);
         let retained = archived.iter().map(Kept::of).collect();
         let manifest = archived.pop().map(|a| a.manifest);
         let replaced = self.replaced.clone();

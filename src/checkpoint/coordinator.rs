@@ -28,6 +28,7 @@ use crate::clock::Instant;
 use crate::config::Checkpointing;
 use crate::error::{Error, ErrorKind};
 use crate::ids::{Attempt, CheckpointId, Version};
+use crate::teeth::{Tooth, bites};
 
 /// What happened.
 #[derive(Debug)]
@@ -183,8 +184,8 @@ impl Coordinator {
     /// The coordinator of an attempt that begins `now`; what the head owes is to be committed at once.
     pub fn new(beginning: Beginning<'_>, now: Instant) -> (Self, Vec<Effect>) {
         let base = Base::restored(beginning.manifest, beginning.sources);
-        let effects =
-            if base.owed.is_empty() { vec![] } else { vec![Effect::Commit(base.owed.clone())] };
+        let nothing_owed = base.owed.is_empty() || bites(Tooth::OwedForgotten);
+        let effects = if nothing_owed { vec![] } else { vec![Effect::Commit(base.owed.clone())] };
         let coordinator = Self {
             active_sources: beginning.plan.source_subtasks().collect(),
             plan: beginning.plan,
@@ -216,6 +217,9 @@ impl Coordinator {
             Phase::Collecting(pending) | Phase::Putting(pending, _) => {
                 pending.started.checked_add(self.settings.timeout)
             }
+            Phase::Moving(pending, ..) if bites(Tooth::SentMoveAborted) => {
+                pending.started.checked_add(self.settings.timeout)
+            }
             Phase::Moving(..) => None,
         }
     }
@@ -232,6 +236,9 @@ impl Coordinator {
             Event::Stop => self.stop = true,
             Event::Exhausted { vertex, subtask } => {
                 self.active_sources.remove(&(vertex, subtask));
+                if bites(Tooth::ExhaustedForAll) {
+                    self.active_sources.clear();
+                }
             }
             Event::Ack { vertex, subtask, checkpoint, snapshot } => {
                 self.ack((vertex, subtask), checkpoint, snapshot, (now, now_ms), &mut effects);
@@ -250,7 +257,12 @@ impl Coordinator {
             return;
         }
         let Some(kind) = self.wanted(now) else { return };
-        let Some(checkpoint) = rules::next_number(self.last_used) else {
+        if kind == Kind::Final && bites(Tooth::NoLastCheckpoint) {
+            self.ending = Some(HeadStatus::Finished);
+            return;
+        }
+        let last_used = if bites(Tooth::NumberReused) { self.completed } else { self.last_used };
+        let Some(checkpoint) = rules::next_number(last_used) else {
             let message = format!("checkpoint numbers are used up at {}", self.last_used);
             return self.fail(Error::new(ErrorKind::Checkpoint, message), effects);
         };
@@ -310,6 +322,10 @@ impl Coordinator {
         };
         let version = Version { attempt: self.attempt, checkpoint: pending.checkpoint };
         let manifest = Box::new(pending.manifest(&self.plan, &self.base, version, now_ms));
+        if bites(Tooth::SegmentSlotsEarly) {
+            let segments = manifest.segments.iter().map(|s| s.slot).collect();
+            effects.push(Effect::KeepSlots(NamedSlots { segments, ..self.named_slots() }));
+        }
         effects.push(Effect::PutManifest(manifest.clone()));
         self.phase = Phase::Putting(pending, manifest);
     }
@@ -318,6 +334,9 @@ impl Coordinator {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Putting(pending, manifest) if manifest.version == put.version => {
                 let current: Vec<Retained> = self.retained.iter().map(|k| k.retained).collect();
+                if bites(Tooth::CommittedBeforeHead) {
+                    effects.push(Effect::Commit(manifest.committables.clone()));
+                }
                 effects.push(Effect::MoveHead {
                     previous: self.completed,
                     checkpoint: pending.checkpoint,
@@ -374,9 +393,12 @@ impl Coordinator {
     }
 
     fn named_slots(&self) -> NamedSlots {
+        let newest = self.retained.len().saturating_sub(1);
+        let from = if bites(Tooth::OlderSlotsFree) { newest } else { 0 };
+        let upto = if bites(Tooth::ManifestSlotsEarly) { newest } else { self.retained.len() };
         NamedSlots {
-            segments: rules::named_slots(self.retained.iter().map(|k| &k.segments)),
-            manifests: self.retained.iter().map(|k| k.retained.slot).collect(),
+            segments: rules::named_slots(self.retained[from..].iter().map(|k| &k.segments)),
+            manifests: self.retained[..upto].iter().map(|k| k.retained.slot).collect(),
         }
     }
 
@@ -389,6 +411,12 @@ impl Coordinator {
     }
 
     fn check_timeout(&mut self, struggling: bool, now: Instant, effects: &mut Vec<Effect>) {
+        if let Phase::Moving(pending, manifest, ..) = &self.phase
+            && bites(Tooth::SentMoveAborted)
+        {
+            self.phase = Phase::Putting(pending.clone(), manifest.clone());
+            effects.push(Effect::KeepSlots(self.named_slots()));
+        }
         let (Phase::Collecting(pending) | Phase::Putting(pending, _)) = &self.phase else { return };
         if now.duration_since(pending.started) < self.settings.timeout {
             return;
@@ -420,7 +448,7 @@ impl Coordinator {
 
     fn end_if_settled(&mut self, effects: &mut Vec<Effect>) {
         if let Some(status) = self.ending
-            && self.base.owed.is_empty()
+            && (self.base.owed.is_empty() || bites(Tooth::FinishedBeforeCommits))
             && !self.over
         {
             self.over = true;

@@ -12,6 +12,7 @@ use super::slots::SlotTable;
 use super::stats::{Stats, Status};
 use crate::clock::Instant;
 use crate::ids::{CheckpointId, Name, SlotId, Version};
+use crate::teeth::{Tooth, bites};
 
 /// What the last completed checkpoint left, in the part that goes into the next manifest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -188,7 +189,7 @@ impl Pending {
             .segments
             .iter()
             .chain(reported)
-            .filter(|s| seen.insert((s.slot, s.version)))
+            .filter(|s| seen.insert((s.slot, s.version)) || bites(Tooth::SegmentNamedTwice))
             .cloned()
             .collect();
         rules::live_segments(&candidates, horizons)
@@ -206,12 +207,16 @@ impl Pending {
         let reported = self.acks.iter().filter(|(_, snapshot)| snapshot.may_have_items);
         let reported = reported.filter_map(|((vertex, _), _)| plan.vertices[*vertex].keyed.clone());
         let all: BTreeSet<Name> = base.may_have_items.iter().cloned().chain(reported).collect();
+        if bites(Tooth::ItemsFlagLost) {
+            return Vec::new();
+        }
         all.into_iter().collect()
     }
 
     fn committables(&self, base: &Base) -> Vec<Owed> {
         let mut seen: HashSet<&Owed> = base.settled.iter().collect();
-        base.owed.iter().chain(self.reported()).filter(|o| seen.insert(o)).cloned().collect()
+        let owed = if bites(Tooth::OnlyOwnCommittables) { &[] } else { &base.owed[..] };
+        owed.iter().chain(self.reported()).filter(|o| seen.insert(o)).cloned().collect()
     }
 
     /// The statistics of this checkpoint; `bytes` are its manifest's. Segments that were named before

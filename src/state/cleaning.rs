@@ -23,6 +23,7 @@ use super::store::{Item, ItemKey, ItemWrite, Presence};
 use crate::codec::Key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Version};
+use crate::teeth::{Tooth, bites};
 
 /// When the log has outgrown itself. These are one operator's in one subtask: a job's limit divided by
 /// their number.
@@ -260,7 +261,12 @@ impl<K: Key> KeyedState<K> {
         collected: &mut Collected,
     ) -> Result<()> {
         let meta = self.columns[column.index()].meta(row);
-        match meta.value_at(rows.stamp, self.log.floor()) {
+        let at = if bites(Tooth::ValueFromMemory) {
+            ValueAt::Memory
+        } else {
+            meta.value_at(rows.stamp, self.log.floor())
+        };
+        match at {
             ValueAt::Memory => {
                 let mut bytes = Vec::new();
                 let values = &mut self.columns[column.index()];
@@ -302,7 +308,9 @@ impl<K: Key> KeyedState<K> {
             return None;
         }
         let presence = if meta.has_item() { Presence::Possible } else { Presence::Absent };
-        values.set_meta(row, meta.sent());
+        if !bites(Tooth::ItemNotNoted) {
+            values.set_meta(row, meta.sent());
+        }
         self.items_sent = true;
         let version = Version { attempt: self.config.attempt, checkpoint };
         Some(ItemWrite { key, item: Item { version, value }, presence })

@@ -25,6 +25,7 @@ use crate::codec::{Key, KeyHash, Value};
 use crate::error::{Error, Result};
 use crate::ids::{Attempt, CheckpointId, Name};
 use crate::key_group::{KeyGroupRange, MaxParallelism};
+use crate::teeth::{Tooth, bites};
 
 /// Which operator, which part of its keys, and for whom.
 #[derive(Clone, Debug)]
@@ -216,6 +217,7 @@ impl<K: Key> KeyedState<K> {
             return;
         }
         if meta.stamp & UNSERIALISED != 0
+            && !bites(Tooth::NoCopyOnWrite)
             && let Err(error) = self.serialise_entry(column, row)
         {
             self.failed.get_or_insert(error);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::entry::UNSERIALISED;
 use crate::ids::CheckpointId;
+use crate::teeth::{Tooth, bites};
 
 /// The rows of one column that changed in one checkpoint.
 pub(super) type ChangedRows = Arc<Vec<u32>>;
@@ -274,7 +275,8 @@ impl Log {
 
     /// The oldest list, if it may be cleaned.
     pub(super) fn oldest(&self) -> Option<&List> {
-        self.lists.front().filter(|list| list.stamp <= self.floor)
+        let uncommitted = bites(Tooth::UncommittedMaterialised);
+        self.lists.front().filter(|list| list.stamp <= self.floor || uncommitted)
     }
 
     fn drop_oldest(&mut self) {

@@ -10,6 +10,7 @@ use super::segment::{Carry, Entry, Segment};
 use crate::codec::Key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key_group::KeyGroupRange;
+use crate::teeth::{Tooth, bites};
 
 /// Entries that are not complete yet, by their writer's range: writers' segments may come mixed.
 pub(super) type Carries = HashMap<KeyGroupRange, Carry>;
@@ -76,7 +77,8 @@ impl<K: Key> KeyedState<K> {
         let key = K::decode(&mut bytes).map_err(corrupt)?;
         let hash = key.key_hash();
         let group = self.group_of(hash);
-        if !self.config.range.contains(group) || self.former.passed(group, stamp) {
+        let mine = self.config.range.contains(group) || bites(Tooth::KeyGroupsMixed);
+        if !mine || self.former.passed(group, stamp) {
             return Ok(());
         }
         let row = match self.rows.find(hash, &key) {
@@ -85,7 +87,11 @@ impl<K: Key> KeyedState<K> {
         };
         let column = columns[entry.state];
         let old = self.columns[column].meta(row).change();
-        self.columns[column].restore(row, entry.value, Meta::replayed(stamp)).map_err(corrupt)?;
+        let mut meta = Meta::replayed(stamp);
+        if bites(Tooth::PinnedWithoutTombstone) {
+            meta.flags = 0;
+        }
+        self.columns[column].restore(row, entry.value, meta).map_err(corrupt)?;
         self.log.replay(segment.version.checkpoint, stamp, column, row, old);
         Ok(())
     }

@@ -21,6 +21,7 @@ use futures::future::BoxFuture;
 use crate::error::Result;
 use crate::ids::{Name, SlotId, Version};
 use crate::key_group::KeyGroup;
+use crate::teeth::Tooth;
 
 /// Where one entry's item is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,6 +81,16 @@ pub enum BlockKind {
     Segment,
     /// A part of a checkpoint's description.
     Manifest,
+}
+
+impl BlockKind {
+    /// The tooth by which blocks of this kind are put without a condition.
+    pub(crate) fn unconditional(self) -> Tooth {
+        match self {
+            Self::Segment => Tooth::SegmentsUnconditional,
+            Self::Manifest => Tooth::ManifestsUnconditional,
+        }
+    }
 }
 
 impl fmt::Display for BlockKind {

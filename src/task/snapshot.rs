@@ -17,6 +17,7 @@ use crate::checkpoint::{Carried, Owed, Part, Report, SegmentRef, SubtaskSnapshot
 use crate::connector::Committable;
 use crate::error::{Error, Result};
 use crate::ids::{CheckpointId, Name};
+use crate::teeth::{Tooth, bites};
 
 /// One barrier's work.
 struct Job {
@@ -89,6 +90,11 @@ impl Snapshots {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(super) async fn progress(&mut self) -> Result<Option<SegmentRef>> {
+        if bites(Tooth::CarriedUnanswered) {
+            let waited_for = |job: &Job| self.carried.is_waited_for(job.checkpoint);
+            let first = self.jobs.iter().position(waited_for).unwrap_or_default();
+            self.jobs.rotate_left(first);
+        }
         let Some(job) = self.jobs.front_mut() else { return std::future::pending().await };
         if let Some(part) = job.under_way.next().await {
             let part = part?;
