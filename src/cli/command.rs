@@ -61,6 +61,10 @@ fn carry_out<E: Engine>(engine: E, jobs: &[Job<E::Graph>], cli: &Cli) -> Result<
             job::find(jobs, demo::JOB)?;
             return demo::recovery(args, &bar);
         }
+        Command::Demo(Demo::Chaos(args)) => {
+            job::find(jobs, demo::JOB)?;
+            return demo::chaos(args, &bar);
+        }
     }
     Ok(Exit::Done)
 }

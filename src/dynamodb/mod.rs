@@ -13,6 +13,8 @@ mod client;
 mod connection;
 mod database;
 mod embedded;
+#[cfg(test)]
+mod fuzz;
 mod head_item;
 mod heads;
 mod item;
@@ -31,4 +33,5 @@ pub use connection::{Connection, Options};
 pub use embedded::Execution;
 pub use meter::{Consumption, Meter, Purpose, Usage};
 pub use purge::Partition;
+pub use served::{Served, Witness};
 pub use tap::{Listener, Written, tap};

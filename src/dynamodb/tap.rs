@@ -197,10 +197,13 @@ async fn statements(sent: &Value, again: &Again<'_>) -> Result<Vec<Written>> {
         found.insert(key_of(&item)?, item);
     }
     let mut written = Vec::with_capacity(keys.len());
-    for key in &keys {
-        // Not there: a condition has failed, and nothing was written.
-        if let Some(item) = found.remove(&key_of(&attributes(key)?)?) {
-            written.push(present(item)?);
+    for (key, statement) in keys.iter().zip(list) {
+        let deletes = statement["Statement"].as_str().is_some_and(|s| s.starts_with("DELETE"));
+        match found.remove(&key_of(&attributes(key)?)?) {
+            Some(item) => written.push(present(item)?),
+            None if deletes => written.push(absent(&attributes(key)?)?),
+            // A condition has failed, and nothing was written.
+            None => {}
         }
     }
     Ok(written)

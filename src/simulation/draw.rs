@@ -34,6 +34,7 @@ pub(super) fn settings(random: &mut StdRng) -> Config {
     if random.random_bool(0.3) {
         config.state.materialize = Materialize::Eager;
     }
+    config.state.slice_entries = one_of(random, &[1, 7, 4096]);
     config.lease = ms(random.random_range(20..200));
     config
 }

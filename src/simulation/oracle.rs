@@ -8,7 +8,7 @@
 //! | I3 | at each write of the head: attempts go up by one with a fresh owner, checkpoints only up, but for a roll-back that was asked for |
 //! | I4 | at each item and block: its version only grows, and one version has one content |
 //! | I5 | at each block: no retained manifest names what it replaces; at each move: all that the manifests name is there |
-//! | I6 | at each item and block: its attempt has been claimed |
+//! | I6 | at each item and block: its attempt has been claimed; a manifest's version is in one slot |
 //!
 //! Owns the rules; the content that they are about is `table`'s, what a job's state and output must
 //! be is its scenario's.
@@ -21,7 +21,7 @@ use super::scenario::{Scenario, StateView, Verdict};
 use super::table::Table;
 use crate::checkpoint::{Head, HeadStatus, Manifest, Retained};
 use crate::dynamodb::Written;
-use crate::ids::{Attempt, CheckpointId, Incarnation, Version};
+use crate::ids::{Attempt, CheckpointId, Incarnation, SlotId, Version};
 use crate::key_group::MaxParallelism;
 use crate::state::{Block, BlockKey, BlockKind, Item, ItemKey};
 
@@ -46,6 +46,8 @@ pub(super) struct Oracle {
     pub(super) most_named: usize,
     owners: BTreeSet<String>,
     items_changed: bool,
+    /// Where the manifest of each version was put.
+    manifests: BTreeMap<(Incarnation, Version), SlotId>,
     /// States that were compared with the reference.
     pub(super) states_checked: u64,
 }
@@ -62,6 +64,7 @@ impl Oracle {
             most_named: 0,
             owners: BTreeSet::new(),
             items_changed: false,
+            manifests: BTreeMap::new(),
             states_checked: 0,
         }
     }
@@ -126,6 +129,13 @@ impl Oracle {
         moves_forward(before.map(|old| old.version), block.version)
             .and_then(|()| self.is_claimed(block.version))
             .map_err(|e| format!("{what}: {e}"))?;
+        if key.kind == BlockKind::Manifest {
+            let version = block.version;
+            let slot = *self.manifests.entry((incarnation, version)).or_insert(key.slot);
+            if slot != key.slot {
+                return Err(format!("{what}: {version} is in slot {slot} already (I6)"));
+            }
+        }
         // Parts past the number of a manifest's own are nobody's.
         let needed = self.named.get(&key).filter(|_| self.live() == Some(incarnation));
         if let Some(needed) = needed {
@@ -199,6 +209,10 @@ impl Oracle {
             let context = |e| format!("retained checkpoint {}: {e} (I5)", retained.checkpoint);
             let manifest = self.table.manifest(head.incarnation, retained).map_err(context)?;
             self.table.check_segments(head.incarnation, &manifest).map_err(context)?;
+            let mut slots = BTreeSet::new();
+            if let Some(twice) = manifest.segments.iter().find(|s| !slots.insert(s.slot)) {
+                return Err(context(format!("it names segment slot {} twice", twice.slot)));
+            }
             self.name(head.incarnation, retained, &manifest);
             manifests.push(manifest);
         }

@@ -49,12 +49,22 @@ pub trait Scenario: Send + Sync {
     /// Output that is staged and not committed.
     fn staged(&self) -> usize;
 
+    /// Makes the next `calls` commits of each sink come later: see
+    /// [`MemorySink::hesitate`](crate::connector::MemorySink::hesitate).
+    fn hesitate(&self, calls: u32);
+
     /// Whether the commits at these places of [`Scenario::commits`], one line of descent of the job, are what a loop over
     /// the records before `positions` gives: each record once, in order for each key within a split.
     ///
     /// # Errors
     /// What is wrong.
     fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict;
+
+    /// Whether all input lies before `positions`, where a job has finished.
+    ///
+    /// # Errors
+    /// What was not read.
+    fn check_end(&self, positions: &Positions) -> Verdict;
 
     /// Whether the state of a checkpoint is what a loop over the records before its positions leaves.
     ///
@@ -201,6 +211,20 @@ impl<T: Clone + Send + 'static> Input<T> {
             given[split] = records.len();
         }
         self.feed.close();
+    }
+
+    /// Whether all records of the source operator `source` lie before `positions`.
+    ///
+    /// # Errors
+    /// Which split was not read to its end.
+    pub fn check_end(&self, source: &str, positions: &Positions) -> Verdict {
+        for (split, records) in self.splits.iter().enumerate() {
+            let (read, all) = (positions.before(source, split), records.len() as u64);
+            if read != all {
+                return Err(format!("{read} of the {all} records of {source} {split} were read"));
+            }
+        }
+        Ok(())
     }
 
     /// The records before `positions` of the source operator `source`, split by split.

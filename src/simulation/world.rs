@@ -165,6 +165,9 @@ impl World {
             if self.random.random_bool(0.04) {
                 self.mishap.arm(self.random.random_range(0..40));
             }
+            if self.random.random_bool(0.04) {
+                self.scenario.hesitate(self.random.random_range(1..4));
+            }
             let time = ms(self.random.random_range(0..25));
             self.pass(time).await?;
         }
@@ -405,6 +408,7 @@ impl World {
         let (line, positions) = seen.oracle.descent.line(&commits);
         drop(seen);
         self.scenario.check_output(&line, &positions).map_err(|e| format!("output: {e}"))?;
+        self.scenario.check_end(&positions)?;
         match self.scenario.staged() {
             0 => Ok(()),
             staged => Err(format!("{staged} staged outputs were neither committed nor cleaned")),

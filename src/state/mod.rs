@@ -35,7 +35,9 @@ mod cleaning;
 mod column;
 pub mod contract;
 mod descriptor;
+mod entry;
 mod erased;
+mod former;
 mod keyed;
 mod log;
 mod memory;
@@ -55,9 +57,12 @@ pub use cleaning::{
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use descriptor::ValueState;
 pub use descriptor::{ColumnId, Columns, States, ValueDescriptor};
+pub use entry::{Meta, ValueAt};
+pub use former::FormerHorizons;
 #[expect(clippy::module_name_repetitions, reason = "the module's main type; Flink's word")]
 pub use keyed::KeyedState;
 pub use keyed::{KeyedConfig, RestorePoint, Row};
+pub use log::Log;
 pub(crate) use memory::Passed;
 pub use memory::{Call, Fault, MemoryStore, Script};
 pub use stats::Stats;

@@ -7,10 +7,10 @@
 //! always admitted, over the bound if need be.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
-use tokio::sync::Notify;
+use crate::sync::{AtomicI64, Mutex, MutexGuard, Notify};
 
 /// A cheap handle to one attempt's account.
 #[derive(Clone, Debug)]

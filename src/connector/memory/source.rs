@@ -1,15 +1,16 @@
 //! A source whose records are in memory: all at once, or as a test feeds them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use futures::future::LocalBoxFuture;
-use tokio::sync::Notify;
 
 use crate::connector::{Progress, Reader, ReaderContext, Source, SplitState, split_bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Lag;
 use crate::record::{Batch, Origin};
+use crate::sync::{Mutex, MutexGuard, Notify};
+use crate::teeth::{Tooth, bites};
 
 /// A source of the records in a vector, or of those that a [`MemoryFeed`] gives. It keeps all
 /// records, so it can be replayed. Clones share them.
@@ -237,7 +238,10 @@ impl<T: Clone> Reader<T> for MemoryReader<T> {
     }
 
     fn snapshot(&self) -> Vec<SplitState> {
-        self.cursors.iter().map(|c| state_of((c.index, c.next), c.done)).collect()
+        let late = u64::from(bites(Tooth::PositionLate));
+        let early = u64::from(bites(Tooth::PositionEarly));
+        let position = |c: &Cursor| (c.index, (c.next + late).saturating_sub(early));
+        self.cursors.iter().map(|c| state_of(position(c), c.done)).collect()
     }
 
     fn lag(&self) -> Lag {

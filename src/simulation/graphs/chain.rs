@@ -144,6 +144,10 @@ impl Scenario for Chain {
         self.sink.staged()
     }
 
+    fn hesitate(&self, calls: u32) {
+        self.sink.hesitate(calls);
+    }
+
     fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
         let all = self.sink.commits().map_err(|e| e.to_string())?;
         let lines: Vec<&Line> = commits.iter().flat_map(|n| &all[*n].records).collect();
@@ -158,6 +162,10 @@ impl Scenario for Chain {
             None => Ok(()),
             Some((event, n)) => Err(format!("{event:?} is in the output {n} times too few")),
         }
+    }
+
+    fn check_end(&self, positions: &Positions) -> Verdict {
+        self.input.check_end("events", positions)
     }
 
     /// The checksum depends on how splits were interleaved, so it is one that was given out.

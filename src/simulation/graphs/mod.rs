@@ -5,6 +5,7 @@
 mod chain;
 mod stages;
 mod tally;
+mod toggle;
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub struct Kind {
 }
 
 /// All of them.
-pub const ALL: [Kind; 3] = [tally::KIND, chain::KIND, stages::KIND];
+pub const ALL: [Kind; 4] = [tally::KIND, chain::KIND, stages::KIND, toggle::KIND];
 
 /// A scenario with input for an hour.
 pub(super) fn long(random: &mut StdRng, mishap: Mishap) -> Arc<dyn Scenario> {

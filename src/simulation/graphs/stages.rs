@@ -119,6 +119,11 @@ impl Scenario for Stages {
         self.singles.staged() + self.totals.staged()
     }
 
+    fn hesitate(&self, calls: u32) {
+        self.singles.hesitate(calls);
+        self.totals.hesitate(calls);
+    }
+
     fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
         let mut lists = [self.singles.commits(), self.totals.commits()];
         let first = lists[0].as_ref().map_or(0, Vec::len);
@@ -131,6 +136,11 @@ impl Scenario for Stages {
             check_sums(["singles", "totals"][sink], records, &expected)?;
         }
         Ok(())
+    }
+
+    fn check_end(&self, positions: &Positions) -> Verdict {
+        self.left.check_end("left", positions)?;
+        self.right.check_end("right", positions)
     }
 
     fn check_state(&self, state: &StateView<'_>) -> Verdict {

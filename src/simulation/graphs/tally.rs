@@ -153,6 +153,10 @@ impl Scenario for Tally {
         self.sink.staged()
     }
 
+    fn hesitate(&self, calls: u32) {
+        self.sink.hesitate(calls);
+    }
+
     fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
         let all = self.sink.commits().map_err(|e| e.to_string())?;
         let lines = commits.iter().flat_map(|n| &all[*n].records);
@@ -179,6 +183,10 @@ impl Scenario for Tally {
         // No two are of one position, so as many as there are records is each of them.
         let records = self.input.before("events", positions).count();
         if number == records { Ok(()) } else { Err(format!("{number} of {records} records")) }
+    }
+
+    fn check_end(&self, positions: &Positions) -> Verdict {
+        self.input.check_end("events", positions)
     }
 
     fn check_state(&self, state: &StateView<'_>) -> Verdict {
