@@ -63,6 +63,7 @@ pub mod server;
 pub mod state;
 pub mod stream;
 pub mod task;
+pub mod thrift;
 
 pub use error::{Error, ErrorKind, Result};
 pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism};

@@ -28,6 +28,7 @@ use crate::clock::Instant;
 use crate::config::Checkpointing;
 use crate::error::{Error, ErrorKind};
 use crate::ids::{Attempt, CheckpointId, Version};
+use crate::thrift::Thrift;
 
 /// What happened.
 #[derive(Debug)]
@@ -91,6 +92,8 @@ pub(super) struct Beginning<'a> {
     pub(super) retained: Vec<Kept>,
     pub(super) manifest: Option<&'a Manifest>,
     pub(super) sources: Vec<SourceSplits>,
+    /// May lengthen the interval.
+    pub(super) thrift: Thrift,
 }
 
 #[derive(Debug)]
@@ -106,6 +109,7 @@ enum Phase {
 pub(super) struct Coordinator {
     plan: Plan,
     settings: Checkpointing,
+    thrift: Thrift,
     attempt: Attempt,
     phase: Phase,
     /// The head's checkpoint.
@@ -140,8 +144,9 @@ impl Coordinator {
         let coordinator = Self {
             active_sources: beginning.plan.source_subtasks().collect(),
             plan: beginning.plan,
-            due: now.checked_add(beginning.settings.interval),
+            due: now.checked_add(beginning.thrift.interval(beginning.settings.interval)),
             settings: beginning.settings,
+            thrift: beginning.thrift,
             attempt: beginning.attempt,
             phase: Phase::Idle,
             completed: beginning.checkpoint,
@@ -335,7 +340,7 @@ impl Coordinator {
     /// The next periodic one: an interval after the last one began, a pause after it ended. Memory
     /// that is wanted back waits for the pause only.
     fn schedule(&mut self, last: &Pending, now: Instant) {
-        let by_interval = last.started.checked_add(self.settings.interval);
+        let by_interval = last.started.checked_add(self.thrift.interval(self.settings.interval));
         self.rested = now.checked_add(self.settings.min_pause);
         self.due = by_interval.zip(self.rested).map(|(a, b)| a.max(b));
     }

@@ -32,6 +32,7 @@ use crate::ids::{CheckpointId, Name};
 use crate::io::Io;
 use crate::points;
 use crate::state::Store;
+use crate::thrift::Thrift;
 
 /// What the checkpoints of one attempt need.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct DriverSetup {
     pub sources: Vec<SourceSplits>,
     /// Intervals and bounds.
     pub settings: Checkpointing,
+    /// May lengthen the interval.
+    pub thrift: Thrift,
     /// `high-availability.lease`; the counter moves three times in it.
     pub lease: Duration,
     /// The heads.
@@ -161,6 +164,7 @@ impl Driver {
             retained: claimed.retained.clone(),
             manifest: claimed.manifest.as_ref(),
             sources: std::mem::take(&mut setup.sources),
+            thrift: setup.thrift.clone(),
         };
         let (coordinator, first) = Coordinator::new(beginning, now);
         let keeper = HeadKeeper::new(
