@@ -16,13 +16,13 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use millpond::Result;
 use millpond::config::{Config, Location};
 use millpond::connector::{DiscardSink, Generator};
 use millpond::operator::{Context, KeyedProcess};
 use millpond::runtime::JobStatus;
 use millpond::state::{States, ValueDescriptor, ValueState};
 use millpond::stream::StreamEnvironment;
-use millpond::Result;
 use support::mix;
 
 /// What the issue of this benchmark asks for.

@@ -214,12 +214,96 @@ fn two_runs_on_one_file_exclude_each_other() {
 }
 
 #[test]
+fn a_signal_ends_the_recovery_demo_and_its_child_and_leaves_no_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = folder.path().join("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    let mut command = millpond(folder.path(), &["demo", "recovery", "--rate", "100"]);
+    command.env("TMPDIR", &temporary).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut demo = command.spawn().unwrap();
+    let files = || std::fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap().path());
+    // The job holds its state under a lock that tells its process.
+    let child: u32 = loop {
+        let lock = files().next().map(|demo| demo.join("killed.db.lock"));
+        let text = lock.and_then(|lock| std::fs::read_to_string(lock).ok());
+        match text.and_then(|pid| pid.trim().parse().ok()) {
+            Some(pid) => break pid,
+            None => std::thread::park_timeout(std::time::Duration::from_millis(10)),
+        }
+        assert_eq!(demo.try_wait().unwrap(), None);
+    };
+    let signal = |name: &str, pid: u32| {
+        Command::new("kill").args([name, &pid.to_string()]).output().unwrap().status.success()
+    };
+    assert!(signal("-0", child));
+    assert!(signal("-TERM", demo.id()));
+    assert_eq!(demo.wait().unwrap().code(), Some(130));
+    // It used to go on alone, in a folder that nobody removed.
+    assert!(!signal("-0", child));
+    assert_eq!(files().count(), 0);
+}
+
+#[test]
 fn the_recovery_demo_finds_the_outputs_equal() {
     let folder = tempfile::tempdir().unwrap();
+    // Slow enough for checkpoints between the kills, on a machine that is busy with other tests too.
     let output =
-        run(folder.path(), &["demo", "recovery", "--kills", "3", "--seed", "7", "--rate", "4000"]);
+        run(folder.path(), &["demo", "recovery", "--kills", "3", "--seed", "7", "--rate", "2000"]);
     let shown = text(&output.stdout);
     assert_eq!(code(&output), Some(0), "{shown}{}", text(&output.stderr));
     assert!(shown.lines().last().unwrap().starts_with("equal: 20,000 lines"), "{shown}");
     assert_eq!(shown.matches("killed at record").count(), 3, "{shown}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_chaos_demo_hits_in_each_way_and_finds_the_outputs_equal() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["demo", "chaos", "--rounds", "6", "--seed", "7", "--rate", "300"];
+    let output = run(folder.path(), &arguments);
+    let shown = text(&output.stdout);
+    assert_eq!(code(&output), Some(0), "{shown}{}", text(&output.stderr));
+    for part in [
+        "SIGKILL to the owner",
+        "SIGKILL to both",
+        "SIGSTOP to the owner",
+        "owner's disk full",
+        "DynamoDB away",
+        "away, then SIGKILL",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(shown.lines().last().unwrap().starts_with("equal: "), "{shown}");
+}
+
+/// What a demo started must not outlive it, even where it was killed itself.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_that_is_to_end_with_its_parent_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["run", "route_stats", "--no-rest", "--with-parent", "--rate=2000"];
+    let child = millpond(folder.path(), &arguments);
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg("\"$0\" \"$@\" >/dev/null & wait").arg(child.get_program());
+    shell.args(child.get_args()).env("XDG_DATA_HOME", folder.path());
+    let mut shell = shell.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(shell.stderr.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("starts afresh"));
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    // The pipe is closed when the last that writes to it has ended.
+    let rest: Vec<_> = lines.map(Result::unwrap).collect();
+    assert!(!rest.iter().any(|line| line.contains("finished")), "it lived on: {rest:?}");
+}
+
+/// A log that cannot be written used to panic in the logger, and with it the job.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_on_a_full_disk_stops_no_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let arguments = ["run", "route_stats", "--output=out", "--no-rest", "-vv"];
+    let status = millpond(folder.path(), &arguments).stderr(full).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(lines_in(&folder.path().join("out")), 20_000);
 }

@@ -159,12 +159,11 @@ impl Driver {
         let beginning = Beginning {
             plan: setup.plan.clone(),
             settings: setup.settings.clone(),
-            attempt: claimed.mine.attempt,
+            attempt: claimed.mine.attempt.in_versions(),
             checkpoint: claimed.head.checkpoint,
             retained: claimed.retained.clone(),
             manifest: claimed.manifest.as_ref(),
             sources: std::mem::take(&mut setup.sources),
-            thrift: setup.thrift.clone(),
         };
         let (coordinator, first) = Coordinator::new(beginning, now);
         let keeper = HeadKeeper::new(
@@ -261,6 +260,7 @@ impl Driver {
 
     fn tell(&mut self, event: Event) -> Result<()> {
         let clock = self.setup.clock;
+        self.coordinator.lengthen(self.setup.thrift.stretch());
         let effects = self.coordinator.on(event, clock.now(), clock.wall_ms());
         self.carry_out(effects)
     }

@@ -5,6 +5,8 @@
 
 mod assemble;
 mod draft;
+#[cfg(test)]
+mod fuzz;
 mod keys;
 mod kind;
 mod lines;
@@ -53,7 +55,7 @@ pub struct Config {
 }
 
 /// When checkpoints are taken, and when they have failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Checkpointing {
     /// `execution.checkpointing.interval`; default 10 s.
     pub interval: Duration,
@@ -120,6 +122,9 @@ pub struct StateSettings {
     pub segment_bytes: u64,
     /// `state.backend.dynamodb.tombstone-retention`; default 7 days.
     pub tombstone_retention: Duration,
+    /// Entries that are serialised between two batches after a barrier; 4,096, which is about 0.2 ms,
+    /// but for simulations. No key sets it.
+    pub slice_entries: usize,
 }
 
 /// When committed values go to items of their own.
@@ -240,6 +245,7 @@ impl Default for Config {
                 materialize: Materialize::Lazy,
                 segment_bytes: 256 << 10,
                 tombstone_retention: Duration::from_secs(7 * 24 * 3600),
+                slice_entries: 4096,
             },
             store: StoreSettings {
                 table: "millpond-state".to_owned(),

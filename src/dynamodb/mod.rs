@@ -13,6 +13,8 @@ mod client;
 mod connection;
 mod database;
 mod embedded;
+#[cfg(test)]
+mod fuzz;
 mod head_item;
 mod heads;
 mod item;
@@ -26,6 +28,7 @@ mod retry;
 mod send;
 mod served;
 mod table;
+mod tap;
 mod throttles;
 mod write;
 
@@ -34,4 +37,6 @@ pub use connection::{Connection, Options};
 pub use embedded::Execution;
 pub use meter::{Consumption, Meter, Purpose, Share, Usage};
 pub use purge::Partition;
+pub use served::{Served, Witness};
+pub use tap::{Listener, Written, tap};
 pub use throttles::Throttling;

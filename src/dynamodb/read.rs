@@ -17,6 +17,7 @@ use super::send::Errand;
 use super::write::IN_FLIGHT;
 use crate::error::Result;
 use crate::state::Item;
+use crate::teeth::{Tooth, bites};
 
 /// DynamoDB's limit for a `BatchGetItem`.
 const KEYS: usize = 100;
@@ -87,6 +88,7 @@ async fn read_chunk(caller: &Caller, keys: Vec<Attributes>) -> Result<Vec<Attrib
         let found: Vec<Attributes> =
             answer.responses.take().into_iter().flatten().flat_map(|(_, items)| items).collect();
         let left = answer.unprocessed_keys.take().into_iter().flatten().next();
+        let left = left.filter(|_| !bites(Tooth::UnprocessedIgnored));
         let left = left.map(|(_, left)| left.keys).filter(|left| !left.is_empty());
         divide(caller, &request, left.as_deref(), &found, answered.units);
         // Throttling, or the limit of 16 MB for an answer: then there is no need to wait.
@@ -135,7 +137,7 @@ pub(super) fn pk_of(item: &Attributes) -> &str {
 fn consistent(keys: Vec<Attributes>) -> Result<KeysAndAttributes> {
     KeysAndAttributes::builder()
         .set_keys(Some(keys))
-        .consistent_read(true)
+        .consistent_read(!bites(Tooth::StaleReads))
         .build()
         .map_err(|e| crate::Error::internal(format!("a request was not complete: {e}")))
 }

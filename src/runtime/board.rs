@@ -138,6 +138,7 @@ impl Board {
         self.status.send_modify(|status| {
             status.state = JobState::Restarting;
             status.last_failure = Some(error.to_string());
+            status.last_failure_kind = Some(error.kind());
         });
     }
 
@@ -157,6 +158,7 @@ impl Board {
             status.input_slowed = None;
             if let Err(error) = result {
                 status.last_failure = Some(error.to_string());
+                status.last_failure_kind = Some(error.kind());
             }
         });
     }

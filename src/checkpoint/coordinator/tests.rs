@@ -52,7 +52,6 @@ impl Bench {
             retained: retained.into_iter().collect(),
             manifest,
             sources: vec![],
-            thrift: Thrift::default(),
         };
         let (coordinator, effects) = Coordinator::new(beginning, now);
         (Self { coordinator, now }, effects)
@@ -155,12 +154,11 @@ fn checkpoints_begin_an_interval_apart_and_a_pause_after_the_last() {
 #[test]
 fn a_longer_interval_holds_from_the_next_checkpoint_on() {
     let mut bench = Bench::new(|_| {});
-    let thrift = bench.coordinator.thrift.clone();
-    thrift.set(3, false);
+    bench.coordinator.lengthen(3);
     assert_eq!(triggered(&bench.pass(10)), Some((1, Kind::Periodic)));
     bench.complete(1, keyed(vec![], vec![]));
     assert_eq!(triggered(&bench.pass(29)), None);
-    thrift.set(1, false);
+    bench.coordinator.lengthen(1);
     assert_eq!(triggered(&bench.pass(1)), Some((2, Kind::Periodic)));
     bench.complete(2, keyed(vec![], vec![]));
     assert_eq!(triggered(&bench.pass(10)), Some((3, Kind::Periodic)));

@@ -103,7 +103,6 @@ impl World {
             retained: vec![],
             manifest: None,
             sources: vec![],
-            thrift: Thrift::default(),
         };
         Self {
             coordinator: Coordinator::new(beginning, now).0,
