@@ -188,16 +188,20 @@ pub(crate) fn run(
             status,
         };
         let job = runtime::run(graph, wiring, options, std::future::pending());
-        let watch = async {
-            while watched.changed().await.is_ok() {
-                observe(&watched.borrow_and_update());
+        let ended = {
+            let watch = async {
+                while watched.changed().await.is_ok() {
+                    observe(&watched.borrow_and_update());
+                }
+                std::future::pending().await
+            };
+            tokio::select! {
+                ended = job => ended.map(drop),
+                never = watch => never,
             }
-            std::future::pending().await
         };
-        tokio::select! {
-            ended = job => ended.map(drop),
-            never = watch => never,
-        }
+        observe(&watched.borrow_and_update());
+        ended
     })
 }
 
