@@ -68,6 +68,7 @@ pub mod stream;
 mod sync;
 pub mod task;
 pub mod teeth;
+pub mod thrift;
 
 pub use error::{Error, ErrorKind, Result};
 pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism};

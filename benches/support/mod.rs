@@ -49,8 +49,11 @@ pub(crate) fn now_ns() -> u64 {
     u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Tells the parent.
+/// Tells the parent, where there is one.
 pub(crate) fn mark(name: &str, text: impl std::fmt::Display) {
+    if role().is_none() {
+        return;
+    }
     let mut out = std::io::stdout().lock();
     // A parent that is gone kills by not reading.
     let told = writeln!(out, "mark {name} {} {text}", now_ns()).and_then(|()| out.flush());
@@ -185,16 +188,20 @@ pub(crate) fn run(
             status,
         };
         let job = runtime::run(graph, wiring, options, std::future::pending());
-        let watch = async {
-            while watched.changed().await.is_ok() {
-                observe(&watched.borrow_and_update());
+        let ended = {
+            let watch = async {
+                while watched.changed().await.is_ok() {
+                    observe(&watched.borrow_and_update());
+                }
+                std::future::pending().await
+            };
+            tokio::select! {
+                ended = job => ended.map(drop),
+                never = watch => never,
             }
-            std::future::pending().await
         };
-        tokio::select! {
-            ended = job => ended.map(drop),
-            never = watch => never,
-        }
+        observe(&watched.borrow_and_update());
+        ended
     })
 }
 

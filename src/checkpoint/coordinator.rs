@@ -155,6 +155,8 @@ enum Phase {
 pub struct Coordinator {
     plan: Plan,
     settings: Checkpointing,
+    /// By which the interval is longer than configured.
+    stretch: u32,
     attempt: Attempt,
     phase: Phase,
     /// The head's checkpoint.
@@ -191,6 +193,7 @@ impl Coordinator {
             plan: beginning.plan,
             due: now.checked_add(beginning.settings.interval),
             settings: beginning.settings,
+            stretch: 1,
             attempt: beginning.attempt,
             phase: Phase::Idle,
             completed: beginning.checkpoint,
@@ -206,6 +209,11 @@ impl Coordinator {
             over: false,
         };
         (coordinator, effects)
+    }
+
+    /// Has checkpoints begin `stretch` intervals apart, from the next one that completes on.
+    pub fn lengthen(&mut self, stretch: u32) {
+        self.stretch = stretch;
     }
 
     /// When [`Event::Tick`] is wanted next.
@@ -405,7 +413,8 @@ impl Coordinator {
     /// The next periodic one: an interval after the last one began, a pause after it ended. Memory
     /// that is wanted back waits for the pause only.
     fn schedule(&mut self, last: &Pending, now: Instant) {
-        let by_interval = last.started.checked_add(self.settings.interval);
+        let by_interval =
+            last.started.checked_add(self.settings.interval.saturating_mul(self.stretch));
         self.rested = now.checked_add(self.settings.min_pause);
         self.due = by_interval.zip(self.rested).map(|(a, b)| a.max(b));
     }

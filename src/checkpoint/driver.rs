@@ -32,6 +32,7 @@ use crate::ids::{CheckpointId, Name};
 use crate::io::Io;
 use crate::points;
 use crate::state::Store;
+use crate::thrift::Thrift;
 
 /// What the checkpoints of one attempt need.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct DriverSetup {
     pub sources: Vec<SourceSplits>,
     /// Intervals and bounds.
     pub settings: Checkpointing,
+    /// May lengthen the interval.
+    pub thrift: Thrift,
     /// `high-availability.lease`; the counter moves three times in it.
     pub lease: Duration,
     /// The heads.
@@ -257,6 +260,7 @@ impl Driver {
 
     fn tell(&mut self, event: Event) -> Result<()> {
         let clock = self.setup.clock;
+        self.coordinator.lengthen(self.setup.thrift.stretch());
         let effects = self.coordinator.on(event, clock.now(), clock.wall_ms());
         self.carry_out(effects)
     }

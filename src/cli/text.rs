@@ -1,6 +1,6 @@
 //! What is said about a run, as text: the first line, the progress line, the summary. Pure.
 
-use crate::runtime::{CheckpointState, JobState, JobStatus, Start};
+use crate::runtime::{Billing, CheckpointState, JobState, JobStatus, Start};
 
 /// Write units of one `PutItem` of a small item, what a store without a log would spend a record.
 const UNITS_OF_ONE_PUT: u64 = 1;
@@ -43,6 +43,13 @@ pub(super) fn progress(status: &JobStatus, records_per_second: f64) -> String {
     if !lag.is_empty() {
         parts.push(format!("lag {}", lag.join(" and ")));
     }
+    let limits =
+        [("writes", status.throttling.write_limit), ("reads", status.throttling.read_limit)];
+    for (what, limit) in limits {
+        if let Some(limit) = limit.filter(|_| status.throttling.waiting > 0) {
+            parts.push(format!("{what} at {limit:.0} units/s"));
+        }
+    }
     if let Some(why) = &status.input_slowed {
         parts.push(format!("input slowed: {why}"));
     }
@@ -82,6 +89,11 @@ pub(super) fn summary(status: &JobStatus, now_ms: u64) -> String {
         grouped(records * UNITS_OF_ONE_PUT),
         status.consumed.read,
     ));
+    lines.push(cost(status, seconds));
+    if let Some(last) = &status.throttling.last {
+        let times: u64 = status.throttling.reasons.values().sum();
+        lines.push(format!("  throttled {} times, the last: {last}", grouped(times)));
+    }
     lines.join("\n")
 }
 
@@ -110,6 +122,36 @@ fn state(state: JobState) -> &'static str {
         JobState::Canceled => "stopped",
         JobState::Failed => "failed",
     }
+}
+
+/// The bill of the whole run, and of an hour that is like it.
+fn cost(status: &JobStatus, seconds: f64) -> String {
+    let cost = &status.cost;
+    let billing = match cost.billing {
+        Billing::OnDemand => "on demand",
+        Billing::Provisioned => "with its provisioned capacity",
+    };
+    let verb = if cost.on_aws { "on AWS, this cost" } else { "on AWS, this would have cost" };
+    let mut line = format!("  {billing} {verb} {}", usd(cost.usd));
+    if seconds > 0.0 {
+        line += &format!(", {} an hour", usd(cost.usd / seconds * 3600.0));
+    }
+    if let Some(price) = cost.usd_per_million_records {
+        line += &format!(", {} for a million records", usd(price));
+    }
+    if let Some(saving) = &cost.saving {
+        line += &format!("; to cost less, {saving}");
+    }
+    line
+}
+
+/// Dollars, to two digits that say something.
+fn usd(dollars: f64) -> String {
+    if dollars <= 0.0 || dollars >= 1.0 {
+        return format!("${dollars:.2}");
+    }
+    let zeros = (-dollars.log10()).floor().max(0.0) as usize;
+    format!("${dollars:.*}", (zeros + 2).min(12))
 }
 
 /// A number with its thousands apart.
@@ -155,6 +197,8 @@ mod tests {
         };
         status.metrics.records_read = 20_000;
         status.consumed.write = WriteUnits { log: 100.0, items: 0.0, protocol: 7.5 };
+        status.cost.usd = 67.2e-6;
+        status.cost.usd_per_million_records = Some(3.36e-3);
         status.checkpoints.counts.completed = 2;
         status.checkpoints.record(CheckpointEntry {
             id: 9,
@@ -207,6 +251,11 @@ mod tests {
         );
         let records = JobStatus { lag: Lag::records(Some(1_234_567)), ..status.clone() };
         assert!(progress(&records, 0.0).ends_with(" | lag 1,234,567 records"));
+        let mut limited = status.clone();
+        limited.throttling.write_limit = Some(812.4);
+        assert!(!progress(&limited, 0.0).contains("units/s"), "nobody waits");
+        limited.throttling.waiting = 3;
+        assert!(progress(&limited, 0.0).ends_with(" | writes at 812 units/s"));
         let both = JobStatus { lag: status.lag.and(records.lag), ..status.clone() };
         assert!(progress(&both, 0.0).ends_with(" | lag 1,234,567 records and 1.2 MiB"));
         let unknown = JobStatus { lag: Lag::default(), ..status };
@@ -229,8 +278,29 @@ mod tests {
             "routes finished: 20,000 records in 10.0 s (2,000 records/s)\n  \
              checkpoints: 2 completed, 0 failed, the last 9 of 4.2 KiB; restored from 3 in 41 ms\n  \
              write units: 107.5 (log 100.0, items 0.0, protocol 7.5); \
-             one put a record would have cost 20,000; read units: 0.0"
+             one put a record would have cost 20,000; read units: 0.0\n  \
+             on demand on AWS, this would have cost $0.000067, $0.024 an hour, \
+             $0.0034 for a million records"
         );
+        status.cost.billing = Billing::Provisioned;
+        status.cost.on_aws = true;
+        status.cost.saving = Some("checkpoints are 20s apart instead of 10s".to_owned());
+        status.throttling.reasons.insert("TableWriteKeyRangeThroughputExceeded".to_owned(), 1234);
+        let last = "TableWriteKeyRangeThroughputExceeded on key group 17 of counts/total";
+        status.throttling.last = Some(last.to_owned());
+        let text = summary(&status, 0);
+        let lines: Vec<_> = text.lines().skip(3).collect();
+        let bill = "  with its provisioned capacity on AWS, this cost $0.000067, $0.024 an hour, \
+                    $0.0034 for a million records; to cost less, checkpoints are 20s apart instead \
+                    of 10s";
+        let throttled = format!("  throttled 1,234 times, the last: {last}");
+        assert_eq!(lines, [bill, throttled.as_str()]);
+    }
+
+    #[test]
+    fn dollars_show_two_digits_that_say_something() {
+        let shown = [0.0, 0.000_067_4, 0.0101, 0.5, 1.0, 12.345].map(usd);
+        assert_eq!(shown, ["$0.00", "$0.000067", "$0.010", "$0.50", "$1.00", "$12.35"]);
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub(super) const LOCAL_PATH: &str = "state.backend.dynamodb.local-db-path";
 pub(super) const LOCAL_MEMORY: &str = "state.backend.dynamodb.local-in-memory";
 pub(super) const CACHE: &str = "state.backend.dynamodb.cache-size";
 pub(super) const LOG: &str = "state.backend.dynamodb.log-max-size";
+pub(super) const SEGMENT: &str = "state.backend.dynamodb.segment-size";
 pub(super) const REGION: &str = "aws.region";
 pub(super) const PROVIDER: &str = "aws.credentials.provider";
 pub(super) const ACCESS_KEY: &str = "aws.credentials.provider.basic.accesskeyid";
@@ -67,6 +68,8 @@ pub(super) const MAX_BACKOFF: &str = "restart-strategy.exponential-delay.max-bac
 const MS: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const KIB: u64 = 1 << 10;
+/// A bound for prices that are no typing error.
+const PRICEY: f64 = 1e6;
 
 /// A field of [`Draft`], or of the settings in it.
 macro_rules! at {
@@ -280,13 +283,15 @@ pub(super) static KEYS: &[Key] = &[
         READ_UNITS,
         Kind::Units { at: at!(read_units) },
         "20",
-        "Provisioned read capacity units; only where the table is not on demand.",
+        "Provisioned read capacity units; only where the table is not on demand. No more than that is read \
+         a second, but for what was saved in a minute.",
     ),
     Key::new(
         WRITE_UNITS,
         Kind::Units { at: at!(write_units) },
         "20",
-        "Provisioned write capacity units; only where the table is not on demand.",
+        "Provisioned write capacity units; only where the table is not on demand. No more than that is \
+         written a second, but for what was saved in a minute.",
     ),
     Key::new(
         CACHE,
@@ -318,11 +323,12 @@ pub(super) static KEYS: &[Key] = &[
          checkpoint.",
     ),
     Key::new(
-        "state.backend.dynamodb.segment-size",
+        SEGMENT,
         Kind::Size { least: 4 * KIB, most: 384 * KIB, at: at!(config.state.segment_bytes) },
         "256 KiB",
         "The size of one segment of the log before compression. An item of DynamoDB holds 400 KB.",
-    ),
+    )
+    .by_default("256 KiB, or a KiB for each provisioned write unit where that is less"),
     Key::new(
         "state.backend.dynamodb.tombstone-retention",
         Kind::Duration { least: MINUTE, at: at!(config.state.tombstone_retention) },
@@ -330,6 +336,40 @@ pub(super) static KEYS: &[Key] = &[
         "How long the mark of a deleted key stays. It must be longer than any request can be under way: \
          the protocol's only dependence on a clock.",
     ),
+    Key::new(
+        "cost.write-usd-per-million",
+        Kind::Factor { least: 0.0, most: PRICEY, at: at!(config.cost.write_usd_per_million) },
+        "0.625",
+        "Dollars for a million write units on demand. The default is the list price of us-east-1; other \
+         regions, and storage classes, have their own.",
+    ),
+    Key::new(
+        "cost.read-usd-per-million",
+        Kind::Factor { least: 0.0, most: PRICEY, at: at!(config.cost.read_usd_per_million) },
+        "0.125",
+        "Dollars for a million read units on demand.",
+    ),
+    Key::new(
+        "cost.provisioned-write-usd-per-hour",
+        Kind::Factor { least: 0.0, most: PRICEY, at: at!(config.cost.provisioned_write_usd_per_hour) },
+        "0.00065",
+        "Dollars an hour for one provisioned write unit a second.",
+    ),
+    Key::new(
+        "cost.provisioned-read-usd-per-hour",
+        Kind::Factor { least: 0.0, most: PRICEY, at: at!(config.cost.provisioned_read_usd_per_hour) },
+        "0.00013",
+        "Dollars an hour for one provisioned read unit a second.",
+    ),
+    Key::new(
+        "cost.max-usd-per-hour",
+        Kind::OptionalFactor { least: 0.0, most: PRICEY, at: at!(config.cost.max_usd_per_hour) },
+        "2.5",
+        "What a run on demand should cost at most. Above it, a warning says so; `materialize: eager` \
+         becomes lazy, then the checkpoint interval is doubled time and again, up to 10 min, and halved \
+         again once there is room. It bounds nothing: what the input needs is read and written.",
+    )
+    .by_default("no bound"),
     Key::new(
         "high-availability.lease",
         Kind::Duration { least: Duration::from_millis(100), at: at!(config.lease) },

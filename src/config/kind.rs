@@ -45,6 +45,11 @@ pub(super) enum Kind {
         most: f64,
         at: At<f64>,
     },
+    OptionalFactor {
+        least: f64,
+        most: f64,
+        at: At<Option<f64>>,
+    },
     Switch {
         at: At<bool>,
     },
@@ -93,6 +98,9 @@ impl Kind {
             }
             Self::Units { at } => *at(draft) = count::<u64>(text, 1, 1_000_000)?,
             Self::Factor { least, most, at } => *at(draft) = factor(text, least, most)?,
+            Self::OptionalFactor { least, most, at } => {
+                *at(draft) = Some(factor(text, least, most)?);
+            }
             Self::Switch { at } => *at(draft) = switch(text)?,
             Self::Choice { words } => choice(text, words)?(draft),
             Self::Text { at } => *at(draft) = Some(not_empty(text)?.to_owned()),
@@ -117,6 +125,7 @@ impl Kind {
             Self::OptionalCount { at, .. } => return at(draft).map(|n| n.to_string()),
             Self::Units { at } => at(draft).to_string(),
             Self::Factor { at, .. } => at(draft).to_string(),
+            Self::OptionalFactor { at, .. } => return at(draft).map(|n| n.to_string()),
             Self::Switch { at } => at(draft).to_string(),
             Self::Choice { words } => words.first().map(|(word, _)| (*word).to_owned())?,
             Self::Text { at } | Self::Url { at } => return at(draft).clone(),
@@ -136,7 +145,7 @@ impl Kind {
             Self::Count { .. } | Self::OptionalCount { .. } | Self::Units { .. } => {
                 "integer".to_owned()
             }
-            Self::Factor { .. } => "number".to_owned(),
+            Self::Factor { .. } | Self::OptionalFactor { .. } => "number".to_owned(),
             Self::Switch { .. } => "boolean".to_owned(),
             Self::Choice { words } => {
                 words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ")

@@ -44,6 +44,8 @@ pub struct Config {
     pub state: StateSettings,
     /// Which DynamoDB.
     pub store: StoreSettings,
+    /// `cost.*`.
+    pub cost: CostSettings,
     /// `high-availability.lease`; default 5 s.
     pub lease: Duration,
     /// `rest.*`.
@@ -164,6 +166,23 @@ pub enum Location {
     },
 }
 
+/// Prices, and how much a run may cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CostSettings {
+    /// `cost.write-usd-per-million`, of write units on demand; default 0.625.
+    pub write_usd_per_million: f64,
+    /// `cost.read-usd-per-million`, of read units on demand; default 0.125.
+    pub read_usd_per_million: f64,
+    /// `cost.provisioned-write-usd-per-hour`, of one write unit a second; default 0.00065.
+    pub provisioned_write_usd_per_hour: f64,
+    /// `cost.provisioned-read-usd-per-hour`, of one read unit a second; default 0.00013.
+    pub provisioned_read_usd_per_hour: f64,
+    /// `cost.max-usd-per-hour`; default: no bound.
+    pub max_usd_per_hour: Option<f64>,
+}
+
+impl Eq for CostSettings {}
+
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -232,6 +251,13 @@ impl Default for Config {
                 table: "millpond-state".to_owned(),
                 provisioned: None,
                 location: Location::EmbeddedFile(None),
+            },
+            cost: CostSettings {
+                write_usd_per_million: 0.625,
+                read_usd_per_million: 0.125,
+                provisioned_write_usd_per_hour: 0.00065,
+                provisioned_read_usd_per_hour: 0.00013,
+                max_usd_per_hour: None,
             },
             lease: Duration::from_secs(5),
             rest: RestSettings { bind_address: IpAddr::from([127, 0, 0, 1]), port: None },

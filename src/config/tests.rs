@@ -212,6 +212,7 @@ fn provisioned_capacity_and_each_restart_strategy_arrive() {
     ]))
     .unwrap();
     assert_eq!(config.store.provisioned, Some((20, 7)));
+    assert_eq!(config.state.segment_bytes, 7 << 10, "a segment is a second's units");
     let RestartStrategy::FailureRate { max_failures_per_interval: 9, .. } = config.restart else {
         panic!("{:?}", config.restart)
     };
@@ -222,6 +223,20 @@ fn provisioned_capacity_and_each_restart_strategy_arrive() {
         config.restart,
         RestartStrategy::FixedDelay { attempts: 1, delay: Duration::from_secs(1) }
     );
+}
+
+#[test]
+fn prices_arrive_and_a_bound_is_optional() {
+    let config = load(&with(&["cost.write-usd-per-million=0.7"])).unwrap();
+    assert_eq!((config.cost.write_usd_per_million, config.cost.max_usd_per_hour), (0.7, None));
+    let config = load(&with(&["cost.max-usd-per-hour=1.25"])).unwrap();
+    assert_eq!(config.cost.max_usd_per_hour, Some(1.25));
+    assert!(refused(&with(&["cost.max-usd-per-hour=-1"])).contains("from 0 to"));
+    let own = load(&with(&[
+        "state.backend.dynamodb.use-on-demand=false",
+        "state.backend.dynamodb.segment-size=64 KiB",
+    ]));
+    assert_eq!(own.unwrap().state.segment_bytes, 64 << 10, "what is configured stays");
 }
 
 const HUSH: &str = "wJalrXUtnFEMI";

@@ -12,12 +12,13 @@ use futures::future::BoxFuture;
 use super::call::Caller;
 use super::item::{self, Scope};
 use super::meter::Purpose;
-use super::read;
-use super::write::{Write, put_item, write_all};
+use super::pace::{Lane, Rank};
+use super::read::{self, Get};
+use super::write::{Put, Write, put_item, write_all};
 use crate::error::Result;
 use crate::ids::Version;
 use crate::state::{
-    Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemWrite, Store, WriteOutcome,
+    Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemWrite, Store, WriteOutcome, segment,
 };
 
 /// The store of one incarnation.
@@ -65,6 +66,16 @@ fn purpose_of(kind: BlockKind) -> Purpose {
     }
 }
 
+/// Whose a block is, for the meter: `operator/state`, or the operator whose states share it. A manifest
+/// is the job's.
+fn owner_of(kind: BlockKind, bytes: &[u8]) -> Option<String> {
+    let (operator, state) = match kind {
+        BlockKind::Segment => segment::owner(bytes)?,
+        BlockKind::Manifest => return None,
+    };
+    Some(state.map_or_else(|| operator.to_string(), |state| format!("{operator}/{state}")))
+}
+
 impl Store for Backend {
     fn read_items(&self, keys: Vec<ItemKey>) -> BoxFuture<'_, Result<Vec<Option<Item>>>> {
         async move {
@@ -94,16 +105,35 @@ impl Store for Backend {
         async move {
             item::check_block(key, &bytes)?;
             let block = self.scope.block(key, version, &bytes);
-            put_item(&self.caller, purpose_of(key.kind), block, version).await
+            let owner = owner_of(key.kind, &bytes);
+            let put = Put {
+                purpose: purpose_of(key.kind),
+                rank: Rank::Checkpoint,
+                pk: &self.scope.slot_pk(key.kind, key.slot.0),
+                owner: owner.as_deref(),
+                version,
+            };
+            put_item(&self.caller, put, block).await
         }
         .boxed()
     }
 
     fn get_block(&self, key: BlockKey) -> BoxFuture<'_, Result<Option<Block>>> {
         async move {
-            let purpose = purpose_of(key.kind);
-            let found = read::get(&self.caller, purpose, self.scope.block_key(key)).await?;
-            found.map(|item| item::read_block(key.kind, item)).transpose()
+            let get = Get {
+                purpose: purpose_of(key.kind),
+                rank: Rank::Checkpoint,
+                pk: &self.scope.slot_pk(key.kind, key.slot.0),
+            };
+            let found = read::get(&self.caller, get, self.scope.block_key(key)).await?;
+            let (item, units) = found;
+            let block = item.map(|item| item::read_block(key.kind, item)).transpose()?;
+            let owner = block.as_ref().and_then(|block| owner_of(key.kind, &block.bytes));
+            if let Some(owner) = &owner {
+                let all = std::iter::once((owner.as_str(), 1.0));
+                self.caller.meter().divide(get.purpose, Lane::Read, units, all);
+            }
+            Ok(block)
         }
         .boxed()
     }

@@ -1,6 +1,7 @@
 //! One call to DynamoDB: sent, metered, and sent again with back-off until it is answered.
 //!
-//! Owns the loop and the health of the connection. What a failure means is `retry`'s.
+//! Owns the loop and the health of the connection. What a failure means is `retry`'s; requests that
+//! use the table's capacity come by way of `send`.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -15,7 +16,9 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::meter::{Meter, Purpose};
+use super::pace::{Lane, Pace};
 use super::retry::{Backoff, Failure, Trouble, Verdict, judge};
+use super::throttles::{Throttles, Throttling};
 use crate::clock::{Clock, Instant};
 use crate::error::Error;
 use crate::state::Health;
@@ -29,6 +32,8 @@ struct Shared {
     table: String,
     place: String,
     meter: Meter,
+    pace: Pace,
+    throttles: Throttles,
     clock: Clock,
     backoff: Backoff,
     rng: Mutex<SmallRng>,
@@ -100,12 +105,42 @@ impl Caller {
             table,
             place,
             meter,
+            pace: Pace::new(None, clock),
+            throttles: Throttles::default(),
             clock,
             backoff: Backoff::default(),
             rng: Mutex::new(SmallRng::seed_from_u64(seed)),
             struggle: Mutex::default(),
             partiql: AtomicBool::new(true),
         }))
+    }
+
+    /// The same, for a table of so many (read, write) units a second; to be called before it is shared.
+    pub(super) fn provisioned(mut self, units: Option<(u64, u64)>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.pace = Pace::new(units, shared.clock);
+        }
+        self
+    }
+
+    /// When requests may leave.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.0.pace
+    }
+
+    /// What was throttled.
+    pub(super) fn throttles(&self) -> &Throttles {
+        &self.0.throttles
+    }
+
+    /// What was throttled, and how fast requests leave because of it.
+    pub(super) fn throttling(&self) -> Throttling {
+        Throttling {
+            write_limit: self.0.pace.rate(Lane::Write),
+            read_limit: self.0.pace.rate(Lane::Read),
+            waiting: self.0.pace.waiting() as u64,
+            ..self.0.throttles.snapshot()
+        }
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -120,8 +155,8 @@ impl Caller {
         &self.0.meter
     }
 
-    pub(super) fn clock(&self) -> &Clock {
-        &self.0.clock
+    pub(super) fn clock(&self) -> Clock {
+        self.0.clock
     }
 
     /// Names the store: `embedded DynamoDB on FILE`, `table T in eu-west-1`.
@@ -144,7 +179,7 @@ impl Caller {
         refusal.failure.to_error(what, &self.0.place)
     }
 
-    /// Sends once and meters; a failure comes with its verdict.
+    /// Sends once and counts; a failure comes with its verdict.
     pub(super) async fn once<T, E>(
         &self,
         purpose: Purpose,

@@ -23,6 +23,7 @@ use super::meter::Meter;
 use super::purge::{Partition, purge};
 use super::served::{self, Witness};
 use super::table;
+use super::throttles::Throttling;
 use crate::checkpoint::HeadStore;
 use crate::clock::Clock;
 use crate::config::{Location, StoreSettings};
@@ -107,7 +108,8 @@ impl Connection {
             meter.clone(),
             options.clock,
             options.seed,
-        );
+        )
+        .provisioned(options.settings.provisioned);
         let (embedded, exclusive) = (reached.embedded, reached.exclusive);
         let connection = Self { caller, meter, embedded, exclusive };
         let embedded = connection.embedded.is_some();
@@ -143,6 +145,12 @@ impl Connection {
     #[must_use]
     pub fn meter(&self) -> Meter {
         self.meter.clone()
+    }
+
+    /// What the table has refused, and how fast requests leave because of it.
+    #[must_use]
+    pub fn throttling(&self) -> Throttling {
+        self.caller.throttling()
     }
 
     /// Whether no other process can use the store while this one does: then a former owner of a job

@@ -10,10 +10,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::call::{Caller, Refusal};
+use super::head_item;
 use super::item::{self, Attributes, ONLY};
 use super::meter::{self, Purpose};
+use super::pace::{Ask, Lane, Rank, Size};
+use super::read::{self, Get};
 use super::retry::Verdict;
-use super::{head_item, read};
+use super::send::Errand;
 use crate::checkpoint::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStore};
 use crate::error::Result;
 use crate::ids::Name;
@@ -53,11 +56,12 @@ impl Heads {
                     ReturnValuesOnConditionCheckFailure::AllOld,
                 )
                 .return_consumed_capacity(ReturnConsumedCapacity::Total);
-            match self.caller.once(Purpose::Protocol, request.send()).await {
-                Ok(answer) => {
-                    let units = meter::units(answer.consumed_capacity());
-                    self.caller.meter().wrote(Purpose::Protocol, units);
-                    let head = head_item::read(job, &answer.attributes.unwrap_or_default())?;
+            let ask = Ask { size: Size::Units(1.0), ..ask(Lane::Write) };
+            let errand = Errand { ask, pk: job.as_str() };
+            match self.caller.try_send(errand, || request.send()).await {
+                Ok(answered) => {
+                    let attributes = answered.book(0.0).attributes.unwrap_or_default();
+                    let head = head_item::read(job, &attributes)?;
                     return Ok(HeadAnswer::Applied(Box::new(head)));
                 }
                 Err(refusal) => match refusal.verdict {
@@ -85,8 +89,14 @@ impl Heads {
             _ => None,
         };
         let bytes = shown.map_or(0, item::size_of);
-        self.caller.meter().wrote(Purpose::Protocol, meter::write_units_of(bytes));
+        let units = meter::write_units_of(bytes);
+        self.caller.meter().charge(Purpose::Protocol, Lane::Write, units);
     }
+}
+
+/// Heads wait for nobody.
+fn ask(lane: Lane) -> Ask {
+    Ask { lane, purpose: Purpose::Protocol, rank: Rank::Head, size: Size::Items(1) }
 }
 
 fn key(job: &Name) -> Attributes {
@@ -97,7 +107,9 @@ impl HeadStore for Heads {
     fn read(&self, job: &Name) -> BoxFuture<'_, Result<Option<Head>>> {
         let job = job.clone();
         async move {
-            let item = read::get(&self.caller, Purpose::Protocol, key(&job)).await?;
+            let Ask { purpose, rank, .. } = ask(Lane::Read);
+            let get = Get { purpose, rank, pk: job.as_str() };
+            let (item, _) = read::get(&self.caller, get, key(&job)).await?;
             item.map(|item| head_item::read(&job, &item)).transpose()
         }
         .boxed()

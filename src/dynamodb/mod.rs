@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! Connection ── scoped() ──► backend ─► read, write ─┐
-//!      │                                            ├─► call (retry, meter) ─► SDK ─► AWS
-//!      └─────── heads() ───► heads ─────────────────┘                          └──► embedded ─► database
+//!      │                                            ├─► send (pace, meter) ─► call (retry) ─► SDK ─► AWS
+//!      └─────── heads() ───► heads ─────────────────┘                                         └─► embedded
 //! ```
 
 mod backend;
@@ -18,20 +18,25 @@ mod fuzz;
 mod head_item;
 mod heads;
 mod item;
+mod limiter;
 mod lock;
 mod meter;
+mod pace;
 mod purge;
 mod read;
 mod retry;
+mod send;
 mod served;
 mod table;
 mod tap;
+mod throttles;
 mod write;
 
 pub use client::Wrap;
 pub use connection::{Connection, Options};
 pub use embedded::Execution;
-pub use meter::{Consumption, Meter, Purpose, Usage};
+pub use meter::{Consumption, Meter, Purpose, Share, Usage};
 pub use purge::Partition;
 pub use served::{Served, Witness};
 pub use tap::{Listener, Written, tap};
+pub use throttles::Throttling;

@@ -13,8 +13,11 @@ use aws_sdk_dynamodb::types::{
 
 use super::call::Caller;
 use super::item::{self, Attributes, ONLY, Scope};
-use super::meter::{self, Purpose};
+use super::meter::Purpose;
+use super::pace::{Ask, Lane, Rank, Size};
+use super::read;
 use super::retry::{Failure, Verdict};
+use super::send::Errand;
 use crate::error::{Error, Result};
 use crate::ids::{Name, SlotId};
 use crate::key_group::KeyGroup;
@@ -67,6 +70,10 @@ pub(super) async fn purge(
         deleted += purge.partition(partition).await?;
     }
     Ok(deleted)
+}
+
+fn ask(lane: Lane, size: Size) -> Ask {
+    Ask { lane, purpose: Purpose::Protocol, rank: Rank::Background, size }
 }
 
 /// One deletion under way.
@@ -150,10 +157,11 @@ impl Purge<'_> {
                 .return_consumed_capacity(ReturnConsumedCapacity::Total)
                 .send()
         };
-        let answer = caller.call(Purpose::Protocol, send).await;
-        let answer = answer.map_err(|refusal| caller.error("Query", &refusal))?;
-        let units = meter::units(answer.consumed_capacity());
-        caller.meter().read(Purpose::Protocol, units);
+        let errand = Errand { ask: ask(Lane::Read, Size::Items(1)), pk };
+        let answered = caller.send(errand, send).await;
+        let answered = answered.map_err(|refusal| caller.error("Query", &refusal))?;
+        let units = answered.units;
+        let answer = answered.book(0.0);
         self.pace(units, READ_UNITS_PER_SECOND).await;
         let more = answer.last_evaluated_key.is_some_and(|key| !key.is_empty());
         Ok((answer.items.unwrap_or_default(), more))
@@ -171,21 +179,28 @@ impl Purge<'_> {
         let mut pending = keys.iter().map(request).collect::<Result<Vec<_>>>()?;
         let mut retries = caller.retries();
         while !pending.is_empty() {
-            let send = caller
-                .client()
-                .batch_write_item()
-                .request_items(caller.table(), pending.clone())
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .send();
-            match caller.once(Purpose::Protocol, send).await {
-                Ok(answer) => {
-                    let units = meter::units(answer.consumed_capacity());
-                    caller.meter().wrote(Purpose::Protocol, units);
+            let send = || {
+                caller
+                    .client()
+                    .batch_write_item()
+                    .request_items(caller.table(), pending.clone())
+                    .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                    .send()
+            };
+            let size = Size::Units(pending.len() as f64);
+            let pk = keys.first().map_or("", read::pk_of);
+            match caller.try_send(Errand { ask: ask(Lane::Write, size), pk }, send).await {
+                Ok(mut answered) => {
+                    let units = answered.units;
+                    let left = answered.answer.unprocessed_items.take().into_iter().flatten();
+                    let left: Vec<_> = left.flat_map(|(_, requests)| requests).collect();
+                    answered.book(left.len() as f64 / pending.len() as f64);
                     self.pace(units, WRITE_UNITS_PER_SECOND).await;
-                    let left = answer.unprocessed_items.into_iter().flatten();
-                    pending = left.flat_map(|(_, requests)| requests).collect();
+                    pending = left;
                     if !pending.is_empty() {
-                        let failure = Failure::inside("ThrottlingError", "items left unprocessed");
+                        let failure = Failure::inside("UnprocessedItems", "items left unprocessed");
+                        caller.meter().throttled(Purpose::Protocol);
+                        caller.throttled(&failure, pk);
                         retries.wait(&failure).await;
                     }
                 }

@@ -11,7 +11,9 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::call::Caller;
 use super::item::{self, Attributes, PK, SK};
 use super::meter::{self, Purpose};
+use super::pace::{Ask, Lane, Rank, Size};
 use super::retry::{Failure, Verdict};
+use super::send::Errand;
 use super::write::IN_FLIGHT;
 use crate::error::Result;
 use crate::state::Item;
@@ -61,14 +63,20 @@ async fn read_chunk(caller: &Caller, keys: Vec<Attributes>) -> Result<Vec<Attrib
     let mut pending = Some(consistent(keys)?);
     let mut retries = caller.retries();
     while let Some(request) = pending.take() {
-        let send = caller
-            .client()
-            .batch_get_item()
-            .request_items(caller.table(), request.clone())
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send();
-        let answer = match caller.once(Purpose::Read, send).await {
-            Ok(answer) => answer,
+        let asked = request.keys().len();
+        let first = request.keys().first().map_or("", pk_of);
+        let size = Size::Items(asked);
+        let ask = Ask { lane: Lane::Read, purpose: Purpose::Read, rank: Rank::Waited, size };
+        let send = || {
+            caller
+                .client()
+                .batch_get_item()
+                .request_items(caller.table(), request.clone())
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send()
+        };
+        let mut answered = match caller.try_send(Errand { ask, pk: first }, send).await {
+            Ok(answered) => answered,
             Err(refusal) if matches!(refusal.verdict, Verdict::Retry { .. }) => {
                 retries.wait(&refusal.failure).await;
                 pending = Some(request);
@@ -76,22 +84,54 @@ async fn read_chunk(caller: &Caller, keys: Vec<Attributes>) -> Result<Vec<Attrib
             }
             Err(refusal) => return Err(caller.error("BatchGetItem", &refusal)),
         };
-        caller.meter().read(Purpose::Read, meter::units(answer.consumed_capacity()));
-        let before = items.len();
-        items.extend(answer.responses.into_iter().flatten().flat_map(|(_, items)| items));
-        let left = answer.unprocessed_keys.into_iter().flatten().next();
+        let answer = &mut answered.answer;
+        let found: Vec<Attributes> =
+            answer.responses.take().into_iter().flatten().flat_map(|(_, items)| items).collect();
+        let left = answer.unprocessed_keys.take().into_iter().flatten().next();
         let left = left.filter(|_| !bites(Tooth::UnprocessedIgnored));
-        if let Some((_, left)) = left.filter(|(_, left)| !left.keys().is_empty()) {
-            // Throttling, or the limit of 16 MB for an answer: then there is no need to wait.
-            let bytes: usize = items[before..].iter().map(item::size_of).sum();
-            if bytes < FULL_ANSWER_BYTES {
+        let left = left.map(|(_, left)| left.keys).filter(|left| !left.is_empty());
+        divide(caller, &request, left.as_deref(), &found, answered.units);
+        // Throttling, or the limit of 16 MB for an answer: then there is no need to wait.
+        let bytes: usize = found.iter().map(item::size_of).sum();
+        items.extend(found);
+        match left {
+            Some(left) if bytes < FULL_ANSWER_BYTES => {
                 caller.meter().throttled(Purpose::Read);
-                retries.wait(&Failure::inside("ThrottlingError", "keys left unprocessed")).await;
+                let failure = Failure::inside("UnprocessedKeys", "keys left unprocessed");
+                left.iter().for_each(|key| caller.throttled(&failure, pk_of(key)));
+                answered.book(left.len() as f64 / asked.max(1) as f64);
+                retries.wait(&failure).await;
+                pending = Some(consistent(left)?);
             }
-            pending = Some(consistent(left.keys)?);
+            left => {
+                answered.book(0.0);
+                pending = left.map(consistent).transpose()?;
+            }
         }
     }
     Ok(items)
+}
+
+/// Divides the units of an answer among the states that were read: by the size of what was found; what
+/// was not costs a unit, too.
+fn divide(
+    caller: &Caller,
+    request: &KeysAndAttributes,
+    left: Option<&[Attributes]>,
+    found: &[Attributes],
+    units: f64,
+) {
+    let owner = |item| meter::owner_of(pk_of(item)).unwrap_or_default();
+    let extra = |item| (owner(item), meter::read_units_of(item::size_of(item)) - 1.0);
+    let each = request.keys().iter().map(|key| (owner(key), 1.0));
+    let not_read = left.unwrap_or_default().iter().map(|key| (owner(key), -1.0));
+    let owners = each.chain(not_read).chain(found.iter().map(extra));
+    caller.meter().divide(Purpose::Read, Lane::Read, units, owners);
+}
+
+/// The partition key of an item or a key.
+pub(super) fn pk_of(item: &Attributes) -> &str {
+    item.get(PK).and_then(|pk| pk.as_s().ok()).map_or("", String::as_str)
 }
 
 fn consistent(keys: Vec<Attributes>) -> Result<KeysAndAttributes> {
@@ -102,12 +142,22 @@ fn consistent(keys: Vec<Attributes>) -> Result<KeysAndAttributes> {
         .map_err(|e| crate::Error::internal(format!("a request was not complete: {e}")))
 }
 
-/// Reads one item. One `GetItem`, retried until it is answered.
+/// Why one item is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Get<'a> {
+    pub(super) purpose: Purpose,
+    pub(super) rank: Rank,
+    pub(super) pk: &'a str,
+}
+
+/// Reads one item, and says how many units that took. One `GetItem`, retried until it is answered.
 pub(super) async fn get(
     caller: &Caller,
-    purpose: Purpose,
+    get: Get<'_>,
     key: Attributes,
-) -> Result<Option<Attributes>> {
+) -> Result<(Option<Attributes>, f64)> {
+    let Get { purpose, rank, pk } = get;
+    let ask = Ask { lane: Lane::Read, purpose, rank, size: Size::Items(1) };
     let send = || {
         caller
             .client()
@@ -118,8 +168,8 @@ pub(super) async fn get(
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
     };
-    let answer =
-        caller.call(purpose, send).await.map_err(|refusal| caller.error("GetItem", &refusal))?;
-    caller.meter().read(purpose, meter::units(answer.consumed_capacity()));
-    Ok(answer.item)
+    let answered = caller.send(Errand { ask, pk }, send).await;
+    let answered = answered.map_err(|refusal| caller.error("GetItem", &refusal))?;
+    let units = answered.units;
+    Ok((answered.book(0.0).item, units))
 }

@@ -38,6 +38,8 @@ pub(super) struct Failure {
     pub(super) code: Option<String>,
     /// The server's words, or the chain of causes.
     pub(super) message: String,
+    /// Which limit was exceeded, in DynamoDB's word: `TableWriteKeyRangeThroughputExceeded`.
+    pub(super) reason: Option<String>,
 }
 
 /// Why a call is tried again.
@@ -130,7 +132,11 @@ impl Failure {
         let message = service
             .and_then(ProvideErrorMetadata::message)
             .map_or_else(|| causes(error), str::to_owned);
-        Self { reach, code: error.code().map(str::to_owned), message }
+        let reason = match error {
+            SdkError::ServiceError(e) => reason(e.raw().body().bytes().unwrap_or_default()),
+            _ => None,
+        };
+        Self { reach, code: error.code().map(str::to_owned), message, reason }
     }
 
     /// An error of one statement or item inside an answer.
@@ -139,7 +145,14 @@ impl Failure {
             reach: Reach::Answered(200),
             code: Some(code.to_owned()),
             message: message.to_owned(),
+            reason: None,
         }
+    }
+
+    /// What was throttled, in one word: the reason where it is known, else the code.
+    pub(super) fn throttled_by(&self) -> &str {
+        let word = self.reason.as_deref().or(self.code.as_deref());
+        word.unwrap_or("throttled without a code")
     }
 
     /// The public error of a final failure of `what`.
@@ -152,6 +165,13 @@ impl Failure {
         let code = code.map(|code| format!("{code}: ")).unwrap_or_default();
         Error::new(kind, format!("{what} on {place} failed: {code}{}", self.message))
     }
+}
+
+/// The first reason that an exception lists; each of them spells the list's name in its own way.
+fn reason(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let reasons = body.get("ThrottlingReasons").or_else(|| body.get("throttlingReasons"))?;
+    Some(reasons.get(0)?.get("reason")?.as_str()?.to_owned())
 }
 
 /// Whether the answer is the first half of a DynamoDB error: what was refused, and whether for good, is
@@ -237,7 +257,25 @@ mod tests {
     use super::*;
 
     fn failure(reach: Reach, code: Option<&str>) -> Failure {
-        Failure { reach, code: code.map(str::to_owned), message: String::new() }
+        Failure { reach, code: code.map(str::to_owned), message: String::new(), reason: None }
+    }
+
+    #[test]
+    fn the_limit_that_was_exceeded_has_a_name() {
+        let body = |list: &str| {
+            format!(
+                r#"{{"__type":"x","{list}":[{{"reason":"TableWriteKeyRangeThroughputExceeded"}}]}}"#
+            )
+        };
+        for list in ["throttlingReasons", "ThrottlingReasons"] {
+            let found = reason(body(list).as_bytes());
+            assert_eq!(found.as_deref(), Some("TableWriteKeyRangeThroughputExceeded"));
+        }
+        assert_eq!(reason(b"{}"), None);
+        assert_eq!(reason(b"half {"), None);
+        // Statements of a batch come with a code alone.
+        let statement = Failure::inside("ThrottlingError", "slow down");
+        assert_eq!(statement.throttled_by(), "ThrottlingError");
     }
 
     #[test]

@@ -21,7 +21,10 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::call::{Caller, Refusal};
 use super::item::{self, Attributes, PK, SK, TTL, VALUE, VERSION, number};
 use super::meter::{self, Purpose};
+use super::pace::{Ask, Lane, Rank, Size};
+use super::read::{self, Get};
 use super::retry::{Failure, Trouble, Verdict, judge};
+use super::send::Errand;
 use crate::error::Result;
 use crate::ids::Version;
 use crate::state::{BlockKind, Presence, WriteOutcome};
@@ -47,6 +50,22 @@ pub(super) struct Write {
     pub(super) expires: u64,
     pub(super) route: Route,
 }
+
+impl Write {
+    /// About what it costs.
+    fn units(&self) -> f64 {
+        let value = self.value.as_ref().map_or(12, Bytes::len);
+        meter::write_units_of(ATTRIBUTE_BYTES + self.pk.len() + self.sort_key.len() + value)
+    }
+
+    /// Whose it is, for the meter.
+    fn owner(&self) -> &str {
+        meter::owner_of(&self.pk).unwrap_or_default()
+    }
+}
+
+/// Names of attributes, and the version.
+const ATTRIBUTE_BYTES: usize = 6 + 9;
 
 /// The next request of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +103,8 @@ enum Step {
     Settled(WriteOutcome),
     /// To be sent again, by the same way or another.
     Again,
-    Throttled(Failure),
+    /// Refused for now: the same way again, after a while.
+    Later(Failure),
 }
 
 /// Writes all of `writes`, `IN_FLIGHT` requests at a time; outcomes with their indexes.
@@ -143,34 +163,74 @@ async fn run_batch(caller: &Caller, batch: Vec<Write>) -> Result<BatchResult> {
     }
     let statements = batch.iter().map(|write| statement(caller.table(), write));
     let statements = statements.collect::<Result<Vec<_>>>()?;
-    let send = caller
-        .client()
-        .batch_execute_statement()
-        .set_statements(Some(statements))
-        .return_consumed_capacity(ReturnConsumedCapacity::Total)
-        .send();
-    let answer = match caller.once(Purpose::Materialise, send).await {
-        Ok(answer) => answer,
+    let send = || {
+        caller
+            .client()
+            .batch_execute_statement()
+            .set_statements(Some(statements))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+    };
+    let whole: f64 = batch.iter().map(Write::units).sum();
+    let ask = Ask {
+        lane: Lane::Write,
+        purpose: Purpose::Materialise,
+        rank: Rank::Materialise,
+        size: Size::Units(whole),
+    };
+    let pk = batch.first().map_or("", |write| write.pk.as_str());
+    let mut answered = match caller.try_send(Errand { ask, pk }, send).await {
+        Ok(answered) => answered,
         Err(refusal) => return refused_batch(caller, batch, &refusal),
     };
-    let units = meter::units(answer.consumed_capacity());
-    caller.meter().wrote(Purpose::Materialise, units);
-    let mut responses = answer.responses.unwrap_or_default().into_iter();
-    let (mut settled, mut again, mut throttled) = (Vec::new(), Vec::new(), None);
-    for mut write in batch {
-        match step(caller, &mut write, responses.next())? {
+    let mut responses = answered.answer.responses.take().unwrap_or_default().into_iter();
+    let steps: Vec<(Write, Step)> = batch
+        .into_iter()
+        .map(|mut write| step(caller, &mut write, responses.next()).map(|step| (write, step)))
+        .collect::<Result<_>>()?;
+    let units = answered.units;
+    answered.book(throttled_share(&steps, whole));
+    let charged = steps.iter().filter(|(_, step)| !matches!(step, Step::Later(_)));
+    let owners = charged.map(|(write, _)| (write.owner(), write.units()));
+    caller.meter().divide(Purpose::Materialise, Lane::Write, units, owners);
+    Ok(sorted(caller, steps))
+}
+
+/// How much of a batch was throttled, 0 to 1: each statement counts as its own.
+fn throttled_share(steps: &[(Write, Step)], whole: f64) -> f64 {
+    let throttled = |(write, step): &(Write, Step)| match step {
+        Step::Later(failure) if is_throttling(failure) => write.units(),
+        _ => 0.0,
+    };
+    steps.iter().map(throttled).sum::<f64>() / whole.max(1.0)
+}
+
+fn is_throttling(failure: &Failure) -> bool {
+    matches!(judge(failure), Verdict::Retry { trouble: Trouble::Throttled, .. })
+}
+
+/// What is settled, what is to be sent again, and the last reason to wait before.
+fn sorted(caller: &Caller, steps: Vec<(Write, Step)>) -> BatchResult {
+    let (mut settled, mut again, mut to_wait) = (Vec::new(), Vec::new(), None);
+    let mut throttled = false;
+    for (write, step) in steps {
+        match step {
             Step::Settled(outcome) => settled.push((write.index, outcome)),
             Step::Again => again.push(write),
-            Step::Throttled(failure) => {
-                throttled = Some(failure);
+            Step::Later(failure) => {
+                if is_throttling(&failure) {
+                    throttled = true;
+                    caller.throttled(&failure, &write.pk);
+                }
+                to_wait = Some(failure);
                 again.push(write);
             }
         }
     }
-    if throttled.is_some() {
+    if throttled {
         caller.meter().throttled(Purpose::Materialise);
     }
-    Ok((settled, again, throttled))
+    (settled, again, to_wait)
 }
 
 /// A batch that was refused whole.
@@ -207,7 +267,7 @@ fn step(
 ) -> Result<Step> {
     let Some(response) = response else {
         let message = "the answer has fewer responses than the request statements";
-        return Ok(Step::Throttled(Failure::inside("InternalServerError", message)));
+        return Ok(Step::Later(Failure::inside("InternalServerError", message)));
     };
     let Some(error) = response.error else {
         return Ok(Step::Settled(WriteOutcome::Done));
@@ -220,7 +280,7 @@ fn step(
         }
         Verdict::Retry { trouble, .. } => {
             debug_assert_ne!(trouble, Trouble::Unreachable, "an answer was there");
-            Ok(Step::Throttled(failure))
+            Ok(Step::Later(failure))
         }
         Verdict::ConditionFailed => Ok(by_item_shown(write, error)?),
         Verdict::Final(_) if code == "DuplicateItem" => {
@@ -292,18 +352,46 @@ async fn put(caller: &Caller, write: &Write) -> Result<WriteOutcome> {
         Some(value) => attributes.insert(VALUE.to_owned(), item::binary(value)),
         None => attributes.insert(TTL.to_owned(), number(write.expires)),
     };
-    put_item(caller, Purpose::Materialise, attributes, write.version).await
+    let put = Put {
+        purpose: Purpose::Materialise,
+        rank: Rank::Materialise,
+        pk: &write.pk,
+        owner: Some(write.owner()),
+        version: write.version,
+    };
+    put_item(caller, put, attributes).await
 }
 
-/// Puts `attributes`, whose version is `mine`, unless as great a version is there. One `PutItem`,
-/// retried until it is answered.
+/// Why one item is put, and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Put<'a> {
+    pub(super) purpose: Purpose,
+    pub(super) rank: Rank,
+    pub(super) pk: &'a str,
+    pub(super) owner: Option<&'a str>,
+    pub(super) version: Version,
+}
+
+impl Put<'_> {
+    /// Divides `units`, which were charged.
+    fn divide(&self, caller: &Caller, units: f64) {
+        if let Some(owner) = self.owner {
+            let all = std::iter::once((owner, 1.0));
+            caller.meter().divide(self.purpose, Lane::Write, units, all);
+        }
+    }
+}
+
+/// Puts `attributes` unless as great a version is there. One `PutItem`, retried until it is answered.
 pub(super) async fn put_item(
     caller: &Caller,
-    purpose: Purpose,
+    put: Put<'_>,
     attributes: Attributes,
-    mine: Version,
 ) -> Result<WriteOutcome> {
-    let version = below(purpose, mine);
+    let version = below(put.purpose, put.version);
+    let size = Size::Units(meter::write_units_of(item::size_of(&attributes)));
+    let ask = Ask { lane: Lane::Write, purpose: put.purpose, rank: put.rank, size };
+    let errand = Errand { ask, pk: put.pk };
     loop {
         let send = || {
             caller
@@ -320,20 +408,20 @@ pub(super) async fn put_item(
                 .send()
         };
         if bites(Tooth::LostAnswerIsSuccess)
-            && let Err(refusal) = caller.once(purpose, send()).await
+            && let Err(refusal) = caller.once(put.purpose, send()).await
             && matches!(refusal.verdict, Verdict::Retry { surely_not_applied: false, .. })
         {
             return Ok(WriteOutcome::Done);
         }
-        match caller.call(purpose, send).await {
-            Ok(answer) => {
-                let units = meter::units(answer.consumed_capacity());
-                caller.meter().wrote(purpose, units);
+        match caller.send(errand, send).await {
+            Ok(answered) => {
+                put.divide(caller, answered.units);
+                answered.book(0.0);
                 return Ok(WriteOutcome::Done);
             }
             Err(refusal) if refusal.verdict == Verdict::ConditionFailed => {
-                let there = version_shown(caller, purpose, &refusal, &attributes).await?;
-                if let Some(outcome) = WriteOutcome::settled(there, mine) {
+                let there = version_shown(caller, put, &refusal, &attributes).await?;
+                if let Some(outcome) = WriteOutcome::settled(there, put.version) {
                     return Ok(outcome);
                 }
             }
@@ -345,7 +433,7 @@ pub(super) async fn put_item(
 /// The version because of which a put was refused: as the refusal shows it, else read.
 async fn version_shown(
     caller: &Caller,
-    purpose: Purpose,
+    put: Put<'_>,
     refusal: &Refusal<PutItemError>,
     attributes: &Attributes,
 ) -> Result<Option<Version>> {
@@ -353,14 +441,16 @@ async fn version_shown(
         Some(PutItemError::ConditionalCheckFailedException(error)) => error.item(),
         _ => None,
     };
-    let bytes = shown.map_or(0, item::size_of);
-    caller.meter().wrote(purpose, meter::write_units_of(bytes));
+    let units = meter::write_units_of(shown.map_or(0, item::size_of));
+    caller.meter().charge(put.purpose, Lane::Write, units);
+    put.divide(caller, units);
     if let Some(item) = shown {
         return item::read_version(item).map(Some);
     }
     let key = attributes.iter().filter(|(name, _)| [PK, SK].contains(&name.as_str()));
     let key = key.map(|(name, value)| (name.clone(), value.clone())).collect();
-    let item = super::read::get(caller, purpose, key).await?;
+    let get = Get { purpose: put.purpose, rank: put.rank, pk: put.pk };
+    let (item, _) = read::get(caller, get, key).await?;
     item.as_ref().map(item::read_version).transpose()
 }
 

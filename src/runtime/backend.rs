@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 
 use super::status::CapacityUnits;
 use crate::checkpoint::HeadStore;
+use crate::dynamodb::{Share, Throttling};
 use crate::error::Result;
 use crate::ids::{Incarnation, Name};
 use crate::state::Store;
@@ -52,4 +53,14 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// What was consumed since the process began.
     fn consumed(&self) -> CapacityUnits;
+
+    /// The same, by operator, state and purpose; nothing where nobody charges.
+    fn shares(&self) -> Vec<Share> {
+        Vec::new()
+    }
+
+    /// What was refused because it was too much.
+    fn throttling(&self) -> Throttling {
+        Throttling::default()
+    }
 }

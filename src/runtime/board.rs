@@ -10,17 +10,20 @@ use tokio::sync::watch;
 
 use super::attempt::Live;
 use super::backend::Backend;
+use super::bill::Bill;
 use super::job::{RunOptions, final_state};
 use super::status::{
-    CheckpointCounts, CheckpointEntry, CheckpointState, Checkpoints, JobState, JobStatus, Memory,
-    Restore, Start, Vertex,
+    CapacityUnits, CheckpointCounts, CheckpointEntry, CheckpointState, Checkpoints, Cost, JobState,
+    JobStatus, Memory, Restore, Start, Vertex,
 };
 use crate::checkpoint::{Claimed, Ended, History, Overview, Stats, Status};
 use crate::clock::{Clock, Instant};
 use crate::connector::Guarantee;
+use crate::dynamodb::Throttling;
 use crate::error::{Error, Result};
 use crate::metrics::{Lag, Metrics, VertexCounters};
 use crate::task::{JobGraph, Reason};
+use crate::thrift::Thrift;
 
 /// How often running totals are brought up to date.
 const EVERY: Duration = Duration::from_millis(20);
@@ -32,6 +35,8 @@ pub(super) struct Board {
     metrics: Metrics,
     history: History,
     attempt: Mutex<Option<Current>>,
+    bill: Mutex<Bill>,
+    thrift: Thrift,
 }
 
 /// What the current attempt counts.
@@ -67,13 +72,21 @@ impl Board {
             status.memory.budget_bytes = options.config.state.cache_bytes;
             status.vertices = vertices(graph, options.config.parallelism);
         });
+        let thrift = Thrift::default();
         Self {
             status,
             clock,
             metrics: metrics.clone(),
             history: history.clone(),
             attempt: Mutex::new(None),
+            bill: Mutex::new(Bill::new(&options.config, thrift.clone(), clock.now())),
+            thrift,
         }
+    }
+
+    /// What the run does so as to cost less.
+    pub(super) fn thrift(&self) -> Thrift {
+        self.thrift.clone()
     }
 
     pub(super) fn initializing(&self) {
@@ -133,12 +146,12 @@ impl Board {
     pub(super) async fn keep_current(&self, backend: &dyn Backend) -> Infallible {
         loop {
             self.clock.sleep(EVERY).await;
-            self.update(backend);
+            self.update(backend, false);
         }
     }
 
     pub(super) fn ended(&self, backend: &dyn Backend, result: &Result<Ended>) {
-        self.update(backend);
+        self.update(backend, true);
         self.status.send_modify(|status| {
             status.state = final_state(result);
             status.ended_ms = Some(self.clock.wall_ms());
@@ -150,18 +163,38 @@ impl Board {
         });
     }
 
-    fn update(&self, backend: &dyn Backend) {
+    /// The bill, which takes longer, only now and then and at the end.
+    fn update(&self, backend: &dyn Backend, last: bool) {
         let (metrics, overview) = (self.metrics.snapshot(), self.history.overview());
         let consumed = backend.consumed();
+        let money = self.look_at_bill(backend, &consumed, metrics.records_read, last);
         let current = self.current();
         self.status.send_modify(|status| {
             status.metrics = metrics;
             status.consumed = consumed;
+            if let Some((cost, throttling)) = money {
+                (status.cost, status.throttling) = (cost, throttling);
+            }
             status.checkpoints = checkpoints(overview, status.checkpoints.restored);
             if let Some(current) = &*current {
                 current.show(status);
             }
         });
+    }
+
+    fn look_at_bill(
+        &self,
+        backend: &dyn Backend,
+        consumed: &CapacityUnits,
+        records: u64,
+        last: bool,
+    ) -> Option<(Cost, Throttling)> {
+        let mut bill = self.bill.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        (last || bill.is_due(now)).then(|| {
+            let cost = bill.look(consumed, backend.shares(), records, now);
+            (cost, backend.throttling())
+        })
     }
 
     fn current(&self) -> MutexGuard<'_, Option<Current>> {

@@ -10,7 +10,7 @@ use futures::future::{self, BoxFuture};
 use super::backend::{Backend, Left};
 use super::status::{CapacityUnits, WriteUnits};
 use crate::checkpoint::{HeadStore, MemoryHeads};
-use crate::dynamodb::{Connection, Partition};
+use crate::dynamodb::{Connection, Partition, Share, Throttling};
 use crate::error::Result;
 use crate::ids::{Incarnation, Name, SlotId};
 use crate::key_group::KeyGroup;
@@ -61,6 +61,14 @@ impl Backend for DynamoDbBackend {
         left: Left,
     ) -> BoxFuture<'static, Result<u64>> {
         self.connection.purge(job, incarnation, partitions(left)).boxed()
+    }
+
+    fn shares(&self) -> Vec<Share> {
+        self.connection.meter().shares()
+    }
+
+    fn throttling(&self) -> Throttling {
+        self.connection.throttling()
     }
 
     fn consumed(&self) -> CapacityUnits {

@@ -31,6 +31,7 @@ use crate::ids::{CheckpointId, Name};
 use crate::io::Io;
 use crate::metrics::Metrics;
 use crate::task::JobGraph;
+use crate::thrift::Thrift;
 
 /// What a run is to do.
 #[derive(Clone, Debug)]
@@ -79,6 +80,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) history: History,
+    pub(super) thrift: Thrift,
     pub(super) sinks: Arc<Sinks>,
     pub(super) status: Board,
     pub(super) first_look: Arc<FirstLook>,
@@ -123,6 +125,7 @@ pub async fn run(
         clock,
         metrics,
         history,
+        thrift: board.thrift(),
         status: board,
         first_look: Arc::new(first_look),
         replace_output: options.replace_output,

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod backend;
+mod bill;
 mod board;
 mod connect;
 mod first_look;
@@ -21,6 +22,6 @@ pub use place::{Place, in_parallel, io_threads};
 pub use restart::{Decision, RestartPolicy};
 
 pub use status::{
-    CapacityUnits, CheckpointCounts, CheckpointEntry, CheckpointState, Checkpoints, JobState,
-    JobStatus, Memory, Restore, Start, Vertex, WriteUnits,
+    Billing, CapacityUnits, CheckpointCounts, CheckpointEntry, CheckpointState, Checkpoints, Cost,
+    JobState, JobStatus, Memory, PricedShare, Restore, Start, Vertex, WriteUnits,
 };

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use crate::dynamodb::{Share, Throttling};
 use crate::error::ErrorKind;
 use crate::metrics::{Lag, Snapshot};
 
@@ -53,6 +54,10 @@ pub struct JobStatus {
     pub memory: Memory,
     /// Read and write units that DynamoDB said it charged for, since the process began.
     pub consumed: CapacityUnits,
+    /// What that costs.
+    pub cost: Cost,
+    /// What DynamoDB refused because it was too much, and how fast requests leave because of it.
+    pub throttling: Throttling,
     /// Why sources are held back, if they are: "memory", "the log is held back by …".
     pub input_slowed: Option<String>,
 }
@@ -265,6 +270,48 @@ impl WriteUnits {
     pub fn total(&self) -> f64 {
         self.log + self.items + self.protocol
     }
+}
+
+/// How a table is paid for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Billing {
+    /// By the request.
+    #[default]
+    OnDemand,
+    /// By the hour, for capacity, used or not.
+    Provisioned,
+}
+
+/// What a run costs by the prices of the configuration (`cost.*`); storage and traffic are not in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Cost {
+    /// How the table is paid for.
+    pub billing: Billing,
+    /// Whether the table is on AWS. Elsewhere this is what AWS would charge for the same.
+    pub on_aws: bool,
+    /// Dollars since the process began.
+    pub usd: f64,
+    /// Dollars an hour, as in the last minute.
+    pub usd_per_hour: f64,
+    /// Dollars for a million records, since the process began; `None` before the first one.
+    pub usd_per_million_records: Option<f64>,
+    /// `cost.max-usd-per-hour`.
+    pub max_usd_per_hour: Option<f64>,
+    /// What is done so as to stay below that, in words.
+    pub saving: Option<String>,
+    /// By operator, state and purpose. Heads and manifests are in none.
+    pub shares: Vec<PricedShare>,
+}
+
+/// What one state of one operator has consumed for one purpose, and its price.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PricedShare {
+    /// Whose, what for and how much.
+    #[serde(flatten)]
+    pub share: Share,
+    /// Dollars; `None` where capacity is paid for, not requests.
+    pub usd: Option<f64>,
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Fields that Flink has and we have nothing for are `-1`, `0`, `null` or empty as they are there,
 //! so that its clients parse the answers. Fields of ours alone come beside them: `attempt`, `store`,
-//! `position`, `consumed-capacity`, `memory`, `input-slowed`.
+//! `position`, `consumed-capacity`, `cost`, `throttling`, `memory`, `input-slowed`.
 
 use serde_json::{Map, Value, json};
 
@@ -79,6 +79,8 @@ pub(super) fn details(status: &JobStatus, now_ms: u64) -> Value {
         "position": status.position,
         "lag": status.lag,
         "consumed-capacity": status.consumed,
+        "cost": status.cost,
+        "throttling": status.throttling,
         "memory": status.memory,
         "input-slowed": status.input_slowed,
         "counters": status.metrics,

@@ -91,8 +91,9 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::dynamodb::{Purpose, Share};
     use crate::metrics::Lag;
-    use crate::runtime::{CheckpointEntry, CheckpointState, Restore, Vertex};
+    use crate::runtime::{CheckpointEntry, CheckpointState, PricedShare, Restore, Vertex};
 
     fn status() -> JobStatus {
         let mut status = JobStatus {
@@ -111,6 +112,18 @@ mod tests {
             }],
             ..JobStatus::default()
         };
+        status.cost.usd_per_hour = 0.5;
+        status.cost.shares.push(PricedShare {
+            share: Share {
+                operator: "counts".to_owned(),
+                state: Some("total".to_owned()),
+                purpose: Purpose::Log,
+                read_units: 0.0,
+                write_units: 8.0,
+            },
+            usd: Some(5e-6),
+        });
+        status.throttling.last = Some("ThrottlingError on key group 17 of counts/total".to_owned());
         status.checkpoints.counts.completed = 1;
         status.checkpoints.restored = Some(Restore {
             checkpoint: 3,
@@ -182,6 +195,15 @@ mod tests {
         assert_eq!(vertex["metrics"]["read-records"], 7);
         assert_eq!(vertex["metrics"]["write-records"], 6);
         assert_eq!(body["status-counts"]["RUNNING"], 1);
+        assert_eq!(body["cost"]["usd_per_hour"], 0.5);
+        assert_eq!(body["cost"]["billing"], "on-demand");
+        let share = json!({
+            "operator": "counts", "state": "total", "purpose": "log", "read_units": 0.0,
+            "write_units": 8.0, "usd": 5e-6,
+        });
+        assert_eq!(body["cost"]["shares"][0], share);
+        let last = "ThrottlingError on key group 17 of counts/total";
+        assert_eq!(body["throttling"]["last"], last);
     }
 
     #[tokio::test(start_paused = true)]

@@ -174,6 +174,23 @@ pub fn decode(bytes: &[u8]) -> Result<Segment> {
     })
 }
 
+/// Magic, checksum, format, version, sequence, key groups and numbers: what is before the operator.
+const OPERATOR_AT: usize = 49;
+
+/// Whose entries a segment holds, from its header alone, nothing of which is checked: the operator, and
+/// the state where there is only one. `None` where these are no segment's bytes.
+#[must_use]
+pub fn owner(bytes: &[u8]) -> Option<(Name, Option<Name>)> {
+    let mut reader = Reader(bytes);
+    if reader.take(OPERATOR_AT, "header").ok()?.get(..4) != Some(MAGIC) {
+        return None;
+    }
+    let operator = reader.name("operator").ok()?;
+    let only = reader.u16("states").ok()? == 1;
+    let state = if only { reader.name("state").ok() } else { None };
+    Some((operator, state))
+}
+
 fn unpack(packed: &[u8], raw_bytes: usize) -> Result<Vec<u8>> {
     // No writer makes larger ones; without the bound, damaged bytes could ask for any memory.
     if raw_bytes > MAX_BLOCK_BYTES {

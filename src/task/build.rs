@@ -24,6 +24,7 @@ use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::{Metrics, VertexCounters};
 use crate::state::Store;
 use crate::state::segment::Segment;
+use crate::thrift::Thrift;
 
 /// A job, ready to run: what `stream` builds and `runtime` deploys. Flink: `JobGraph`.
 #[derive(Debug)]
@@ -83,6 +84,8 @@ pub struct BuildContext {
     pub store: Arc<dyn Store>,
     /// Puts segments.
     pub uploader: Uploader,
+    /// May put off materialising.
+    pub thrift: Thrift,
     /// When the first batch of the attempt was processed.
     pub first_record: Arc<OnceLock<Instant>>,
     /// What memory is taken by uncommitted changes.

@@ -27,6 +27,7 @@ use crate::state::{
     find_values, segment,
 };
 use crate::teeth::{Tooth, bites};
+use crate::thrift::Thrift;
 
 /// Entries collected at once: about 0.2 ms, and some 40 calls of 25 statements.
 const SLICE_ENTRIES: usize = 1000;
@@ -59,6 +60,7 @@ pub(super) struct Cleaner {
     store: Arc<dyn Store>,
     metrics: Metrics,
     limits: CleaningLimits,
+    thrift: Thrift,
     plan: Option<Plan>,
     under_way: Option<BoxFuture<'static, Result<Step>>>,
 }
@@ -81,6 +83,7 @@ impl Cleaner {
                 max_segments: MAX_SEGMENTS,
                 eager: context.config.state.materialize == Materialize::Eager,
             },
+            thrift: context.thrift.clone(),
             plan: None,
             under_way: None,
         }
@@ -92,7 +95,9 @@ impl Cleaner {
 
     /// Begins the next plan, if the log is too large.
     pub(super) fn begin<K: Key>(&mut self, state: &mut KeyedState<K>) {
-        let Some(plan) = state.plan_cleaning(&self.limits) else { return };
+        let eager = self.limits.eager && !self.thrift.is_lazy();
+        let limits = CleaningLimits { eager, ..self.limits };
+        let Some(plan) = state.plan_cleaning(&limits) else { return };
         self.plan =
             Some(Plan { checkpoint: plan.checkpoint(), rows: None, next: 0, missing: Vec::new() });
         let compute = self.io.run(async move { Ok(Step::Computed(plan.compute())) });

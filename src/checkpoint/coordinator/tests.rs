@@ -152,6 +152,19 @@ fn checkpoints_begin_an_interval_apart_and_a_pause_after_the_last() {
 }
 
 #[test]
+fn a_longer_interval_holds_from_the_next_checkpoint_on() {
+    let mut bench = Bench::new(|_| {});
+    bench.coordinator.lengthen(3);
+    assert_eq!(triggered(&bench.pass(10)), Some((1, Kind::Periodic)));
+    bench.complete(1, keyed(vec![], vec![]));
+    assert_eq!(triggered(&bench.pass(29)), None);
+    bench.coordinator.lengthen(1);
+    assert_eq!(triggered(&bench.pass(1)), Some((2, Kind::Periodic)));
+    bench.complete(2, keyed(vec![], vec![]));
+    assert_eq!(triggered(&bench.pass(10)), Some((3, Kind::Periodic)));
+}
+
+#[test]
 fn memory_pressure_triggers_early_and_once() {
     let mut bench = Bench::new(|_| {});
     assert_eq!(triggered(&bench.on(Event::MemoryPressure)), Some((1, Kind::Periodic)));

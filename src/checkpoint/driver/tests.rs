@@ -18,6 +18,7 @@ use crate::checkpoint::stats::Status;
 use crate::ids::Attempt;
 use crate::metrics::Metrics;
 use crate::state::{BlockKind, Health};
+use crate::thrift::Thrift;
 use crate::{Error, ErrorKind};
 
 /// What all attempts of a test share.
@@ -91,6 +92,7 @@ impl World {
             plan: Plan { vertices: vec![source, counts] },
             sources: vec![],
             settings: self.settings.clone(),
+            thrift: Thrift::default(),
             lease: LEASE,
             heads: Arc::<FakeHeads>::clone(&self.heads),
             committer: Arc::<FakeSink>::clone(&self.sink),

@@ -1,0 +1,319 @@
+//! Who leaves first when a table takes less than is to be sent.
+//!
+//! ```text
+//! heads ─► reads of waiting records ─► segments, manifests ─► materialising ─► deletion of what is gone
+//! ```
+//! Owns the two queues, one for each of a table's capacities: reads and writes never wait for each
+//! other. A head's write waits for nobody, since a lease runs out meanwhile; it is charged all the
+//! same, so that the others wait for it. How fast it goes is `limiter`'s.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::limiter::{Bucket, WINDOW};
+use super::meter::{PURPOSES, Purpose};
+use crate::clock::Clock;
+
+/// Which of a table's capacities a request uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    Read,
+    Write,
+}
+
+/// Who goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// Waits for nobody.
+    Head,
+    /// Records wait for it.
+    Waited,
+    /// A checkpoint waits for it.
+    Checkpoint,
+    /// The log shrinks by it.
+    Materialise,
+    /// Nobody waits for it.
+    Background,
+}
+
+/// What a request will take.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Size {
+    /// So many units.
+    Units(f64),
+    /// So many items of unknown size, each like the last ones of its purpose.
+    Items(usize),
+}
+
+/// A request that asks to leave.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    pub(super) lane: Lane,
+    pub(super) purpose: Purpose,
+    pub(super) rank: Rank,
+    pub(super) size: Size,
+}
+
+/// Decides when requests leave; a cheap handle.
+#[derive(Clone, Debug)]
+pub(super) struct Pace(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    read: Mutex<Traffic>,
+    write: Mutex<Traffic>,
+}
+
+/// One capacity and who waits for it.
+#[derive(Debug)]
+struct Traffic {
+    bucket: Bucket,
+    /// By rank, then in the order of arrival.
+    queue: BTreeMap<(Rank, u64), Arc<Notify>>,
+    arrived: u64,
+    /// Units an item, of each purpose, as the last answers had it.
+    typical: [f64; PURPOSES],
+}
+
+/// A request that has left. Without an answer it stays charged: it may have been applied.
+#[derive(Debug)]
+pub(super) struct Leave {
+    pace: Pace,
+    ask: Ask,
+    taken: f64,
+}
+
+impl Pace {
+    /// For a table of (read, write) provisioned units a second, or on demand.
+    pub(super) fn new(provisioned: Option<(u64, u64)>, clock: Clock) -> Self {
+        let now = clock.now();
+        let traffic = |capacity| {
+            let mut typical = [1.0; PURPOSES];
+            typical[Purpose::Log as usize] = SEGMENT_UNITS;
+            let bucket = Bucket::new(capacity, now);
+            Mutex::new(Traffic { bucket, queue: BTreeMap::new(), arrived: 0, typical })
+        };
+        let (read, write) = provisioned.unzip();
+        Self(Arc::new(Shared { clock, read: traffic(read), write: traffic(write) }))
+    }
+
+    fn traffic(&self, lane: Lane) -> MutexGuard<'_, Traffic> {
+        let of = match lane {
+            Lane::Read => &self.0.read,
+            Lane::Write => &self.0.write,
+        };
+        of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Units a second; `None`: no limit.
+    pub(super) fn rate(&self, lane: Lane) -> Option<f64> {
+        self.traffic(lane).bucket.rate()
+    }
+
+    /// How many requests wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.traffic(Lane::Read).queue.len() + self.traffic(Lane::Write).queue.len()
+    }
+
+    /// Ends when the request may leave.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up its place.
+    pub(super) async fn admit(&self, ask: Ask) -> Leave {
+        let mut place = None;
+        loop {
+            let (wake, wait) = match self.try_admit(ask, &mut place) {
+                Ok(taken) => return Leave { pace: self.clone(), ask, taken },
+                Err(waits) => waits,
+            };
+            match wait {
+                // Not at once: the rate may grow meanwhile.
+                Some(wait) => {
+                    tokio::select! {
+                        biased;
+                        () = wake.notified() => {}
+                        () = self.0.clock.sleep(wait.min(WINDOW)) => {}
+                    }
+                }
+                None => wake.notified().await,
+            }
+        }
+    }
+
+    /// What was taken, or by what to be woken, and for how long at most to wait where it is the first.
+    fn try_admit(
+        &self,
+        ask: Ask,
+        place: &mut Option<Place>,
+    ) -> Result<f64, (Arc<Notify>, Option<Duration>)> {
+        let mut traffic = self.traffic(ask.lane);
+        let waiting = !traffic.queue.is_empty();
+        traffic.bucket.turn(waiting, self.0.clock.now());
+        let units = match ask.size {
+            Size::Units(units) => units,
+            Size::Items(items) => items as f64 * traffic.typical[ask.purpose as usize],
+        };
+        let key = place.as_ref().map(|place| place.key);
+        let ahead = traffic.queue.first_key_value().map(|(first, _)| *first);
+        let first = match (key, ahead) {
+            (Some(key), ahead) => ahead == Some(key),
+            (None, ahead) => ahead.is_none_or(|(rank, _)| ask.rank < rank),
+        };
+        let wait = if ask.rank == Rank::Head { None } else { traffic.bucket.wait(units) };
+        if wait.is_none() && (first || ask.rank == Rank::Head) {
+            traffic.bucket.take(units);
+            drop(traffic);
+            // Gives the place to the next one.
+            drop(place.take());
+            return Ok(units);
+        }
+        let key = key.unwrap_or_else(|| {
+            traffic.arrived += 1;
+            let key = (ask.rank, traffic.arrived);
+            traffic.queue.insert(key, Arc::default());
+            *place = Some(Place { pace: self.clone(), lane: ask.lane, key });
+            key
+        });
+        let wake = traffic.queue.get(&key).map(Arc::clone).unwrap_or_default();
+        Err((wake, if first { Some(wait.unwrap_or(Duration::ZERO)) } else { None }))
+    }
+}
+
+/// Read units of a segment, until one was read.
+const SEGMENT_UNITS: f64 = 16.0;
+
+/// A place in a queue, given up when dropped.
+#[derive(Debug)]
+struct Place {
+    pace: Pace,
+    lane: Lane,
+    key: (Rank, u64),
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut traffic = self.pace.traffic(self.lane);
+        traffic.queue.remove(&self.key);
+        if let Some((_, next)) = traffic.queue.first_key_value() {
+            next.notify_one();
+        }
+    }
+}
+
+impl Leave {
+    /// What was taken, units: an estimate.
+    pub(super) fn taken(&self) -> f64 {
+        self.taken
+    }
+
+    /// Answered: `passed` units were used, and about `throttled` refused.
+    pub(super) fn answered(self, passed: f64, throttled: f64) {
+        let now = self.pace.0.clock.now();
+        let mut traffic = self.pace.traffic(self.ask.lane);
+        if let Size::Items(items) = self.ask.size
+            && throttled <= 0.0
+            && passed > 0.0
+            && items > 0
+        {
+            let typical = &mut traffic.typical[self.ask.purpose as usize];
+            *typical = 0.8 * *typical + 0.2 * passed / items as f64;
+        }
+        traffic.bucket.answered(self.taken, passed, throttled, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use futures::FutureExt;
+    use futures::future::join_all;
+
+    use super::*;
+
+    fn write(rank: Rank, units: f64) -> Ask {
+        Ask { lane: Lane::Write, purpose: Purpose::Log, rank, size: Size::Units(units) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_waited_for_goes_first_and_a_head_at_once() {
+        let clock = Clock::starting_at(0);
+        let pace = Pace::new(Some((20, 20)), clock);
+        pace.admit(write(Rank::Background, 20.0)).await;
+        let order = RefCell::new(Vec::new());
+        let ranks = [
+            Rank::Background,
+            Rank::Materialise,
+            Rank::Materialise,
+            Rank::Checkpoint,
+            Rank::Head,
+            Rank::Waited,
+            Rank::Checkpoint,
+        ];
+        let begun = clock.now();
+        let each = |rank| {
+            let (pace, order) = (&pace, &order);
+            async move {
+                pace.admit(write(rank, 20.0)).await;
+                order.borrow_mut().push((rank, (clock.now() - begun).as_secs()));
+            }
+        };
+        join_all(ranks.into_iter().map(each)).await;
+        let expected = [
+            (Rank::Head, 0),
+            (Rank::Waited, 2),
+            (Rank::Checkpoint, 3),
+            (Rank::Checkpoint, 4),
+            (Rank::Materialise, 5),
+            (Rank::Materialise, 6),
+            (Rank::Background, 7),
+        ];
+        assert_eq!(*order.borrow(), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_and_writes_do_not_wait_for_each_other() {
+        let pace = Pace::new(Some((20, 20)), Clock::starting_at(0));
+        pace.admit(write(Rank::Checkpoint, 400.0)).await;
+        let read = Ask { lane: Lane::Read, ..write(Rank::Materialise, 20.0) };
+        assert!(pace.admit(read).now_or_never().is_some());
+        assert!(pace.admit(write(Rank::Waited, 1.0)).now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_waiter_gives_its_place_to_the_next() {
+        let clock = Clock::starting_at(0);
+        let pace = Pace::new(Some((20, 20)), clock);
+        pace.admit(write(Rank::Checkpoint, 20.0)).await;
+        let mut first = Box::pin(pace.admit(write(Rank::Checkpoint, 20.0)));
+        let second = pace.admit(write(Rank::Materialise, 1.0));
+        assert!(first.as_mut().now_or_never().is_none());
+        let mut second = Box::pin(second);
+        assert!(second.as_mut().now_or_never().is_none());
+        assert_eq!(pace.waiting(), 2);
+        drop(first);
+        let begun = clock.now();
+        second.await;
+        assert!(clock.now() - begun < Duration::from_millis(60), "{:?}", clock.now() - begun);
+        assert_eq!(pace.waiting(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn items_of_unknown_size_are_taken_to_be_like_the_last_ones() {
+        let pace = Pace::new(None, Clock::starting_at(0));
+        let read = Ask {
+            lane: Lane::Read,
+            purpose: Purpose::Read,
+            rank: Rank::Waited,
+            size: Size::Items(100),
+        };
+        for _ in 0..40 {
+            pace.admit(read).await.answered(400.0, 0.0);
+        }
+        assert!(pace.admit(read).await.taken() > 399.0);
+    }
+}
