@@ -279,7 +279,10 @@ fn verify(endpoint: &str, case: Case) -> Result<()> {
     let location = Location::Remote {
         region: Some("local".to_owned()),
         endpoint: Some(endpoint.to_owned()),
-        basic: Some(("key".to_owned(), millpond::config::Secret::new("secret".to_owned()))),
+        credentials: millpond::config::Credentials::basic(
+            "key",
+            millpond::config::Secret::new("secret".to_owned()),
+        ),
     };
     let mut config = config(case, location);
     // The restored checkpoint is to stay the last one.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dynamodb_support::{Tokio, connect, settings};
-use millpond::config::{Location, Secret};
+use millpond::config::{Credentials, Location, Secret};
 use millpond::dynamodb::{Connection, Execution};
 use millpond::ids::{Incarnation, Name};
 use millpond::io::Io;
@@ -61,7 +61,7 @@ async fn served_over_loopback_to_two_clients() -> Result<(), String> {
     let remote = || Location::Remote {
         region: None,
         endpoint: Some(endpoint.clone()),
-        basic: Some(("id".to_owned(), Secret::new("secret".to_owned()))),
+        credentials: Credentials::basic("id", Secret::new("secret".to_owned())),
     };
     let (one, two) =
         tokio::join!(connect(remote(), Execution::Inline), connect(remote(), Execution::Inline));

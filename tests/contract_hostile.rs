@@ -14,7 +14,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use millpond::checkpoint::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStore};
 use millpond::clock::Clock;
-use millpond::config::{Location, Secret};
+use millpond::config::{Credentials, Location, Secret};
 use millpond::dynamodb::{Connection, Execution, Partition};
 use millpond::hostile::{Fault, Hostile, Latency, Limits, Plan, Throughput};
 use millpond::ids::{Incarnation, Name, SlotId};
@@ -144,8 +144,8 @@ async fn in_front_of_a_server_too() -> Result<(), String> {
     let owner = try_connect(&at, Execution::Inline, None).await.unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = Io::new(Tokio).run(owner.serve(listener, async move { drop(stopped.await) }));
-    let basic = Some(("id".to_owned(), Secret::new("secret".to_owned())));
-    let at = settings(Location::Remote { region: None, endpoint: Some(endpoint), basic });
+    let credentials = Credentials::basic("id", Secret::new("secret".to_owned()));
+    let at = settings(Location::Remote { region: None, endpoint: Some(endpoint), credentials });
     let kinds = [
         Fault::StatementsThrottled,
         Fault::Unprocessed,

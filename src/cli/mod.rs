@@ -1,4 +1,4 @@
-//! The commands: `run`, `jobs`, `demo recovery`. [`run`] gives a user's own binary the same ones.
+//! The commands: `run`, `jobs`, `table`, `demo recovery`. [`run`] gives a user's own binary the same ones.
 //!
 //! Owns arguments, signals, exit codes and everything that is printed. The status of a job comes
 //! from a watch; what runs the job stands behind [`engine::Engine`], so that all of this is tested
@@ -17,6 +17,7 @@ mod logging;
 mod print;
 mod run;
 mod signals;
+mod table;
 mod text;
 
 pub use command::{run, run_with};

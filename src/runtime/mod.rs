@@ -8,6 +8,7 @@ mod first_look;
 mod former;
 mod job;
 mod place;
+mod purge;
 mod restart;
 mod restore;
 mod sinks;
@@ -18,6 +19,7 @@ pub use backend::{Backend, Left};
 pub use connect::{DynamoDbBackend, MemoryBackend};
 pub use job::{RunOptions, Wiring, run};
 pub use place::{Place, io_threads};
+pub use purge::{PurgeOptions, Purged, purge};
 pub use restart::{Decision, RestartPolicy};
 
 pub use status::{
