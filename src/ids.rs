@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::teeth::{Tooth, bites};
 
 /// A validated name: 1 to 64 of `A-Z a-z 0-9 _ . -`. Jobs, operators and states have one.
 ///
@@ -73,6 +74,14 @@ impl fmt::Debug for Name {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Attempt(pub u64);
 
+impl Attempt {
+    /// The attempt as it stands in the versions of what it writes.
+    #[must_use]
+    pub fn in_versions(self) -> Self {
+        if bites(Tooth::VersionWithoutAttempt) { Self(1) } else { self }
+    }
+}
+
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -127,6 +136,8 @@ pub struct Version {
 
 impl Version {
     const SCALE: u64 = 1_000_000_000_000;
+    /// The last attempt whose versions have a stored form: of one a second, after 213 days.
+    pub const MAX_ATTEMPT: Attempt = Attempt(u64::MAX / Self::SCALE - 1);
 
     /// The stored form.
     #[must_use]

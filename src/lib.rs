@@ -50,6 +50,8 @@ pub mod connector;
 pub mod dynamodb;
 mod error;
 pub mod exchange;
+#[cfg(test)]
+mod fuzzing;
 pub mod hostile;
 pub mod ids;
 pub mod io;
@@ -60,9 +62,12 @@ pub mod points;
 pub mod record;
 pub mod runtime;
 pub mod server;
+pub mod simulation;
 pub mod state;
 pub mod stream;
+mod sync;
 pub mod task;
+pub mod teeth;
 
 pub use error::{Error, ErrorKind, Result};
 pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism};

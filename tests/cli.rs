@@ -216,10 +216,64 @@ fn two_runs_on_one_file_exclude_each_other() {
 #[test]
 fn the_recovery_demo_finds_the_outputs_equal() {
     let folder = tempfile::tempdir().unwrap();
+    // Slow enough for checkpoints between the kills, on a machine that is busy with other tests too.
     let output =
-        run(folder.path(), &["demo", "recovery", "--kills", "3", "--seed", "7", "--rate", "4000"]);
+        run(folder.path(), &["demo", "recovery", "--kills", "3", "--seed", "7", "--rate", "2000"]);
     let shown = text(&output.stdout);
     assert_eq!(code(&output), Some(0), "{shown}{}", text(&output.stderr));
     assert!(shown.lines().last().unwrap().starts_with("equal: 20,000 lines"), "{shown}");
     assert_eq!(shown.matches("killed at record").count(), 3, "{shown}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_chaos_demo_hits_in_each_way_and_finds_the_outputs_equal() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["demo", "chaos", "--rounds", "6", "--seed", "7", "--rate", "300"];
+    let output = run(folder.path(), &arguments);
+    let shown = text(&output.stdout);
+    assert_eq!(code(&output), Some(0), "{shown}{}", text(&output.stderr));
+    for part in [
+        "SIGKILL to the owner",
+        "SIGKILL to both",
+        "SIGSTOP to the owner",
+        "owner's disk full",
+        "DynamoDB away",
+        "away, then SIGKILL",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(shown.lines().last().unwrap().starts_with("equal: "), "{shown}");
+}
+
+/// What a demo started must not outlive it, even where it was killed itself.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_that_is_to_end_with_its_parent_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["run", "route_stats", "--no-rest", "--with-parent", "--rate=2000"];
+    let child = millpond(folder.path(), &arguments);
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg("\"$0\" \"$@\" >/dev/null & wait").arg(child.get_program());
+    shell.args(child.get_args()).env("XDG_DATA_HOME", folder.path());
+    let mut shell = shell.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(shell.stderr.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("starts afresh"));
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    // The pipe is closed when the last that writes to it has ended.
+    let rest: Vec<_> = lines.map(Result::unwrap).collect();
+    assert!(!rest.iter().any(|line| line.contains("finished")), "it lived on: {rest:?}");
+}
+
+/// A log that cannot be written used to panic in the logger, and with it the job.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_on_a_full_disk_stops_no_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let arguments = ["run", "route_stats", "--output=out", "--no-rest", "-vv"];
+    let status = millpond(folder.path(), &arguments).stderr(full).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(lines_in(&folder.path().join("out")), 20_000);
 }

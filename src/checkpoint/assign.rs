@@ -8,6 +8,7 @@ use super::messages::{SegmentRef, SplitSnapshot};
 use super::rules;
 use crate::ids::Name;
 use crate::key_group::KeyGroupRange;
+use crate::teeth::{Tooth, bites};
 
 /// Hands the splits that are not done to `parallelism` subtasks in turn, in the order in which they
 /// were discovered. Equal input gives equal shares. Done splits go to nobody: the coordinator keeps
@@ -18,6 +19,9 @@ pub fn splits(all: &[SplitSnapshot], parallelism: u32) -> Vec<Vec<SplitSnapshot>
     let remaining = all.iter().filter(|split| !split.done);
     for (share, split) in (0..shares.len()).cycle().zip(remaining) {
         shares[share].push(split.clone());
+        if bites(Tooth::SplitReadTwice) && parallelism > 1 {
+            shares[(share + 1) % parallelism as usize].push(split.clone());
+        }
     }
     shares
 }

@@ -21,7 +21,7 @@ use super::archive::{Archived, read_manifest};
 use super::claimed::{Began, Claimed, Kept, Waiting};
 use super::committing::{OnLost, SinkCommitter, commit_owed};
 use super::head::{
-    Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, LAYOUT,
+    Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, Retained,
 };
 use super::rules::{self, Mine, Start, StartFacts, StartMode};
 use super::slots::Slots;
@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, CheckpointId, Incarnation, Name};
 use crate::state::Store;
+use crate::teeth::{Tooth, bites};
 
 /// Opens the store of one incarnation of the job.
 pub type OpenStore = Arc<dyn Fn(Incarnation) -> Arc<dyn Store> + Send + Sync>;
@@ -164,6 +165,11 @@ impl Claimer {
                 self.wait_for_lease(head, progress).await?;
                 Ok(None)
             }
+            (Start::Resume { wait: false }, Some(head))
+                if self.restart && bites(Tooth::SameAttemptAgain) =>
+            {
+                Ok(Some((Began::Resumed, head)))
+            }
             (Start::Resume { wait: false }, Some(head)) => {
                 Ok(self.resume(&head).await?.map(|head| (Began::Resumed, head)))
             }
@@ -236,17 +242,30 @@ impl Claimer {
 
     /// Claims what `head` shows, rolled back where that is asked for.
     async fn resume(&mut self, head: &Head) -> Result<Option<Head>> {
-        let mut next = self.successor(head);
-        if head.checkpoint == CheckpointId::NONE {
-            // Nothing was made with the recorded one.
-            next.identity = self.options.identity.clone();
+        let (owner, lease) = (self.fresh_owner(), self.options.lease);
+        let (to, identity) = (self.options.roll_back, &self.options.identity);
+        let Some(mut next) = rules::resumed(head, to, identity, owner, lease) else {
+            return Ok(None);
+        };
+        if let Some(to) = to {
+            if bites(Tooth::RollBackKeepsNumber) {
+                next.checkpoint = head.checkpoint;
+            }
+            if bites(Tooth::OlderThroughNewest)
+                && let (Some(older), Some(newest)) =
+                    (next.retained.last_mut(), head.retained.last())
+            {
+                *older = Retained { checkpoint: to, ..*newest };
+            }
+            if bites(Tooth::RollBackKeepsList) {
+                next.retained.clone_from(&head.retained);
+            }
         }
-        if let Some(to) = self.options.roll_back {
-            let Some(retained) = rules::roll_back(&head.retained, to) else { return Ok(None) };
-            next.checkpoint = to;
-            next.retained = retained;
+        let mut condition = rules::unchanged(head);
+        if bites(Tooth::ClaimedFromEarlierRead) {
+            condition = HeadCondition::Owned(head.attempt);
         }
-        self.put(HeadCondition::At(head.attempt, head.checkpoint), next).await
+        self.put(condition, next).await
     }
 
     /// Fences whoever had the job, commits what its head owes, then leaves all of it behind.
@@ -254,7 +273,7 @@ impl Claimer {
         let may_owe = head.status != HeadStatus::Finished && head.checkpoint != CheckpointId::NONE;
         if may_owe {
             let same = self.successor(&head);
-            let condition = HeadCondition::At(head.attempt, head.checkpoint);
+            let condition = rules::unchanged(&head);
             let Some(claimed) = self.put(condition, same).await? else { return Ok(None) };
             self.commit_what_is_owed(&claimed).await?;
             head = claimed;
@@ -264,7 +283,7 @@ impl Claimer {
         next.incarnation = Incarnation(head.incarnation.0 + 1);
         next.checkpoint = CheckpointId::NONE;
         next.retained = Vec::new();
-        self.put(HeadCondition::At(head.attempt, head.checkpoint), next).await
+        self.put(rules::unchanged(&head), next).await
     }
 
     async fn commit_what_is_owed(&self, head: &Head) -> Result<()> {
@@ -296,39 +315,22 @@ impl Claimer {
             try_join_all(reads).await.map_err(|e| e.at(format!("job {}", self.options.job)))?;
         let named: Vec<_> =
             archived.iter().map(|a| (a.retained.slot, a.bytes, &a.manifest)).collect();
-        let slots = Slots::restored(mine.attempt, &named);
+        let newest = &named[named.len().saturating_sub(1)..];
+        let known = if bites(Tooth::OlderSlotsUnknown) { newest } else { &named };
+        let slots = Slots::restored(mine.attempt.in_versions(), known);
         let retained = archived.iter().map(Kept::of).collect();
         let manifest = archived.pop().map(|a| a.manifest);
         let replaced = self.replaced.clone();
         Ok(Claimed { mine, began, head, manifest, retained, slots, store, replaced })
     }
 
-    /// The head of the next attempt on top of `head`, with an owner text of its own.
     fn successor(&mut self, head: &Head) -> Head {
-        Head {
-            attempt: Attempt(head.attempt.0 + 1),
-            owner: self.fresh_owner(),
-            status: HeadStatus::Running,
-            lease: self.options.lease,
-            beat: 0,
-            layout: LAYOUT,
-            ..head.clone()
-        }
+        rules::successor(head, self.fresh_owner(), self.options.lease)
     }
 
     fn first_head(&mut self) -> Head {
-        Head {
-            attempt: Attempt(1),
-            checkpoint: CheckpointId::NONE,
-            retained: Vec::new(),
-            owner: self.fresh_owner(),
-            incarnation: Incarnation(1),
-            status: HeadStatus::Running,
-            lease: self.options.lease,
-            beat: 0,
-            layout: LAYOUT,
-            identity: self.options.identity.clone(),
-        }
+        let owner = self.fresh_owner();
+        rules::first_head(&self.options.identity, owner, self.options.lease)
     }
 
     fn fresh_owner(&mut self) -> String {

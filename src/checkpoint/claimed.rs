@@ -37,7 +37,7 @@ pub enum Began {
 }
 
 /// A retained checkpoint and the segment slots that its manifest names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Kept {
     /// As the head names it.
     pub retained: Retained,

@@ -28,46 +28,89 @@ use crate::clock::Instant;
 use crate::config::Checkpointing;
 use crate::error::{Error, ErrorKind};
 use crate::ids::{Attempt, CheckpointId, Version};
+use crate::teeth::{Tooth, bites};
 
 /// What happened.
 #[derive(Debug)]
-pub(super) enum Event {
+pub enum Event {
     /// Time has passed; `struggling` says whether the store's calls get through badly just now.
-    Tick { struggling: bool },
+    Tick {
+        /// Whether time-outs are the store's doing.
+        struggling: bool,
+    },
     /// A subtask wants memory back.
     MemoryPressure,
     /// A graceful stop is wanted.
     Stop,
     /// A subtask acknowledged.
-    Ack { vertex: usize, subtask: u32, checkpoint: CheckpointId, snapshot: SubtaskSnapshot },
+    Ack {
+        /// Its vertex in the plan.
+        vertex: usize,
+        /// Which of the vertex.
+        subtask: u32,
+        /// What it acknowledges.
+        checkpoint: CheckpointId,
+        /// Its part of it.
+        snapshot: SubtaskSnapshot,
+    },
     /// A source subtask has nothing left.
-    Exhausted { vertex: usize, subtask: u32 },
+    Exhausted {
+        /// Its vertex in the plan.
+        vertex: usize,
+        /// Which of the vertex.
+        subtask: u32,
+    },
     /// All parts of a manifest were answered.
-    ManifestPut { retained: Retained, bytes: u64 },
+    ManifestPut {
+        /// How the head will name it.
+        retained: Retained,
+        /// The size of all its parts.
+        bytes: u64,
+    },
     /// The head shows this checkpoint.
-    HeadMoved { checkpoint: CheckpointId },
+    HeadMoved {
+        /// What is completed.
+        checkpoint: CheckpointId,
+    },
     /// Sinks published these.
     Acknowledged(Vec<Owed>),
 }
 
 /// What is to be done, in this order.
 #[derive(Debug)]
-pub(super) enum Effect {
+pub enum Effect {
     /// To the source subtasks.
-    Trigger { checkpoint: CheckpointId, kind: Kind },
+    Trigger {
+        /// The checkpoint to begin.
+        checkpoint: CheckpointId,
+        /// What it is for.
+        kind: Kind,
+    },
     /// Put the manifest; then [`Event::ManifestPut`].
     PutManifest(Box<Manifest>),
     /// Move the head; then [`Event::HeadMoved`]. Never called off.
     MoveHead {
+        /// What the head must show.
         previous: CheckpointId,
+        /// What it shows then.
         checkpoint: CheckpointId,
+        /// What it is for.
         kind: Kind,
+        /// What it retains then, oldest first.
         retained: Vec<Retained>,
     },
     /// To all subtasks; a put of its manifest is called off.
-    Abort { checkpoint: CheckpointId },
+    Abort {
+        /// What is given up.
+        checkpoint: CheckpointId,
+    },
     /// To all subtasks.
-    Completed { checkpoint: CheckpointId, oldest_retained: CheckpointId },
+    Completed {
+        /// What the head names.
+        checkpoint: CheckpointId,
+        /// The oldest that it retains.
+        oldest_retained: CheckpointId,
+    },
     /// Let go all slots but these.
     KeepSlots(NamedSlots),
     /// Have sinks publish these; then [`Event::Acknowledged`].
@@ -82,18 +125,24 @@ pub(super) enum Effect {
 
 /// What an attempt begins with.
 #[derive(Debug)]
-pub(super) struct Beginning<'a> {
-    pub(super) plan: Plan,
-    pub(super) settings: Checkpointing,
-    pub(super) attempt: Attempt,
+pub struct Beginning<'a> {
+    /// Who takes part.
+    pub plan: Plan,
+    /// Interval, time-outs, how many are retained.
+    pub settings: Checkpointing,
+    /// Who takes them.
+    pub attempt: Attempt,
     /// The head's checkpoint.
-    pub(super) checkpoint: CheckpointId,
-    pub(super) retained: Vec<Kept>,
-    pub(super) manifest: Option<&'a Manifest>,
-    pub(super) sources: Vec<SourceSplits>,
+    pub checkpoint: CheckpointId,
+    /// What the head retains, oldest first.
+    pub retained: Vec<Kept>,
+    /// That checkpoint's manifest; `None` before the first.
+    pub manifest: Option<&'a Manifest>,
+    /// All splits as the attempt begins with them.
+    pub sources: Vec<SourceSplits>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Idle,
     Collecting(Pending),
@@ -102,8 +151,8 @@ enum Phase {
 }
 
 /// One attempt's checkpoints.
-#[derive(Debug)]
-pub(super) struct Coordinator {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Coordinator {
     plan: Plan,
     settings: Checkpointing,
     attempt: Attempt,
@@ -133,10 +182,10 @@ pub(super) struct Coordinator {
 
 impl Coordinator {
     /// The coordinator of an attempt that begins `now`; what the head owes is to be committed at once.
-    pub(super) fn new(beginning: Beginning<'_>, now: Instant) -> (Self, Vec<Effect>) {
+    pub fn new(beginning: Beginning<'_>, now: Instant) -> (Self, Vec<Effect>) {
         let base = Base::restored(beginning.manifest, beginning.sources);
-        let effects =
-            if base.owed.is_empty() { vec![] } else { vec![Effect::Commit(base.owed.clone())] };
+        let nothing_owed = base.owed.is_empty() || bites(Tooth::OwedForgotten);
+        let effects = if nothing_owed { vec![] } else { vec![Effect::Commit(base.owed.clone())] };
         let coordinator = Self {
             active_sources: beginning.plan.source_subtasks().collect(),
             plan: beginning.plan,
@@ -160,7 +209,7 @@ impl Coordinator {
     }
 
     /// When [`Event::Tick`] is wanted next.
-    pub(super) fn wake(&self) -> Option<Instant> {
+    pub fn wake(&self) -> Option<Instant> {
         match &self.phase {
             _ if self.over || self.ending.is_some() => None,
             Phase::Idle if self.pressure => self.due.into_iter().chain(self.rested).min(),
@@ -168,12 +217,15 @@ impl Coordinator {
             Phase::Collecting(pending) | Phase::Putting(pending, _) => {
                 pending.started.checked_add(self.settings.timeout)
             }
+            Phase::Moving(pending, ..) if bites(Tooth::SentMoveAborted) => {
+                pending.started.checked_add(self.settings.timeout)
+            }
             Phase::Moving(..) => None,
         }
     }
 
     /// What follows from `event`. `now_ms` is wall time, for people only.
-    pub(super) fn on(&mut self, event: Event, now: Instant, now_ms: u64) -> Vec<Effect> {
+    pub fn on(&mut self, event: Event, now: Instant, now_ms: u64) -> Vec<Effect> {
         let mut effects = Vec::new();
         if self.over {
             return effects;
@@ -184,6 +236,9 @@ impl Coordinator {
             Event::Stop => self.stop = true,
             Event::Exhausted { vertex, subtask } => {
                 self.active_sources.remove(&(vertex, subtask));
+                if bites(Tooth::ExhaustedForAll) {
+                    self.active_sources.clear();
+                }
             }
             Event::Ack { vertex, subtask, checkpoint, snapshot } => {
                 self.ack((vertex, subtask), checkpoint, snapshot, (now, now_ms), &mut effects);
@@ -202,7 +257,12 @@ impl Coordinator {
             return;
         }
         let Some(kind) = self.wanted(now) else { return };
-        let Some(checkpoint) = rules::next_number(self.last_used) else {
+        if kind == Kind::Final && bites(Tooth::NoLastCheckpoint) {
+            self.ending = Some(HeadStatus::Finished);
+            return;
+        }
+        let last_used = if bites(Tooth::NumberReused) { self.completed } else { self.last_used };
+        let Some(checkpoint) = rules::next_number(last_used) else {
             let message = format!("checkpoint numbers are used up at {}", self.last_used);
             return self.fail(Error::new(ErrorKind::Checkpoint, message), effects);
         };
@@ -262,6 +322,10 @@ impl Coordinator {
         };
         let version = Version { attempt: self.attempt, checkpoint: pending.checkpoint };
         let manifest = Box::new(pending.manifest(&self.plan, &self.base, version, now_ms));
+        if bites(Tooth::SegmentSlotsEarly) {
+            let segments = manifest.segments.iter().map(|s| s.slot).collect();
+            effects.push(Effect::KeepSlots(NamedSlots { segments, ..self.named_slots() }));
+        }
         effects.push(Effect::PutManifest(manifest.clone()));
         self.phase = Phase::Putting(pending, manifest);
     }
@@ -270,6 +334,9 @@ impl Coordinator {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Putting(pending, manifest) if manifest.version == put.version => {
                 let current: Vec<Retained> = self.retained.iter().map(|k| k.retained).collect();
+                if bites(Tooth::CommittedBeforeHead) {
+                    effects.push(Effect::Commit(manifest.committables.clone()));
+                }
                 effects.push(Effect::MoveHead {
                     previous: self.completed,
                     checkpoint: pending.checkpoint,
@@ -326,9 +393,12 @@ impl Coordinator {
     }
 
     fn named_slots(&self) -> NamedSlots {
+        let newest = self.retained.len().saturating_sub(1);
+        let from = if bites(Tooth::OlderSlotsFree) { newest } else { 0 };
+        let upto = if bites(Tooth::ManifestSlotsEarly) { newest } else { self.retained.len() };
         NamedSlots {
-            segments: rules::named_slots(self.retained.iter().map(|k| &k.segments)),
-            manifests: self.retained.iter().map(|k| k.retained.slot).collect(),
+            segments: rules::named_slots(self.retained[from..].iter().map(|k| &k.segments)),
+            manifests: self.retained[..upto].iter().map(|k| k.retained.slot).collect(),
         }
     }
 
@@ -341,6 +411,12 @@ impl Coordinator {
     }
 
     fn check_timeout(&mut self, struggling: bool, now: Instant, effects: &mut Vec<Effect>) {
+        if let Phase::Moving(pending, manifest, ..) = &self.phase
+            && bites(Tooth::SentMoveAborted)
+        {
+            self.phase = Phase::Putting(pending.clone(), manifest.clone());
+            effects.push(Effect::KeepSlots(self.named_slots()));
+        }
         let (Phase::Collecting(pending) | Phase::Putting(pending, _)) = &self.phase else { return };
         if now.duration_since(pending.started) < self.settings.timeout {
             return;
@@ -372,7 +448,7 @@ impl Coordinator {
 
     fn end_if_settled(&mut self, effects: &mut Vec<Effect>) {
         if let Some(status) = self.ending
-            && self.base.owed.is_empty()
+            && (self.base.owed.is_empty() || bites(Tooth::FinishedBeforeCommits))
             && !self.over
         {
             self.over = true;

@@ -156,7 +156,7 @@ impl Driver {
         let beginning = Beginning {
             plan: setup.plan.clone(),
             settings: setup.settings.clone(),
-            attempt: claimed.mine.attempt,
+            attempt: claimed.mine.attempt.in_versions(),
             checkpoint: claimed.head.checkpoint,
             retained: claimed.retained.clone(),
             manifest: claimed.manifest.as_ref(),

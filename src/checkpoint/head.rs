@@ -17,7 +17,7 @@ use crate::ids::{Attempt, CheckpointId, Incarnation, Name, SlotId, Version};
 pub const LAYOUT: u32 = 1;
 
 /// One retained checkpoint, as the head names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Retained {
     /// The checkpoint.
     pub checkpoint: CheckpointId,
@@ -28,7 +28,7 @@ pub struct Retained {
 }
 
 /// What the job is doing, as far as the head tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HeadStatus {
     /// An attempt runs, or ran and died.
     Running,
@@ -68,7 +68,7 @@ impl fmt::Display for HeadStatus {
 }
 
 /// What may not change between attempts of one incarnation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// The hash of keys: `codec::HASH_ID`.
     pub hash: String,
@@ -83,7 +83,7 @@ pub struct Identity {
 }
 
 /// A job's head.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Head {
     /// The attempt that owns the job.
     pub attempt: Attempt,
@@ -108,7 +108,7 @@ pub struct Head {
 }
 
 /// The condition of a write of the head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HeadCondition {
     /// There is no head.
     Absent,
@@ -118,8 +118,23 @@ pub enum HeadCondition {
     Owned(Attempt),
 }
 
+impl HeadCondition {
+    /// Whether a write with this condition takes effect on `head`.
+    #[must_use]
+    pub fn holds(self, head: Option<&Head>) -> bool {
+        match (self, head) {
+            (Self::Absent, head) => head.is_none(),
+            (Self::At(attempt, checkpoint), Some(head)) => {
+                (head.attempt, head.checkpoint) == (attempt, checkpoint)
+            }
+            (Self::Owned(attempt), Some(head)) => head.attempt == attempt,
+            (Self::At(..) | Self::Owned(_), None) => false,
+        }
+    }
+}
+
 /// A change of the head; only what is named is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HeadChange {
     /// The whole head: its creation, a claim, a fresh incarnation, a roll-back.
     Put(Box<Head>),
@@ -136,8 +151,24 @@ pub enum HeadChange {
     Beat(u64),
 }
 
+impl HeadChange {
+    /// What it makes of `head`; `None` where it changes a head that is not there.
+    #[must_use]
+    pub fn applied(self, head: Option<&Head>) -> Option<Head> {
+        let head = head.cloned();
+        match self {
+            Self::Put(head) => Some(*head),
+            Self::Advance { checkpoint, retained } => {
+                head.map(|head| Head { checkpoint, retained, ..head })
+            }
+            Self::Status(status) => head.map(|head| Head { status, ..head }),
+            Self::Beat(beat) => head.map(|head| Head { beat, ..head }),
+        }
+    }
+}
+
 /// The answer to one write of the head.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HeadAnswer {
     /// Applied; the head as the write left it (`ALL_NEW`).
     Applied(Box<Head>),

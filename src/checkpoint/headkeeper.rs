@@ -15,6 +15,7 @@ use crate::clock::{Clock, Instant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
 use crate::points;
+use crate::teeth::{Tooth, bites};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -57,7 +58,10 @@ impl HeadKeeper {
     ) -> Result<()> {
         self.confirm_if_stale().await?;
         points::hit(points::BEFORE_HEAD_MOVED);
-        let condition = HeadCondition::At(self.mine.attempt, previous);
+        let mut condition = HeadCondition::At(self.mine.attempt, previous);
+        if bites(Tooth::HeadByAttempt) {
+            condition = HeadCondition::Owned(self.mine.attempt);
+        }
         let change = HeadChange::Advance { checkpoint, retained };
         let mut pause = FIRST_PAUSE;
         loop {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::messages::{Owed, SegmentRef, SourceSplits};
 use super::slots::SlotTable;
-use crate::codec::{Bincode, Codec};
+use crate::codec::{Bincode, Codec, decode_from};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name, Version};
 use crate::key_group::{KeyGroup, KeyGroupRange};
@@ -31,11 +31,9 @@ const MAGIC: [u8; 4] = *b"MPMF";
 const HEADER_BYTES: usize = 18;
 /// Most parts that are believed: 1.5 GB of manifest, so that a damaged number ends early.
 const MAX_PARTS: u32 = 4096;
-/// Most memory that a damaged length inside the text can ask for.
-const MAX_DECODED_BYTES: usize = 1 << 30;
 
 /// Up to which checkpoint the changes of some key groups are materialised.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Horizon {
     /// The operator.
     pub operator: Name,
@@ -46,7 +44,7 @@ pub struct Horizon {
 }
 
 /// One completed (or about to be completed) checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Manifest {
     /// The checkpoint.
     pub checkpoint: CheckpointId,
@@ -132,9 +130,7 @@ impl Manifest {
             }
             text.extend_from_slice(chunk);
         }
-        let limits = bincode::config::standard().with_limit::<MAX_DECODED_BYTES>();
-        let (manifest, read): (Self, usize) = bincode::serde::decode_from_slice(&text, limits)
-            .map_err(|e| corrupt(format!("cannot decode: {e}")))?;
+        let (manifest, read) = decode_from::<Self>(&text).map_err(|e| corrupt(e.to_string()))?;
         if read != text.len() {
             return Err(corrupt(format!("{} bytes too many", text.len() - read)));
         }
@@ -209,5 +205,7 @@ fn corrupt(message: String) -> Error {
     Error::new(ErrorKind::Corrupt, message).at("manifest")
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

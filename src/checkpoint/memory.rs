@@ -46,35 +46,15 @@ fn lock(heads: &Mutex<Heads>) -> MutexGuard<'_, Heads> {
     heads.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn holds(condition: HeadCondition, head: Option<&Head>) -> bool {
-    match (condition, head) {
-        (HeadCondition::Absent, head) => head.is_none(),
-        (HeadCondition::At(attempt, checkpoint), Some(head)) => {
-            (head.attempt, head.checkpoint) == (attempt, checkpoint)
-        }
-        (HeadCondition::Owned(attempt), Some(head)) => head.attempt == attempt,
-        (HeadCondition::At(..) | HeadCondition::Owned(_), None) => false,
-    }
-}
-
 fn apply(
     heads: &mut Heads,
     job: &Name,
     condition: HeadCondition,
     change: &HeadChange,
 ) -> HeadAnswer {
-    if !holds(condition, heads.get(job)) {
-        return HeadAnswer::Refused;
-    }
-    let changed = match (change.clone(), heads.get(job).cloned()) {
-        (HeadChange::Put(head), _) => *head,
-        (_, None) => return HeadAnswer::Refused,
-        (HeadChange::Advance { checkpoint, retained }, Some(head)) => {
-            Head { checkpoint, retained, ..head }
-        }
-        (HeadChange::Status(status), Some(head)) => Head { status, ..head },
-        (HeadChange::Beat(beat), Some(head)) => Head { beat, ..head },
-    };
+    let there = heads.get(job);
+    let held = condition.holds(there).then(|| change.clone().applied(there)).flatten();
+    let Some(changed) = held else { return HeadAnswer::Refused };
     heads.insert(job.clone(), changed.clone());
     HeadAnswer::Applied(Box::new(changed))
 }

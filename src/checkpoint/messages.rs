@@ -32,7 +32,7 @@ pub struct Owed {
 }
 
 /// One split of a source and how far it has been read, in the source's own bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SplitSnapshot {
     /// Unique within its source.
     pub id: String,
@@ -43,7 +43,7 @@ pub struct SplitSnapshot {
 }
 
 /// The splits of one source, in the order in which they were discovered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SourceSplits {
     /// The source's operator id.
     pub operator: Name,
@@ -111,7 +111,7 @@ pub enum Command {
 }
 
 /// One subtask's part of a checkpoint. Flink: `TaskStateSnapshot`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SubtaskSnapshot {
     /// A source's splits, done ones included; empty elsewhere.
     pub splits: Vec<SplitSnapshot>,
@@ -162,7 +162,7 @@ pub enum Report {
 }
 
 /// One vertex of the running graph.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VertexPlan {
     /// The source's operator id where the vertex begins with one.
     pub source: Option<Name>,
@@ -174,7 +174,7 @@ pub struct VertexPlan {
 
 /// Who takes part in checkpoints: every subtask acknowledges, the sources' are triggered. Flink:
 /// `CheckpointPlan`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// All vertices.
     pub vertices: Vec<VertexPlan>,

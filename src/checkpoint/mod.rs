@@ -5,6 +5,7 @@
 
 mod archive;
 pub mod assign;
+mod carried;
 mod claim;
 mod claimed;
 mod committing;
@@ -25,9 +26,11 @@ mod slots;
 mod stats;
 
 pub use archive::{Archived, read_left, read_manifest};
+pub use carried::{Carried, Part};
 pub use claim::{ClaimOptions, Claimer, Inspect, OpenStore, set_status};
 pub use claimed::{Began, Claimed, Kept, Waiting};
 pub use committing::{CommitOutcome, SinkCommitter};
+pub use coordinator::{Beginning, Coordinator, Effect, Event};
 pub use driver::{Channels, DriverSetup, Ended, run};
 pub use head::{
     Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, LAYOUT, Retained,
@@ -39,5 +42,5 @@ pub use messages::{
     SubtaskSnapshot, VertexPlan,
 };
 pub use segments::{Fetched, SegmentData, Uploader, fetch, fetch_segment};
-pub use slots::{NamedSlots, SlotTable, Slots, size_class};
+pub use slots::{NamedSlots, SlotAllocator, SlotTable, Slots, size_class};
 pub use stats::{Counts, History, Overview, Stats, Status};

@@ -12,9 +12,10 @@ use super::slots::SlotTable;
 use super::stats::{Stats, Status};
 use crate::clock::Instant;
 use crate::ids::{CheckpointId, Name, SlotId, Version};
+use crate::teeth::{Tooth, bites};
 
 /// What the last completed checkpoint left, in the part that goes into the next manifest.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Base {
     /// All splits as they were when the attempt began; acknowledgements are laid over them, so a split
     /// that no subtask reads any more is not lost.
@@ -28,7 +29,7 @@ pub(super) struct Base {
     /// What the head owes: named by the last completed manifest and not acknowledged.
     pub(super) owed: Vec<Owed>,
     /// Acknowledged, but perhaps reported once more by a subtask that has not heard of completion.
-    pub(super) settled: HashSet<Owed>,
+    pub(super) settled: BTreeSet<Owed>,
     /// Records that lay before the sources' positions when the attempt began.
     pub(super) records: u64,
 }
@@ -43,7 +44,7 @@ impl Base {
             horizons: manifest.horizons.clone(),
             may_have_items: manifest.may_have_items.iter().cloned().collect(),
             owed: manifest.committables.clone(),
-            settled: HashSet::new(),
+            settled: BTreeSet::new(),
             records: manifest.records,
         }
     }
@@ -87,7 +88,7 @@ pub(super) enum AckOutcome {
 }
 
 /// A checkpoint whose acknowledgements are gathered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pending {
     pub(super) checkpoint: CheckpointId,
     pub(super) kind: Kind,
@@ -95,7 +96,7 @@ pub(super) struct Pending {
     pub(super) started_ms: u64,
     missing: BTreeSet<(usize, u32)>,
     /// Segments that the last completed manifest names.
-    known: HashSet<(SlotId, Version)>,
+    known: BTreeSet<(SlotId, Version)>,
     /// Records that lay before the sources' positions when the attempt began.
     records_before: u64,
     acks: BTreeMap<(usize, u32), SubtaskSnapshot>,
@@ -188,7 +189,7 @@ impl Pending {
             .segments
             .iter()
             .chain(reported)
-            .filter(|s| seen.insert((s.slot, s.version)))
+            .filter(|s| seen.insert((s.slot, s.version)) || bites(Tooth::SegmentNamedTwice))
             .cloned()
             .collect();
         rules::live_segments(&candidates, horizons)
@@ -206,12 +207,16 @@ impl Pending {
         let reported = self.acks.iter().filter(|(_, snapshot)| snapshot.may_have_items);
         let reported = reported.filter_map(|((vertex, _), _)| plan.vertices[*vertex].keyed.clone());
         let all: BTreeSet<Name> = base.may_have_items.iter().cloned().chain(reported).collect();
+        if bites(Tooth::ItemsFlagLost) {
+            return Vec::new();
+        }
         all.into_iter().collect()
     }
 
     fn committables(&self, base: &Base) -> Vec<Owed> {
         let mut seen: HashSet<&Owed> = base.settled.iter().collect();
-        base.owed.iter().chain(self.reported()).filter(|o| seen.insert(o)).cloned().collect()
+        let owed = if bites(Tooth::OnlyOwnCommittables) { &[] } else { &base.owed[..] };
+        owed.iter().chain(self.reported()).filter(|o| seen.insert(o)).cloned().collect()
     }
 
     /// The statistics of this checkpoint; `bytes` are its manifest's. Segments that were named before

@@ -13,9 +13,10 @@ use super::manifest::Manifest;
 use crate::error::{Error, Result};
 use crate::ids::{Attempt, SlotId, Version};
 use crate::state::BlockKind;
+use crate::teeth::{Tooth, bites};
 
 /// The size classes of all known slots of both kinds; a part of each manifest.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SlotTable {
     /// Class of segment slot `i`; the next new slot has the vector's length as its number.
     pub segments: Vec<u8>,
@@ -31,7 +32,7 @@ pub fn size_class(bytes: u64) -> u8 {
 }
 
 /// What is known of one slot that is not free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Use {
     /// Given to a block that no completed manifest names yet.
     InFlight,
@@ -40,7 +41,7 @@ enum Use {
 }
 
 /// The slots of one kind.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Pool {
     classes: Vec<u8>,
     used: BTreeMap<SlotId, Use>,
@@ -88,8 +89,12 @@ impl Pool {
     fn take_free(&mut self, class: u8, version: Version) -> Option<SlotId> {
         let free = self.free.get_mut(&class)?;
         let given = &self.given;
-        let slot = *free.iter().find(|slot| given.get(slot).is_none_or(|last| *last < version))?;
-        free.remove(&slot);
+        let again = bites(Tooth::OneSlotTwice);
+        let fits = |slot: &&SlotId| again || given.get(slot).is_none_or(|last| *last < version);
+        let slot = *free.iter().find(fits)?;
+        if !again {
+            free.remove(&slot);
+        }
         Some(slot)
     }
 
@@ -122,10 +127,11 @@ pub struct NamedSlots {
 
 /// Gives out slots; shared by all who put blocks of one attempt.
 #[derive(Clone, Debug)]
-pub struct Slots(Arc<Mutex<Allocator>>);
+pub struct Slots(Arc<Mutex<SlotAllocator>>);
 
-#[derive(Debug)]
-struct Allocator {
+/// Decides which slot is given to whom: what [`Slots`] shares, as a value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SlotAllocator {
     attempt: Attempt,
     segments: Pool,
     manifests: Pool,
@@ -135,6 +141,41 @@ impl Slots {
     /// What `attempt` may give out after a claim. `retained` holds the manifests of *all* retained
     /// checkpoints, each with the slot that the head names and its size: what only an older one names
     /// is in use too.
+    #[must_use]
+    pub fn restored(attempt: Attempt, retained: &[(SlotId, u64, &Manifest)]) -> Self {
+        Self(Arc::new(Mutex::new(SlotAllocator::restored(attempt, retained))))
+    }
+
+    /// A slot for a block of `bytes` that will be put with `version`; never one that a retained
+    /// manifest names or that was given out before and is not let go.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Internal`] where `version` is not of this attempt (I6).
+    pub fn take(&self, kind: BlockKind, bytes: u64, version: Version) -> Result<SlotId> {
+        self.lock().take(kind, bytes, version)
+    }
+
+    /// After the head has moved: `named` is what the manifests that it now retains name. Everything
+    /// else that was named before is free; segments in flight stay, since a later manifest will name
+    /// them (I7); manifests in flight were given up.
+    pub fn complete(&self, named: &NamedSlots) {
+        self.lock().complete(named);
+    }
+
+    /// The size classes of all slots given out so far, for the next manifest.
+    #[must_use]
+    pub fn table(&self) -> SlotTable {
+        self.lock().table()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SlotAllocator> {
+        // No code under this lock can leave the allocator half-changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SlotAllocator {
+    /// As [`Slots::restored`].
     #[must_use]
     pub fn restored(attempt: Attempt, retained: &[(SlotId, u64, &Manifest)]) -> Self {
         let mut segments = BTreeMap::new();
@@ -147,55 +188,42 @@ impl Slots {
             overlay(&mut table.segments, &manifest.slots.segments);
             overlay(&mut table.manifests, &manifest.slots.manifests);
         }
-        Self(Arc::new(Mutex::new(Allocator {
+        Self {
             attempt,
             segments: Pool::restored(table.segments, &segments),
             manifests: Pool::restored(table.manifests, &manifests),
-        })))
+        }
     }
 
-    /// A slot for a block of `bytes` that will be put with `version`; never one that a retained
-    /// manifest names or that was given out before and is not let go.
+    /// As [`Slots::take`].
     ///
     /// # Errors
     /// [`crate::ErrorKind::Internal`] where `version` is not of this attempt (I6).
-    pub fn take(&self, kind: BlockKind, bytes: u64, version: Version) -> Result<SlotId> {
-        let mut allocator = self.lock();
-        if version.attempt != allocator.attempt {
+    pub fn take(&mut self, kind: BlockKind, bytes: u64, version: Version) -> Result<SlotId> {
+        if version.attempt != self.attempt {
             return Err(Error::internal(format!(
                 "attempt {} asked for a slot for version {version}",
-                allocator.attempt
+                self.attempt
             )));
         }
-        Ok(allocator.pool(kind).take(bytes, version))
+        Ok(self.pool(kind).take(bytes, version))
     }
 
-    /// After the head has moved: `named` is what the manifests that it now retains name. Everything
-    /// else that was named before is free; segments in flight stay, since a later manifest will name
-    /// them (I7); manifests in flight were given up.
-    pub fn complete(&self, named: &NamedSlots) {
-        let mut allocator = self.lock();
-        allocator.segments.complete(&named.segments, false);
-        allocator.manifests.complete(&named.manifests, true);
+    /// As [`Slots::complete`].
+    pub fn complete(&mut self, named: &NamedSlots) {
+        self.segments.complete(&named.segments, false);
+        self.manifests.complete(&named.manifests, true);
     }
 
-    /// The size classes of all slots given out so far, for the next manifest.
+    /// As [`Slots::table`].
     #[must_use]
     pub fn table(&self) -> SlotTable {
-        let allocator = self.lock();
         SlotTable {
-            segments: allocator.segments.classes.clone(),
-            manifests: allocator.manifests.classes.clone(),
+            segments: self.segments.classes.clone(),
+            manifests: self.manifests.classes.clone(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Allocator> {
-        // No code under this lock can leave the allocator half-changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Allocator {
     fn pool(&mut self, kind: BlockKind) -> &mut Pool {
         match kind {
             BlockKind::Segment => &mut self.segments,

@@ -33,6 +33,8 @@ pub(super) enum Command {
     /// Show what Millpond promises.
     #[command(subcommand)]
     Demo(Demo),
+    /// Simulate jobs under faults and crashes, each seed a run of its own, and check all they leave.
+    Simulate(SimulateArgs),
     /// Print the reference of all configuration keys, as Markdown.
     #[command(hide = true)]
     ConfigReference,
@@ -42,6 +44,8 @@ pub(super) enum Command {
 pub(super) enum Demo {
     /// Kill a job again and again, and compare its output with an undisturbed run's.
     Recovery(RecoveryArgs),
+    /// Kill, freeze and starve two candidates for one job, and compare likewise.
+    Chaos(ChaosArgs),
 }
 
 #[derive(Subcommand)]
@@ -164,6 +168,9 @@ pub(super) struct RunArgs {
     /// Append events as JSON lines to this file.
     #[arg(long, value_name = "FILE", hide = true)]
     pub(super) events: Option<PathBuf>,
+    /// Do not outlive the process that started this one (Linux).
+    #[arg(long, hide = true)]
+    pub(super) with_parent: bool,
 }
 
 impl RunArgs {
@@ -192,6 +199,39 @@ impl RunArgs {
 }
 
 #[derive(Args)]
+pub(super) struct SimulateArgs {
+    /// How many seeds.
+    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "seed")]
+    pub(super) seeds: u64,
+    /// The first of them.
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "seed")]
+    pub(super) from: u64,
+    /// Only this seed.
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u64>,
+    /// Print every step of that seed.
+    #[arg(long, requires = "seed")]
+    pub(super) trace: bool,
+    /// The graph, whatever the seed would draw.
+    #[arg(long, value_name = "NAME")]
+    pub(super) graph: Option<String>,
+    /// The store, whatever the seed would draw.
+    #[arg(long)]
+    pub(super) store: Option<StoreArg>,
+    /// On so many threads. Default: the number of cores.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) threads: Option<u32>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(super) enum StoreArg {
+    /// In memory: the fastest.
+    Twin,
+    /// The embedded DynamoDB, through the SDK and a hostile HTTP client.
+    Dynamodb,
+}
+
+#[derive(Args)]
 pub(super) struct RecoveryArgs {
     /// How many times to kill it.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -204,6 +244,31 @@ pub(super) struct RecoveryArgs {
     pub(super) parallelism: u32,
     /// Records a second.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) rate: u64,
+    /// Use this folder, new or empty, and keep it.
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) keep: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(super) struct ChaosArgs {
+    /// How long to disturb it; at least until each kind of disturbance was there once. Default: 60.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(super) seconds: Option<u64>,
+    /// The same in minutes.
+    #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..=1440))]
+    pub(super) minutes: Option<u64>,
+    /// So many disturbances, however long they take.
+    #[arg(long, value_name = "N", conflicts_with_all = ["seconds", "minutes"], value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) rounds: Option<u32>,
+    /// Chooses the disturbances and their moments. Default: 1.
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+    /// How many workers each candidate has.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) parallelism: u32,
+    /// Records a second.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
     pub(super) rate: u64,
     /// Use this folder, new or empty, and keep it.
     #[arg(long, value_name = "FOLDER")]

@@ -48,15 +48,18 @@ impl Bar {
     }
 }
 
-/// Writes logs to standard error, past the bar.
+/// Writes logs to standard error, past the bar. What cannot be written, on a full disk, is lost: an
+/// error here makes the logger complain on the same standard error, by a macro that panics.
 pub(super) struct LogWriter(pub(super) Bar);
 
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.suspend(|| std::io::stderr().lock().write(bytes))
+        drop(self.0.suspend(|| std::io::stderr().lock().write_all(bytes)));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().lock().flush()
+        drop(std::io::stderr().lock().flush());
+        Ok(())
     }
 }

@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::job::{self, Job};
 use super::local::Local;
 use super::run as run_command;
-use super::{demo, logging, print, table};
+use super::{demo, logging, print, simulate, table};
 use crate::config;
 use crate::error::Result;
 use crate::points;
@@ -47,16 +47,24 @@ pub fn run_with<E: Engine>(engine: E, jobs: &[Job<E::Graph>]) -> ExitCode {
 fn carry_out<E: Engine>(engine: E, jobs: &[Job<E::Graph>], cli: &Cli) -> Result<Exit> {
     let results_on_stdout = matches!(&cli.command, Command::Run(args) if args.output.is_none());
     let bar = Bar::new(results_on_stdout);
-    logging::start(cli.verbose, &bar)?;
+    // What goes wrong in a simulation is no news: its warnings are wanted only where asked for.
+    if !matches!(&cli.command, Command::Simulate(_)) || cli.verbose > 0 {
+        logging::start(cli.verbose, &bar)?;
+    }
     points::check_environment()?;
     match &cli.command {
         Command::Run(args) => return run_command::run(engine, jobs, args, environment(), &bar),
         Command::Table(command) => return table::run(command, environment()),
         Command::Jobs => print::result(&job::list(jobs)),
         Command::ConfigReference => print::result(config::reference().trim_end()),
+        Command::Simulate(args) => return simulate::run(args, &bar),
         Command::Demo(Demo::Recovery(args)) => {
             job::find(jobs, demo::JOB)?;
             return demo::recovery(args, &bar);
+        }
+        Command::Demo(Demo::Chaos(args)) => {
+            job::find(jobs, demo::JOB)?;
+            return demo::chaos(args, &bar);
         }
     }
     Ok(Exit::Done)

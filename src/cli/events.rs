@@ -50,6 +50,11 @@ pub(super) enum Event {
         /// Records of the input that were read.
         position: u64,
     },
+    /// An attempt failed, and another will follow in the same process.
+    Restarting {
+        /// Why it failed.
+        failure: String,
+    },
     /// The job reached a final state.
     Ended {
         /// It finished, rather than stopped or failed.
@@ -77,6 +82,7 @@ pub(super) struct Observer {
     first_record: bool,
     checkpoint: u64,
     position: u64,
+    restarting: bool,
     ended: bool,
 }
 
@@ -108,6 +114,12 @@ impl Observer {
             self.position = status.position;
             events.push(Event::Progress { position: self.position });
         }
+        let restarting = status.state == JobState::Restarting;
+        if restarting && !self.restarting {
+            let failure = status.last_failure.clone().unwrap_or_default();
+            events.push(Event::Restarting { failure });
+        }
+        self.restarting = restarting;
         if status.state.is_final() && !self.ended {
             self.ended = true;
             let finished = status.state == JobState::Finished;
@@ -234,6 +246,19 @@ mod tests {
                 Event::Progress { position: 90 }
             ]
         );
+    }
+
+    #[test]
+    fn each_failure_that_is_followed_by_a_restart_is_told_once() {
+        let mut observer = Observer::default();
+        observer.observe(&status(JobState::Running, 1, 0));
+        let mut failed = status(JobState::Restarting, 1, 0);
+        failed.last_failure = Some("no room".to_owned());
+        let told = [Event::Restarting { failure: "no room".to_owned() }];
+        assert_eq!(observer.observe(&failed), told);
+        assert_eq!(observer.observe(&failed), []);
+        observer.observe(&status(JobState::Initializing, 1, 0));
+        assert_eq!(observer.observe(&failed), told);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The commands: `run`, `jobs`, `table`, `demo recovery`. [`run`] gives a user's own binary the same ones.
+//! The commands: `run`, `jobs`, `table`, `demo recovery`, `demo chaos`, `simulate`. [`run`] gives a user's
+//! own binary the same ones.
 //!
 //! Owns arguments, signals, exit codes and everything that is printed. The status of a job comes
 //! from a watch; what runs the job stands behind [`engine::Engine`], so that all of this is tested
@@ -17,6 +18,7 @@ mod logging;
 mod print;
 mod run;
 mod signals;
+mod simulate;
 mod table;
 mod text;
 

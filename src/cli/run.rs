@@ -41,6 +41,9 @@ pub(super) fn run<E: Engine>(
     environment: Vec<(String, String)>,
     bar: &Bar,
 ) -> Result<Exit> {
+    if args.with_parent {
+        signals::end_with_parent()?;
+    }
     let job = job::find(jobs, &args.job)?;
     let name = Name::new(args.name.as_deref().unwrap_or(job.name))?;
     let config = config::load(&args.sources(environment))?;
@@ -52,6 +55,7 @@ pub(super) fn run<E: Engine>(
         .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start: {e}")))?;
     let options = options(args, name, config)?;
     runtime.block_on(async {
+        signals::outlive_full_disks()?;
         let clock = Clock::system();
         let bound = bind(args, &options.config).await?;
         let (status, watched) = watch::channel(JobStatus::default());

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM as a stream.
+//! SIGINT and SIGTERM as a stream, and a full disk as an error.
 
 use futures::Stream;
 use futures::stream;
@@ -22,6 +22,41 @@ pub(super) fn stream() -> Result<impl Stream<Item = ()>> {
         };
         received.map(|()| ((), (interrupt, terminate)))
     }))
+}
+
+/// From now on a write beyond the process's limit for files (`ulimit -f`) is an error of that write,
+/// as on a full disk, and no longer the end of the process by SIGXFSZ.
+///
+/// # Errors
+/// [`ErrorKind::Io`] where the system refuses a handler.
+#[cfg(unix)]
+pub(super) fn outlive_full_disks() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    // What listens may go: the handler stays.
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    signal(kind).map(drop).map_err(|e| refused(&e))
+}
+
+/// There is no such limit here.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub(super) fn outlive_full_disks() -> Result<()> {
+    Ok(())
+}
+
+/// Ends this process with the one that started it, however that ends. Elsewhere than on Linux it does
+/// nothing.
+///
+/// # Errors
+/// [`ErrorKind::Io`] where the system refuses.
+pub(super) fn end_with_parent() -> Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(|e| refused(&e.into()))?;
+    Ok(())
 }
 
 /// One element for each Ctrl-C from now on; they no longer end the process.

@@ -1,5 +1,6 @@
 //! The encoding of state values and of other structured bytes.
 
+use bincode::serde::decode_from_slice as serde_decode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -44,8 +45,7 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Bincode {
 
     #[inline]
     fn decode(bytes: &[u8]) -> Result<T, DecodeError> {
-        let (value, read) = bincode::serde::decode_from_slice(bytes, bincode::config::standard())
-            .map_err(|e| DecodeError(format!("cannot decode: {e}")))?;
+        let (value, read) = decode_from(bytes)?;
         if read == bytes.len() {
             Ok(value)
         } else {
@@ -54,9 +54,47 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Bincode {
     }
 }
 
+/// Reads a value from the front of `bytes`; gives how many it took.
+///
+/// A length field that is damaged, or none at all because the bytes are of another type, may ask for any
+/// memory: bincode sees to it only where it is given a limit, and a constant one. What counts is what a
+/// value takes in memory, up to 16 bytes for each one stored (a small `u128`), so these leave twice that.
+///
+/// # Errors
+/// Where the bytes are of another type or version, or are damaged.
+pub(crate) fn decode_from<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
+    let config = bincode::config::standard();
+    match bytes.len() {
+        0..=0x400 => serde_decode(bytes, config.with_limit::<{ 64 << 10 }>()),
+        0x401..=0x8000 => serde_decode(bytes, config.with_limit::<{ 1 << 20 }>()),
+        0x8001..=0x8_0000 => serde_decode(bytes, config.with_limit::<{ 16 << 20 }>()),
+        _ => serde_decode(bytes, config.with_limit::<{ 1 << 30 }>()),
+    }
+    .map_err(|e| DecodeError(format!("cannot decode: {e}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_takes_most_memory_for_its_bytes_is_read_at_every_size() {
+        for length in [1, 1000, 1022, 1024, 32 << 10, 500 << 10, 700 << 10] {
+            let value = vec![1u128; length];
+            let mut bytes = Vec::new();
+            Bincode::encode(&value, &mut bytes).unwrap();
+            assert_eq!(<Bincode as Codec<Vec<u128>>>::decode(&bytes).unwrap(), value, "{length}");
+        }
+    }
+
+    /// These used to panic in bincode, or to ask for more memory than there is.
+    #[test]
+    fn a_length_that_cannot_be_is_an_error() {
+        for length in [u64::MAX, 1 << 62, 1 << 40, 1 << 30, 1 << 20] {
+            let bytes = [&[0xFD][..], &length.to_le_bytes()].concat();
+            assert!(<Bincode as Codec<String>>::decode(&bytes).is_err(), "{length}");
+        }
+    }
 
     #[test]
     fn trailing_bytes_are_an_error() {

@@ -25,7 +25,7 @@ pub use file::{
 pub use file_sink::{AsCsv, FileFormat, FileSink, committer_without_sink};
 pub use generator::Generator;
 pub use lines::LineSource;
-pub use memory::{Commit, MemoryFeed, MemorySink, MemorySource};
+pub use memory::{Commit, MemoryFeed, MemorySink, MemorySource, memory_position_of};
 pub use sink::{
     CommitOutcome, Committable, Committer, Guarantee, RunIdentity, Sink, Writer, WriterContext,
 };

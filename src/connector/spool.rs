@@ -5,14 +5,15 @@
 //! failure is remembered, and every later call returns it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::Io;
+use crate::sync::{AtomicUsize, Mutex, MutexGuard};
 
 /// How many queued bytes make a writer wait.
 const FULL: usize = 4 << 20;

@@ -6,16 +6,16 @@
 
 use std::fmt;
 use std::io::Read;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use futures::future::LocalBoxFuture;
-use tokio::sync::Notify;
 
 use super::file::{Format, Frame, Lines, Parsed, Parser};
 use super::{Progress, Reader, ReaderContext, Source, SplitState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::Io;
 use crate::record::{Batch, Origin};
+use crate::sync::{Mutex, MutexGuard, Notify};
 
 /// How much one read asks for, in bytes.
 const CHUNK: usize = 64 << 10;
@@ -54,7 +54,7 @@ impl StdinSource {
         Self::of(std::io::stdin())
     }
 
-    fn of(input: impl Read + Send + 'static) -> Self {
+    pub(super) fn of(input: impl Read + Send + 'static) -> Self {
         Self(Arc::new(Pump {
             input: Mutex::new(Box::new(input)),
             state: Mutex::default(),
@@ -264,6 +264,44 @@ mod tests {
             out[..piece.len()].copy_from_slice(piece);
             Ok(piece.len())
         }
+    }
+
+    /// Gives at most so many bytes at a time.
+    struct Slow(std::io::Cursor<Vec<u8>>, usize);
+
+    impl Read for Slow {
+        fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+            let most = out.len().min(self.1);
+            self.0.read(&mut out[..most])
+        }
+    }
+
+    fn told(bytes: &[u8], at_a_time: usize) -> String {
+        let source = StdinSource::of(Slow(std::io::Cursor::new(bytes.to_vec()), at_a_time));
+        let splits = source.discover(1).unwrap();
+        let mut reader = source.reader(splits, testing::context(4)).unwrap();
+        let mut out = Batch::default();
+        loop {
+            match block_on(reader.next(&mut out)) {
+                Ok(Progress::More) => {}
+                Ok(_) => return format!("{:?}", out.values),
+                Err(e) => {
+                    assert!(e.to_string().starts_with("cannot read standard input, line "), "{e}");
+                    return e.to_string();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_lines_or_an_error() {
+        let target = crate::fuzzing::Target::new("stdin").seed("one\ntwo\r\n\nthree");
+        target.tokens(&["\r\n", "\n", "\u{feff}"]).memory(8 << 20).run(|bytes| {
+            let whole = told(bytes, usize::MAX);
+            let slowly = told(bytes, 1 + bytes.len() / 7);
+            assert!(whole == slowly, "in pieces: {slowly:.300}");
+            whole
+        });
     }
 
     #[test]

@@ -21,8 +21,8 @@ use super::item::Scope;
 use super::lock::LockedFile;
 use super::meter::Meter;
 use super::purge::{Partition, purge};
-use super::table::Table;
-use super::{served, table};
+use super::served::{self, Witness};
+use super::table::{self, Table};
 use crate::checkpoint::HeadStore;
 use crate::clock::Clock;
 use crate::config::{Location, StoreSettings};
@@ -200,11 +200,24 @@ impl Connection {
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> impl Future<Output = Result<()>> + Send + 'static {
+        self.serve_before(listener, Arc::new(|_| {}), stop)
+    }
+
+    /// As [`Connection::serve`], with `witness` told of each request once it was answered.
+    ///
+    /// # Errors
+    /// As those of [`Connection::serve`].
+    pub fn serve_before(
+        &self,
+        listener: TcpListener,
+        witness: Witness,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = Result<()>> + Send + 'static {
         let embedded = self.embedded.as_ref().map(|(embedded, _)| embedded.clone());
         async move {
             let embedded =
                 embedded.ok_or_else(|| Error::usage("only an embedded DynamoDB can be served"))?;
-            served::serve(embedded, listener, stop).await
+            served::serve(embedded, listener, witness, stop).await
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::item::{Attributes, PK, number, read_number};
+use super::item::{Attributes, PK, number};
 use crate::checkpoint::{Head, HeadChange, HeadCondition, HeadStatus, Identity, LAYOUT, Retained};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, CheckpointId, Incarnation, Name, SlotId, Version};
@@ -122,17 +122,21 @@ pub(super) fn read(job: &Name, item: &Attributes) -> Result<Head> {
             ),
         ));
     }
+    read_rest(item, layout).map_err(|e| e.at(format!("job {job}")))
+}
+
+fn read_rest(item: &Attributes, layout: u32) -> Result<Head> {
     let status = read_text(item, "status")?;
     Ok(Head {
-        attempt: Attempt(read_number(item, "attempt")?),
-        checkpoint: CheckpointId(read_number(item, "checkpoint")?),
+        attempt: Attempt(read_up_to(item, "attempt", Version::MAX_ATTEMPT.0 - 1)?),
+        checkpoint: CheckpointId(read_up_to(item, "checkpoint", CheckpointId::MAX.0)?),
         retained: read_retained(item)?,
         owner: read_text(item, "owner")?,
-        incarnation: Incarnation(read_number(item, "incarnation")?),
+        incarnation: Incarnation(read_up_to(item, "incarnation", u64::MAX - 1)?),
         status: HeadStatus::parse(&status)
             .ok_or_else(|| damaged(&format!("has the unknown status {status:?}")))?,
-        lease: Duration::from_millis(read_number(item, "lease_ms")?),
-        beat: read_number(item, "beat")?,
+        lease: Duration::from_millis(read_up_to(item, "lease_ms", u64::MAX)?),
+        beat: read_up_to(item, "beat", u64::MAX)?,
         layout,
         identity: read_identity(item)?,
     })
@@ -143,8 +147,15 @@ fn damaged(what: &str) -> Error {
 }
 
 fn read_small(item: &Attributes, name: &str) -> Result<u32> {
-    let number = read_number(item, name)?;
+    let number = read_up_to(item, name, u64::from(u32::MAX))?;
     u32::try_from(number).map_err(|_| damaged(&format!("has {name} {number}")))
+}
+
+/// A number that leaves room for the next one: whoever claims the job counts on.
+fn read_up_to(item: &Attributes, name: &str, most: u64) -> Result<u64> {
+    let number = item.get(name).and_then(|n| n.as_n().ok()).and_then(|n| n.parse().ok());
+    let number = number.ok_or_else(|| damaged(&format!("has no number {name:?}")))?;
+    if number <= most { Ok(number) } else { Err(damaged(&format!("has {name} {number}"))) }
 }
 
 fn read_text(item: &Attributes, name: &str) -> Result<String> {
@@ -161,9 +172,9 @@ fn read_retained(item: &Attributes) -> Result<Vec<Retained>> {
         .map(|entry| {
             let entry = entry.as_m().map_err(|_| damaged("has a damaged list \"retained\""))?;
             Ok(Retained {
-                checkpoint: CheckpointId(read_number(entry, "checkpoint")?),
-                slot: SlotId(read_number(entry, "slot")?),
-                version: Version::from_number(read_number(entry, "version")?),
+                checkpoint: CheckpointId(read_up_to(entry, "checkpoint", CheckpointId::MAX.0)?),
+                slot: SlotId(read_up_to(entry, "slot", u64::MAX)?),
+                version: Version::from_number(read_up_to(entry, "version", u64::MAX)?),
             })
         })
         .collect()
@@ -182,10 +193,10 @@ fn read_identity(item: &Attributes) -> Result<Identity> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn head() -> Head {
+    pub(in crate::dynamodb) fn head() -> Head {
         let version = Version { attempt: Attempt(2), checkpoint: CheckpointId(7) };
         Head {
             attempt: Attempt(2),
@@ -207,7 +218,7 @@ mod tests {
         }
     }
 
-    fn stored(head: &Head) -> Attributes {
+    pub(in crate::dynamodb) fn stored(head: &Head) -> Attributes {
         whole(head).into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 

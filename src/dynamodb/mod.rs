@@ -14,6 +14,8 @@ mod connection;
 mod credentials;
 mod database;
 mod embedded;
+#[cfg(test)]
+mod fuzz;
 mod head_item;
 mod heads;
 mod item;
@@ -24,6 +26,7 @@ mod read;
 mod retry;
 mod served;
 mod table;
+mod tap;
 mod write;
 
 pub use client::Wrap;
@@ -31,4 +34,6 @@ pub use connection::{Connection, Options};
 pub use embedded::Execution;
 pub use meter::{Consumption, Meter, Purpose, Usage};
 pub use purge::Partition;
+pub use served::{Served, Witness};
 pub use table::{Difference, Plan, Remedy, Table, policy};
+pub use tap::{Listener, Written, tap};

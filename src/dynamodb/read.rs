@@ -15,6 +15,7 @@ use super::retry::{Failure, Verdict};
 use super::write::IN_FLIGHT;
 use crate::error::Result;
 use crate::state::Item;
+use crate::teeth::{Tooth, bites};
 
 /// DynamoDB's limit for a `BatchGetItem`.
 const KEYS: usize = 100;
@@ -79,6 +80,7 @@ async fn read_chunk(caller: &Caller, keys: Vec<Attributes>) -> Result<Vec<Attrib
         let before = items.len();
         items.extend(answer.responses.into_iter().flatten().flat_map(|(_, items)| items));
         let left = answer.unprocessed_keys.into_iter().flatten().next();
+        let left = left.filter(|_| !bites(Tooth::UnprocessedIgnored));
         if let Some((_, left)) = left.filter(|(_, left)| !left.keys().is_empty()) {
             // Throttling, or the limit of 16 MB for an answer: then there is no need to wait.
             let bytes: usize = items[before..].iter().map(item::size_of).sum();
@@ -95,7 +97,7 @@ async fn read_chunk(caller: &Caller, keys: Vec<Attributes>) -> Result<Vec<Attrib
 fn consistent(keys: Vec<Attributes>) -> Result<KeysAndAttributes> {
     KeysAndAttributes::builder()
         .set_keys(Some(keys))
-        .consistent_read(true)
+        .consistent_read(!bites(Tooth::StaleReads))
         .build()
         .map_err(|e| crate::Error::internal(format!("a request was not complete: {e}")))
 }

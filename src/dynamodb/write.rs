@@ -24,7 +24,8 @@ use super::meter::{self, Purpose};
 use super::retry::{Failure, Trouble, Verdict, judge};
 use crate::error::Result;
 use crate::ids::Version;
-use crate::state::{Presence, WriteOutcome};
+use crate::state::{BlockKind, Presence, WriteOutcome};
+use crate::teeth::{Tooth, bites};
 
 /// DynamoDB's limit for a `BatchExecuteStatement`.
 const STATEMENTS: usize = 25;
@@ -84,18 +85,6 @@ enum Step {
     /// To be sent again, by the same way or another.
     Again,
     Throttled(Failure),
-}
-
-/// What a version that is there means for a write of `mine`: done, fenced, or (`None`) that the
-/// write has yet to be made.
-fn settled_by(there: Version, mine: Version) -> Option<WriteOutcome> {
-    if there < mine {
-        None
-    } else if there.attempt > mine.attempt {
-        Some(WriteOutcome::Fenced(there))
-    } else {
-        Some(WriteOutcome::Done)
-    }
 }
 
 /// Writes all of `writes`, `IN_FLIGHT` requests at a time; outcomes with their indexes.
@@ -226,6 +215,9 @@ fn step(
     let code = error.code().map_or("", |code| code.as_str()).to_owned();
     let failure = Failure::inside(&code, error.message().unwrap_or_default());
     match judge(&failure) {
+        Verdict::Retry { .. } if bites(Tooth::ThrottledStatementIgnored) => {
+            Ok(Step::Settled(WriteOutcome::Done))
+        }
         Verdict::Retry { trouble, .. } => {
             debug_assert_ne!(trouble, Trouble::Unreachable, "an answer was there");
             Ok(Step::Throttled(failure))
@@ -242,7 +234,7 @@ fn step(
 fn by_item_shown(write: &mut Write, error: BatchStatementError) -> Result<Step> {
     let shown = error.item.filter(|item| item.contains_key(VERSION));
     let there = shown.as_ref().map(item::read_version).transpose()?;
-    if let Some(outcome) = there.and_then(|there| settled_by(there, write.version)) {
+    if let Some(outcome) = WriteOutcome::settled(there, write.version) {
         return Ok(Step::Settled(outcome));
     }
     // An item is shown that the condition should have passed: only a put can tell.
@@ -255,10 +247,14 @@ fn statement(table: &str, write: &Write) -> Result<BatchStatementRequest> {
     let sk = item::binary(&write.sort_key);
     let pk = AttributeValue::S(write.pk.clone());
     let version = number(write.version.to_number());
+    let below = below(Purpose::Materialise, write.version);
     let value = write.value.as_ref().map(|value| item::binary(value));
     let content = value.unwrap_or_else(|| number(write.expires));
     let tombstone = write.value.is_none();
-    let (text, parameters) = if matches!(write.route, Route::Insert { .. }) {
+    let (text, parameters) = if tombstone && bites(Tooth::ItemsDeleted) {
+        let text = format!(r#"DELETE FROM "{table}" WHERE "pk"=? AND "sk"=? AND "c"<?"#);
+        (text, vec![pk, sk, below])
+    } else if matches!(write.route, Route::Insert { .. }) {
         let name = if tombstone { TTL } else { VALUE };
         let text =
             format!(r#"INSERT INTO "{table}" VALUE {{'pk': ?, 'sk': ?, '{name}': ?, 'c': ?}}"#);
@@ -268,7 +264,7 @@ fn statement(table: &str, write: &Write) -> Result<BatchStatementRequest> {
         let text = format!(
             r#"UPDATE "{table}" SET "{set}"=? SET "c"=? REMOVE "{remove}" WHERE "pk"=? AND "sk"=? AND "c"<?"#
         );
-        (text, vec![content, version.clone(), pk, sk, version])
+        (text, vec![content, version, pk, sk, below])
     };
     BatchStatementRequest::builder()
         .statement(text)
@@ -276,6 +272,16 @@ fn statement(table: &str, write: &Write) -> Result<BatchStatementRequest> {
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
         .build()
         .map_err(|e| crate::Error::internal(format!("a statement was not complete: {e}")))
+}
+
+/// Rule V: what the version that is there must be below.
+fn below(purpose: Purpose, mine: Version) -> AttributeValue {
+    let unconditional = match purpose {
+        Purpose::Log => BlockKind::Segment.unconditional(),
+        Purpose::Protocol => BlockKind::Manifest.unconditional(),
+        _ => Tooth::ItemsUnconditional,
+    };
+    number(if bites(unconditional) { u64::MAX } else { mine.to_number() })
 }
 
 /// Puts one item under rule V; retried until answered.
@@ -297,7 +303,7 @@ pub(super) async fn put_item(
     attributes: Attributes,
     mine: Version,
 ) -> Result<WriteOutcome> {
-    let version = number(mine.to_number());
+    let version = below(purpose, mine);
     loop {
         let send = || {
             caller
@@ -313,6 +319,12 @@ pub(super) async fn put_item(
                 .return_consumed_capacity(ReturnConsumedCapacity::Total)
                 .send()
         };
+        if bites(Tooth::LostAnswerIsSuccess)
+            && let Err(refusal) = caller.once(purpose, send()).await
+            && matches!(refusal.verdict, Verdict::Retry { surely_not_applied: false, .. })
+        {
+            return Ok(WriteOutcome::Done);
+        }
         match caller.call(purpose, send).await {
             Ok(answer) => {
                 let units = meter::units(answer.consumed_capacity());
@@ -321,7 +333,7 @@ pub(super) async fn put_item(
             }
             Err(refusal) if refusal.verdict == Verdict::ConditionFailed => {
                 let there = version_shown(caller, purpose, &refusal, &attributes).await?;
-                if let Some(outcome) = there.and_then(|there| settled_by(there, mine)) {
+                if let Some(outcome) = WriteOutcome::settled(there, mine) {
                     return Ok(outcome);
                 }
             }
@@ -364,11 +376,14 @@ mod tests {
     #[test]
     fn only_a_later_attempt_s_version_fences() {
         let mine = version(2, 5);
-        assert_eq!(settled_by(version(2, 4), mine), None);
-        assert_eq!(settled_by(version(1, 900), mine), None);
-        assert_eq!(settled_by(mine, mine), Some(WriteOutcome::Done));
-        assert_eq!(settled_by(version(2, 6), mine), Some(WriteOutcome::Done));
-        assert_eq!(settled_by(version(3, 1), mine), Some(WriteOutcome::Fenced(version(3, 1))));
+        assert_eq!(WriteOutcome::settled(Some(version(2, 4)), mine), None);
+        assert_eq!(WriteOutcome::settled(Some(version(1, 900)), mine), None);
+        assert_eq!(WriteOutcome::settled(Some(mine), mine), Some(WriteOutcome::Done));
+        assert_eq!(WriteOutcome::settled(Some(version(2, 6)), mine), Some(WriteOutcome::Done));
+        assert_eq!(
+            WriteOutcome::settled(Some(version(3, 1)), mine),
+            Some(WriteOutcome::Fenced(version(3, 1)))
+        );
     }
 
     #[test]

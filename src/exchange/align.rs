@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::record::Barrier;
+use crate::teeth::{Tooth, bites};
 
 /// What to do after a barrier came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl Aligner {
     /// Whether `channel` may not be read.
     #[must_use]
     pub fn is_held(&self, channel: usize) -> bool {
-        self.held[channel]
+        self.held[channel] && !bites(Tooth::NotAligned)
     }
 
     /// Takes the barrier that `channel` has delivered.

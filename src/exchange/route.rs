@@ -7,6 +7,7 @@ use super::channel::Outlet;
 use crate::codec::Key;
 use crate::key_group::{KeyGroup, MaxParallelism};
 use crate::record::{Barrier, Element, Keyed};
+use crate::teeth::{Tooth, bites};
 
 /// Records that are hashed before they are given to their targets, at most: few enough to stay in the
 /// cache.
@@ -112,7 +113,9 @@ impl<K: Key, T> KeyRouter<K, T> {
 
     /// Sends what there is, then `barrier` to every target.
     pub fn barrier(&mut self, barrier: Barrier) {
-        self.flush();
+        if !bites(Tooth::BarrierOvertakesBatch) {
+            self.flush();
+        }
         self.outlets.iter_mut().for_each(|o| o.send(Element::Barrier(barrier)));
     }
 

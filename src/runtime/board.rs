@@ -125,6 +125,7 @@ impl Board {
         self.status.send_modify(|status| {
             status.state = JobState::Restarting;
             status.last_failure = Some(error.to_string());
+            status.last_failure_kind = Some(error.kind());
         });
     }
 
@@ -144,6 +145,7 @@ impl Board {
             status.input_slowed = None;
             if let Err(error) = result {
                 status.last_failure = Some(error.to_string());
+                status.last_failure_kind = Some(error.kind());
             }
         });
     }

@@ -250,6 +250,8 @@ async fn one_attempt(
             shared.status.claimed(&claimed);
             let former = claimed.clone();
             let ended = tokio::select! {
+                // Else the order of calls would be Tokio's chance, and a simulation not repeatable.
+                biased;
                 ended = attempt(shared, claimed, stop.boxed()) => ended,
                 never = former::purge(shared, &former) => match never {},
             };

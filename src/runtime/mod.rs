@@ -18,7 +18,7 @@ mod worker;
 pub use backend::{Backend, Left};
 pub use connect::{DynamoDbBackend, MemoryBackend};
 pub use job::{RunOptions, Wiring, run};
-pub use place::{Place, io_threads};
+pub use place::{Place, in_parallel, io_threads};
 pub use purge::{PurgeOptions, Purged, purge};
 pub use restart::{Decision, RestartPolicy};
 

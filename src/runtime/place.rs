@@ -110,6 +110,20 @@ impl Spawn for OnThisThread {
     }
 }
 
+/// Does `work` on `threads` threads of its own at once, and waits for all of them.
+///
+/// # Errors
+/// The system gives no threads.
+pub fn in_parallel(threads: usize, work: impl Fn() + Sync) -> Result<()> {
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            let spawned = std::thread::Builder::new().spawn_scoped(scope, &work);
+            spawned.map_err(|e| Error::internal(format!("cannot start a thread: {e}")))?;
+        }
+        Ok(())
+    })
+}
+
 /// A Tokio runtime for I/O with `threads` threads.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use crate::error::ErrorKind;
 use crate::metrics::{Lag, Snapshot};
 
 /// One job and its current attempt.
@@ -24,6 +25,9 @@ pub struct JobStatus {
     pub attempt: u64,
     /// The attempt that failed last, and why.
     pub last_failure: Option<String>,
+    /// Of what kind that was. Not in the serialised form.
+    #[serde(skip)]
+    pub last_failure_kind: Option<ErrorKind>,
     /// The number of key groups.
     pub max_parallelism: u32,
     /// Where state lives, in words: "embedded DynamoDB, in memory".

@@ -5,6 +5,8 @@
 
 mod bind;
 mod flink;
+#[cfg(test)]
+mod fuzz;
 mod routes;
 
 pub use bind::{Bound, bind};

@@ -3,12 +3,13 @@
 //! Owns which rows are loading and which are given away. Sending the reads, and keeping the records
 //! that wait for them, is `task`'s.
 
-use super::column::{HAS_ITEM, Meta};
 use super::descriptor::ColumnId;
+use super::entry::Meta;
 use super::keyed::{KeyedState, Row};
 use super::store::{Item, ItemKey};
 use crate::codec::{Key, KeyHash};
 use crate::error::{Error, ErrorKind, Result};
+use crate::teeth::{Tooth, bites};
 
 /// How many rows of a cleaning's deletions one batch gives away: some 0.1 ms.
 const LEAVING_ROWS: usize = 1024;
@@ -83,7 +84,7 @@ impl<K: Key> KeyedState<K> {
     fn load_rest(&mut self, row: u32) {
         self.partial.remove(row);
         self.partial_rows -= 1;
-        self.load(row, |meta| meta == Meta::default());
+        self.load(row, |m| m == Meta::default() || bites(Tooth::PinnedReadFromTable));
     }
 
     fn load(&mut self, row: u32, wanted: impl Fn(Meta) -> bool) {
@@ -136,8 +137,7 @@ impl<K: Key> KeyedState<K> {
         }
         if let Some(item) = item {
             let values = &mut self.columns[column.index()];
-            let meta = Meta { flags: HAS_ITEM, stamp: 0 };
-            values.restore(row.0, item.value.as_deref(), meta).map_err(|error| {
+            values.restore(row.0, item.value.as_deref(), Meta::loaded()).map_err(|error| {
                 let message = format!("item of state {}: {error}", values.name());
                 Error::new(ErrorKind::Corrupt, message).with_source(error)
             })?;
@@ -161,7 +161,7 @@ impl<K: Key> KeyedState<K> {
         if self.rows.is_taken(row)
             && !self.is_loading(Row(row))
             && self.is_empty_row(row)
-            && self.is_clean(row)
+            && (self.is_clean(row) || bites(Tooth::EmptyRowForgotten))
         {
             self.vacate(row);
         }

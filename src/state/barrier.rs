@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use super::column::{FRESH, Meta, UNSERIALISED};
+use super::entry::UNSERIALISED;
 use super::keyed::{KeyedState, stamp_of};
 use super::writer::RawSegment;
 use crate::codec::Key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CheckpointId;
 use crate::key_group::KeyGroupRange;
+use crate::teeth::{Tooth, bites};
 
 /// From where on each part of a range of key groups is in the log. The ranges are disjoint.
 ///
@@ -46,8 +47,8 @@ impl<K: Key> KeyedState<K> {
         let values = &mut self.columns[column];
         let meta = values.meta(row);
         // What neither log nor table ever knew needs no tombstone.
-        let fresh = meta.flags & FRESH != 0;
-        values.set_meta(row, Meta { flags: meta.flags & !FRESH, stamp: meta.change() });
+        let fresh = meta.is_fresh() || bites(Tooth::DeletionNotLogged);
+        values.set_meta(row, meta.serialised());
         let key = self.rows.key(row);
         self.writer.entry(
             column,
@@ -70,11 +71,11 @@ impl<K: Key> KeyedState<K> {
     pub fn freeze(&mut self, checkpoint: CheckpointId) -> Result<Barrier> {
         while !self.serialise(usize::MAX)? {}
         let stamp = stamp_of(checkpoint)?;
-        if stamp < self.log.current() {
+        if stamp < self.log.current() && !bites(Tooth::NumberReused) {
             return Err(Error::internal(format!("barrier {checkpoint} comes too late")));
         }
         let barrier = Barrier {
-            horizons: self.horizons(),
+            horizons: self.former.at_barrier(self.log.horizon(), self.config.range),
             items_sent: self.items_sent,
             entries: self.log.dirty(),
         };
@@ -138,18 +139,6 @@ impl<K: Key> KeyedState<K> {
     pub fn completed(&mut self, oldest_retained: CheckpointId) {
         // A number that exceeds stamps was refused at its barrier.
         self.log.completed(oldest_retained.0 as u32);
-    }
-
-    fn horizons(&mut self) -> Horizons {
-        let own = self.log.horizon();
-        if self.former.iter().all(|(_, former)| *former <= own) {
-            self.former.clear();
-            return vec![(self.config.range, CheckpointId(own.into()))];
-        }
-        let kept = |&(range, former): &(KeyGroupRange, u32)| {
-            (range, CheckpointId(u64::from(own.max(former))))
-        };
-        self.former.iter().map(kept).collect()
     }
 
     /// Every change up to this checkpoint is materialised. What an acknowledgement reports is

@@ -13,15 +13,17 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 
 use super::bits::Bits;
-use super::column::{HAS_ITEM, Meta};
+
 use super::descriptor::ColumnId;
+use super::entry::ValueAt;
 use super::keyed::{KeyedState, Row};
-use super::log::ChangedRows;
+use super::log::{ChangedRows, Log};
 use super::segment::{Carry, Segment};
 use super::store::{Item, ItemKey, ItemWrite, Presence};
 use crate::codec::Key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Version};
+use crate::teeth::{Tooth, bites};
 
 /// When the log has outgrown itself. These are one operator's in one subtask: a job's limit divided by
 /// their number.
@@ -89,6 +91,21 @@ pub(super) struct Cleaning {
 }
 
 impl CleaningPlan {
+    /// For the oldest checkpoint of `log`, which is held from now on; `None` where it is newer than
+    /// the oldest retained one. A plan that is under way must be done before.
+    #[must_use]
+    pub fn of(log: &mut Log) -> Option<Self> {
+        let oldest = log.oldest()?;
+        let plan = Self {
+            checkpoint: oldest.checkpoint,
+            stamp: oldest.stamp,
+            rows: oldest.rows.iter().map(Arc::clone).collect(),
+            later: log.later(oldest.stamp),
+        };
+        log.hold();
+        Some(plan)
+    }
+
     /// The checkpoint to be cleaned: the one to name to [`KeyedState::cleaned`].
     #[must_use]
     pub fn checkpoint(&self) -> CheckpointId {
@@ -111,6 +128,18 @@ impl CleaningPlan {
 }
 
 impl CleaningRows {
+    /// The stamp of the changes that are cleaned.
+    #[must_use]
+    pub fn stamp(&self) -> u32 {
+        self.stamp
+    }
+
+    /// Column and row of each entry.
+    #[must_use]
+    pub fn entries(&self) -> &[(ColumnId, u32)] {
+        &self.entries
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -190,14 +219,7 @@ impl<K: Key> KeyedState<K> {
         if !due || self.cleaning.is_some() {
             return None;
         }
-        let oldest = self.log.oldest()?;
-        let plan = CleaningPlan {
-            checkpoint: oldest.checkpoint,
-            stamp: oldest.stamp,
-            rows: oldest.rows.iter().map(Arc::clone).collect(),
-            later: self.log.later(oldest.stamp),
-        };
-        self.log.hold();
+        let plan = CleaningPlan::of(&mut self.log)?;
         let (stamp, checkpoint) = (plan.stamp, plan.checkpoint);
         self.cleaning = Some(Cleaning { stamp, checkpoint, deleted: Vec::new() });
         Some(plan)
@@ -239,28 +261,34 @@ impl<K: Key> KeyedState<K> {
         collected: &mut Collected,
     ) -> Result<()> {
         let meta = self.columns[column.index()].meta(row);
-        if meta.change() == rows.stamp {
-            let mut bytes = Vec::new();
-            let values = &mut self.columns[column.index()];
-            let present = values.encode(row, &mut bytes).map_err(|error| {
-                Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
-            })?;
-            if !present && let Some(cleaning) = &mut self.cleaning {
-                cleaning.deleted.push(row);
+        let at = if bites(Tooth::ValueFromMemory) {
+            ValueAt::Memory
+        } else {
+            meta.value_at(rows.stamp, self.log.floor())
+        };
+        match at {
+            ValueAt::Memory => {
+                let mut bytes = Vec::new();
+                let values = &mut self.columns[column.index()];
+                let present = values.encode(row, &mut bytes).map_err(|error| {
+                    Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
+                })?;
+                if !present && let Some(cleaning) = &mut self.cleaning {
+                    cleaning.deleted.push(row);
+                }
+                let key = self.item_key(column.index(), row);
+                let value = present.then(|| bytes.into());
+                collected.writes.extend(self.write(column, row, key, rows.checkpoint, value));
             }
-            let key = self.item_key(column.index(), row);
-            let value = present.then(|| bytes.into());
-            collected.writes.extend(self.write(column, row, key, rows.checkpoint, value));
-        } else if meta.change() > self.log.floor() {
-            collected.missing.push(Missing {
+            ValueAt::Segments => collected.missing.push(Missing {
                 row: Row(row),
                 column,
                 key: self.item_key(column.index(), row),
                 checkpoint: rows.checkpoint,
                 has_item: meta.has_item(),
-            });
+            }),
+            ValueAt::Replaced => {}
         }
-        // Else a checkpoint that has become the oldest retained one since has replaced it.
         Ok(())
     }
 
@@ -276,11 +304,13 @@ impl<K: Key> KeyedState<K> {
     ) -> Option<ItemWrite> {
         let values = &mut self.columns[column.index()];
         let meta = values.meta(row);
-        if value.is_none() && !meta.has_item() {
+        if !meta.needs_write(value.is_some()) {
             return None;
         }
         let presence = if meta.has_item() { Presence::Possible } else { Presence::Absent };
-        values.set_meta(row, Meta { flags: meta.flags | HAS_ITEM, ..meta });
+        if !bites(Tooth::ItemNotNoted) {
+            values.set_meta(row, meta.sent());
+        }
         self.items_sent = true;
         let version = Version { attempt: self.config.attempt, checkpoint };
         Some(ItemWrite { key, item: Item { version, value }, presence })

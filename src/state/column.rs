@@ -5,38 +5,11 @@
 
 use std::fmt;
 
+use super::entry::Meta;
 use super::keyed::Row;
 use super::rows::grow;
 use crate::codec::{Bincode, Codec, DecodeError, Value};
 use crate::ids::Name;
-
-/// Set in a stamp while the change is not yet in a segment's bytes.
-pub(super) const UNSERIALISED: u32 = 1 << 31;
-/// A put of the entry's item was sent, answered or not, or may have been by an earlier attempt.
-pub(super) const HAS_ITEM: u8 = 1;
-/// Neither log nor table knew the entry before the change that its stamp names.
-pub(super) const FRESH: u8 = 2;
-
-/// What is remembered of an entry beside its value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Meta {
-    /// [`HAS_ITEM`], [`FRESH`].
-    pub(super) flags: u8,
-    /// The change's checkpoint, 0 for none, with [`UNSERIALISED`].
-    pub(super) stamp: u32,
-}
-
-impl Meta {
-    /// The checkpoint alone.
-    #[inline]
-    pub(super) fn change(self) -> u32 {
-        self.stamp & !UNSERIALISED
-    }
-
-    pub(super) fn has_item(self) -> bool {
-        self.flags & HAS_ITEM != 0
-    }
-}
 
 /// Flags and stamp stand in both variants, not in a struct of their own, because that lets them share
 /// the discriminant's padding: 16 bytes for a `u64` instead of 24.

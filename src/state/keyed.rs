@@ -11,9 +11,11 @@ use hashbrown::HashMap;
 use super::barrier::{Cursor, Horizons};
 use super::bits::Bits;
 use super::cleaning::Cleaning;
-use super::column::{Column, FRESH, Meta, UNSERIALISED};
+use super::column::Column;
 use super::descriptor::{ColumnId, Columns, ValueState};
+use super::entry::UNSERIALISED;
 use super::erased::Erased;
+use super::former::FormerHorizons;
 use super::log::Log;
 use super::replay::Carries;
 use super::rows::Rows;
@@ -23,6 +25,7 @@ use crate::codec::{Key, KeyHash, Value};
 use crate::error::{Error, Result};
 use crate::ids::{Attempt, CheckpointId, Name};
 use crate::key_group::{KeyGroupRange, MaxParallelism};
+use crate::teeth::{Tooth, bites};
 
 /// Which operator, which part of its keys, and for whom.
 #[derive(Clone, Debug)]
@@ -81,8 +84,7 @@ pub struct KeyedState<K> {
     /// Rows whose deletions were materialised: they hold nothing, if they still do.
     pub(super) leaving: Vec<u32>,
     pub(super) carries: Carries,
-    /// Former subtasks' horizons, while one of them is greater than the log's own.
-    pub(super) former: Vec<(KeyGroupRange, u32)>,
+    pub(super) former: FormerHorizons,
     pub(super) cleaning: Option<Cleaning>,
     /// Where the search for rows to evict goes on.
     pub(super) sweep: u32,
@@ -139,12 +141,9 @@ impl<K: Key> KeyedState<K> {
         }
         let horizon = stamp_of(horizons.min().unwrap_or_default())?;
         let floor = stamp_of(at.oldest_retained)?;
-        let former = at.horizons.iter().filter_map(|(range, horizon)| {
-            Some((range.intersection(config.range)?, horizon.0 as u32))
-        });
         let states: Arc<[_]> = columns.names().into();
         Ok(Self {
-            former: former.collect(),
+            former: FormerHorizons::restored(&at.horizons, config.range),
             rows: Rows::new(),
             log: Log::new(columns.0.len(), horizon, floor, stamp_of(at.checkpoint)?),
             writer: Writer::new(config.segment_bytes as usize, states),
@@ -218,15 +217,13 @@ impl<K: Key> KeyedState<K> {
             return;
         }
         if meta.stamp & UNSERIALISED != 0
+            && !bites(Tooth::NoCopyOnWrite)
             && let Err(error) = self.serialise_entry(column, row)
         {
             self.failed.get_or_insert(error);
         }
-        let old = meta.change();
-        let fresh = old <= self.log.horizon() && !meta.has_item();
-        let flags = meta.flags & !FRESH | if fresh { FRESH } else { 0 };
-        self.columns[column].set_meta(row, Meta { flags, stamp: hot });
-        self.log.change(column, row, old);
+        self.columns[column].set_meta(row, meta.touched(&self.log));
+        self.log.change(column, row, meta.change());
     }
 
     /// Whether a put of an item may have been sent in this incarnation.
@@ -264,7 +261,7 @@ impl<K: Key> KeyedState<K> {
     /// Whether nothing of `row` is newer than its items.
     pub(super) fn is_clean(&self, row: u32) -> bool {
         let horizon = self.log.horizon();
-        self.columns.iter().all(|column| column.meta(row).stamp <= horizon)
+        self.columns.iter().all(|column| column.meta(row).is_clean(horizon))
     }
 
     pub(super) fn is_empty_row(&self, row: u32) -> bool {

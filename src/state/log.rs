@@ -10,14 +10,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::column::UNSERIALISED;
+use super::entry::UNSERIALISED;
 use crate::ids::CheckpointId;
+use crate::teeth::{Tooth, bites};
 
 /// The rows of one column that changed in one checkpoint.
 pub(super) type ChangedRows = Arc<Vec<u32>>;
 
 /// What changed in one checkpoint.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct List {
     pub(super) stamp: u32,
     pub(super) checkpoint: CheckpointId,
@@ -59,8 +60,8 @@ impl List {
 }
 
 /// The log of one operator in one subtask.
-#[derive(Debug)]
-pub(super) struct Log {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Log {
     /// The stamp of what changes now.
     current: u32,
     /// Every change up to here is materialised.
@@ -79,7 +80,8 @@ pub(super) struct Log {
 
 impl Log {
     /// A log after `horizon` that goes on after `checkpoint`.
-    pub(super) fn new(columns: usize, horizon: u32, floor: u32, checkpoint: u32) -> Self {
+    #[must_use]
+    pub fn new(columns: usize, horizon: u32, floor: u32, checkpoint: u32) -> Self {
         Self {
             current: checkpoint + 1,
             horizon,
@@ -93,19 +95,26 @@ impl Log {
 
     /// The stamp of an entry that has changed since the last barrier.
     #[inline]
-    pub(super) fn hot(&self) -> u32 {
+    #[must_use]
+    pub fn hot(&self) -> u32 {
         self.current | UNSERIALISED
     }
 
-    pub(super) fn current(&self) -> u32 {
+    /// The stamp of what changes now.
+    #[must_use]
+    pub fn current(&self) -> u32 {
         self.current
     }
 
-    pub(super) fn horizon(&self) -> u32 {
+    /// Every change up to here is materialised.
+    #[must_use]
+    pub fn horizon(&self) -> u32 {
         self.horizon
     }
 
-    pub(super) fn floor(&self) -> u32 {
+    /// The oldest retained checkpoint.
+    #[must_use]
+    pub fn floor(&self) -> u32 {
         self.floor
     }
 
@@ -127,7 +136,7 @@ impl Log {
 
     /// An entry changes for the first time since the last barrier; `old` is its change before.
     #[inline]
-    pub(super) fn change(&mut self, column: usize, row: u32, old: u32) {
+    pub fn change(&mut self, column: usize, row: u32, old: u32) {
         if old <= self.horizon {
             self.pinned += 1;
         } else if let Some(i) = self.position(old) {
@@ -138,7 +147,7 @@ impl Log {
     }
 
     /// Moves the dirty rows aside as the list of `checkpoint`; whether there are any.
-    pub(super) fn freeze(&mut self, checkpoint: CheckpointId, next: u32) -> bool {
+    pub fn freeze(&mut self, checkpoint: CheckpointId, next: u32) -> bool {
         let dirty = self.dirty.iter_mut().map(|rows| Arc::new(std::mem::take(rows))).collect();
         let stamp = std::mem::replace(&mut self.current, next);
         let mut list = List::new(stamp, checkpoint, dirty);
@@ -165,14 +174,14 @@ impl Log {
     }
 
     /// All segments are replayed.
-    pub(super) fn end_replay(&mut self) {
+    pub fn end_replay(&mut self) {
         self.end_replayed();
         self.settle(self.horizon);
     }
 
     /// A change read back from a segment of `checkpoint`; `old` is the entry's change before. Segments
     /// come in ascending order, so the list is the last one or a new one.
-    pub(super) fn replay(
+    pub fn replay(
         &mut self,
         checkpoint: CheckpointId,
         stamp: u32,
@@ -231,7 +240,7 @@ impl Log {
 
     /// `floor` is the oldest retained checkpoint now: what up to it has been replaced up to it need
     /// not be materialised any more.
-    pub(super) fn completed(&mut self, floor: u32) {
+    pub fn completed(&mut self, floor: u32) {
         let old = self.floor;
         if floor <= old {
             return;
@@ -266,7 +275,8 @@ impl Log {
 
     /// The oldest list, if it may be cleaned.
     pub(super) fn oldest(&self) -> Option<&List> {
-        self.lists.front().filter(|list| list.stamp <= self.floor)
+        let uncommitted = bites(Tooth::UncommittedMaterialised);
+        self.lists.front().filter(|list| list.stamp <= self.floor || uncommitted)
     }
 
     fn drop_oldest(&mut self) {
@@ -282,7 +292,7 @@ impl Log {
     }
 
     /// Every write for the held list is answered: the horizon passes it.
-    pub(super) fn cleaned(&mut self) {
+    pub fn cleaned(&mut self) {
         if self.held.take().is_some() {
             self.drop_oldest();
             self.let_go();

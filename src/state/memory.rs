@@ -18,6 +18,7 @@ use super::store::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
+use crate::teeth::{Tooth, bites};
 
 /// A kind of call, of the store or of heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -223,25 +224,23 @@ fn lock(content: &Mutex<Content>) -> MutexGuard<'_, Content> {
     content.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Rule V: `Some` is the outcome of a write that has nothing to do.
-fn settled(there: Option<Version>, mine: Version) -> Option<WriteOutcome> {
-    let there = there.filter(|there| *there >= mine)?;
-    let fenced = there.attempt > mine.attempt;
-    Some(if fenced { WriteOutcome::Fenced(there) } else { WriteOutcome::Done })
-}
-
 impl Content {
     fn write(&mut self, write: &ItemWrite) -> WriteOutcome {
         let there = self.items.get(&write.key).map(|item| item.version);
-        settled(there, write.item.version).unwrap_or_else(|| {
+        let there = there.filter(|_| !bites(Tooth::ItemsUnconditional));
+        WriteOutcome::settled(there, write.item.version).unwrap_or_else(|| {
             self.items.insert(write.key.clone(), write.item.clone());
+            if write.item.value.is_none() && bites(Tooth::ItemsDeleted) {
+                self.items.remove(&write.key);
+            }
             WriteOutcome::Done
         })
     }
 
     fn put(&mut self, key: BlockKey, block: &Block) -> WriteOutcome {
         let there = self.blocks.get(&key).map(|block| block.version);
-        settled(there, block.version).unwrap_or_else(|| {
+        let there = there.filter(|_| !bites(key.kind.unconditional()));
+        WriteOutcome::settled(there, block.version).unwrap_or_else(|| {
             self.blocks.insert(key, block.clone());
             WriteOutcome::Done
         })

@@ -30,11 +30,14 @@
 mod admission;
 mod barrier;
 mod bits;
+mod changes;
 mod cleaning;
 mod column;
 pub mod contract;
 mod descriptor;
+mod entry;
 mod erased;
+mod former;
 mod keyed;
 mod log;
 mod memory;
@@ -47,15 +50,19 @@ mod writer;
 
 pub use admission::Read;
 pub use barrier::{Barrier, Horizons};
+pub use changes::Changes;
 pub use cleaning::{
     CleaningLimits, CleaningPlan, CleaningRows, Collected, Found, Missing, find_values,
 };
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use descriptor::ValueState;
 pub use descriptor::{ColumnId, Columns, States, ValueDescriptor};
+pub use entry::{Meta, ValueAt};
+pub use former::FormerHorizons;
 #[expect(clippy::module_name_repetitions, reason = "the module's main type; Flink's word")]
 pub use keyed::KeyedState;
 pub use keyed::{KeyedConfig, RestorePoint, Row};
+pub use log::Log;
 pub(crate) use memory::Passed;
 pub use memory::{Call, Fault, MemoryStore, Script};
 pub use stats::Stats;

@@ -4,12 +4,13 @@
 
 use hashbrown::HashMap;
 
-use super::column::{HAS_ITEM, Meta};
+use super::entry::Meta;
 use super::keyed::{KeyedState, stamp_of};
 use super::segment::{Carry, Entry, Segment};
 use crate::codec::Key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key_group::KeyGroupRange;
+use crate::teeth::{Tooth, bites};
 
 /// Entries that are not complete yet, by their writer's range: writers' segments may come mixed.
 pub(super) type Carries = HashMap<KeyGroupRange, Carry>;
@@ -76,10 +77,8 @@ impl<K: Key> KeyedState<K> {
         let key = K::decode(&mut bytes).map_err(corrupt)?;
         let hash = key.key_hash();
         let group = self.group_of(hash);
-        // Named for the sake of another part of its range: here the items are newer.
-        let materialised =
-            |(range, horizon): &(KeyGroupRange, u32)| stamp <= *horizon && range.contains(group);
-        if !self.config.range.contains(group) || self.former.iter().any(materialised) {
+        let mine = self.config.range.contains(group) || bites(Tooth::KeyGroupsMixed);
+        if !mine || self.former.passed(group, stamp) {
             return Ok(());
         }
         let row = match self.rows.find(hash, &key) {
@@ -88,8 +87,10 @@ impl<K: Key> KeyedState<K> {
         };
         let column = columns[entry.state];
         let old = self.columns[column].meta(row).change();
-        // An earlier attempt may have sent a put of it.
-        let meta = Meta { flags: HAS_ITEM, stamp };
+        let mut meta = Meta::replayed(stamp);
+        if bites(Tooth::PinnedWithoutTombstone) {
+            meta.flags = 0;
+        }
         self.columns[column].restore(row, entry.value, meta).map_err(corrupt)?;
         self.log.replay(segment.version.checkpoint, stamp, column, row, old);
         Ok(())

@@ -21,6 +21,7 @@ use futures::future::BoxFuture;
 use crate::error::Result;
 use crate::ids::{Name, SlotId, Version};
 use crate::key_group::KeyGroup;
+use crate::teeth::Tooth;
 
 /// Where one entry's item is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,6 +83,16 @@ pub enum BlockKind {
     Manifest,
 }
 
+impl BlockKind {
+    /// The tooth by which blocks of this kind are put without a condition.
+    pub(crate) fn unconditional(self) -> Tooth {
+        match self {
+            Self::Segment => Tooth::SegmentsUnconditional,
+            Self::Manifest => Tooth::ManifestsUnconditional,
+        }
+    }
+}
+
 impl fmt::Display for BlockKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -119,6 +130,16 @@ pub const MAX_BLOCK_BYTES: usize = 390_000;
 pub struct Health {
     /// For how long some call has been retried, whatever others did; zero when all is well.
     pub struggling_for: Duration,
+}
+
+impl WriteOutcome {
+    /// Rule V: what a write of `mine` comes to where `there` is. `None`: it takes effect.
+    #[must_use]
+    pub fn settled(there: Option<Version>, mine: Version) -> Option<Self> {
+        let there = there.filter(|there| *there >= mine)?;
+        let fenced = there.attempt > mine.attempt;
+        Some(if fenced { Self::Fenced(there) } else { Self::Done })
+    }
 }
 
 /// Items and blocks of one scope.

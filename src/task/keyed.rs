@@ -29,11 +29,10 @@ use crate::metrics::{Metrics, VertexCounters};
 use crate::operator::{Context, KeyedProcess};
 use crate::record::{Barrier, Keyed};
 use crate::state::{Columns, Item, KeyedState, Read, Row, Store};
+use crate::teeth::{Tooth, bites};
 
 use std::sync::{Arc, OnceLock};
 
-/// Frozen entries serialised between two batches: about 0.2 ms.
-const SLICE_ENTRIES: usize = 4096;
 /// The gate is closed while so many records wait for reads. Flink:
 /// `execution.async-state.in-flight-records-limit`.
 const MAX_PARKED: usize = 6000;
@@ -64,6 +63,8 @@ pub struct KeyedSubtask<P: KeyedProcess> {
     /// A barrier or the end of input that waits for parked records.
     waiting: Option<Event<KeyedRecord<P>>>,
     serialising: bool,
+    /// Frozen entries serialised between two batches.
+    slice_entries: usize,
     unflushed: bool,
     clock: Clock,
     /// When the attempt's first batch was processed, by whichever subtask it was.
@@ -115,6 +116,7 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
             parked_records: 0,
             waiting: None,
             serialising: false,
+            slice_entries: context.config.state.slice_entries,
             unflushed: false,
             clock: context.clock,
             first_record: Arc::clone(&context.first_record),
@@ -142,7 +144,9 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
 
     /// Waits for the next thing to do, and does it.
     async fn step(&mut self) -> Result<()> {
-        let open = self.waiting.is_none() && self.parked_records < MAX_PARKED;
+        let open = self.waiting.is_none()
+            && self.parked_records < MAX_PARKED
+            && !(bites(Tooth::PressureStopsAll) && self.log.is_pressed());
         tokio::select! {
             biased;
             command = self.commands.recv() => {
@@ -177,7 +181,8 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
         match command {
             Command::Completed { checkpoint, oldest_retained } => {
                 self.snapshots.completed(checkpoint);
-                self.state.completed(oldest_retained);
+                let to_newest = bites(Tooth::MaterialisedToNewest);
+                self.state.completed(if to_newest { checkpoint } else { oldest_retained });
                 self.log.completed(checkpoint, &self.state);
             }
             Command::Aborted { checkpoint } => self.snapshots.aborted(checkpoint),
@@ -188,7 +193,7 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
     fn on_event(&mut self, event: Event<KeyedRecord<P>>) -> Result<()> {
         match event {
             Event::Batch(batch) => self.on_batch(batch),
-            mark if self.parked_records > 0 => {
+            mark if self.parked_records > 0 && !bites(Tooth::BarrierOvertakesParked) => {
                 self.waiting = Some(mark);
                 Ok(())
             }
@@ -268,7 +273,10 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
             if !self.state.loaded(read.row, read.column, item.as_ref())? {
                 continue;
             }
-            let records = self.parked.remove(&read.row).unwrap_or_default();
+            let mut records = self.parked.remove(&read.row).unwrap_or_default();
+            if bites(Tooth::ParkedOutOfOrder) {
+                records.make_contiguous().reverse();
+            }
             self.parked_records -= records.len();
             ran += records.len() as u64;
             for record in records {
@@ -307,7 +315,7 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
     }
 
     fn serialise_slice(&mut self) -> Result<()> {
-        let done = self.state.serialise(SLICE_ENTRIES)?;
+        let done = self.state.serialise(self.slice_entries)?;
         for segment in self.state.take_segments() {
             self.snapshots.add_segment(self.log.put(segment));
         }

@@ -16,6 +16,7 @@ use crate::ids::{Attempt, CheckpointId, Name, Version};
 use crate::io::Io;
 use crate::key_group::KeyGroupRange;
 use crate::state::{Columns, KeyedConfig, KeyedState, RawSegment, RestorePoint, segment};
+use crate::teeth::{Tooth, bites};
 
 /// Writes one keyed subtask's log.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl LogWriter {
             operator: operator.clone(),
             range: context.range(),
             max_parallelism: context.max_parallelism,
-            attempt: context.attempt,
+            attempt: context.attempt.in_versions(),
             segment_bytes: context.config.state.segment_bytes,
         };
         let mut state = KeyedState::new(
@@ -75,7 +76,7 @@ impl LogWriter {
         let log = Self {
             operator,
             range: context.range(),
-            attempt: context.attempt,
+            attempt: context.attempt.in_versions(),
             io: context.io.clone(),
             uploader: context.uploader.clone(),
             pressure: context.pressure.clone(),
@@ -91,6 +92,11 @@ impl LogWriter {
         self.io.clone()
     }
 
+    /// Whether memory is short.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.pressure.stopped().is_some()
+    }
+
     /// Freezes what changed up to the barrier; what is fixed by it goes into the acknowledgement.
     pub(super) fn freeze<K: Key>(
         &mut self,
@@ -100,9 +106,11 @@ impl LogWriter {
         self.frozen.push((checkpoint, state.dirty_bytes()));
         self.remember(state);
         let barrier = state.freeze(checkpoint)?;
+        let horizons = barrier.horizons.iter().map(|(_, horizon)| *horizon);
+        let greatest = bites(Tooth::HorizonOfOnePart).then(|| horizons.clone().max()).flatten();
         Ok(SubtaskSnapshot {
             // The manifest keeps the greater one of a former subtask's part.
-            horizon: barrier.horizons.iter().map(|(_, horizon)| *horizon).min().unwrap_or_default(),
+            horizon: greatest.or(horizons.min()).unwrap_or_default(),
             range: Some(self.range),
             may_have_items: barrier.items_sent,
             ..SubtaskSnapshot::default()

@@ -6,10 +6,11 @@
 //! sources stop: the barrier that frees memory stands behind what is in channels and parked, so that is
 //! always admitted, over the bound if need be.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
-use tokio::sync::{Notify, watch};
+use crate::sync::{AtomicI64, Mutex, MutexGuard, Notify};
 
 /// A cheap handle to one attempt's account.
 #[derive(Clone, Debug)]
@@ -24,7 +25,10 @@ struct Account {
     dirty_stop: i64,
     pinned_stop: i64,
     early: Notify,
-    stopped: watch::Sender<Option<Reason>>,
+    stopped: Mutex<Option<Reason>>,
+    /// Not a `tokio::sync::watch`, which wakes its followers in an order of chance: then one seed of a
+    /// simulation would not be one run.
+    released: Notify,
 }
 
 /// Why sources have to wait.
@@ -59,9 +63,11 @@ impl Pressure {
             pinned_bytes: AtomicI64::new(0),
             rows: AtomicI64::new(0),
             dirty_stop: signed(rest),
-            pinned_stop: signed(log_max_bytes.saturating_add(rest / 2)),
+            // Above the bound: up to it nothing is cleaned, so nothing would ever let go.
+            pinned_stop: signed(log_max_bytes.saturating_add((rest / 2).max(1))),
             early: Notify::new(),
-            stopped: watch::channel(None).0,
+            stopped: Mutex::new(None),
+            released: Notify::new(),
         }))
     }
 
@@ -114,13 +120,21 @@ impl Pressure {
     /// Why sources have to wait, if they have to.
     #[must_use]
     pub fn stopped(&self) -> Option<Reason> {
-        *self.0.stopped.borrow()
+        *self.0.stopped()
     }
 
-    /// For a source: follows whether it has to wait.
-    #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Option<Reason>> {
-        self.0.stopped.subscribe()
+    /// Ends when sources need not wait, which may be now.
+    pub async fn released(&self) {
+        let mut released = pin!(self.0.released.notified());
+        loop {
+            // Before looking: what is released between the look and the wait must wake us.
+            released.as_mut().enable();
+            if self.stopped().is_none() {
+                return;
+            }
+            released.as_mut().await;
+            released.set(self.0.released.notified());
+        }
     }
 
     /// Ends when a checkpoint should be taken early.
@@ -132,7 +146,8 @@ impl Pressure {
 impl Account {
     /// Sets who waits from the totals of all subtasks: another may have moved them since.
     fn decide(&self) {
-        self.stopped.send_if_modified(|stopped| {
+        let now = {
+            let mut stopped = self.stopped();
             let now = if self.dirty_bytes.load(Ordering::Acquire) >= self.dirty_stop {
                 Some(Reason::Uncommitted)
             } else if self.pinned_bytes.load(Ordering::Acquire) >= self.pinned_stop {
@@ -140,8 +155,16 @@ impl Account {
             } else {
                 None
             };
-            std::mem::replace(stopped, now) != now
-        });
+            *stopped = now;
+            now
+        };
+        if now.is_none() {
+            self.released.notify_waiters();
+        }
+    }
+
+    fn stopped(&self) -> MutexGuard<'_, Option<Reason>> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -159,11 +182,29 @@ mod tests {
         pressure.add(1);
         assert!(pressure.early().now_or_never().is_some());
         assert_eq!(pressure.stopped(), None);
+        assert!(pressure.released().now_or_never().is_some());
         pressure.add(60);
         assert_eq!(pressure.stopped(), Some(Reason::Uncommitted));
+        let mut released = pin!(pressure.released());
+        assert!(released.as_mut().now_or_never().is_none());
         pressure.add(-60);
+        assert!(released.now_or_never().is_some());
         assert_eq!(pressure.stopped(), None);
         assert_eq!(pressure.dirty_bytes(), 50);
+    }
+
+    /// It used to, where the rest of the memory was next to nothing: the sources waited for ever for a
+    /// log that was not cleaned, since it did not exceed its bound.
+    #[test]
+    fn a_log_that_need_not_be_cleaned_does_not_stop_the_sources() {
+        for rest in 0..3 {
+            let pressure = Pressure::new(3000 + rest, 3000);
+            let log = |pinned_bytes| MemoryUse { pinned_bytes, ..MemoryUse::default() };
+            pressure.moved(log(0), log(3000));
+            assert_eq!(pressure.stopped(), None, "{rest}");
+            pressure.moved(log(3000), log(3001));
+            assert_eq!(pressure.stopped(), Some(Reason::Log), "{rest}");
+        }
     }
 
     #[test]

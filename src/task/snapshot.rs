@@ -1,11 +1,9 @@
 //! A subtask's part of checkpoints: from the barrier to the acknowledgement. Flink:
 //! `SubtaskCheckpointCoordinator`.
 //!
-//! Owns what is under way (segments being put, files being staged) and what was acknowledged but is
-//! not known to be completed: an aborted checkpoint's segments and committables are *carried*, that
-//! is, named again by every later acknowledgement until a checkpoint that holds them completes
-//! (invariant I7). Acknowledgements leave in the order of barriers, each after all its parts are
-//! answered.
+//! Owns what is under way: segments being put, files being staged. Acknowledgements leave in the order
+//! of barriers, each after all its parts are answered. What each of them names is decided by
+//! `checkpoint::Carried`: an aborted checkpoint's parts are named again (invariant I7).
 
 use std::collections::VecDeque;
 
@@ -15,17 +13,11 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::output::Staged;
-use crate::checkpoint::{Owed, Report, SegmentRef, SubtaskSnapshot};
+use crate::checkpoint::{Carried, Owed, Part, Report, SegmentRef, SubtaskSnapshot};
 use crate::connector::Committable;
 use crate::error::{Error, Result};
 use crate::ids::{CheckpointId, Name};
-
-/// A durable part of a snapshot.
-#[derive(Clone, Debug)]
-enum Part {
-    Segment(SegmentRef),
-    Committables(Name, Vec<Committable>),
-}
+use crate::teeth::{Tooth, bites};
 
 /// One barrier's work.
 struct Job {
@@ -44,22 +36,12 @@ pub(super) struct Snapshots {
     subtask: u32,
     reports: mpsc::Sender<Report>,
     jobs: VecDeque<Job>,
-    carried: Vec<(CheckpointId, Part)>,
-    /// The newest checkpoint that has completed or was aborted: nobody waits for acknowledgements up
-    /// to it, and there may be hundreds where a put took long.
-    ended: CheckpointId,
+    carried: Carried,
 }
 
 impl Snapshots {
     pub(super) fn new(vertex: usize, subtask: u32, reports: mpsc::Sender<Report>) -> Self {
-        Self {
-            vertex,
-            subtask,
-            reports,
-            jobs: VecDeque::new(),
-            carried: Vec::new(),
-            ended: CheckpointId::NONE,
-        }
+        Self { vertex, subtask, reports, jobs: VecDeque::new(), carried: Carried::default() }
     }
 
     /// Begins the snapshot of `checkpoint` with what the barrier fixed.
@@ -72,7 +54,7 @@ impl Snapshots {
         let under_way = FuturesUnordered::new();
         for Staged { sink, committables } in staged {
             let part: BoxFuture<'static, Result<Part>> =
-                Box::pin(async move { Ok(Part::Committables(sink, committables.await?)) });
+                Box::pin(async move { Ok(committed_by(&sink, committables.await?)) });
             under_way.push(part);
         }
         self.jobs.push_back(Job { checkpoint, fixed, under_way, done: Vec::new(), sealed: false });
@@ -94,13 +76,12 @@ impl Snapshots {
 
     /// A checkpoint that holds everything up to it has completed.
     pub(super) fn completed(&mut self, checkpoint: CheckpointId) {
-        self.carried.retain(|(of, _)| *of > checkpoint);
-        self.ended = self.ended.max(checkpoint);
+        self.carried.completed(checkpoint);
     }
 
     /// A checkpoint was given up: what was put for it is carried, and not acknowledged by itself.
     pub(super) fn aborted(&mut self, checkpoint: CheckpointId) {
-        self.ended = self.ended.max(checkpoint);
+        self.carried.aborted(checkpoint);
     }
 
     /// Drives what is under way and acknowledges what is done; waits where there is nothing to do.
@@ -109,12 +90,17 @@ impl Snapshots {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(super) async fn progress(&mut self) -> Result<Option<SegmentRef>> {
+        if bites(Tooth::CarriedUnanswered) {
+            let waited_for = |job: &Job| self.carried.is_waited_for(job.checkpoint);
+            let first = self.jobs.iter().position(waited_for).unwrap_or_default();
+            self.jobs.rotate_left(first);
+        }
         let Some(job) = self.jobs.front_mut() else { return std::future::pending().await };
         if let Some(part) = job.under_way.next().await {
             let part = part?;
             let segment = match &part {
                 Part::Segment(segment) => Some(segment.clone()),
-                Part::Committables(..) => None,
+                Part::Committables(_) => None,
             };
             job.done.push(part);
             return Ok(segment);
@@ -129,21 +115,8 @@ impl Snapshots {
     }
 
     fn acknowledge(&mut self, job: Job) -> Result<()> {
-        self.carried.extend(job.done.into_iter().map(|part| (job.checkpoint, part)));
-        if job.checkpoint <= self.ended {
-            return Ok(());
-        }
-        let mut snapshot = job.fixed;
-        for (_, part) in &self.carried {
-            match part {
-                Part::Segment(segment) => snapshot.segments.push(segment.clone()),
-                Part::Committables(sink, committables) => snapshot.committables.extend(
-                    committables
-                        .iter()
-                        .map(|c| Owed { sink: sink.clone(), committable: c.0.clone() }),
-                ),
-            }
-        }
+        let acknowledged = self.carried.acknowledge(job.checkpoint, job.done, job.fixed);
+        let Some(snapshot) = acknowledged else { return Ok(()) };
         let ack = Report::Ack {
             vertex: self.vertex,
             subtask: self.subtask,
@@ -152,6 +125,11 @@ impl Snapshots {
         };
         send_report(&self.reports, ack)
     }
+}
+
+fn committed_by(sink: &Name, committables: Vec<Committable>) -> Part {
+    let owed = |c: Committable| Owed { sink: sink.clone(), committable: c.0 };
+    Part::Committables(committables.into_iter().map(owed).collect())
 }
 
 /// Sends `report` without waiting. There is room: the coordinator never waits for anything else before

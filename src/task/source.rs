@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use futures::future::LocalBoxFuture;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::build::BuildContext;
 use super::output::Consumer;
-use super::pressure::Reason;
+use super::pressure::Pressure;
 use super::snapshot::{Snapshots, send_report};
 use crate::checkpoint::{Command, Kind, Report, SplitSnapshot, SubtaskSnapshot};
 use crate::connector::{Progress, Reader, ReaderContext, Source};
@@ -36,7 +36,7 @@ pub struct SourceSubtask<T, O> {
     commands: mpsc::UnboundedReceiver<Command>,
     reports: mpsc::Sender<Report>,
     snapshots: Snapshots,
-    stopped_by_pressure: watch::Receiver<Option<Reason>>,
+    pressure: Pressure,
     metrics: Metrics,
     counters: VertexCounters,
     batch: Batch<T>,
@@ -93,7 +93,7 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
             commands: context.take_commands()?,
             reports: context.reports.clone(),
             snapshots: Snapshots::new(context.vertex, subtask, context.reports.clone()),
-            stopped_by_pressure: context.pressure.watch(),
+            pressure: context.pressure.clone(),
             metrics: context.metrics.clone(),
             counters: context.counters[context.vertex].clone(),
             batch: Batch::default(),
@@ -116,7 +116,7 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
     }
 
     async fn step(&mut self) -> Result<()> {
-        let waits = self.reading && self.stopped_by_pressure.borrow_and_update().is_some();
+        let waits = self.reading && self.pressure.stopped().is_some();
         tokio::select! {
             biased;
             command = self.commands.recv() => {
@@ -124,9 +124,9 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
                 return self.on_command(command).await;
             }
             progress = self.snapshots.progress() => progress.map(drop),
-            changed = self.stopped_by_pressure.changed(), if waits => {
+            () = self.pressure.released(), if waits => {
                 self.metrics.pressure_waits(1);
-                changed.map_err(|_| Error::internal("the account of memory has ended"))
+                Ok(())
             }
             progress = self.reader.next(&mut self.batch), if self.reading && !waits => {
                 let progress = progress?;

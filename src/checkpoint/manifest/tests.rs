@@ -7,7 +7,7 @@ use crate::checkpoint::fakes::{name, range, segment, version};
 use crate::checkpoint::messages::SplitSnapshot;
 
 /// What `tests/fixtures/v1/manifest.bin` holds: written once, read for ever.
-fn sample() -> Manifest {
+pub(super) fn sample() -> Manifest {
     let split = |id: &str, done| SplitSnapshot { id: id.to_owned(), state: vec![1, 2, 3], done };
     Manifest {
         checkpoint: CheckpointId(42),

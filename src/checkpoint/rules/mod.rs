@@ -3,10 +3,12 @@
 //! Owns every decision of the protocol about heads, starts, retention and failures. No I/O, no time,
 //! no randomness: the driver, the claim and a model checker share them.
 
+mod claims;
 mod ownership;
 mod retention;
 mod start;
 
+pub use claims::{first_head, resumed, successor, unchanged};
 pub use ownership::{
     FencedBy, Mine, Resolution, Restorable, claimed, is_mine, resolve_move, resolve_owned,
     restorable,

@@ -9,10 +9,11 @@ use std::fmt;
 use crate::checkpoint::head::{Head, Retained};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, CheckpointId, Incarnation};
+use crate::teeth::{Tooth, bites};
 
 /// What makes the head mine: the attempt alone does not, since the answer to a claim may be lost and
 /// another process may have claimed the same number.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mine {
     /// The attempt that was claimed.
     pub attempt: Attempt,
@@ -70,7 +71,12 @@ pub fn is_mine(mine: &Mine, head: &Head) -> bool {
 /// claim is made again, on top of what is there.
 #[must_use]
 pub fn claimed(mine: &Mine, shown: Option<&Head>) -> bool {
-    shown.is_some_and(|head| is_mine(mine, head))
+    let by_number = bites(Tooth::ClaimedByNumber);
+    shown.is_some_and(|head| {
+        is_mine(mine, head)
+            || by_number && head.attempt == mine.attempt
+            || bites(Tooth::ClaimNotCompared)
+    })
 }
 
 /// What the move from `previous` to `next` has come to. A move that was sent is never given up: it

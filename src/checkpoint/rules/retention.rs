@@ -8,6 +8,7 @@ use crate::checkpoint::manifest::Horizon;
 use crate::checkpoint::messages::SegmentRef;
 use crate::ids::{CheckpointId, Name, SlotId};
 use crate::key_group::{KeyGroup, KeyGroupRange};
+use crate::teeth::{Tooth, bites};
 
 /// The number after `last_used`, the last one that this attempt used for anything, aborted ones
 /// included: a number that comes back would be a version that comes back (I6). `None` where numbers
@@ -58,6 +59,9 @@ pub fn segments_for(
     // Ranges of one checkpoint are disjoint or equal, so the order among them does not matter; it is
     // fixed all the same.
     ordered.sort_by_key(|s| (s.checkpoint, s.range.first, s.sequence, s.slot));
+    if bites(Tooth::ReplayedBackwards) {
+        ordered.reverse();
+    }
     let mut needed: Vec<(KeyGroupRange, SegmentRef)> = Vec::new();
     for segment in ordered {
         let Some(range) = intersection(segment.range, within) else { continue };

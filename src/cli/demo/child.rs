@@ -32,20 +32,10 @@ pub(super) struct Options<'a> {
 }
 
 impl Child {
-    /// Starts this program again, without the environment's settings: they are the user's, for jobs
-    /// of theirs.
+    /// Starts this program again.
     pub(super) fn start(options: Options<'_>) -> Result<Self> {
-        let program = std::env::current_exe()
-            .map_err(|e| Error::new(ErrorKind::Io, format!("cannot find this program: {e}")))?;
         let log = File::create(options.log).map_err(|e| Error::io("create", options.log, e))?;
-        let mut command = Command::new(&program);
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("MILLPOND_") && text != LOG_VARIABLE {
-                command.env_remove(&name);
-            }
-        }
-        let process = command
+        let process = this_program()?
             .args(&options.arguments)
             .arg("--events")
             .arg(options.events)
@@ -53,7 +43,7 @@ impl Child {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .map_err(|e| Error::io("start", &program, e))?;
+            .map_err(cannot_start)?;
         Ok(Self { process, events: options.events.to_owned(), log: options.log.to_owned() })
     }
 
@@ -128,6 +118,25 @@ impl Drop for Child {
     fn drop(&mut self) {
         drop(self.process.kill().and_then(|()| self.process.wait()));
     }
+}
+
+/// This program again, without the environment's settings: they are the user's, for jobs of theirs.
+pub(super) fn this_program() -> Result<Command> {
+    let program = std::env::current_exe()
+        .map_err(|e| Error::new(ErrorKind::Io, format!("cannot find this program: {e}")))?;
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("MILLPOND_") && text != LOG_VARIABLE {
+            command.env_remove(&name);
+        }
+    }
+    Ok(command)
+}
+
+/// The error of a start that failed.
+pub(super) fn cannot_start(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("cannot start this program again: {error}"))
 }
 
 #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! The demo's own folder.
+//! A demo's own folder.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ impl Folder {
     fn temporary() -> Result<Self> {
         let id = std::process::id();
         for number in 0..1000 {
-            let path = std::env::temp_dir().join(format!("millpond-recovery-{id}-{number}"));
+            let path = std::env::temp_dir().join(format!("millpond-demo-{id}-{number}"));
             match std::fs::create_dir(&path) {
                 Ok(()) => return Ok(Self { path, keep: false }),
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}

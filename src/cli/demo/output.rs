@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::super::text::grouped;
 use crate::error::{Error, Result};
 
 /// All lines of the committed files of `folder`, sorted. Names that start with a dot are the sink's
@@ -54,6 +55,17 @@ impl Comparison {
     /// Whether nothing is lost and nothing is there twice. No output at all proves nothing.
     pub(super) fn is_equal(&self) -> bool {
         self.expected > 0 && self.lost == 0 && self.surplus == 0
+    }
+
+    /// How they differ, in words.
+    pub(super) fn difference(&self) -> String {
+        format!(
+            "the outputs are not equal: of {} lines {} are lost, {} are too many{}",
+            grouped(self.expected as u64),
+            self.lost,
+            self.surplus,
+            self.example.as_ref().map_or(String::new(), |line| format!(", such as {line:?}")),
+        )
     }
 }
 

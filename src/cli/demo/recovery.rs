@@ -94,6 +94,7 @@ impl Recovery<'_> {
             Event::Running { .. }
             | Event::FirstRecord { .. }
             | Event::Checkpoint { .. }
+            | Event::Restarting { .. }
             | Event::Progress { .. } => None,
         });
         ended.ok_or_else(|| Error::internal("the undisturbed run told no end"))

@@ -30,7 +30,7 @@ impl Attempt {
                     attempt.restored = *restored;
                     attempt.position = restored.map_or(0, |restored| restored.position);
                 }
-                Event::FirstRecord { .. } => {}
+                Event::FirstRecord { .. } | Event::Restarting { .. } => {}
                 Event::Progress { position } => attempt.position = *position,
                 // The position at the barrier may have been passed long ago.
                 Event::Checkpoint { position, .. } => {
@@ -102,13 +102,7 @@ pub(super) fn objections(attempts: &[Attempt], kills: usize, output: &Comparison
         objections.push("no record was replayed, so nothing could have been lost".to_owned());
     }
     if !output.is_equal() {
-        objections.push(format!(
-            "the outputs are not equal: of {} lines {} are lost, {} are too many{}",
-            grouped(output.expected as u64),
-            output.lost,
-            output.surplus,
-            output.example.as_ref().map_or(String::new(), |line| format!(", such as {line:?}")),
-        ));
+        objections.push(output.difference());
     }
     objections
 }

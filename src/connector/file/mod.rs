@@ -11,6 +11,8 @@ mod block;
 mod csv;
 mod csv_row;
 mod format;
+#[cfg(test)]
+mod fuzz;
 mod inputs;
 mod open;
 mod reader;

@@ -405,8 +405,9 @@ fn cut<F: Format>(format: &F, rest: &[u8], last: bool, max_line: usize) -> Cut {
         }
         // One more: it may be a carriage return that does not count.
         Frame::More if rest.len() <= max_line + 1 => return Cut::Starved,
-        Frame::Record { .. } | Frame::More => long_reason(max_line),
-        Frame::Unclosed => "a quote is not closed".to_owned(),
+        Frame::Unclosed if rest.len() <= max_line + 1 => "a quote is not closed".to_owned(),
+        // So it was before its end was here, if it is unclosed.
+        Frame::Record { .. } | Frame::More | Frame::Unclosed => long_reason(max_line),
     };
     match memchr(b'\n', rest) {
         Some(at) => {

@@ -18,7 +18,7 @@ fn leak(bytes: &[u8]) -> &'static [u8] {
 
 /// All records with their positions; before each of `cuts` more calls everything is dropped and begun
 /// again from a snapshot.
-fn read_with_restarts<S: Source>(
+pub(super) fn read_with_restarts<S: Source>(
     source: &S,
     mut splits: Vec<SplitState>,
     batch_size: usize,

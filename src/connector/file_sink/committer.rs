@@ -78,7 +78,7 @@ impl Owed {
         Ok(Committable(split_bytes::encode(&Self { folder, name })?))
     }
 
-    fn decode(committable: &Committable) -> Result<Self> {
+    pub(super) fn decode(committable: &Committable) -> Result<Self> {
         let owed: Self = split_bytes::decode(&committable.0)?;
         match Part::parse(&owed.name) {
             Some(_) => Ok(owed),

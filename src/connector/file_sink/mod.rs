@@ -18,6 +18,8 @@ mod committer;
 mod encode;
 mod folder;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 mod writer;
 

@@ -4,4 +4,4 @@ mod sink;
 mod source;
 
 pub use sink::{Commit, MemorySink};
-pub use source::{MemoryFeed, MemorySource};
+pub use source::{MemoryFeed, MemorySource, memory_position_of};

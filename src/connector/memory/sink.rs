@@ -37,6 +37,8 @@ type Key = (String, u64, u64, u32);
 struct Inner<T> {
     staged: BTreeMap<Key, Vec<T>>,
     committed: Vec<(Key, Vec<T>)>,
+    /// Calls to commit that come too early yet.
+    hesitates: u32,
 }
 
 fn lock<T>(shared: &Arc<Mutex<Inner<T>>>) -> MutexGuard<'_, Inner<T>> {
@@ -47,13 +49,28 @@ impl<T> MemorySink<T> {
     /// An empty one.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(Inner { staged: BTreeMap::new(), committed: Vec::new() })))
+        let (staged, committed) = (BTreeMap::new(), Vec::new());
+        Self(Arc::new(Mutex::new(Inner { staged, committed, hesitates: 0 })))
     }
 
     /// How many checkpoints' output is staged and not committed, over all subtasks.
     #[must_use]
     pub fn staged(&self) -> usize {
         lock(&self.0).staged.len()
+    }
+
+    /// The next `calls` calls to commit publish nothing and ask to be made again.
+    pub fn hesitate(&self, calls: u32) {
+        lock(&self.0).hesitates = calls;
+    }
+
+    /// Of each commit, in their order: the attempt that wrote, and the checkpoint.
+    #[must_use]
+    pub fn committed(&self) -> Vec<(Attempt, CheckpointId)> {
+        let of = |((_, attempt, checkpoint, _), _): &(Key, Vec<T>)| {
+            (Attempt(*attempt), CheckpointId(*checkpoint))
+        };
+        lock(&self.0).committed.iter().map(of).collect()
     }
 }
 
@@ -169,6 +186,11 @@ impl<T> fmt::Debug for MemoryCommitter<T> {
 impl<T: Send + 'static> Committer for MemoryCommitter<T> {
     fn commit(&self, committables: &[Committable]) -> Result<Vec<CommitOutcome>> {
         let mut inner = lock(&self.sink.0);
+        if inner.hesitates > 0 {
+            inner.hesitates -= 1;
+            let later = || CommitOutcome::Retry("it hesitates".to_owned());
+            return Ok(committables.iter().map(|_| later()).collect());
+        }
         let commit = |committable: &Committable| {
             let key: Key = split_bytes::decode(&committable.0)?;
             if let Some(records) = inner.staged.remove(&key) {
@@ -214,6 +236,17 @@ mod tests {
         assert_eq!(committer.commit(&staged).unwrap(), [CommitOutcome::AlreadyCommitted]);
         assert_eq!(sink.output(), [7, 8]);
         assert_eq!(sink.commits().unwrap()[0].checkpoint, CheckpointId(1));
+    }
+
+    #[test]
+    fn a_sink_that_hesitates_commits_later() {
+        let sink = MemorySink::new();
+        let staged = stage(&sink, 1, 1, 7);
+        let committer = sink.committer(&Name::new("out").unwrap()).unwrap();
+        sink.hesitate(1);
+        assert!(matches!(committer.commit(&staged).unwrap()[..], [CommitOutcome::Retry(_)]));
+        assert!(sink.output().is_empty());
+        assert_eq!(committer.commit(&staged).unwrap(), [CommitOutcome::Committed]);
     }
 
     #[test]

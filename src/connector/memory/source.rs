@@ -1,15 +1,16 @@
 //! A source whose records are in memory: all at once, or as a test feeds them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use futures::future::LocalBoxFuture;
-use tokio::sync::Notify;
 
 use crate::connector::{Progress, Reader, ReaderContext, Source, SplitState, split_bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Lag;
 use crate::record::{Batch, Origin};
+use crate::sync::{Mutex, MutexGuard, Notify};
+use crate::teeth::{Tooth, bites};
 
 /// A source of the records in a vector, or of those that a [`MemoryFeed`] gives. It keeps all
 /// records, so it can be replayed. Clones share them.
@@ -118,6 +119,15 @@ impl<T> fmt::Debug for MemoryFeed<T> {
 
 /// A split's number and the next record in it.
 type Position = (u64, u64);
+
+/// The number of records of a [`MemorySource`]'s split that lie before the position in `state`.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] where `state` is not such a split's.
+pub fn memory_position_of(state: &[u8]) -> Result<u64> {
+    let (_, next): Position = split_bytes::decode(state)?;
+    Ok(next)
+}
 
 fn state_of((split, next): Position, done: bool) -> SplitState {
     let state = split_bytes::encode(&(split, next)).unwrap_or_default();
@@ -228,7 +238,10 @@ impl<T: Clone> Reader<T> for MemoryReader<T> {
     }
 
     fn snapshot(&self) -> Vec<SplitState> {
-        self.cursors.iter().map(|c| state_of((c.index, c.next), c.done)).collect()
+        let late = u64::from(bites(Tooth::PositionLate));
+        let early = u64::from(bites(Tooth::PositionEarly));
+        let position = |c: &Cursor| (c.index, (c.next + late).saturating_sub(early));
+        self.cursors.iter().map(|c| state_of(position(c), c.done)).collect()
     }
 
     fn lag(&self) -> Lag {

@@ -1,0 +1,115 @@
+//! `simulate`: seeds of the simulation, and what came of them.
+
+use std::time::Duration;
+
+use super::args::SimulateArgs;
+use super::bar::Bar;
+use super::exit::Exit;
+use super::print;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::simulation::{Failure, Options, Report, Store, Totals, graphs, run_with, sweep};
+
+/// Runs the seeds that `args` names.
+///
+/// # Errors
+/// A graph that is not known.
+pub(super) fn run(args: &SimulateArgs, bar: &Bar) -> Result<Exit> {
+    let options = Options { graph: graph(args)?, store: args.store(), trace: args.trace };
+    match args.seed {
+        Some(seed) => Ok(one(seed, &options)),
+        None => many(args, &options, bar),
+    }
+}
+
+fn graph(args: &SimulateArgs) -> Result<Option<String>> {
+    let Some(name) = &args.graph else { return Ok(None) };
+    if graphs::ALL.iter().any(|kind| kind.name == name) {
+        return Ok(Some(name.clone()));
+    }
+    let known: Vec<_> = graphs::ALL.iter().map(|kind| kind.name).collect();
+    Err(Error::usage(format!("there is no graph {name:?}: use one of {}", known.join(", "))))
+}
+
+fn one(seed: u64, options: &Options) -> Exit {
+    match run_with(seed, options) {
+        Ok(report) => {
+            if options.trace {
+                report.trace.iter().for_each(|line| print::result(line));
+            }
+            print::result(&described(&report));
+            Exit::Done
+        }
+        Err(failure) => {
+            print::result(&shown(&failure, options));
+            Exit::Failed
+        }
+    }
+}
+
+fn described(report: &Report) -> String {
+    let counts = report.counts.named().map(|(name, number)| format!("{number} {name}"));
+    format!(
+        "seed {} ({}) passed in {} ms of its own time; trace {:016x}\n{}",
+        report.seed,
+        report.what,
+        report.virtual_ms,
+        report.digest,
+        counts.join(", ")
+    )
+}
+
+/// A failure, and how to see it again: options that the seed did not draw are part of that.
+fn shown(failure: &Failure, options: &Options) -> String {
+    let mut text = failure.to_string();
+    if let Some(graph) = &options.graph {
+        text.push_str(&format!(" --graph {graph}"));
+    }
+    if let Some(store) = options.store {
+        text.push_str(&format!(" --store {}", store.name()));
+    }
+    text
+}
+
+fn many(args: &SimulateArgs, options: &Options, bar: &Bar) -> Result<Exit> {
+    let clock = Clock::system();
+    let began = clock.now();
+    let seeds = args.from..args.from.saturating_add(args.seeds);
+    let options = Options { trace: false, ..options.clone() };
+    let total = args.seeds;
+    let done = std::sync::atomic::AtomicU64::new(0);
+    let totals = sweep(seeds.clone(), &options, args.threads(), |ended| {
+        let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        bar.show(format!("{done} of {total} seeds"));
+        if let Err(failure) = ended {
+            bar.suspend(|| print::result(&shown(failure, &options)));
+        }
+    })?;
+    bar.clear();
+    print::result(&summary(&seeds, &totals, clock.now() - began));
+    Ok(if totals.failed == 0 { Exit::Done } else { Exit::Failed })
+}
+
+fn summary(seeds: &std::ops::Range<u64>, totals: &Totals, took: Duration) -> String {
+    let seconds = took.as_secs_f64();
+    let rate = totals.runs as f64 / seconds.max(0.001);
+    format!(
+        "seeds {} to {}: {totals}\n{seconds:.1} s, {rate:.1} seeds/s",
+        seeds.start,
+        seeds.end.saturating_sub(1)
+    )
+}
+
+impl SimulateArgs {
+    fn store(&self) -> Option<Store> {
+        self.store.map(|store| match store {
+            super::args::StoreArg::Twin => Store::Twin,
+            super::args::StoreArg::Dynamodb => Store::DynamoDb,
+        })
+    }
+
+    fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.threads.map_or_else(cores, |n| n as usize)
+    }
+}

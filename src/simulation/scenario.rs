@@ -1,0 +1,274 @@
+//! What a simulation needs of a job: its graph, its input bit by bit, and what its output and state
+//! must be.
+//!
+//! Owns the trait, and the input in memory that most scenarios share. The built-in scenarios are in
+//! `graphs`, one file each; a user's own ones are made of the same parts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use crate::codec::{Bincode, Codec, Key, Value};
+use crate::connector::{MemoryFeed, MemorySource};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Attempt, CheckpointId, Name};
+use crate::task::JobGraph;
+
+/// `Ok`, or what is wrong.
+pub type Verdict = std::result::Result<(), String>;
+
+/// One committed checkpoint of one sink's subtask: who wrote it, and for which checkpoint.
+pub type CommitOf = (Attempt, CheckpointId);
+
+/// A job and what is to be expected of it. All of it is called on one thread.
+pub trait Scenario: Send + Sync {
+    /// A short name.
+    fn name(&self) -> &'static str;
+
+    /// The graph for one more process. Input and output are the same for all of them.
+    ///
+    /// # Errors
+    /// The graph's.
+    fn graph(&self) -> Result<JobGraph>;
+
+    /// Gives the source some more records; `false` where nothing is left but what
+    /// [`Scenario::finish`] gives.
+    fn give(&self, random: &mut StdRng) -> bool;
+
+    /// Gives all that is left and ends the input.
+    fn finish(&self);
+
+    /// The commits so far, over all sinks, each sink's in their order.
+    fn commits(&self) -> Vec<CommitOf>;
+
+    /// Output that is staged and not committed.
+    fn staged(&self) -> usize;
+
+    /// Makes the next `calls` commits of each sink come later: see
+    /// [`MemorySink::hesitate`](crate::connector::MemorySink::hesitate).
+    fn hesitate(&self, calls: u32);
+
+    /// Whether the commits at these places of [`Scenario::commits`], one line of descent of the job, are what a loop over
+    /// the records before `positions` gives: each record once, in order for each key within a split.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict;
+
+    /// Whether all input lies before `positions`, where a job has finished.
+    ///
+    /// # Errors
+    /// What was not read.
+    fn check_end(&self, positions: &Positions) -> Verdict;
+
+    /// Whether the state of a checkpoint is what a loop over the records before its positions leaves.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn check_state(&self, state: &StateView<'_>) -> Verdict;
+}
+
+/// How far each split has been read: of each source operator, the records before the position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Positions(pub(super) BTreeMap<(String, String), u64>);
+
+impl Positions {
+    /// Records of a split in memory that lie before the position.
+    #[must_use]
+    pub fn before(&self, source: &str, split: usize) -> u64 {
+        self.0.get(&(source.to_owned(), split.to_string())).copied().unwrap_or_default()
+    }
+}
+
+/// All keyed state at one checkpoint, as a reader of the table finds it.
+#[derive(Debug)]
+pub struct StateView<'a> {
+    /// Where the sources stand.
+    pub positions: &'a Positions,
+    pub(super) values: &'a BTreeMap<(Name, Name, Bytes), Bytes>,
+}
+
+impl StateView<'_> {
+    /// The value of `key`, if it has one.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn value<V: Value>(
+        &self,
+        operator: &str,
+        state: &str,
+        key: &impl Key,
+    ) -> std::result::Result<Option<V>, String> {
+        let mut bytes = Vec::new();
+        key.encode(&mut bytes);
+        let name = |text: &str| Name::new(text).map_err(|e| e.to_string());
+        let at = (name(operator)?, name(state)?, Bytes::from(bytes));
+        let found = self.values.get(&at);
+        let decoded = found.map(|value| <Bincode as Codec<V>>::decode(value)).transpose();
+        decoded.map_err(|e| format!("{operator}.{state} of {key:?}: {e}"))
+    }
+
+    /// How many keys have a value.
+    #[must_use]
+    pub fn count(&self, operator: &str, state: &str) -> usize {
+        let of = |(op, name, _): &&(Name, Name, Bytes)| {
+            op.as_str() == operator && name.as_str() == state
+        };
+        self.values.keys().filter(of).count()
+    }
+
+    /// Compares all values of a state with `expected`.
+    ///
+    /// # Errors
+    /// Which key differs, or that there are more.
+    pub fn compare<'e, K: Key + 'e, V: Value + PartialEq + fmt::Debug + 'e>(
+        &self,
+        operator: &str,
+        state: &str,
+        expected: impl IntoIterator<Item = (&'e K, V)>,
+    ) -> Verdict {
+        let mut number = 0;
+        for (key, value) in expected {
+            number += 1;
+            let found = self.value::<V>(operator, state, key)?;
+            if found.as_ref() != Some(&value) {
+                return Err(format!("{operator}.{state} of {key:?} is {found:?}, not {value:?}"));
+            }
+        }
+        match self.count(operator, state) {
+            found if found == number => Ok(()),
+            found => Err(format!("{operator}.{state} has {found} keys, not {number}")),
+        }
+    }
+}
+
+/// Records for splits in memory, given bit by bit. What is in the last split is given at the end.
+pub struct Input<T> {
+    feed: MemoryFeed<T>,
+    source: MemorySource<T>,
+    splits: Vec<Vec<T>>,
+    given: Mutex<Vec<usize>>,
+}
+
+impl<T> fmt::Debug for Input<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Input of {} splits", self.splits.len())
+    }
+}
+
+impl<T: Clone + Send + 'static> Input<T> {
+    /// `splits` bit by bit, then `last` as one more split.
+    #[must_use]
+    pub fn new(mut splits: Vec<Vec<T>>, last: Vec<T>) -> Self {
+        splits.push(last);
+        let (feed, source) = MemorySource::fed(splits.len());
+        let given = Mutex::new(vec![0; splits.len()]);
+        Self { feed, source, splits, given }
+    }
+
+    /// The source, for a graph.
+    #[must_use]
+    pub fn source(&self) -> MemorySource<T> {
+        self.source.clone()
+    }
+
+    /// All records that there will ever be.
+    #[must_use]
+    pub fn splits(&self) -> &[Vec<T>] {
+        &self.splits
+    }
+
+    fn given(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a few records of one split; `false` where nothing is left but the last split.
+    pub fn give(&self, random: &mut StdRng) -> bool {
+        let mut given = self.given();
+        let last = self.splits.len() - 1;
+        let left: Vec<usize> = (0..last).filter(|s| given[*s] < self.splits[*s].len()).collect();
+        if left.is_empty() {
+            return false;
+        }
+        let split = left[random.random_range(0..left.len())];
+        let from = given[split];
+        let to = (from + random.random_range(1..20)).min(self.splits[split].len());
+        self.feed.push(split, self.splits[split][from..to].to_vec());
+        given[split] = to;
+        true
+    }
+
+    /// Gives all that is left and ends the input.
+    pub fn finish(&self) {
+        let mut given = self.given();
+        for (split, records) in self.splits.iter().enumerate() {
+            self.feed.push(split, records[given[split]..].to_vec());
+            given[split] = records.len();
+        }
+        self.feed.close();
+    }
+
+    /// Whether all records of the source operator `source` lie before `positions`.
+    ///
+    /// # Errors
+    /// Which split was not read to its end.
+    pub fn check_end(&self, source: &str, positions: &Positions) -> Verdict {
+        for (split, records) in self.splits.iter().enumerate() {
+            let (read, all) = (positions.before(source, split), records.len() as u64);
+            if read != all {
+                return Err(format!("{read} of the {all} records of {source} {split} were read"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The records before `positions` of the source operator `source`, split by split.
+    pub fn before<'a>(
+        &'a self,
+        source: &str,
+        positions: &Positions,
+    ) -> impl Iterator<Item = &'a T> {
+        let ends: Vec<u64> =
+            (0..self.splits.len()).map(|split| positions.before(source, split)).collect();
+        let part =
+            |(records, end): (&'a Vec<T>, u64)| &records[..(end as usize).min(records.len())];
+        self.splits.iter().zip(ends).flat_map(part)
+    }
+}
+
+/// Makes a user function fail at a record that the simulation chooses. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Mishap {
+    /// Records until it fails; none where it is not positive.
+    left: Arc<AtomicI64>,
+    happened: Arc<AtomicU64>,
+}
+
+impl Mishap {
+    /// Fails at the record after `records` others.
+    pub(super) fn arm(&self, records: u32) {
+        self.left.store(i64::from(records) + 1, Ordering::Relaxed);
+    }
+
+    /// How often it has happened.
+    pub(super) fn happened(&self) -> u64 {
+        self.happened.load(Ordering::Relaxed)
+    }
+
+    /// To be called for each record by a function that may fail.
+    ///
+    /// # Errors
+    /// [`ErrorKind::User`], once each time that the simulation wants it.
+    pub fn pass(&self) -> Result<()> {
+        if self.left.fetch_sub(1, Ordering::Relaxed) != 1 {
+            return Ok(());
+        }
+        self.happened.fetch_add(1, Ordering::Relaxed);
+        Err(Error::new(ErrorKind::User, "a mishap of the simulation"))
+    }
+}

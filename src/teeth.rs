@@ -1,0 +1,222 @@
+//! Deliberate faults: the engine's protections taken away one at a time, to see that the tests bite.
+//!
+//! A test switches a [`Tooth`] on for its own thread by [`with`], and a simulation, which runs on one
+//! thread, must then find something wrong. Owns the list and the switch; each fault stands where the
+//! protection does. Without debug assertions [`bites`] is the constant `false` and [`with`] does not
+//! exist: a release build has neither the branches nor the faults.
+
+#[cfg(debug_assertions)]
+use std::cell::Cell;
+
+macro_rules! teeth {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A deliberate fault. Letters are those of the list of mistakes in `docs/correctness.md`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Tooth {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Tooth {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// What is wrong with it on.
+            #[must_use]
+            pub fn what(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc),+).trim_ascii_start(),)+
+                }
+            }
+        }
+    };
+}
+
+teeth! {
+    /// a: items are put without a condition on their version.
+    ItemsUnconditional,
+    /// b: segments are put without a condition on their version.
+    SegmentsUnconditional,
+    /// c: manifests are put without a condition on their version.
+    ManifestsUnconditional,
+    /// d: the head moves where the attempt is mine, whatever its checkpoint.
+    HeadByAttempt,
+    /// e: versions do not tell attempts apart.
+    VersionWithoutAttempt,
+    /// f: deletions remove the item instead of leaving a tombstone.
+    ItemsDeleted,
+    /// g: the horizon passes entries whose puts are sent and not answered.
+    HorizonBeforeAnswer,
+    /// h: a row that holds nothing is given away before its deletion is in the log or the table.
+    EmptyRowForgotten,
+    /// i: segment slots that the next checkpoint will not name are free before the head has moved.
+    SegmentSlotsEarly,
+    /// i: segment slots that only older retained checkpoints name are free.
+    OlderSlotsFree,
+    /// j: a manifest's slot is free while the head still names it.
+    ManifestSlotsEarly,
+    /// k: an aborted checkpoint's segments are dropped.
+    AbortedSegmentsDropped,
+    /// l: an acknowledgement does not wait for the aborted checkpoint's segments that it must carry.
+    CarriedUnanswered,
+    /// m: a segment is named as soon as its put is sent.
+    SegmentUnanswered,
+    /// n: what no checkpoint has committed yet is materialised.
+    UncommittedMaterialised,
+    /// o: a restart in the process goes on in the same attempt.
+    SameAttemptAgain,
+    /// p: what is newer than the oldest retained checkpoint is materialised.
+    MaterialisedToNewest,
+    /// q: the deletion of an entry from the log needs no tombstone.
+    PinnedWithoutTombstone,
+    /// r: a move whose answer is lost is taken for a failure: the checkpoint is given up and its
+    /// manifest's slot is free.
+    SentMoveAborted,
+    /// s: a roll-back leaves the head's list of retained checkpoints as it was.
+    RollBackKeepsList,
+    /// t: a roll-back leaves the head's checkpoint as it was.
+    RollBackKeepsNumber,
+    /// u: a claim is won where the head shows its number.
+    ClaimedByNumber,
+    /// v: a claim writes back the checkpoint that was read before it.
+    ClaimedFromEarlierRead,
+    /// w: whatever head is shown after a claim is taken for won.
+    ClaimNotCompared,
+    /// x: that an item may be there is not noted when its put is sent.
+    ItemNotNoted,
+    /// y: the number of an aborted checkpoint is used again.
+    NumberReused,
+    /// z: two segments of one checkpoint are put into one slot.
+    OneSlotTwice,
+    /// bb: a manifest names only what its own interval has staged.
+    OnlyOwnCommittables,
+    /// cc: slots of older retained checkpoints are not known after a restart.
+    OlderSlotsUnknown,
+    /// dd: an older retained checkpoint is restored through the newest manifest.
+    OlderThroughNewest,
+    /// ee: items are read with eventual consistency.
+    StaleReads,
+    /// Keys that an answer leaves unprocessed are taken for absent.
+    UnprocessedIgnored,
+    /// A statement that was throttled inside an answer 200 is taken for executed.
+    ThrottledStatementIgnored,
+    /// A put whose answer is lost is taken for applied.
+    LostAnswerIsSuccess,
+    /// What a sink staged is committed before the head moves.
+    CommittedBeforeHead,
+    /// What was staged for an aborted checkpoint is dropped.
+    AbortedOutputDropped,
+    /// What the head owes is not committed when an attempt begins.
+    OwedForgotten,
+    /// Staged output that a manifest names is cleaned away when an attempt begins.
+    StagedRemovedEarly,
+    /// The head says *finished* before the last output is committed.
+    FinishedBeforeCommits,
+    /// Input that has ended needs no last checkpoint.
+    NoLastCheckpoint,
+    /// One source that has nothing left speaks for all.
+    ExhaustedForAll,
+    /// A barrier does not wait for records that wait for their state.
+    BarrierOvertakesParked,
+    /// A barrier leaves before the records that stand in a batch before it.
+    BarrierOvertakesBatch,
+    /// Barriers are not aligned: no channel is held.
+    NotAligned,
+    /// Records that waited for one key's state run in the wrong order.
+    ParkedOutOfOrder,
+    /// Memory pressure stops the keyed operators that the barrier stands before.
+    PressureStopsAll,
+    /// A source's position is saved one record late.
+    PositionLate,
+    /// A source's position is saved one record early.
+    PositionEarly,
+    /// A split is read by two subtasks.
+    SplitReadTwice,
+    /// A segment that is carried is named twice.
+    SegmentNamedTwice,
+    /// Segments are replayed with the newest first.
+    ReplayedBackwards,
+    /// Entries of other subtasks' key groups are restored.
+    KeyGroupsMixed,
+    /// After a rescale, the horizon of one part of the key groups is told for all.
+    HorizonOfOnePart,
+    /// The manifest forgets that there are items.
+    ItemsFlagLost,
+    /// An entry from the log is read from the table once more.
+    PinnedReadFromTable,
+    /// A deletion is not logged.
+    DeletionNotLogged,
+    /// An entry that changes after the barrier is not serialised before.
+    NoCopyOnWrite,
+    /// What is materialised is the value in memory, changed since or not.
+    ValueFromMemory,
+}
+
+#[cfg(debug_assertions)]
+thread_local! {
+    static ON: Cell<Option<Tooth>> = const { Cell::new(None) };
+}
+
+/// Whether `tooth` is on for this thread. The constant `false` without debug assertions.
+#[cfg(debug_assertions)]
+#[inline]
+#[must_use]
+pub fn bites(tooth: Tooth) -> bool {
+    ON.get() == Some(tooth)
+}
+
+/// Whether `tooth` is on for this thread. The constant `false` without debug assertions.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+#[must_use]
+pub const fn bites(_tooth: Tooth) -> bool {
+    false
+}
+
+/// Calls `work` with `tooth` on for this thread: for what it does on this thread alone, hence for
+/// simulations. Only in builds with debug assertions.
+#[cfg(debug_assertions)]
+pub fn with<T>(tooth: Tooth, work: impl FnOnce() -> T) -> T {
+    struct Before(Option<Tooth>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            ON.set(self.0);
+        }
+    }
+    let _before = Before(ON.replace(Some(tooth)));
+    work()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(debug_assertions)]
+    #[test]
+    fn a_tooth_bites_inside_of_with_on_its_thread_alone() {
+        let tooth = Tooth::HeadByAttempt;
+        assert!(!bites(tooth));
+        with(tooth, || {
+            assert!(bites(tooth) && !bites(Tooth::StaleReads));
+            with(Tooth::StaleReads, || assert!(!bites(tooth)));
+            assert!(bites(tooth));
+            std::thread::scope(|scope| scope.spawn(|| assert!(!bites(tooth))).join().unwrap());
+        });
+        assert!(std::panic::catch_unwind(|| with(tooth, || panic!("found"))).is_err());
+        assert!(!bites(tooth));
+    }
+
+    /// Only a constant is a pattern's or an array's length.
+    #[cfg(not(debug_assertions))]
+    #[test]
+    fn no_tooth_is_in_a_release_build() {
+        const NONE: bool = bites(Tooth::HeadByAttempt);
+        const { assert!(!NONE) };
+    }
+
+    #[test]
+    fn each_tooth_is_listed_once_and_explained() {
+        let listed: std::collections::BTreeSet<_> = Tooth::ALL.iter().collect();
+        assert_eq!(listed.len(), Tooth::ALL.len());
+        assert!(Tooth::ALL.iter().all(|tooth| tooth.what().ends_with('.')));
+    }
+}

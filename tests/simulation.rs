@@ -1,0 +1,96 @@
+//! The simulation: its first seeds, that one seed is one run everywhere, and days of bad weather.
+//!
+//! In an optimised build more seeds are run; `MILLPOND_SEEDS=n` runs so many. A seed that fails is
+//! printed with the command that replays it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::Command;
+
+use millpond::simulation::{self, Options, Ordeal, Store, Totals};
+
+/// A run in a development build takes ten times as long.
+const SEEDS: u64 = if cfg!(debug_assertions) { 64 } else { 1024 };
+
+fn threads() -> usize {
+    std::thread::available_parallelism().unwrap().get()
+}
+
+#[test]
+fn the_first_seeds_hold_and_meet_enough() {
+    let seeds = std::env::var("MILLPOND_SEEDS").map_or(SEEDS, |n| n.parse().unwrap());
+    let totals = simulation::sweep(0..seeds, &Options::default(), threads(), |ended| {
+        if let Err(failure) = ended {
+            println!("{failure}");
+        }
+    });
+    let totals = totals.unwrap();
+    println!("{totals}");
+    assert_eq!(totals.failed, 0, "failed seeds are printed above");
+    assert_enough(&totals);
+}
+
+/// A simulation in which little happens shows little.
+fn assert_enough(totals: &Totals) {
+    let mean = |n: u64| n as f64 / totals.runs as f64;
+    let counts = &totals.counts;
+    assert!(mean(counts.faults) >= 20.0, "{totals}");
+    assert!(mean(counts.crashes) >= 3.0, "{totals}");
+    assert!(mean(counts.completed) >= 20.0, "{totals}");
+    assert!(mean(counts.states_checked) >= 20.0, "{totals}");
+    for often in [counts.frozen, counts.fenced, counts.roll_backs, counts.mishaps, counts.hours] {
+        assert!(mean(often) >= 0.2, "{totals}");
+    }
+    assert!(totals.over_dynamodb * 3 > totals.runs && totals.over_dynamodb < totals.runs);
+}
+
+#[test]
+fn one_seed_is_one_run_in_every_process() {
+    for seed in [1, 3, 14, 45] {
+        let options = Options { trace: true, ..Options::default() };
+        let here = simulation::run_with(seed, &options).unwrap_or_else(|f| panic!("{f}"));
+        let program = env!("CARGO_BIN_EXE_millpond");
+        let seed = seed.to_string();
+        let there = Command::new(program).args(["simulate", "--seed", &seed, "--trace"]).output();
+        let there = String::from_utf8(there.unwrap().stdout).unwrap();
+        let mut lines = there.lines();
+        for (number, line) in here.trace.iter().enumerate() {
+            assert_eq!(lines.next(), Some(&**line), "seed {seed}, line {number}");
+        }
+        assert!(lines.next().unwrap().contains(&format!("trace {:016x}", here.digest)));
+        assert!(here.trace.len() > 100);
+    }
+}
+
+#[test]
+fn a_seed_does_not_change_with_its_neighbours() {
+    let alone = simulation::run(9).unwrap();
+    simulation::run(8).unwrap();
+    assert_eq!(simulation::run(9).unwrap(), alone);
+}
+
+#[test]
+fn an_hour_of_throttling_loses_nothing_and_is_caught_up_with() {
+    for store in [Store::Twin, Store::DynamoDb] {
+        let report = simulation::endure(1, Ordeal::Storm, store).unwrap_or_else(|f| panic!("{f}"));
+        assert!(report.counts.faults > 1000, "{:?}", report.counts);
+        assert!(report.virtual_ms > 3_600_000);
+    }
+}
+
+#[test]
+fn an_outage_of_ten_minutes_loses_nothing_and_is_caught_up_with() {
+    for store in [Store::Twin, Store::DynamoDb] {
+        let report = simulation::endure(1, Ordeal::Outage, store).unwrap_or_else(|f| panic!("{f}"));
+        assert!(report.counts.faults > 100, "{:?}", report.counts);
+        assert!(report.virtual_ms > 600_000);
+    }
+}
+
+#[test]
+fn table_and_memory_do_not_grow_with_the_number_of_checkpoints() {
+    for store in [Store::Twin, Store::DynamoDb] {
+        let report = simulation::endure(1, Ordeal::Steady, store).unwrap_or_else(|f| panic!("{f}"));
+        assert!(report.counts.completed > 300, "{:?}", report.counts);
+    }
+}

@@ -1,0 +1,91 @@
+//! Each deliberate fault of the engine is found by the simulation within 200 seeds, and by no seed
+//! where it is off.
+//!
+//! `MILLPOND_TOOTH=name,…` looks for these alone and prints the whole finding. The table of
+//! `docs/correctness.md` is what this test prints: `cargo test --test teeth -- --nocapture`.
+
+#![cfg(debug_assertions)]
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use millpond::runtime::in_parallel;
+use millpond::simulation::{self, Failure, Options, Store};
+use millpond::teeth::{self, Tooth};
+
+/// No tooth may need more seeds.
+const SEEDS: u64 = 200;
+
+/// The teeth of requests to DynamoDB; the others are looked for over the twin, which is faster.
+const OF_REQUESTS: [Tooth; 4] = [
+    Tooth::StaleReads,
+    Tooth::UnprocessedIgnored,
+    Tooth::ThrottledStatementIgnored,
+    Tooth::LostAnswerIsSuccess,
+];
+
+/// What the simulation has too little freedom to find; `docs/correctness.md` says what of it. Looked
+/// for only where named.
+const WAITING: [Tooth; 4] =
+    [Tooth::StaleReads, Tooth::UnprocessedIgnored, Tooth::KeyGroupsMixed, Tooth::SegmentNamedTwice];
+
+/// The first seed that finds `tooth`, and what that seed finds without it.
+fn find(tooth: Tooth) -> Option<(Failure, Option<Failure>)> {
+    let of_requests = OF_REQUESTS.contains(&tooth);
+    let store = Some(if of_requests { Store::DynamoDb } else { Store::Twin });
+    let options = Options { store, ..Options::default() };
+    let run = |seed| simulation::run_with(seed, &options).err();
+    let found = (0..SEEDS).find_map(|seed| teeth::with(tooth, || run(seed)))?;
+    let without = run(found.report.seed);
+    Some((found, without))
+}
+
+/// The words of a finding, for one line of a table.
+fn in_short(wrong: &str) -> String {
+    let line = wrong.lines().next().unwrap_or_default().replace('|', "/");
+    let short: String = line.chars().take(90).collect();
+    if short.len() < line.len() { short + "…" } else { short }
+}
+
+#[test]
+fn each_is_found_within_200_seeds() {
+    let wanted = std::env::var("MILLPOND_TOOTH").ok();
+    let is_wanted = |tooth: &Tooth| {
+        let name = format!("{tooth:?}");
+        let is_named = |names: &String| names.split(',').any(|wanted| wanted == name);
+        wanted.as_ref().map_or(!WAITING.contains(tooth), is_named)
+    };
+    let all: Vec<Tooth> = Tooth::ALL.iter().copied().filter(is_wanted).collect();
+    assert!(!all.is_empty(), "there is no such tooth");
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    // A panic of the engine is a finding, and needs no word on the way.
+    std::panic::set_hook(Box::new(|_| {}));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let ended = in_parallel(threads, || {
+        while let Some(tooth) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let failure = find(*tooth);
+            eprintln!("{tooth:?}: {}", if failure.is_some() { "found" } else { "NOT FOUND" });
+            found.lock().unwrap().insert(*tooth, failure);
+        }
+    });
+    drop(std::panic::take_hook());
+    ended.unwrap();
+    let found = found.into_inner().unwrap();
+    if wanted.is_some() {
+        found.values().flatten().for_each(|(failure, _)| println!("{failure}"));
+    }
+    println!("| tooth | with it on | seeds | found as |\n|---|---|---|---|");
+    for (tooth, found) in &found {
+        let (seeds, how) =
+            found.as_ref().map_or(("—".to_owned(), String::new()), |(found, _)| {
+                ((found.report.seed + 1).to_string(), in_short(&found.wrong))
+            });
+        println!("| `{tooth:?}` | {} | {seeds} | {how} |", tooth.what());
+    }
+    let missed: Vec<_> =
+        found.iter().filter(|(_, f)| f.is_none()).map(|(tooth, _)| tooth).collect();
+    assert!(missed.is_empty(), "not found within {SEEDS} seeds: {missed:?}");
+    for (_, without) in found.values().flatten() {
+        assert!(without.is_none(), "found without any tooth: {}", without.as_ref().unwrap());
+    }
+}
