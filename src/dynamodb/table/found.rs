@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::types::{
 
 use super::super::call::{Caller, Refusal};
 use super::super::meter::Purpose;
+use super::super::retry::{Failure, Reach};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A key's attribute: its name, what it is, and its type.
@@ -67,14 +68,15 @@ pub(super) async fn describe(caller: &Caller) -> Result<Option<Found>> {
         Ok(answer) => Ok(answer.table.as_ref().map(of_description)),
         Err(refusal) if is("ResourceNotFoundException", &refusal) => Ok(None),
         Err(refusal) => {
-            Err(advised(refusal.failure.code.as_deref(), caller.error("DescribeTable", &refusal)))
+            let error = caller.error("DescribeTable", &refusal);
+            Err(advised(&refusal.failure, error))
         }
     }
 }
 
 /// The first call of every run: what it is refused for is told with what to do.
-fn advised(code: Option<&str>, error: Error) -> Error {
-    let advice = match code {
+fn advised(failure: &Failure, error: Error) -> Error {
+    let advice = match failure.code.as_deref() {
         Some("AccessDeniedException") => {
             "`millpond table policy` prints what the credentials must be allowed to do"
         }
@@ -89,6 +91,8 @@ fn advised(code: Option<&str>, error: Error) -> Error {
             | "MissingAuthenticationTokenException"
             | "InvalidClientTokenId",
         ) => "look at aws.credentials.provider and its keys",
+        None if failure.reach == Reach::NotMade => "look at aws.credentials.provider and its keys",
+        None if matches!(failure.reach, Reach::Answered(_)) => "is that a DynamoDB?",
         _ => return error,
     };
     Error::new(error.kind(), format!("{}; {advice}", error.message()))
