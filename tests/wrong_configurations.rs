@@ -1,7 +1,7 @@
 //! Each wrong configuration gives one clear message and an exit code, and starts nothing: as
 //! `tests/golden/wrong_configurations.txt` has them, which `UPDATE_GOLDEN=1` writes anew.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![cfg(unix)]
 
 mod process;

@@ -19,7 +19,7 @@ use crate::config::{self, Config, Location};
 use crate::dynamodb::{self, Connection, Execution, Options, Plan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
-use crate::runtime::{self, Backend, DynamoDbBackend, PurgeOptions};
+use crate::runtime::{self, Backend, DynamoDbStateBackend, PurgeOptions};
 
 /// How long a server may be silent: a person is waiting, where a job would.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -75,19 +75,9 @@ fn whose(args: &TableArgs, job: Option<&str>, config: &Config) -> Result<Name> {
 }
 
 async fn reach(config: &Config, job: &Name) -> Result<Connection> {
-    let seed = seed()?;
-    let seed = u64::from_le_bytes([
-        seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7],
-    ]);
-    Connection::reach(Options {
-        settings: &config.store,
-        job,
-        clock: Clock::system(),
-        seed,
-        execution: Execution::Inline,
-        wrap: None,
-    })
-    .await
+    let clock = Clock::system();
+    let (settings, execution) = (&config.store, Execution::Inline);
+    Connection::reach(Options { settings, job, clock, seed: 0, execution, wrap: None }).await
 }
 
 /// The table as it is beside the configuration, or that the server is silent.
@@ -163,7 +153,7 @@ async fn purge(
     if !agreed(&what, args.yes)? {
         return Ok(Exit::Failed);
     }
-    let backend = DynamoDbBackend::new(connection, config.state.tombstone_retention);
+    let backend = DynamoDbStateBackend::new(connection, config.state.tombstone_retention);
     let options = PurgeOptions {
         former_only: args.former,
         take_over: args.take_over,

@@ -4,6 +4,7 @@ mod attempt;
 mod backend;
 mod board;
 mod connect;
+mod dynamodb_backend;
 mod first_look;
 mod former;
 mod job;
@@ -16,7 +17,9 @@ mod status;
 mod worker;
 
 pub use backend::{Backend, Left};
-pub use connect::{DynamoDbBackend, MemoryBackend};
+pub use connect::MemoryBackend;
+pub use dynamodb_backend::Opening;
+pub use dynamodb_backend::{DynamoDbStateBackend, DynamoDbStateBackendFactory};
 pub use job::{RunOptions, Wiring, run};
 pub use place::{Place, in_parallel, io_threads};
 pub use purge::{PurgeOptions, Purged, purge};
