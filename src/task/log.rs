@@ -3,19 +3,18 @@
 //! Owns the restore, the hand-over of segments to I/O, and the account of uncommitted memory. What is
 //! in the log is `state`'s; which segments are live is `checkpoint`'s.
 
-use std::collections::BTreeMap;
-
 use futures::future::BoxFuture;
 
 use super::build::{BuildContext, Restored};
 use super::pressure::{MemoryUse, Pressure};
+use super::restored::{LogSegments, rebuild};
 use crate::checkpoint::{SegmentData, SegmentRef, SubtaskSnapshot, Uploader};
 use crate::codec::Key;
 use crate::error::Result;
 use crate::ids::{Attempt, CheckpointId, Name, Version};
 use crate::io::Io;
 use crate::key_group::KeyGroupRange;
-use crate::state::{Columns, KeyedConfig, KeyedState, RawSegment, RestorePoint, segment};
+use crate::state::{Columns, KeyedConfig, KeyedState, RawSegment, segment};
 use crate::teeth::{Tooth, bites};
 
 /// Writes one keyed subtask's log.
@@ -28,7 +27,7 @@ pub(super) struct LogWriter {
     uploader: Uploader,
     pressure: Pressure,
     /// Where the segments of each checkpoint of the log are.
-    segments: BTreeMap<CheckpointId, Vec<SegmentRef>>,
+    segments: LogSegments,
     /// Memory of what was frozen for checkpoints that are not completed.
     frozen: Vec<(CheckpointId, u64)>,
     /// What the account of memory was told.
@@ -55,24 +54,9 @@ impl LogWriter {
             attempt: context.attempt.in_versions(),
             segment_bytes: context.config.state.segment_bytes,
         };
-        let mut state = KeyedState::new(
-            config,
-            columns,
-            RestorePoint {
-                checkpoint: context.restored_checkpoint,
-                horizons: restored.horizons,
-                oldest_retained: context.oldest_retained,
-                items_sent: restored.may_have_items,
-            },
-        )?;
-        state.reserve(keys_in(&restored.segments, context));
-        let mut segments: BTreeMap<CheckpointId, Vec<SegmentRef>> = BTreeMap::new();
-        for (at, segment) in restored.segments {
-            state.replay(&segment)?;
-            state.logged(at.checkpoint, at.bytes);
-            segments.entry(at.checkpoint).or_default().push(at);
-        }
-        state.finish_restore()?;
+        let keys = keys_in(&restored.segments, context);
+        let at = (context.restored_checkpoint, context.oldest_retained);
+        let (state, segments) = rebuild(config, columns, restored, at, keys)?;
         let log = Self {
             operator,
             range: context.range(),
