@@ -106,7 +106,7 @@ fn the_image_is_built_of_what_is_there_and_its_user_is_not_root() {
     let entry: Vec<String> = serde_json::from_str(only(&instructions, "ENTRYPOINT")).unwrap();
     assert_eq!(Some(&entry[0]), binary.as_ref());
     assert_eq!(only(&instructions, "USER"), "nonroot");
-    assert!(of("FROM").last().unwrap().ends_with(":nonroot"));
+    assert!(of("FROM").next_back().unwrap().ends_with(":nonroot"));
     let command: Vec<String> = serde_json::from_str(only(&instructions, "CMD")).unwrap();
     assert!(millpond(root(), &command).output().unwrap().status.success());
     // The toolchain is the one that Cargo.toml asks for.
