@@ -2,13 +2,14 @@
 //!
 //! Owns the order of a restore. Reading the log is its caller's, what a segment says is `state`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::build::Restored;
 use crate::checkpoint::SegmentRef;
 use crate::codec::Key;
 use crate::error::Result;
 use crate::ids::CheckpointId;
+use crate::state::segment::Segment;
 use crate::state::{Columns, KeyedConfig, KeyedState, RestorePoint};
 
 /// Where the segments of each checkpoint of a log are.
@@ -35,12 +36,34 @@ pub fn rebuild<K: Key>(
     };
     let mut state = KeyedState::new(config, columns, at)?;
     state.reserve(keys);
-    let mut segments = LogSegments::new();
-    for (at, segment) in restored.segments {
-        state.replay(&segment)?;
-        state.logged(at.checkpoint, at.bytes);
-        segments.entry(at.checkpoint).or_default().push(at);
+    let segments = replay(&mut state, restored.segments)?;
+    Ok((state, segments))
+}
+
+/// Replays `log`; gives where the segments are that hold entries of this subtask.
+///
+/// After rescales there are others: an older segment of more key groups is replayed for some of them,
+/// and what came after it for the rest of them with it. Manifests let go of those before this
+/// subtask's horizon passes their checkpoint, so they must not be read back.
+fn replay<K: Key>(
+    state: &mut KeyedState<K>,
+    log: Vec<(SegmentRef, Segment)>,
+) -> Result<LogSegments> {
+    let written_together = |at: &SegmentRef| (at.checkpoint, at.range.first, at.range.last);
+    let mut of_use = BTreeSet::new();
+    for (at, segment) in &log {
+        // An entry may go over several segments: they stay together.
+        if state.replay(segment)? {
+            of_use.insert(written_together(at));
+        }
     }
     state.finish_restore()?;
-    Ok((state, segments))
+    let mut segments: LogSegments = LogSegments::new();
+    for (at, _) in log {
+        if of_use.contains(&written_together(&at)) {
+            state.logged(at.checkpoint, at.bytes);
+            segments.entry(at.checkpoint).or_default().push(at);
+        }
+    }
+    Ok(segments)
 }
