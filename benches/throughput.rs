@@ -29,7 +29,7 @@ use millpond::dynamodb::{Connection, Execution, Options};
 use millpond::ids::{CheckpointId, Name};
 use millpond::metrics::Metrics;
 use millpond::operator::{Context, KeyedProcess};
-use millpond::runtime::{self, DynamoDbBackend, JobStatus, Place, RunOptions, Wiring};
+use millpond::runtime::{self, DynamoDbStateBackend, JobStatus, Place, RunOptions, Wiring};
 use millpond::state::{States, ValueDescriptor, ValueState};
 use millpond::stream::StreamEnvironment;
 use millpond::task::JobGraph;
@@ -215,7 +215,7 @@ fn millpond(case: Case) -> Result<Ran> {
         let listener = listener.map_err(|e| Error::usage(format!("cannot listen: {e}")))?;
         let address = listener.local_addr().map_err(|e| Error::usage(e.to_string()))?;
         let serving = connection.serve(listener, std::future::pending());
-        let backend = Arc::new(DynamoDbBackend::new(connection, Duration::from_secs(3600)));
+        let backend = Arc::new(DynamoDbStateBackend::new(connection, Duration::from_secs(3600)));
         let wiring = Wiring {
             backend: Arc::clone(&backend) as _,
             place: place.clone(),
@@ -279,7 +279,10 @@ fn verify(endpoint: &str, case: Case) -> Result<()> {
     let location = Location::Remote {
         region: Some("local".to_owned()),
         endpoint: Some(endpoint.to_owned()),
-        basic: Some(("key".to_owned(), millpond::config::Secret::new("secret".to_owned()))),
+        credentials: millpond::config::Credentials::basic(
+            "key",
+            millpond::config::Secret::new("secret".to_owned()),
+        ),
     };
     let mut config = config(case, location);
     // The restored checkpoint is to stay the last one.
@@ -289,7 +292,7 @@ fn verify(endpoint: &str, case: Case) -> Result<()> {
     main_runtime()?.block_on(async {
         let connection = connect(&config, &place, clock).await?;
         let wiring = Wiring {
-            backend: Arc::new(DynamoDbBackend::new(connection, Duration::from_secs(3600))),
+            backend: Arc::new(DynamoDbStateBackend::new(connection, Duration::from_secs(3600))),
             place: place.clone(),
             clock,
             metrics: Metrics::default(),

@@ -8,39 +8,23 @@ mod dynamodb_support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dynamodb_support::{Tokio, connect, settings};
-use millpond::config::{Location, Secret};
-use millpond::dynamodb::{Connection, Execution};
+use dynamodb_support::{Tokio, connect, promises, settings};
+use millpond::config::{Credentials, Location, Secret};
+use millpond::dynamodb::Execution;
 use millpond::ids::{Incarnation, Name};
 use millpond::io::Io;
-use millpond::{checkpoint, state};
-
-async fn keeps_all_promises(connection: &Connection) -> Result<(), String> {
-    let mut incarnation = 0;
-    let job = Name::new("job").unwrap();
-    state::contract::all(|| {
-        incarnation += 1;
-        connection.scoped(&job, Incarnation(incarnation), Duration::from_secs(60))
-    })
-    .await?;
-    let mut n = 0;
-    let fresh = || {
-        n += 1;
-        Name::new(format!("job-{n}")).unwrap()
-    };
-    checkpoint::contract::all(&*connection.heads(), fresh).await
-}
+use millpond::state;
 
 #[tokio::test]
 async fn in_memory_on_one_thread() -> Result<(), String> {
     let connection = connect(Location::EmbeddedMemory, Execution::Inline).await;
-    keeps_all_promises(&connection).await
+    promises::kept(&connection).await
 }
 
 #[tokio::test]
 async fn in_memory_on_a_thread_of_its_own() -> Result<(), String> {
     let connection = connect(Location::EmbeddedMemory, Execution::Thread(Io::new(Tokio))).await;
-    keeps_all_promises(&connection).await
+    promises::kept(&connection).await
 }
 
 #[tokio::test]
@@ -48,7 +32,7 @@ async fn on_a_file() -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let location = Location::EmbeddedFile(Some(folder.path().join("state.db")));
     let connection = connect(location, Execution::Thread(Io::new(Tokio))).await;
-    keeps_all_promises(&connection).await
+    promises::kept(&connection).await
 }
 
 #[tokio::test]
@@ -61,12 +45,12 @@ async fn served_over_loopback_to_two_clients() -> Result<(), String> {
     let remote = || Location::Remote {
         region: None,
         endpoint: Some(endpoint.clone()),
-        basic: Some(("id".to_owned(), Secret::new("secret".to_owned()))),
+        credentials: Credentials::basic("id", Secret::new("secret".to_owned())),
     };
     let (one, two) =
         tokio::join!(connect(remote(), Execution::Inline), connect(remote(), Execution::Inline));
     assert!(one.describe().contains(&endpoint) && !one.exclusive());
-    keeps_all_promises(&one).await?;
+    promises::kept(&one).await?;
     // The other client sees what the first has written.
     let job = Name::new("job-1").unwrap();
     assert!(two.heads().read(&job).await.unwrap().is_some());

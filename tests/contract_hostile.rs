@@ -9,18 +9,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dynamodb_support::{Tokio, settings, try_connect, version};
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use millpond::checkpoint::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStore};
+use dynamodb_support::{Tokio, promises, settings, try_connect, version};
+use millpond::KeyGroup;
 use millpond::clock::Clock;
-use millpond::config::{Location, Secret};
+use millpond::config::{Credentials, Location, Secret};
 use millpond::dynamodb::{Connection, Execution, Partition};
 use millpond::hostile::{Fault, Hostile, Latency, Limits, Plan, Throughput};
 use millpond::ids::{Incarnation, Name, SlotId};
 use millpond::io::Io;
 use millpond::state::{BlockKey, BlockKind, Item, ItemKey, ItemWrite, Presence};
-use millpond::{KeyGroup, Result, checkpoint, state};
 
 async fn connect(hostile: &Hostile) -> Connection {
     let wrap = |client| hostile.wrap(client);
@@ -28,62 +25,10 @@ async fn connect(hostile: &Hostile) -> Connection {
     try_connect(&settings, Execution::Inline, Some(&wrap)).await.unwrap()
 }
 
-async fn keeps_all_promises(connection: &Connection) -> Result<(), String> {
-    let job = Name::new("job").unwrap();
-    let mut incarnation = 0;
-    state::contract::all(|| {
-        incarnation += 1;
-        connection.scoped(&job, Incarnation(incarnation), Duration::from_secs(60))
-    })
-    .await?;
-    let mut n = 0;
-    let fresh = || {
-        n += 1;
-        Name::new(format!("job-{n}")).unwrap()
-    };
-    checkpoint::contract::all(&Resolved(connection.heads()), fresh).await
-}
-
-/// Heads whose unknown answers are resolved as the engine does it: by what the head then shows.
-#[derive(Debug)]
-struct Resolved(Arc<dyn HeadStore>);
-
-impl HeadStore for Resolved {
-    fn read(&self, job: &Name) -> BoxFuture<'_, Result<Option<Head>>> {
-        self.0.read(job)
-    }
-
-    fn write(
-        &self,
-        job: &Name,
-        condition: HeadCondition,
-        change: HeadChange,
-    ) -> BoxFuture<'_, Result<HeadAnswer>> {
-        let job = job.clone();
-        async move {
-            loop {
-                let before = self.0.read(&job).await?;
-                let answer = self.0.write(&job, condition, change.clone()).await?;
-                let after = self.0.read(&job).await?;
-                match answer {
-                    HeadAnswer::Applied(_) => return Ok(answer),
-                    // Refused because of its own first copy, or answered by nobody.
-                    HeadAnswer::Refused | HeadAnswer::Unknown if after != before => {
-                        return Ok(HeadAnswer::Applied(Box::new(after.unwrap())));
-                    }
-                    HeadAnswer::Refused => return Ok(answer),
-                    HeadAnswer::Unknown => {}
-                }
-            }
-        }
-        .boxed()
-    }
-}
-
 async fn in_weather(plan: Plan) -> Result<(), String> {
     for seed in [1, 2] {
         let hostile = Hostile::new(seed, Clock::starting_at(0), plan.clone());
-        let kept = keeps_all_promises(&connect(&hostile).await).await;
+        let kept = promises::kept_in_bad_weather(&connect(&hostile).await).await;
         kept.map_err(|broken| format!("seed {seed}: {broken}"))?;
         let counts = hostile.counts();
         println!("seed {seed}: {counts}, {} over limit", counts.over_limit);
@@ -144,8 +89,8 @@ async fn in_front_of_a_server_too() -> Result<(), String> {
     let owner = try_connect(&at, Execution::Inline, None).await.unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = Io::new(Tokio).run(owner.serve(listener, async move { drop(stopped.await) }));
-    let basic = Some(("id".to_owned(), Secret::new("secret".to_owned())));
-    let at = settings(Location::Remote { region: None, endpoint: Some(endpoint), basic });
+    let credentials = Credentials::basic("id", Secret::new("secret".to_owned()));
+    let at = settings(Location::Remote { region: None, endpoint: Some(endpoint), credentials });
     let kinds = [
         Fault::StatementsThrottled,
         Fault::Unprocessed,
@@ -159,7 +104,7 @@ async fn in_front_of_a_server_too() -> Result<(), String> {
     let hostile = Hostile::new(1, Clock::system(), plan);
     let wrap = |client| hostile.wrap(client);
     let connection = try_connect(&at, Execution::Inline, Some(&wrap)).await.unwrap();
-    keeps_all_promises(&connection).await?;
+    promises::kept_in_bad_weather(&connection).await?;
     let counts = hostile.counts();
     assert!(kinds.into_iter().all(|fault| counts.of(fault) > 0), "{counts}");
     hostile.land_all().await;
@@ -212,7 +157,7 @@ async fn a_rate_of_zero_is_none() -> Result<(), String> {
     let calm = Fault::ALL.into_iter().fold(plan, |plan, fault| plan.with(fault, 0.0));
     assert_eq!(calm, Plan::calm());
     let hostile = Hostile::new(1, Clock::starting_at(0), calm);
-    keeps_all_promises(&connect(&hostile).await).await?;
+    promises::kept_in_bad_weather(&connect(&hostile).await).await?;
     assert_eq!(hostile.counts().faults(), 0);
     Ok(())
 }
@@ -226,7 +171,7 @@ async fn the_same_seed_gives_the_same_trace() {
         let lines = Arc::new(Mutex::new(String::new()));
         let to = Arc::clone(&lines);
         hostile.trace(move |line| to.lock().unwrap().push_str(&format!("{line}\n")));
-        keeps_all_promises(&connect(&hostile).await).await.unwrap();
+        promises::kept_in_bad_weather(&connect(&hostile).await).await.unwrap();
         traces.push(std::mem::take(&mut *lines.lock().unwrap()));
     }
     assert!(traces[0].lines().count() > 100, "{}", traces[0]);

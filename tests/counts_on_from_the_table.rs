@@ -16,7 +16,7 @@ use millpond::config::{Config, Location, Materialize, RestartStrategy, StoreSett
 use millpond::connector::{MemoryFeed, MemorySink, MemorySource};
 use millpond::dynamodb::{Connection, Execution, Options};
 use millpond::operator::{Context, KeyedProcess};
-use millpond::runtime::{DynamoDbBackend, JobStatus, Place, io_threads};
+use millpond::runtime::{DynamoDbStateBackend, JobStatus, Place, io_threads};
 use millpond::state::{States, ValueDescriptor, ValueState};
 use millpond::stream::StreamEnvironment;
 use millpond::task::JobGraph;
@@ -77,7 +77,7 @@ async fn process(
         wrap: None,
     };
     let connection = Connection::open(options).await.unwrap();
-    let backend = Arc::new(DynamoDbBackend::new(connection, Duration::from_secs(3600)));
+    let backend = Arc::new(DynamoDbStateBackend::new(connection, Duration::from_secs(3600)));
     let mut engine = Engine::new(Arc::clone(&backend) as _, config);
     engine.place = place;
     let (stop, stopped) = oneshot::channel();

@@ -18,7 +18,9 @@ use millpond::connector::{DiscardSink, Generator};
 use millpond::dynamodb::Execution;
 use millpond::ids::{Incarnation, Name, SlotId};
 use millpond::metrics::Metrics;
-use millpond::runtime::{self, Backend, DynamoDbBackend, JobStatus, Place, RunOptions, Wiring};
+use millpond::runtime::{
+    self, Backend, DynamoDbStateBackend, JobStatus, Place, RunOptions, Wiring,
+};
 use millpond::state::{BlockKey, BlockKind, ItemKey};
 use millpond::stream::StreamEnvironment;
 use tokio::sync::watch;
@@ -33,7 +35,7 @@ fn job() -> Name {
 
 /// Runs the job, with a former incarnation behind where `fresh`, for `time` of the paused clock, and
 /// then drops it as a crash would.
-async fn run(backend: &Arc<DynamoDbBackend>, fresh: bool, operator: &str, time: Duration) {
+async fn run(backend: &Arc<DynamoDbStateBackend>, fresh: bool, operator: &str, time: Duration) {
     let env = StreamEnvironment::new();
     env.source(Generator::unbounded(|i| i).rate(1000))
         .key_by(|i| i % KEYS)
@@ -73,7 +75,7 @@ async fn run(backend: &Arc<DynamoDbBackend>, fresh: bool, operator: &str, time: 
 }
 
 /// How many items and how many blocks an incarnation has.
-async fn left(backend: &DynamoDbBackend, incarnation: u64, operator: &str) -> (usize, usize) {
+async fn left(backend: &DynamoDbStateBackend, incarnation: u64, operator: &str) -> (usize, usize) {
     let store = backend.store(&job(), Incarnation(incarnation));
     let groups = millpond::MaxParallelism::new(GROUPS).unwrap();
     let place = |key: u64| {
@@ -100,7 +102,7 @@ async fn left(backend: &DynamoDbBackend, incarnation: u64, operator: &str) -> (u
 #[tokio::test(start_paused = true)]
 async fn a_former_incarnation_is_deleted_in_the_background_and_after_a_crash() {
     let connection = connect(Location::EmbeddedMemory, Execution::Inline).await;
-    let backend = Arc::new(DynamoDbBackend::new(connection, Duration::from_secs(3600)));
+    let backend = Arc::new(DynamoDbStateBackend::new(connection, Duration::from_secs(3600)));
     run(&backend, false, "first", Duration::from_secs(3)).await;
     let (items, blocks) = left(&backend, 1, "first").await;
     assert_eq!(items as u64, KEYS);

@@ -18,7 +18,7 @@ use millpond::dynamodb::{Connection, Execution, Options};
 use millpond::ids::Name;
 use millpond::metrics::Metrics;
 use millpond::operator::{Context, KeyedProcess};
-use millpond::runtime::{self, DynamoDbBackend, JobStatus, Place, RunOptions, Wiring};
+use millpond::runtime::{self, DynamoDbStateBackend, JobStatus, Place, RunOptions, Wiring};
 use millpond::state::{States, ValueDescriptor, ValueState};
 use millpond::task::JobGraph;
 use millpond::{Error, ErrorKind, Result};
@@ -181,7 +181,7 @@ pub(crate) fn run(
             seed,
         };
         let wiring = Wiring {
-            backend: Arc::new(DynamoDbBackend::new(connection, retention)),
+            backend: Arc::new(DynamoDbStateBackend::new(connection, retention)),
             place,
             clock,
             metrics: Metrics::default(),

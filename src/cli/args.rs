@@ -27,6 +27,9 @@ pub(super) enum Command {
     Run(RunArgs),
     /// List the jobs.
     Jobs,
+    /// Look at the table, make it, change it, or delete from it.
+    #[command(subcommand)]
+    Table(Table),
     /// Show what Millpond promises.
     #[command(subcommand)]
     Demo(Demo),
@@ -43,6 +46,79 @@ pub(super) enum Demo {
     Recovery(RecoveryArgs),
     /// Kill, freeze and starve two candidates for one job, and compare likewise.
     Chaos(ChaosArgs),
+}
+
+#[derive(Subcommand)]
+pub(super) enum Table {
+    /// Say what `apply` would do; change nothing.
+    Plan(TableArgs),
+    /// Make the table, or change what differs from the configuration, where that says table.manage.
+    Apply(TableArgs),
+    /// Say what differs, and end with 1 where anything does.
+    Check(TableArgs),
+    /// Delete a job's state; its next run starts afresh.
+    Purge(PurgeArgs),
+    /// Delete the table, and with it the state of every job.
+    Destroy(DestroyArgs),
+    /// Print the least IAM policy that the configuration needs.
+    Policy(TableArgs),
+}
+
+#[derive(Args)]
+pub(super) struct TableArgs {
+    /// A YAML file of settings.
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// A setting; may be given several times.
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    pub(super) define: Vec<String>,
+    /// Whose file, where state is embedded and no path is configured.
+    #[arg(long, value_name = "JOB")]
+    pub(super) name: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl TableArgs {
+    /// Where settings come from, besides `environment`.
+    pub(super) fn sources(&self, environment: Vec<(String, String)>) -> Sources {
+        Sources {
+            file: self.config.clone(),
+            environment,
+            definitions: self.define.clone(),
+            options: Vec::new(),
+        }
+    }
+}
+
+#[derive(Args)]
+pub(super) struct PurgeArgs {
+    /// The name of the job's state.
+    pub(super) job: String,
+    /// Only what former incarnations left; the job may run meanwhile.
+    #[arg(long)]
+    pub(super) former: bool,
+    /// Take the job from a process that runs it.
+    #[arg(long, conflicts_with = "former")]
+    pub(super) take_over: bool,
+    /// Give up output that the job's last checkpoint owes.
+    #[arg(long, conflicts_with = "former")]
+    pub(super) abandon_output: bool,
+    /// Do not ask.
+    #[arg(long)]
+    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) table: TableArgs,
+}
+
+#[derive(Args)]
+pub(super) struct DestroyArgs {
+    /// Do not ask.
+    #[arg(long)]
+    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) table: TableArgs,
 }
 
 #[derive(Args)]

@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::job::{self, Job};
 use super::local::Local;
 use super::run as run_command;
-use super::{demo, logging, print, simulate};
+use super::{demo, logging, print, simulate, table};
 use crate::config;
 use crate::error::Result;
 use crate::points;
@@ -54,6 +54,7 @@ fn carry_out<E: Engine>(engine: E, jobs: &[Job<E::Graph>], cli: &Cli) -> Result<
     points::check_environment()?;
     match &cli.command {
         Command::Run(args) => return run_command::run(engine, jobs, args, environment(), &bar),
+        Command::Table(command) => return table::run(command, environment()),
         Command::Jobs => print::result(&job::list(jobs)),
         Command::ConfigReference => print::result(config::reference().trim_end()),
         Command::Simulate(args) => return simulate::run(args, &bar),

@@ -8,10 +8,12 @@ use tokio::sync::watch;
 use super::engine::{Engine, Stop};
 use crate::checkpoint::Ended;
 use crate::clock::Clock;
-use crate::dynamodb::{Connection, Execution, Options};
+use crate::dynamodb::Execution;
 use crate::error::Result;
 use crate::metrics::Metrics;
-use crate::runtime::{self, DynamoDbBackend, JobStatus, Place, RunOptions, Wiring};
+use crate::runtime::{
+    self, DynamoDbStateBackendFactory, JobStatus, Opening, Place, RunOptions, Wiring,
+};
 use crate::task::JobGraph;
 
 /// Threads of the I/O runtime: calls, compression and the driver. One is enough on 2 cores; a second
@@ -37,23 +39,20 @@ impl Engine for Local {
         let _threads = Threads(Some(io));
         let clock = Clock::system();
         let seed = options.seed;
-        let opening = Options {
-            settings: &options.config.store,
-            job: &options.job,
+        let opening = Opening {
+            job: options.job.clone(),
             clock,
             seed: u64::from_le_bytes([
                 seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7],
             ]),
             execution: Execution::Thread(place.io()),
-            wrap: None,
         };
+        let factory = DynamoDbStateBackendFactory::new(options.config.clone());
         // A server that does not answer is waited for: only the user ends that.
-        let connection = tokio::select! {
-            opened = Connection::open(opening) => opened?,
+        let backend = tokio::select! {
+            opened = factory.open(opening) => Arc::new(opened?),
             () = asked_to_stop(&mut stop) => return Ok(Ended::Stopped),
         };
-        let retention = options.config.state.tombstone_retention;
-        let backend = Arc::new(DynamoDbBackend::new(connection, retention));
         let stopped = async move { asked_to_stop(&mut stop).await };
         let wiring = Wiring {
             backend: Arc::clone(&backend) as _,

@@ -1,5 +1,5 @@
-//! The commands: `run`, `jobs`, `demo recovery`, `demo chaos`, `simulate`. [`run`] gives a user's own binary
-//! the same ones.
+//! The commands: `run`, `jobs`, `table`, `demo recovery`, `demo chaos`, `simulate`. [`run`] gives a user's
+//! own binary the same ones.
 //!
 //! Owns arguments, signals, exit codes and everything that is printed. The status of a job comes
 //! from a watch; what runs the job stands behind [`engine::Engine`], so that all of this is tested
@@ -19,6 +19,7 @@ mod print;
 mod run;
 mod signals;
 mod simulate;
+mod table;
 mod text;
 
 pub use command::{run, run_with};

@@ -85,7 +85,7 @@ fn options(args: &RunArgs, job: Name, config: Config) -> Result<RunOptions> {
 }
 
 /// From the system, so that no two processes share one.
-fn seed() -> Result<[u8; 32]> {
+pub(super) fn seed() -> Result<[u8; 32]> {
     let mut seed = [0; 32];
     OsRng.try_fill_bytes(&mut seed).map_err(|e| {
         Error::new(ErrorKind::Io, format!("the system gives no random numbers: {e}"))

@@ -168,7 +168,7 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// A size to read, in binary units.
-fn bytes(number: u64) -> String {
+pub(super) fn bytes(number: u64) -> String {
     let mut value = number as f64;
     for unit in ["B", "KiB", "MiB"] {
         if value < 1024.0 {

@@ -2,7 +2,7 @@
 //!
 //! Owns the rules between keys. Those of single values are `kind`'s.
 
-use super::draft::{Draft, Provider, Strategy};
+use super::draft::{Draft, Strategy};
 use super::keys;
 use super::load::{Settings, shown};
 use super::{Config, Location, RestartStrategy};
@@ -39,77 +39,108 @@ fn follow_defaults(draft: &mut Draft, given: &Settings) {
     }
 }
 
+/// What is wrong between keys: which, and why.
+#[derive(Debug)]
+pub(super) struct Problem {
+    keys: Vec<&'static str>,
+    why: String,
+}
+
+impl Problem {
+    pub(super) fn new(keys: impl IntoIterator<Item = &'static str>, why: &str) -> Self {
+        Self { keys: keys.into_iter().collect(), why: why.to_owned() }
+    }
+
+    /// The keys as they were given, why that is wrong, and an example of each that is missing.
+    fn tell(&self, given: &Settings) -> String {
+        let named: Vec<_> = self.keys.iter().filter_map(|key| name(key, given)).collect();
+        let example = |key: &&str| {
+            let key = keys::find(key)?;
+            let missing = !given.contains_key(key.name)
+                && key.kind.default_text(&mut Draft::default()).is_none();
+            missing.then(|| format!("{}={}", key.name, key.example))
+        };
+        let examples: Vec<_> = self.keys.iter().filter_map(example).collect();
+        let examples = match examples.as_slice() {
+            [] => String::new(),
+            some => format!("; for example: {}", some.join(" ")),
+        };
+        format!("{}: {}{examples}", named.join(" and "), self.why)
+    }
+}
+
 fn contradictions(draft: &Draft, given: &Settings) -> Vec<String> {
-    let config = &draft.config;
+    let remote = [keys::REGION, keys::ENDPOINT];
+    let remote: Vec<_> = remote.into_iter().filter(|key| given.contains_key(key)).collect();
+    let mut problems = of_the_store(draft, given, &remote);
+    problems.extend(of_the_table(draft, given));
+    problems.extend(of_the_engine(draft));
+    problems.extend(draft.aws.problems(given, !remote.is_empty()));
+    problems.iter().map(|problem| problem.tell(given)).collect()
+}
+
+fn of_the_store(draft: &Draft, given: &Settings, remote: &[&'static str]) -> Vec<Problem> {
     let has = |key: &str| given.contains_key(key);
-    let say = |keys: &[&'static str], why: &str| {
-        let named: Vec<_> = keys.iter().filter_map(|key| name(key, given)).collect();
-        format!("{}: {why}", named.join(" and "))
-    };
-    let remote: Vec<_> =
-        [keys::REGION, keys::ENDPOINT].into_iter().filter(|key| has(key)).collect();
     let mut problems = Vec::new();
-    let mut check = |wrong: bool, keys: &[&'static str], why: &str| {
-        if wrong {
-            problems.push(say(keys, why));
-        }
-    };
     for local in [keys::LOCAL_PATH, keys::LOCAL_MEMORY] {
         let chosen = local == keys::LOCAL_PATH || draft.local_in_memory;
-        let mut both = vec![local];
-        both.extend(&remote);
-        check(
-            has(local) && chosen && !remote.is_empty(),
-            &both,
-            "the state is either embedded or at a region or endpoint; leave one out",
-        );
+        if has(local) && chosen && !remote.is_empty() {
+            let both = [local].into_iter().chain(remote.iter().copied());
+            let why = "the state is either embedded or at a region or endpoint; leave one out";
+            problems.push(Problem::new(both, why));
+        }
     }
-    check(
-        has(keys::LOCAL_PATH) && draft.local_in_memory,
-        &[keys::LOCAL_PATH, keys::LOCAL_MEMORY],
-        "the embedded DynamoDB is either on a file or in memory; leave one out",
-    );
-    check(
-        config.state.log_max_bytes > config.state.cache_bytes / 2,
-        &[keys::LOG, keys::CACHE],
-        "the log must be at most half of the cache, so that a restore fits",
-    );
-    for units in [keys::READ_UNITS, keys::WRITE_UNITS] {
-        check(
-            has(units) && draft.on_demand,
-            &[units, keys::ON_DEMAND],
-            "a table on demand has no capacity units; set use-on-demand to false, or leave them out",
-        );
+    if has(keys::LOCAL_PATH) && draft.local_in_memory {
+        let why = "the embedded DynamoDB is either on a file or in memory; leave one out";
+        problems.push(Problem::new([keys::LOCAL_PATH, keys::LOCAL_MEMORY], why));
     }
-    check(
-        config.parallelism > config.max_parallelism,
-        &[keys::PARALLELISM, keys::MAX],
-        "the parallelism must be at most the maximum parallelism",
-    );
-    check(
-        draft.max_backoff < draft.initial_backoff,
-        &[keys::INITIAL_BACKOFF, keys::MAX_BACKOFF],
-        "the longest delay must be at least the initial one",
-    );
-    credentials(draft, &remote, &mut check);
     problems
 }
 
-fn credentials(
-    draft: &Draft,
-    remote: &[&str],
-    check: &mut impl FnMut(bool, &[&'static str], &str),
-) {
-    let (id, secret) = (draft.access_key_id.is_some(), draft.secret_key.is_some());
-    let basic = draft.provider == Provider::Basic;
-    let pair = &[keys::PROVIDER, keys::ACCESS_KEY, keys::SECRET_KEY];
-    check(id != secret, pair, "an access key's id and its secret go together; give both or none");
-    check(basic && !id && !secret, pair, "BASIC needs an access key's id and secret");
-    check(
-        (id || secret) && remote.is_empty(),
-        pair,
-        "credentials alone choose no AWS; set aws.region or state.backend.dynamodb.endpoint too",
-    );
+fn of_the_table(draft: &Draft, given: &Settings) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (units, right, why) in [
+        (
+            [keys::READ_UNITS, keys::WRITE_UNITS],
+            !draft.on_demand,
+            "a table on demand has no capacity units; set use-on-demand to false, or leave them out",
+        ),
+        (
+            [keys::MOST_READ, keys::MOST_WRITE],
+            draft.on_demand,
+            "only a table on demand has bounds of its request units; leave them out",
+        ),
+    ] {
+        for units in units.into_iter().filter(|units| given.contains_key(units) && !right) {
+            problems.push(Problem::new([units, keys::ON_DEMAND], why));
+        }
+    }
+    problems
+}
+
+fn of_the_engine(draft: &Draft) -> Vec<Problem> {
+    let config = &draft.config;
+    [
+        (
+            config.state.log_max_bytes > config.state.cache_bytes / 2,
+            [keys::LOG, keys::CACHE],
+            "the log must be at most half of the cache, so that a restore fits",
+        ),
+        (
+            config.parallelism > config.max_parallelism,
+            [keys::PARALLELISM, keys::MAX],
+            "the parallelism must be at most the maximum parallelism",
+        ),
+        (
+            draft.max_backoff < draft.initial_backoff,
+            [keys::INITIAL_BACKOFF, keys::MAX_BACKOFF],
+            "the longest delay must be at least the initial one",
+        ),
+    ]
+    .into_iter()
+    .filter(|(wrong, ..)| *wrong)
+    .map(|(_, keys, why)| Problem::new(keys, why))
+    .collect()
 }
 
 /// The key as it was given, or its default.
@@ -148,8 +179,8 @@ fn restart(draft: &Draft) -> RestartStrategy {
 
 fn location(draft: Draft) -> Location {
     if draft.region.is_some() || draft.endpoint.is_some() {
-        let basic = draft.access_key_id.zip(draft.secret_key);
-        Location::Remote { region: draft.region, endpoint: draft.endpoint, basic }
+        let credentials = draft.aws.finish();
+        Location::Remote { region: draft.region, endpoint: draft.endpoint, credentials }
     } else if draft.local_in_memory {
         Location::EmbeddedMemory
     } else {

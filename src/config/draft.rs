@@ -6,7 +6,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, Secret};
+use super::Config;
+use super::credentials::CredentialsDraft;
 
 /// Which restart strategy. Flink: `restart-strategy.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,13 +16,6 @@ pub(super) enum Strategy {
     Fixed,
     FailureRate,
     None,
-}
-
-/// Where credentials come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Provider {
-    Auto,
-    Basic,
 }
 
 /// Every key's field. Those of [`Config`] that one key alone decides are set in `config` itself.
@@ -47,9 +41,7 @@ pub(super) struct Draft {
     pub(super) local_db_path: Option<PathBuf>,
     pub(super) local_in_memory: bool,
     pub(super) region: Option<String>,
-    pub(super) provider: Provider,
-    pub(super) access_key_id: Option<String>,
-    pub(super) secret_key: Option<Secret>,
+    pub(super) aws: CredentialsDraft,
 }
 
 impl Default for Draft {
@@ -76,9 +68,7 @@ impl Default for Draft {
             local_db_path: None,
             local_in_memory: false,
             region: None,
-            provider: Provider::Auto,
-            access_key_id: None,
-            secret_key: None,
+            aws: CredentialsDraft::default(),
         }
     }
 }

@@ -3,9 +3,10 @@
 //! Owns every name that a configuration may use. The reference is generated from it, and the loader
 //! knows no key beside it.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::draft::{Draft, Provider, Strategy};
+use super::draft::{Draft, Strategy};
 use super::kind::Kind;
 use super::{MAX_PARALLELISM, Materialize};
 
@@ -44,7 +45,7 @@ pub(super) const ENV_PREFIX: &str = "MILLPOND_";
 
 /// The key that `name` is, if there is one.
 pub(super) fn find(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.name == name)
+    KEYS.iter().copied().find(|key| key.name == name)
 }
 
 pub(super) const PARALLELISM: &str = "parallelism.default";
@@ -58,10 +59,6 @@ pub(super) const LOCAL_MEMORY: &str = "state.backend.dynamodb.local-in-memory";
 pub(super) const CACHE: &str = "state.backend.dynamodb.cache-size";
 pub(super) const LOG: &str = "state.backend.dynamodb.log-max-size";
 pub(super) const SEGMENT: &str = "state.backend.dynamodb.segment-size";
-pub(super) const REGION: &str = "aws.region";
-pub(super) const PROVIDER: &str = "aws.credentials.provider";
-pub(super) const ACCESS_KEY: &str = "aws.credentials.provider.basic.accesskeyid";
-pub(super) const SECRET_KEY: &str = "aws.credentials.provider.basic.secretkey";
 pub(super) const INITIAL_BACKOFF: &str = "restart-strategy.exponential-delay.initial-backoff";
 pub(super) const MAX_BACKOFF: &str = "restart-strategy.exponential-delay.max-backoff";
 
@@ -76,8 +73,18 @@ macro_rules! at {
     ($($path:tt)+) => { |draft: &mut Draft| &mut draft.$($path)+ };
 }
 
+mod aws;
+mod table;
+
+pub(super) use aws::*;
+pub(super) use table::*;
+
 /// All keys, in the order of the reference.
-pub(super) static KEYS: &[Key] = &[
+pub(super) static KEYS: LazyLock<Vec<&'static Key>> =
+    LazyLock::new(|| ENGINE.iter().chain(TABLE_KEYS).chain(AWS_KEYS).collect());
+
+/// Those of the engine and its store; the ones of a table's management and of AWS are beside this file.
+static ENGINE: &[Key] = &[
     Key::new(
         PARALLELISM,
         Kind::Count { least: 1, most: MAX_PARALLELISM, at: at!(config.parallelism) },
@@ -241,38 +248,6 @@ pub(super) static KEYS: &[Key] = &[
         "The URL of a DynamoDB of one's own: DynamoDB Local, ScyllaDB Alternator.",
     ),
     Key::new(
-        REGION,
-        Kind::Text { at: at!(region) },
-        "eu-central-1",
-        "The AWS region of the table. AWS is reached only where this key or the endpoint is configured \
-         here: a region or credentials in the SDK's own environment or profile never choose it.",
-    ),
-    Key::new(
-        PROVIDER,
-        Kind::Choice {
-            words: &[
-                ("AUTO", |d| d.provider = Provider::Auto),
-                ("BASIC", |d| d.provider = Provider::Basic),
-            ],
-        },
-        "BASIC",
-        "Where credentials come from: the SDK's chain (`AUTO`), or the two keys below (`BASIC`, which \
-         they imply).",
-    ),
-    Key::new(
-        ACCESS_KEY,
-        Kind::Text { at: at!(access_key_id) },
-        "\"AKIA...\"",
-        "The access key's id.",
-    ),
-    Key::new(
-        SECRET_KEY,
-        Kind::Secret { at: at!(secret_key) },
-        "\"...\"",
-        "The access key's secret. Never shown. An environment variable is the place for it: command \
-         lines can be read by others on the machine.",
-    ),
-    Key::new(
         ON_DEMAND,
         Kind::Switch { at: at!(on_demand) },
         "true",
@@ -415,14 +390,14 @@ mod tests {
     #[test]
     fn names_and_their_environment_variables_are_unique() {
         let names: BTreeSet<_> = KEYS.iter().map(|key| key.name).collect();
-        let variables: BTreeSet<_> = KEYS.iter().map(Key::variable).collect();
+        let variables: BTreeSet<_> = KEYS.iter().map(|key| key.variable()).collect();
         assert_eq!(names.len(), KEYS.len());
         assert_eq!(variables.len(), KEYS.len());
     }
 
     #[test]
     fn every_example_is_a_right_value() {
-        for key in KEYS {
+        for key in KEYS.iter() {
             let example = key.example.trim_matches('"');
             key.kind.set(&mut Draft::default(), example).unwrap_or_else(|e| {
                 panic!("{}: {e}", key.name);
@@ -432,7 +407,7 @@ mod tests {
 
     #[test]
     fn every_default_reads_back_as_itself() {
-        for key in KEYS {
+        for key in KEYS.iter() {
             let mut draft = Draft::default();
             if let Some(default) = key.kind.default_text(&mut draft) {
                 key.kind.set(&mut draft, &default).unwrap();

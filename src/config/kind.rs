@@ -3,6 +3,7 @@
 //! Owns the rules for single values. A kind holds the way to its field in the [`Draft`], so the
 //! default that the reference shows is the one in force.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +41,9 @@ pub(super) enum Kind {
     Units {
         at: At<u64>,
     },
+    OptionalUnits {
+        at: At<Option<u64>>,
+    },
     Factor {
         least: f64,
         most: f64,
@@ -52,6 +56,12 @@ pub(super) enum Kind {
     },
     Switch {
         at: At<bool>,
+    },
+    OptionalSwitch {
+        at: At<Option<bool>>,
+    },
+    Tags {
+        at: At<BTreeMap<String, String>>,
     },
     /// The first word is the default.
     Choice {
@@ -97,11 +107,14 @@ impl Kind {
                 *at(draft) = Some(count(text, least, u32::MAX)?);
             }
             Self::Units { at } => *at(draft) = count::<u64>(text, 1, 1_000_000)?,
+            Self::OptionalUnits { at } => *at(draft) = Some(count::<u64>(text, 1, 1_000_000)?),
             Self::Factor { least, most, at } => *at(draft) = factor(text, least, most)?,
             Self::OptionalFactor { least, most, at } => {
                 *at(draft) = Some(factor(text, least, most)?);
             }
             Self::Switch { at } => *at(draft) = switch(text)?,
+            Self::OptionalSwitch { at } => *at(draft) = Some(switch(text)?),
+            Self::Tags { at } => *at(draft) = tags(text)?,
             Self::Choice { words } => choice(text, words)?(draft),
             Self::Text { at } => *at(draft) = Some(not_empty(text)?.to_owned()),
             Self::Table { at } => *at(draft) = table(text)?.to_owned(),
@@ -124,6 +137,9 @@ impl Kind {
             Self::Count { at, .. } => at(draft).to_string(),
             Self::OptionalCount { at, .. } => return at(draft).map(|n| n.to_string()),
             Self::Units { at } => at(draft).to_string(),
+            Self::OptionalUnits { at } => return at(draft).map(|n| n.to_string()),
+            Self::OptionalSwitch { at } => return at(draft).map(|on| on.to_string()),
+            Self::Tags { .. } => return None,
             Self::Factor { at, .. } => at(draft).to_string(),
             Self::OptionalFactor { at, .. } => return at(draft).map(|n| n.to_string()),
             Self::Switch { at } => at(draft).to_string(),
@@ -142,11 +158,13 @@ impl Kind {
         match self {
             Self::Duration { .. } => "duration".to_owned(),
             Self::Size { .. } => "size".to_owned(),
-            Self::Count { .. } | Self::OptionalCount { .. } | Self::Units { .. } => {
-                "integer".to_owned()
-            }
+            Self::Count { .. }
+            | Self::OptionalCount { .. }
+            | Self::Units { .. }
+            | Self::OptionalUnits { .. } => "integer".to_owned(),
             Self::Factor { .. } | Self::OptionalFactor { .. } => "number".to_owned(),
-            Self::Switch { .. } => "boolean".to_owned(),
+            Self::Switch { .. } | Self::OptionalSwitch { .. } => "boolean".to_owned(),
+            Self::Tags { .. } => "`name=value` pairs with commas between them".to_owned(),
             Self::Choice { words } => {
                 words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ")
             }
@@ -172,7 +190,11 @@ impl Kind {
     pub(super) fn wants_text(&self) -> bool {
         matches!(
             self,
-            Self::Text { .. } | Self::Table { .. } | Self::Path { .. } | Self::Secret { .. }
+            Self::Text { .. }
+                | Self::Table { .. }
+                | Self::Path { .. }
+                | Self::Secret { .. }
+                | Self::Tags { .. }
         )
     }
 }
@@ -215,6 +237,32 @@ fn choice(text: &str, words: &'static [Word]) -> Result<fn(&mut Draft), String> 
             format!("it must be one of {}{meant}", all().collect::<Vec<_>>().join(", "))
         },
     )
+}
+
+/// AWS's limits of names and values, in characters.
+const TAG_NAME: usize = 128;
+const TAG_VALUE: usize = 256;
+
+fn tags(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut tags = BTreeMap::new();
+    for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair
+            .split_once('=')
+            .map(|(name, value)| (name.trim(), value.trim()))
+            .ok_or_else(|| format!("{pair:?} is not name=value"))?;
+        if name.is_empty() || name.chars().count() > TAG_NAME || name.starts_with("aws:") {
+            return Err(format!(
+                "a tag's name has 1 to {TAG_NAME} characters and no \"aws:\" in front"
+            ));
+        }
+        if value.chars().count() > TAG_VALUE {
+            return Err(format!("a tag's value has at most {TAG_VALUE} characters"));
+        }
+        if tags.insert(name.to_owned(), value.to_owned()).is_some() {
+            return Err(format!("the tag {name:?} is given twice"));
+        }
+    }
+    Ok(tags)
 }
 
 fn not_empty(text: &str) -> Result<&str, String> {

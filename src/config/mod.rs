@@ -4,6 +4,7 @@
 //! table of keys and the generated reference are beside it.
 
 mod assemble;
+mod credentials;
 mod draft;
 #[cfg(test)]
 mod fuzz;
@@ -18,10 +19,12 @@ mod sources;
 mod tests;
 mod units;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use credentials::Credentials;
 pub use load::load;
 pub use reference::reference;
 pub use sources::{LOG_VARIABLE, Sources};
@@ -143,6 +146,18 @@ pub struct StoreSettings {
     pub table: String,
     /// `state.backend.dynamodb.use-on-demand`; where not: (read, write) capacity units, default 20, 20.
     pub provisioned: Option<(u64, u64)>,
+    /// `….table.manage`: a table that was there may be changed; default false.
+    pub manage: bool,
+    /// `….table.tags`.
+    pub tags: BTreeMap<String, String>,
+    /// `….table.deletion-protection`; `None`: as the table has it.
+    pub deletion_protection: Option<bool>,
+    /// `….table.point-in-time-recovery`; `None`: as the table has it.
+    pub point_in_time_recovery: Option<bool>,
+    /// `….table.max-read-request-units`, a second; `None`: as the table has it.
+    pub max_read_units: Option<u64>,
+    /// `….table.max-write-request-units`, a second; `None`: as the table has it.
+    pub max_write_units: Option<u64>,
     /// Where it is.
     pub location: Location,
 }
@@ -161,8 +176,8 @@ pub enum Location {
         region: Option<String>,
         /// `state.backend.dynamodb.endpoint`.
         endpoint: Option<String>,
-        /// `aws.credentials.provider.basic.accesskeyid` and `….secretkey`; `None`: the SDK's chain.
-        basic: Option<(String, Secret)>,
+        /// `aws.credentials.*`.
+        credentials: Credentials,
     },
 }
 
@@ -250,6 +265,12 @@ impl Default for Config {
             store: StoreSettings {
                 table: "millpond-state".to_owned(),
                 provisioned: None,
+                manage: false,
+                tags: BTreeMap::new(),
+                deletion_protection: None,
+                point_in_time_recovery: None,
+                max_read_units: None,
+                max_write_units: None,
                 location: Location::EmbeddedFile(None),
             },
             cost: CostSettings {

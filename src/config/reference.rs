@@ -10,12 +10,14 @@ use super::keys::{KEYS, Key};
 #[must_use]
 pub fn reference() -> String {
     let mut page = include_str!("reference.md").to_owned();
-    let mut sections: Vec<&str> = KEYS.iter().map(section).collect();
+    let mut sections: Vec<&str> = KEYS.iter().copied().map(section).collect();
     let mut seen = BTreeSet::new();
     sections.retain(|name| seen.insert(*name));
     for name in sections {
         let _ = write!(page, "\n## {name}\n");
-        KEYS.iter().filter(|key| section(key) == name).for_each(|key| write_key(&mut page, key));
+        for key in KEYS.iter().filter(|key| section(key) == name) {
+            write_key(&mut page, key);
+        }
     }
     page
 }

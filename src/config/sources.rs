@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ::config::{Source, Value, ValueKind};
 
-use super::keys::{ENV_PREFIX, KEYS, Key};
+use super::keys::{ENV_PREFIX, KEYS};
 use super::{lines, nearest};
 
 /// The places that settings are read from; later ones win.
@@ -154,7 +154,7 @@ fn from_variable(name: &str, text: &str, problems: &mut Vec<String>) -> Option<G
     if !name.starts_with(ENV_PREFIX) || NOT_SETTINGS.contains(&name) {
         return None;
     }
-    let known: Vec<String> = KEYS.iter().map(Key::variable).collect();
+    let known: Vec<String> = KEYS.iter().map(|key| key.variable()).collect();
     match known.iter().position(|variable| variable == name) {
         Some(index) => Some(Given {
             key: KEYS[index].name.to_owned(),

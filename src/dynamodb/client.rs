@@ -6,17 +6,16 @@
 
 use std::time::Duration;
 
-use aws_config::default_provider::credentials::DefaultCredentialsChain;
-use aws_config::provider_config::ProviderConfig;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
-    BehaviorVersion, Builder, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig,
+    BehaviorVersion, Builder, Region, SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_sdk_dynamodb::{Client, Config};
 use aws_smithy_http_client::tls;
 
-use crate::config::Secret;
+use super::credentials::{self, Means};
+use crate::config::Credentials;
 use crate::error::{Error, ErrorKind, Result};
 
 /// For a connection to be made.
@@ -64,7 +63,7 @@ pub(super) fn embedded(http: SharedHttpClient, wrap: Option<Wrap<'_>>) -> Client
 pub(super) async fn remote(
     region: Option<&str>,
     endpoint: Option<&str>,
-    basic: Option<&(String, Secret)>,
+    credentials: &Credentials,
     wrap: Option<Wrap<'_>>,
 ) -> Result<Client> {
     let http = http_client();
@@ -73,25 +72,15 @@ pub(super) async fn remote(
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .build();
+    let means = Means { region: region.clone(), http: http.clone(), timeouts: timeouts.clone() };
     let mut config = base()
-        .region(region.clone())
+        .region(region)
         .timeout_config(timeouts)
-        .http_client(wrapped(wrap, http.clone()));
+        .http_client(wrapped(wrap, http))
+        .credentials_provider(credentials::provider(credentials, &means).await);
     if let Some(endpoint) = endpoint {
         config = config.endpoint_url(checked(endpoint)?);
     }
-    config = match basic {
-        Some((id, secret)) => {
-            config.credentials_provider(Credentials::new(id, secret.reveal(), None, None, "basic"))
-        }
-        None => {
-            let provider = ProviderConfig::without_region()
-                .with_region(Some(region.clone()))
-                .with_http_client(http);
-            let chain = DefaultCredentialsChain::builder().region(region).configure(provider);
-            config.credentials_provider(chain.build().await)
-        }
-    };
     Ok(Client::from_conf(config.build()))
 }
 
@@ -120,12 +109,13 @@ fn checked(endpoint: &str) -> Result<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
     use crate::dynamodb::retry::{Failure, Reach};
 
     async fn describe(port: u16) -> Failure {
         let endpoint = format!("http://127.0.0.1:{port}");
-        let basic = ("id".to_owned(), Secret::new("secret".to_owned()));
-        let client = remote(None, Some(&endpoint), Some(&basic), None).await.unwrap();
+        let basic = Credentials::basic("id", Secret::new("secret".to_owned()));
+        let client = remote(None, Some(&endpoint), &basic, None).await.unwrap();
         Failure::of(&client.describe_table().table_name("table").send().await.unwrap_err())
     }
 

@@ -22,7 +22,7 @@ use super::lock::LockedFile;
 use super::meter::Meter;
 use super::purge::{Partition, purge};
 use super::served::{self, Witness};
-use super::table;
+use super::table::{self, Table};
 use super::throttles::Throttling;
 use crate::checkpoint::HeadStore;
 use crate::clock::Clock;
@@ -57,11 +57,12 @@ impl fmt::Debug for Options<'_> {
     }
 }
 
-/// An open connection; its table is there and active. Dropping it closes an embedded database, whose
+/// An open connection; unless it was only reached, its table is there and active. Dropping it closes an embedded database, whose
 /// stores then answer with errors: it must outlive them. [`Connection::close`] also waits for that.
 pub struct Connection {
     caller: Caller,
     meter: Meter,
+    settings: StoreSettings,
     embedded: Option<(Embedded, Ending)>,
     exclusive: bool,
 }
@@ -99,6 +100,20 @@ impl Connection {
     /// [`ErrorKind::Io`] for the file, [`ErrorKind::Config`] for the settings, [`ErrorKind::Store`]
     /// where the server refuses.
     pub async fn open(options: Options<'_>) -> Result<Self> {
+        let settings = options.settings.clone();
+        let connection = Self::reach(options).await?;
+        let embedded = connection.embedded.is_some();
+        // Both are large, and every run's future would hold them.
+        Box::pin(table::ensure(&connection.caller, &settings, embedded)).await?;
+        Ok(connection)
+    }
+
+    /// Reaches the store and leaves its table alone, which may be missing: to manage it.
+    ///
+    /// # Errors
+    /// As [`Connection::open`], but of the table.
+    pub async fn reach(options: Options<'_>) -> Result<Self> {
+        let settings = options.settings.clone();
         let reached = reach(&options).await?;
         let meter = Meter::default();
         let caller = Caller::new(
@@ -111,10 +126,13 @@ impl Connection {
         )
         .provisioned(options.settings.provisioned);
         let (embedded, exclusive) = (reached.embedded, reached.exclusive);
-        let connection = Self { caller, meter, embedded, exclusive };
-        let embedded = connection.embedded.is_some();
-        table::ensure(&connection.caller, options.settings.provisioned, embedded).await?;
-        Ok(connection)
+        Ok(Self { caller, meter, settings, embedded, exclusive })
+    }
+
+    /// The table, to manage it.
+    #[must_use]
+    pub fn table(&self) -> Table {
+        Table::new(self.caller.clone(), self.settings.clone())
     }
 
     /// For the first line of output: `embedded DynamoDB on FILE`, `table T in eu-west-1`.
@@ -230,9 +248,10 @@ impl Connection {
 async fn reach(options: &Options<'_>) -> Result<Reached> {
     let table = &options.settings.table;
     match &options.settings.location {
-        Location::Remote { region, endpoint, basic } => {
+        Location::Remote { region, endpoint, credentials } => {
             let (region, endpoint) = (region.as_deref(), endpoint.as_deref());
-            let client = client::remote(region, endpoint, basic.as_ref(), options.wrap).await?;
+            let client =
+                Box::pin(client::remote(region, endpoint, credentials, options.wrap)).await?;
             let at = match (endpoint, region) {
                 (Some(endpoint), _) => format!("at {endpoint}"),
                 (None, region) => format!("in {}", region.unwrap_or("an unnamed region")),

@@ -114,6 +114,9 @@ impl Database {
             "ListTables" => write(&db.list_tables(read(body)?)?),
             "UpdateTimeToLive" => write(&db.update_time_to_live(read(body)?)?),
             "DescribeTimeToLive" => write(&db.describe_time_to_live(read(body)?)?),
+            "ListTagsOfResource" => write(&db.list_tags_of_resource(read(body)?)?),
+            "TagResource" => write(&db.tag_resource(read(body)?)?),
+            "UntagResource" => write(&db.untag_resource(read(body)?)?),
             "ExecuteStatement" => write(&db.execute_statement(read(body)?)?),
             _ => Err(DynoxideError::ValidationException(format!(
                 "unsupported operation {operation:?}"

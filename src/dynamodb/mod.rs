@@ -11,6 +11,7 @@ mod backend;
 mod call;
 mod client;
 mod connection;
+mod credentials;
 mod database;
 mod embedded;
 #[cfg(test)]
@@ -38,5 +39,6 @@ pub use embedded::Execution;
 pub use meter::{Consumption, Meter, Purpose, Share, Usage};
 pub use purge::Partition;
 pub use served::{Served, Witness};
+pub use table::{Difference, Plan, Remedy, Table, policy};
 pub use tap::{Listener, Written, tap};
 pub use throttles::Throttling;

@@ -1,57 +1,36 @@
-//! State backends that jobs run on: a DynamoDB, and the in-memory twin for tests.
+//! What the runtime asks of state backends, answered: by a DynamoDB, and by the in-memory twin for tests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{self, BoxFuture};
 
 use super::backend::{Backend, Left};
+use super::dynamodb_backend::DynamoDbStateBackend;
 use super::status::{CapacityUnits, WriteUnits};
 use crate::checkpoint::{HeadStore, MemoryHeads};
-use crate::dynamodb::{Connection, Partition, Share, Throttling};
+use crate::dynamodb::{Partition, Share, Throttling};
 use crate::error::Result;
 use crate::ids::{Incarnation, Name, SlotId};
 use crate::key_group::KeyGroup;
 use crate::state::{BlockKind, MemoryStore, Store};
 
-/// State on a DynamoDB.
-#[derive(Debug)]
-pub struct DynamoDbBackend {
-    connection: Connection,
-    tombstone_retention: Duration,
-}
-
-impl DynamoDbBackend {
-    /// State over `connection`; tombstones are kept for `tombstone_retention`.
-    #[must_use]
-    pub fn new(connection: Connection, tombstone_retention: Duration) -> Self {
-        Self { connection, tombstone_retention }
-    }
-
-    /// The connection, to close it.
-    #[must_use]
-    pub fn into_connection(self) -> Connection {
-        self.connection
-    }
-}
-
-impl Backend for DynamoDbBackend {
+impl Backend for DynamoDbStateBackend {
     fn describe(&self) -> String {
-        self.connection.describe()
+        self.connection().describe()
     }
 
     fn is_exclusive(&self) -> bool {
-        self.connection.exclusive()
+        self.connection().exclusive()
     }
 
     fn heads(&self) -> Arc<dyn HeadStore> {
-        self.connection.heads()
+        self.connection().heads()
     }
 
     fn store(&self, job: &Name, incarnation: Incarnation) -> Arc<dyn Store> {
-        self.connection.scoped(job, incarnation, self.tombstone_retention)
+        self.connection().scoped(job, incarnation, self.tombstone_retention())
     }
 
     fn purge(
@@ -60,19 +39,19 @@ impl Backend for DynamoDbBackend {
         incarnation: Incarnation,
         left: Left,
     ) -> BoxFuture<'static, Result<u64>> {
-        self.connection.purge(job, incarnation, partitions(left)).boxed()
+        self.connection().purge(job, incarnation, partitions(left)).boxed()
     }
 
     fn shares(&self) -> Vec<Share> {
-        self.connection.meter().shares()
+        self.connection().meter().shares()
     }
 
     fn throttling(&self) -> Throttling {
-        self.connection.throttling()
+        self.connection().throttling()
     }
 
     fn consumed(&self) -> CapacityUnits {
-        let consumed = self.connection.meter().snapshot();
+        let consumed = self.connection().meter().snapshot();
         CapacityUnits {
             read: consumed.total().read_units,
             write: WriteUnits {

@@ -6,12 +6,12 @@
 
 use std::convert::Infallible;
 
-use super::backend::Left;
+use super::backend::{Backend, Left};
 use super::job::Shared;
-use crate::checkpoint::{Claimed, Manifest, read_left};
+use crate::checkpoint::{Claimed, Identity, Manifest, read_left};
 use crate::error::Result;
-use crate::ids::{Incarnation, SlotId};
-use crate::state::{BlockKey, BlockKind};
+use crate::ids::{Incarnation, Name, SlotId};
+use crate::state::{BlockKey, BlockKind, Store};
 use crate::stream::states_in;
 
 /// Incarnations in a row of which nothing is left, after which no older one is looked at: they are
@@ -33,10 +33,30 @@ pub(super) async fn purge(shared: &Shared, claimed: &Claimed) -> Infallible {
 }
 
 async fn purge_all(shared: &Shared, claimed: &Claimed) -> Result<u64> {
+    let identities: Vec<_> =
+        [Some(&claimed.head.identity), claimed.replaced.as_ref()].into_iter().flatten().collect();
+    let below = claimed.head.incarnation;
+    let mut found = found(&*shared.backend, &shared.job, below, &identities).await?;
+    let mut items = 0;
+    while let Some((incarnation, left)) = found.pop() {
+        items += shared.io.run(shared.backend.purge(&shared.job, incarnation, left)).await?;
+    }
+    Ok(items)
+}
+
+/// The incarnations below `below` of which something may be left, the newest first, and what: the states
+/// of `identities`.
+pub(super) async fn found(
+    backend: &dyn Backend,
+    job: &Name,
+    below: Incarnation,
+    identities: &[&Identity],
+) -> Result<Vec<(Incarnation, Left)>> {
     let mut found = Vec::new();
     let mut clean = 0;
-    for number in (1..claimed.head.incarnation.0).rev() {
-        match left_of(shared, claimed, Incarnation(number)).await? {
+    for number in (1..below.0).rev() {
+        let store = backend.store(job, Incarnation(number));
+        match left_of(&*store, identities).await? {
             Some(left) => {
                 found.push((Incarnation(number), left));
                 clean = 0;
@@ -47,34 +67,23 @@ async fn purge_all(shared: &Shared, claimed: &Claimed) -> Result<u64> {
             break;
         }
     }
-    let mut items = 0;
-    while let Some((incarnation, left)) = found.pop() {
-        items += shared.io.run(shared.backend.purge(&shared.job, incarnation, left)).await?;
-    }
-    Ok(items)
+    Ok(found)
 }
 
 /// What may be left; `None` where nothing is.
-async fn left_of(
-    shared: &Shared,
-    claimed: &Claimed,
-    incarnation: Incarnation,
-) -> Result<Option<Left>> {
-    let store = shared.backend.store(&shared.job, incarnation);
-    let (manifests, manifest_slots) = read_left(&*store).await?;
+async fn left_of(store: &dyn Store, identities: &[&Identity]) -> Result<Option<Left>> {
+    let (manifests, manifest_slots) = read_left(store).await?;
     if manifest_slots == 0 {
         // Killed before its first checkpoint, it may have left segments, but no items (I1).
         let first = BlockKey { kind: BlockKind::Segment, slot: SlotId(0), part: 0 };
         return Ok(store.get_block(first).await?.map(|_| Left::default()));
     }
     let slots = |m: &Manifest| m.slots.segments.len() as u64;
-    let identities = [Some(&claimed.head.identity), claimed.replaced.as_ref()];
-    let identities = identities.into_iter().flatten();
     // Whether items were put after the last manifest, no manifest says.
-    let mut states: Vec<_> = identities.clone().flat_map(|i| states_in(&i.graph)).collect();
+    let mut states: Vec<_> = identities.iter().flat_map(|i| states_in(&i.graph)).collect();
     states.sort();
     states.dedup();
-    let key_groups = identities.map(|i| i.max_parallelism).max().unwrap_or(0);
+    let key_groups = identities.iter().map(|i| i.max_parallelism).max().unwrap_or(0);
     Ok(Some(Left {
         states,
         key_groups: u16::try_from(key_groups).unwrap_or(u16::MAX),

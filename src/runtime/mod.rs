@@ -5,10 +5,13 @@ mod backend;
 mod bill;
 mod board;
 mod connect;
+mod dynamodb_backend;
 mod first_look;
 mod former;
 mod job;
+mod keyed_builder;
 mod place;
+mod purge;
 mod restart;
 mod restore;
 mod sinks;
@@ -16,9 +19,13 @@ mod status;
 mod worker;
 
 pub use backend::{Backend, Left};
-pub use connect::{DynamoDbBackend, MemoryBackend};
+pub use connect::MemoryBackend;
+pub use dynamodb_backend::Opening;
+pub use dynamodb_backend::{DynamoDbStateBackend, DynamoDbStateBackendFactory};
 pub use job::{RunOptions, Wiring, run};
+pub use keyed_builder::{DynamoDbKeyedStateBackendBuilder, KeyedStateBackend};
 pub use place::{Place, in_parallel, io_threads};
+pub use purge::{PurgeOptions, Purged, purge};
 pub use restart::{Decision, RestartPolicy};
 
 pub use status::{

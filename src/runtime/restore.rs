@@ -13,9 +13,9 @@ use crate::connector::SplitState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
 use crate::io::Io;
-use crate::key_group::MaxParallelism;
+use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::Metrics;
-use crate::state::segment;
+use crate::state::{Store, segment};
 use crate::task::{AnySource, JobGraph, Restored};
 
 /// Segments that one subtask reads at a time.
@@ -62,7 +62,14 @@ pub(super) async fn plan(
             let range = max_parallelism.range_of(index, parallelism);
             let operator = vertex.operator();
             reads.push(async move {
-                let log = read_log(graph, claimed, operator, range, metrics, io).await?;
+                let log = match &claimed.manifest {
+                    None => Restored::default(),
+                    Some(manifest) => {
+                        let store = Arc::clone(&claimed.store);
+                        read_log(store, manifest, &graph.operators[operator], range, io).await?
+                    }
+                };
+                metrics.segments_read(log.segments.len() as u64);
                 Ok::<_, Error>((index as usize, operator, log))
             });
         }
@@ -124,24 +131,20 @@ fn each_source(
     found.collect()
 }
 
-async fn read_log(
-    graph: &JobGraph,
-    claimed: &Claimed,
-    operator: usize,
-    range: crate::key_group::KeyGroupRange,
-    metrics: &Metrics,
+/// The log of operator `id` after the horizon, as far as it touches `range`. One `GetItem` a segment.
+pub(super) async fn read_log(
+    store: Arc<dyn Store>,
+    manifest: &Manifest,
+    id: &Name,
+    range: KeyGroupRange,
     io: &Io,
 ) -> Result<Restored> {
-    let Some(manifest) = &claimed.manifest else { return Ok(Restored::default()) };
-    let id = &graph.operators[operator];
-    let store = Arc::clone(&claimed.store);
     let fetched = fetch(store, io.clone(), manifest, id, range, CONCURRENT_READS);
     let segments = fetched
         .and_then(|fetched| async move { Ok((fetched.segment, segment::decode(&fetched.bytes)?)) })
         .try_collect::<Vec<_>>()
         .await
         .map_err(|e| e.at(format!("operator {id}")))?;
-    metrics.segments_read(segments.len() as u64);
     let horizons = manifest.horizons.iter().filter(|h| h.operator == *id);
     Ok(Restored {
         splits: Vec::new(),

@@ -20,7 +20,7 @@ use crate::dynamodb::{Connection, Execution, Listener, Options, Wrap, tap};
 use crate::error::Result;
 use crate::hostile::{Fault, Hostile, Latency, Plan};
 use crate::ids::Name;
-use crate::runtime::{Backend, DynamoDbBackend};
+use crate::runtime::{Backend, DynamoDbStateBackend};
 
 /// Which store a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +166,7 @@ pub(super) async fn open(
             };
             let connection = Connection::open(options).await?;
             let week = Duration::from_secs(7 * 24 * 3600);
-            Ok((Arc::new(DynamoDbBackend::new(connection, week)), Sky::DynamoDb(hostile)))
+            Ok((Arc::new(DynamoDbStateBackend::new(connection, week)), Sky::DynamoDb(hostile)))
         }
     }
 }

@@ -3,19 +3,18 @@
 //! Owns the restore, the hand-over of segments to I/O, and the account of uncommitted memory. What is
 //! in the log is `state`'s; which segments are live is `checkpoint`'s.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use futures::future::BoxFuture;
 
 use super::build::{BuildContext, Restored};
 use super::pressure::{MemoryUse, Pressure};
+use super::restored::{LogSegments, rebuild};
 use crate::checkpoint::{SegmentData, SegmentRef, SubtaskSnapshot, Uploader};
 use crate::codec::Key;
 use crate::error::Result;
 use crate::ids::{Attempt, CheckpointId, Name, Version};
 use crate::io::Io;
 use crate::key_group::KeyGroupRange;
-use crate::state::{Columns, KeyedConfig, KeyedState, RawSegment, RestorePoint, segment};
+use crate::state::{Columns, KeyedConfig, KeyedState, RawSegment, segment};
 use crate::teeth::{Tooth, bites};
 
 /// Writes one keyed subtask's log.
@@ -28,7 +27,7 @@ pub(super) struct LogWriter {
     uploader: Uploader,
     pressure: Pressure,
     /// Where the segments of each checkpoint of the log are.
-    segments: BTreeMap<CheckpointId, Vec<SegmentRef>>,
+    segments: LogSegments,
     /// Memory of what was frozen for checkpoints that are not completed.
     frozen: Vec<(CheckpointId, u64)>,
     /// What the account of memory was told.
@@ -55,18 +54,9 @@ impl LogWriter {
             attempt: context.attempt.in_versions(),
             segment_bytes: context.config.state.segment_bytes,
         };
-        let mut state = KeyedState::new(
-            config,
-            columns,
-            RestorePoint {
-                checkpoint: context.restored_checkpoint,
-                horizons: restored.horizons,
-                oldest_retained: context.oldest_retained,
-                items_sent: restored.may_have_items,
-            },
-        )?;
-        state.reserve(keys_in(&restored.segments, context));
-        let segments = replay(&mut state, restored.segments)?;
+        let keys = keys_in(&restored.segments, context);
+        let at = (context.restored_checkpoint, context.oldest_retained);
+        let (state, segments) = rebuild(config, columns, restored, at, keys)?;
         let log = Self {
             operator,
             range: context.range(),
@@ -168,34 +158,6 @@ impl LogWriter {
         self.pressure.add(bytes as i64 - self.accounted as i64);
         self.accounted = bytes;
     }
-}
-
-/// Replays `log`; gives where the segments are that hold entries of this subtask.
-///
-/// After rescales there are others: an older segment of more key groups is replayed for some of them,
-/// and what came after it for the rest of them with it. Manifests let go of those before this
-/// subtask's horizon passes their checkpoint, so they must not be read back.
-fn replay<K: Key>(
-    state: &mut KeyedState<K>,
-    log: Vec<(SegmentRef, segment::Segment)>,
-) -> Result<BTreeMap<CheckpointId, Vec<SegmentRef>>> {
-    let written_together = |at: &SegmentRef| (at.checkpoint, at.range.first, at.range.last);
-    let mut of_use = BTreeSet::new();
-    for (at, segment) in &log {
-        // An entry may go over several segments: they stay together.
-        if state.replay(segment)? {
-            of_use.insert(written_together(at));
-        }
-    }
-    state.finish_restore()?;
-    let mut segments: BTreeMap<CheckpointId, Vec<SegmentRef>> = BTreeMap::new();
-    for (at, _) in log {
-        if of_use.contains(&written_together(&at)) {
-            state.logged(at.checkpoint, at.bytes);
-            segments.entry(at.checkpoint).or_default().push(at);
-        }
-    }
-    Ok(segments)
 }
 
 /// How many keys a log may hold for one subtask: no more than it has entries, nor than its bound lets

@@ -10,6 +10,7 @@ mod log;
 mod output;
 mod pause;
 mod pressure;
+mod restored;
 mod snapshot;
 mod source;
 mod tails;
@@ -22,6 +23,7 @@ pub use build::{
 pub use keyed::KeyedSubtask;
 pub use output::{Consumer, Fused, Output, Staged, Tail};
 pub use pressure::{MemoryUse, Pressure, Reason};
+pub use restored::{LogSegments, rebuild};
 pub use source::{Emit, SourceSubtask};
 pub use tails::{ForkTail, ForwardTail, KeyedTail, SinkTail};
 pub use union::UnionSubtask;

@@ -21,7 +21,7 @@ use millpond::metrics::Metrics;
 use millpond::operator::{Context, KeyedProcess};
 use millpond::record::Positioned;
 use millpond::runtime::{
-    Backend, DynamoDbBackend, JobStatus, MemoryBackend, Place, RunOptions, Wiring, run,
+    Backend, DynamoDbStateBackend, JobStatus, MemoryBackend, Place, RunOptions, Wiring, run,
 };
 use millpond::state::{MemoryStore, States, ValueDescriptor, ValueState};
 use millpond::stream::StreamEnvironment;
@@ -67,7 +67,7 @@ pub(crate) fn small() -> Config {
 }
 
 /// The embedded DynamoDB in memory, on the caller's thread.
-pub(crate) async fn embedded(wrap: Option<Wrap<'_>>) -> Arc<DynamoDbBackend> {
+pub(crate) async fn embedded(wrap: Option<Wrap<'_>>) -> Arc<DynamoDbStateBackend> {
     let settings = StoreSettings { location: Location::EmbeddedMemory, ..Config::default().store };
     let options = Options {
         settings: &settings,
@@ -78,7 +78,7 @@ pub(crate) async fn embedded(wrap: Option<Wrap<'_>>) -> Arc<DynamoDbBackend> {
         wrap,
     };
     let connection = Connection::open(options).await.unwrap();
-    Arc::new(DynamoDbBackend::new(connection, Duration::from_secs(3600)))
+    Arc::new(DynamoDbStateBackend::new(connection, Duration::from_secs(3600)))
 }
 
 /// Runs jobs on one backend, one process after the other.

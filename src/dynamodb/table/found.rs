@@ -1,0 +1,229 @@
+//! A table as it is: what DynamoDB says about it.
+//!
+//! Owns the look at it. What it should be is `plan`'s.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeyType, PointInTimeRecoveryStatus, ScalarAttributeType,
+    TableDescription, TableStatus, TimeToLiveStatus,
+};
+
+use super::super::call::{Caller, Refusal};
+use super::super::meter::Purpose;
+use super::super::retry::{Failure, Reach};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A key's attribute: its name, what it is, and its type.
+pub(super) type KeyAttribute = (String, KeyType, Option<ScalarAttributeType>);
+
+/// How a table is paid for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Billing {
+    /// By the request; at most so many (read, write) request units a second.
+    OnDemand(Option<u64>, Option<u64>),
+    /// (read, write) capacity units.
+    Provisioned(u64, u64),
+}
+
+/// A property that a server may not tell: it does not have it, or the right to see it is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Told<T> {
+    /// What it is.
+    Is(T),
+    /// Why it is not known.
+    Hidden(String),
+    /// Nobody asked.
+    NotAsked,
+}
+
+/// What is known of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Found {
+    pub(super) usable: bool,
+    pub(super) arn: Option<String>,
+    pub(super) keys: Vec<KeyAttribute>,
+    pub(super) billing: Billing,
+    pub(super) deletion_protection: bool,
+    /// The attribute, where it is on.
+    pub(super) ttl: Told<Option<String>>,
+    pub(super) point_in_time_recovery: Told<bool>,
+    pub(super) tags: Told<BTreeMap<String, String>>,
+    /// As DynamoDB last counted them, up to six hours ago.
+    pub(super) items: u64,
+    pub(super) bytes: u64,
+}
+
+/// Which properties are looked at, each at the price of a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    pub(super) recovery: bool,
+    pub(super) tags: bool,
+}
+
+/// The table as it is, without what needs further calls; `None` where there is none.
+pub(super) async fn describe(caller: &Caller) -> Result<Option<Found>> {
+    let send = || caller.client().describe_table().table_name(caller.table()).send();
+    match caller.call(Purpose::Protocol, send).await {
+        Ok(answer) => Ok(answer.table.as_ref().map(of_description)),
+        Err(refusal) if is("ResourceNotFoundException", &refusal) => Ok(None),
+        Err(refusal) => {
+            let error = caller.error("DescribeTable", &refusal);
+            Err(advised(&refusal.failure, error))
+        }
+    }
+}
+
+/// The first call of every run: what it is refused for is told with what to do.
+fn advised(failure: &Failure, error: Error) -> Error {
+    let advice = match failure.code.as_deref() {
+        Some("AccessDeniedException") => {
+            "`millpond table policy` prints what the credentials must be allowed to do"
+        }
+        Some("ExpiredTokenException") => {
+            "the credentials have expired: renew them, or choose an aws.credentials.provider that \
+             fetches new ones"
+        }
+        Some(
+            "UnrecognizedClientException"
+            | "InvalidSignatureException"
+            | "IncompleteSignatureException"
+            | "MissingAuthenticationTokenException"
+            | "InvalidClientTokenId",
+        ) => "look at aws.credentials.provider and its keys",
+        None if failure.reach == Reach::NotMade => "look at aws.credentials.provider and its keys",
+        None if matches!(failure.reach, Reach::Answered(_)) => "is that a DynamoDB?",
+        _ => return error,
+    };
+    Error::new(error.kind(), format!("{}; {advice}", error.message()))
+}
+
+/// `found`, with what needs further calls: one `DescribeTimeToLive`, and one call for each of what is
+/// asked for.
+pub(super) async fn complete(caller: &Caller, mut found: Found, ask: Ask) -> Result<Found> {
+    found.ttl = ttl(caller).await?;
+    if ask.recovery {
+        found.point_in_time_recovery = recovery(caller).await?;
+    }
+    if ask.tags {
+        found.tags = tags(caller, found.arn.as_deref()).await?;
+    }
+    Ok(found)
+}
+
+/// Whether `refusal` has this code.
+pub(super) fn is<E>(code: &str, refusal: &Refusal<E>) -> bool {
+    refusal.failure.code.as_deref() == Some(code)
+}
+
+fn of_description(table: &TableDescription) -> Found {
+    let type_of = |name: &str| {
+        let mut all = table.attribute_definitions().iter();
+        all.find(|a| a.attribute_name() == name).map(AttributeDefinition::attribute_type).cloned()
+    };
+    let key = |name: &str, kind: &KeyType| (name.to_owned(), kind.clone(), type_of(name));
+    let keys = table.key_schema().iter().map(|k| key(k.attribute_name(), k.key_type()));
+    let units = |units: Option<i64>| units.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
+    let mode = table.billing_mode_summary().and_then(|summary| summary.billing_mode());
+    let billing = if mode == Some(&BillingMode::PayPerRequest) {
+        let most = table.on_demand_throughput();
+        Billing::OnDemand(
+            units(most.and_then(|most| most.max_read_request_units())),
+            units(most.and_then(|most| most.max_write_request_units())),
+        )
+    } else {
+        let capacity = table.provisioned_throughput();
+        Billing::Provisioned(
+            units(capacity.and_then(|capacity| capacity.read_capacity_units())).unwrap_or(0),
+            units(capacity.and_then(|capacity| capacity.write_capacity_units())).unwrap_or(0),
+        )
+    };
+    Found {
+        usable: matches!(table.table_status(), Some(TableStatus::Active | TableStatus::Updating)),
+        arn: table.table_arn().map(str::to_owned),
+        keys: keys.collect(),
+        billing,
+        deletion_protection: table.deletion_protection_enabled().unwrap_or(false),
+        ttl: Told::NotAsked,
+        point_in_time_recovery: Told::NotAsked,
+        tags: Told::NotAsked,
+        items: units(table.item_count()).unwrap_or(0),
+        bytes: units(table.table_size_bytes()).unwrap_or(0),
+    }
+}
+
+/// Whether the table is active: no change of it is under way.
+pub(super) async fn is_active(caller: &Caller) -> Result<bool> {
+    let send = || caller.client().describe_table().table_name(caller.table()).send();
+    let answer = caller.call(Purpose::Protocol, send).await;
+    let answer = answer.map_err(|refusal| caller.error("DescribeTable", &refusal))?;
+    Ok(answer.table().and_then(TableDescription::table_status) == Some(&TableStatus::Active))
+}
+
+/// The attribute of the TTL, where it is on.
+pub(super) async fn ttl(caller: &Caller) -> Result<Told<Option<String>>> {
+    let send = || caller.client().describe_time_to_live().table_name(caller.table()).send();
+    told(caller, "DescribeTimeToLive", caller.call(Purpose::Protocol, send).await, |answer| {
+        let ttl = answer.time_to_live_description?;
+        let on = matches!(
+            ttl.time_to_live_status,
+            Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)
+        );
+        ttl.attribute_name.filter(|_| on)
+    })
+}
+
+async fn recovery(caller: &Caller) -> Result<Told<bool>> {
+    let send = || caller.client().describe_continuous_backups().table_name(caller.table()).send();
+    let sent = caller.call(Purpose::Protocol, send).await;
+    told(caller, "DescribeContinuousBackups", sent, |answer| {
+        let backups = answer.continuous_backups_description;
+        let recovery = backups.and_then(|backups| backups.point_in_time_recovery_description);
+        let status = recovery.and_then(|recovery| recovery.point_in_time_recovery_status);
+        status == Some(PointInTimeRecoveryStatus::Enabled)
+    })
+}
+
+/// A table has at most 50 tags, and a page of them holds 10 or more.
+async fn tags(caller: &Caller, arn: Option<&str>) -> Result<Told<BTreeMap<String, String>>> {
+    let Some(arn) = arn else { return Ok(Told::Hidden("the server names no ARN".to_owned())) };
+    let mut all = BTreeMap::new();
+    let mut next: Option<String> = None;
+    loop {
+        let request = caller.client().list_tags_of_resource().resource_arn(arn);
+        let send = || request.clone().set_next_token(next.clone()).send();
+        let sent = caller.call(Purpose::Protocol, send).await;
+        let page = told(caller, "ListTagsOfResource", sent, |page| page)?;
+        let page = match page {
+            Told::Is(page) => page,
+            Told::Hidden(why) => return Ok(Told::Hidden(why)),
+            Told::NotAsked => return Ok(Told::NotAsked),
+        };
+        let tags = page.tags.unwrap_or_default();
+        all.extend(tags.into_iter().map(|tag| (tag.key, tag.value)));
+        next = page.next_token.filter(|token| !token.is_empty());
+        if next.is_none() {
+            return Ok(Told::Is(all));
+        }
+    }
+}
+
+/// What a server says, or why it does not: one without the operation, or a right that is missing, stops
+/// nobody. A disk that fails does.
+fn told<T, U, E>(
+    caller: &Caller,
+    operation: &str,
+    sent: std::result::Result<T, Refusal<E>>,
+    read: impl FnOnce(T) -> U,
+) -> Result<Told<U>> {
+    match sent {
+        Ok(answer) => Ok(Told::Is(read(answer))),
+        Err(refusal) => {
+            let error = caller.error(operation, &refusal);
+            if error.kind() == ErrorKind::Io {
+                return Err(error);
+            }
+            Ok(Told::Hidden(error.message().to_owned()))
+        }
+    }
+}

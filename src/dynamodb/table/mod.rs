@@ -1,0 +1,238 @@
+//! The table: made where it is missing, waited for, compared with the configuration, and changed where
+//! that says so.
+//!
+//! ```text
+//! found (a look) ─► plan (pure: what differs, what may be done) ─► change (one call each)
+//! ```
+//!
+//! Owns what a start does about the table, and the operations of `millpond table`. A table that was
+//! there already is changed only where `table.manage` is true, one of other keys never.
+
+mod change;
+mod found;
+mod plan;
+mod policy;
+
+use std::time::Duration;
+
+use found::{Found, Told};
+pub use plan::{Difference, Plan, Remedy};
+pub use policy::policy;
+
+use super::call::Caller;
+use super::item::TTL;
+use crate::config::StoreSettings;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Between two looks at a table that is being made. AWS takes 5 to 20 s.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Makes sure that the table can be used: one `DescribeTable` and one `DescribeTimeToLive` where it is
+/// there already, and one call for tags and for continuous backups where those are configured.
+///
+/// An `embedded` table is known by its TTL alone: describing it counts its items, which takes 0.1 s for a
+/// million of them, and a restart must not take longer because there is more state.
+///
+/// # Errors
+/// [`ErrorKind::Store`] where it has other keys, or may not be made.
+pub(super) async fn ensure(
+    caller: &Caller,
+    settings: &StoreSettings,
+    embedded: bool,
+) -> Result<()> {
+    if embedded && found::ttl(caller).await? == Told::Is(Some(TTL.to_owned())) {
+        return Ok(());
+    }
+    let (found, made) = usable(caller, settings).await?;
+    // An embedded table is always ours.
+    let ours = made || embedded;
+    let plan = plan::plan(caller.place(), settings, Some(&found));
+    check(caller, &plan)?;
+    for unknown in plan.unknown.iter().filter(|_| !ours) {
+        tracing::debug!(table = caller.table(), "not known: {unknown}");
+    }
+    if settings.manage || ours {
+        return carry_out(caller, settings, &found, made).await;
+    }
+    for difference in &plan.differences {
+        let Difference { property, found, wanted, .. } = difference;
+        tracing::warn!(
+            table = caller.table(),
+            "{property}: {found}; configured: {wanted}; left as it is, since \
+             state.backend.dynamodb.table.manage is false"
+        );
+    }
+    Ok(())
+}
+
+/// The table once it can be used, and whether it was made here.
+async fn usable(caller: &Caller, settings: &StoreSettings) -> Result<(Found, bool)> {
+    let mut made = false;
+    loop {
+        match found::describe(caller).await? {
+            None if !made => {
+                change::create(caller, settings).await?;
+                made = true;
+            }
+            Some(table) if table.usable => {
+                check(caller, &plan::plan(caller.place(), settings, Some(&table)))?;
+                return Ok((found::complete(caller, table, plan::ask(settings)).await?, made));
+            }
+            // Being made, by us or by another; or not to be seen yet.
+            _ => caller.clock().sleep(POLL).await,
+        }
+    }
+}
+
+fn check(caller: &Caller, plan: &Plan) -> Result<()> {
+    let obstacles = plan.obstacles();
+    if obstacles.is_empty() {
+        return Ok(());
+    }
+    let advice = "set state.backend.dynamodb.table to another name";
+    let message = format!("{} was not made by Millpond: its {obstacles}; {advice}", caller.place());
+    Err(Error::new(ErrorKind::Store, message))
+}
+
+/// Changes what differs and may be changed. `made`: billing, tags and protection are as they were asked
+/// for, whether or not the server shows them yet.
+async fn carry_out(
+    caller: &Caller,
+    settings: &StoreSettings,
+    found: &Found,
+    made: bool,
+) -> Result<()> {
+    if !made {
+        let wanted = plan::billing(settings, Some(found.billing));
+        if wanted != found.billing {
+            change::pay(caller, wanted, found.billing).await?;
+        }
+        let protection = settings.deletion_protection;
+        if let Some(on) = protection.filter(|on| *on != found.deletion_protection) {
+            change::protect(caller, on).await?;
+        }
+        if let (Told::Is(tags), Some(arn)) = (&found.tags, &found.arn) {
+            let missing = plan::missing_tags(settings, tags);
+            if !missing.is_empty() {
+                change::label(caller, arn, &missing).await?;
+            }
+        }
+    }
+    if let (Some(on), Told::Is(is)) =
+        (settings.point_in_time_recovery, &found.point_in_time_recovery)
+        && on != *is
+    {
+        change::back_up(caller, on).await?;
+    }
+    expire(caller, found).await
+}
+
+/// Without TTL tombstones stay, which costs storage and no correctness: so a server that has none, or
+/// a right that is missing, is a warning.
+async fn expire(caller: &Caller, found: &Found) -> Result<()> {
+    let why = match &found.ttl {
+        Told::Is(Some(attribute)) if attribute == TTL => return Ok(()),
+        Told::Is(Some(other)) => format!("it is on for {other:?}: switch that off first"),
+        Told::Hidden(why) => why.clone(),
+        Told::Is(None) | Told::NotAsked => match change::expire(caller).await? {
+            Ok(()) => return Ok(()),
+            Err(failure) => {
+                let error = failure.to_error("UpdateTimeToLive", caller.place());
+                if error.kind() == ErrorKind::Io {
+                    return Err(error);
+                }
+                failure.message
+            }
+        },
+    };
+    tracing::warn!(
+        table = caller.table(),
+        "TTL could not be switched on, so tombstones stay in the table: {why}"
+    );
+    Ok(())
+}
+
+/// The table of a connection, to be looked at and managed: what `millpond table` does.
+#[derive(Debug)]
+pub struct Table {
+    caller: Caller,
+    settings: StoreSettings,
+}
+
+impl Table {
+    pub(super) fn new(caller: Caller, settings: StoreSettings) -> Self {
+        Self { caller, settings }
+    }
+
+    /// Compares the table with the configuration, and changes nothing. Two to four requests, none of
+    /// them charged.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`] where the table may not be seen.
+    pub async fn plan(&self) -> Result<Plan> {
+        let found = match found::describe(&self.caller).await? {
+            Some(found) => {
+                Some(found::complete(&self.caller, found, plan::ask(&self.settings)).await?)
+            }
+            None => None,
+        };
+        Ok(plan::plan(self.caller.place(), &self.settings, found.as_ref()))
+    }
+
+    /// Makes the table, or changes what differs and can be changed, and waits until that is done; gives
+    /// what then still differs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where the table is there, differs and is not to be managed;
+    /// [`ErrorKind::Store`] where it has other keys, or a change is refused.
+    pub async fn apply(&self) -> Result<Plan> {
+        let before = self.plan().await?;
+        if before.exists {
+            check(&self.caller, &before)?;
+            if !before.has_changes() {
+                return Ok(before);
+            }
+            self.must_be_managed("changed")?;
+        }
+        let (found, made) = usable(&self.caller, &self.settings).await?;
+        carry_out(&self.caller, &self.settings, &found, made).await?;
+        self.plan().await
+    }
+
+    /// Deletes the table and all that is in it, of every job, and waits until it is gone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where it is not to be managed; [`ErrorKind::Store`] where it has other keys,
+    /// or is protected from deletion.
+    pub async fn destroy(&self) -> Result<()> {
+        let plan = self.plan().await?;
+        if !plan.exists {
+            return Ok(());
+        }
+        check(&self.caller, &plan)?;
+        self.must_be_managed("deleted")?;
+        let found = found::describe(&self.caller).await?;
+        if found.is_some_and(|found| found.deletion_protection) {
+            let message = format!(
+                "{} is protected from deletion: set \
+                 state.backend.dynamodb.table.deletion-protection to false and run `millpond table \
+                 apply` first",
+                self.caller.place()
+            );
+            return Err(Error::new(ErrorKind::Store, message));
+        }
+        change::delete(&self.caller).await
+    }
+
+    fn must_be_managed(&self, what: &str) -> Result<()> {
+        if self.settings.manage {
+            return Ok(());
+        }
+        let message = format!(
+            "{} is there already and is not {what}, since state.backend.dynamodb.table.manage is \
+             false; for example: -D state.backend.dynamodb.table.manage=true",
+            self.caller.place()
+        );
+        Err(Error::new(ErrorKind::Config, message))
+    }
+}

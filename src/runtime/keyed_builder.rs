@@ -1,0 +1,131 @@
+//! One subtask's keyed state, built from a checkpoint in the table, without a job that runs. Flink:
+//! `ForStKeyedStateBackendBuilder`.
+//!
+//! Restore first, then assemble: what the builder takes it owns, so a failure lets all of it go. A job's
+//! own subtasks are built of the same parts (`restore`, `task::rebuild`), with the attempt around them,
+//! which takes their snapshots.
+
+use std::sync::Arc;
+
+use super::restore::read_log;
+use crate::checkpoint::Manifest;
+use crate::codec::Key;
+use crate::config::{Config, StateSettings};
+use crate::error::{Error, Result};
+use crate::ids::{Attempt, CheckpointId, Name};
+use crate::io::Io;
+use crate::key_group::{KeyGroupRange, MaxParallelism};
+use crate::state::{Columns, KeyedConfig, KeyedState, Store};
+use crate::task::{LogSegments, Restored, rebuild};
+
+/// Collects what one subtask's keyed state is built of.
+#[derive(Debug)]
+pub struct DynamoDbKeyedStateBackendBuilder {
+    store: Arc<dyn Store>,
+    io: Io,
+    operator: Name,
+    columns: Columns,
+    max_parallelism: MaxParallelism,
+    range: KeyGroupRange,
+    settings: StateSettings,
+    attempt: Attempt,
+    manifest: Option<Manifest>,
+    oldest_retained: Option<CheckpointId>,
+}
+
+/// A subtask's keyed state. Its entries are those of the log; the others are read from the store when their
+/// keys are first looked for ([`KeyedState::take_reads`]).
+#[derive(Debug)]
+pub struct KeyedStateBackend<K> {
+    /// The state.
+    pub state: KeyedState<K>,
+    /// Where its log is.
+    pub log: LogSegments,
+    /// Where its items are.
+    pub store: Arc<dyn Store>,
+}
+
+impl DynamoDbKeyedStateBackendBuilder {
+    /// The state of `operator`, which declares `columns`, over all of its key groups.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        io: Io,
+        operator: Name,
+        columns: Columns,
+        max_parallelism: MaxParallelism,
+    ) -> Self {
+        Self {
+            store,
+            io,
+            operator,
+            columns,
+            max_parallelism,
+            range: max_parallelism.range_of(0, 1),
+            settings: Config::default().state,
+            attempt: Attempt(0),
+            manifest: None,
+            oldest_retained: None,
+        }
+    }
+
+    /// Only these key groups: those of one subtask.
+    #[must_use]
+    pub fn range(self, range: KeyGroupRange) -> Self {
+        Self { range, ..self }
+    }
+
+    /// Other settings than the default ones.
+    #[must_use]
+    pub fn settings(self, settings: StateSettings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// For whom: what is written carries this attempt, which must own the job. Without it the state can
+    /// only be read.
+    #[must_use]
+    pub fn attempt(self, attempt: Attempt) -> Self {
+        Self { attempt, ..self }
+    }
+
+    /// Goes on at a checkpoint, of which its `manifest` tells; `oldest_retained` is the oldest one that the
+    /// head still names. Without it the state starts empty.
+    #[must_use]
+    pub fn restore(self, manifest: Manifest, oldest_retained: CheckpointId) -> Self {
+        Self { manifest: Some(manifest), oldest_retained: Some(oldest_retained), ..self }
+    }
+
+    /// Reads the log and replays it. One `GetItem` for each of its segments, none for items.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Corrupt`] where a segment is missing, damaged or of another version;
+    /// [`crate::ErrorKind::Internal`] for a range beyond the key groups. Nothing stays behind.
+    ///
+    /// # Cancel safety
+    /// Dropping the future lets all go.
+    pub async fn build<K: Key>(self) -> Result<KeyedStateBackend<K>> {
+        if u32::from(self.range.last.0) >= self.max_parallelism.get() {
+            let message = format!("key groups {:?} are beyond the last one", self.range);
+            return Err(Error::internal(message));
+        }
+        let restored = match &self.manifest {
+            None => Restored::default(),
+            Some(manifest) => {
+                let store = Arc::clone(&self.store);
+                read_log(store, manifest, &self.operator, self.range, &self.io).await?
+            }
+        };
+        let at = self.manifest.as_ref().map_or(CheckpointId::NONE, |manifest| manifest.checkpoint);
+        let config = KeyedConfig {
+            operator: self.operator,
+            range: self.range,
+            max_parallelism: self.max_parallelism,
+            attempt: self.attempt.in_versions(),
+            segment_bytes: self.settings.segment_bytes,
+        };
+        let keys = restored.segments.iter().map(|(at, _)| at.entries).sum::<u64>() as usize;
+        let oldest = self.oldest_retained.unwrap_or(at);
+        let (state, log) = rebuild(config, self.columns, restored, (at, oldest), keys)?;
+        Ok(KeyedStateBackend { state, log, store: self.store })
+    }
+}

@@ -1,0 +1,69 @@
+//! One subtask's keyed state, built of a log: replayed, and then assembled.
+//!
+//! Owns the order of a restore. Reading the log is its caller's, what a segment says is `state`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::build::Restored;
+use crate::checkpoint::SegmentRef;
+use crate::codec::Key;
+use crate::error::Result;
+use crate::ids::CheckpointId;
+use crate::state::segment::Segment;
+use crate::state::{Columns, KeyedConfig, KeyedState, RestorePoint};
+
+/// Where the segments of each checkpoint of a log are.
+pub type LogSegments = BTreeMap<CheckpointId, Vec<SegmentRef>>;
+
+/// The state that `restored` gives at checkpoint `at`, of which `oldest_retained` is the oldest that stays
+/// restorable, with room for `keys` keys; and where its log is. What was read is let go with the call,
+/// whether it succeeds or not.
+///
+/// # Errors
+/// Segments that do not fit the operator's states.
+pub fn rebuild<K: Key>(
+    config: KeyedConfig,
+    columns: Columns,
+    restored: Restored,
+    (at, oldest_retained): (CheckpointId, CheckpointId),
+    keys: usize,
+) -> Result<(KeyedState<K>, LogSegments)> {
+    let at = RestorePoint {
+        checkpoint: at,
+        horizons: restored.horizons,
+        oldest_retained,
+        items_sent: restored.may_have_items,
+    };
+    let mut state = KeyedState::new(config, columns, at)?;
+    state.reserve(keys);
+    let segments = replay(&mut state, restored.segments)?;
+    Ok((state, segments))
+}
+
+/// Replays `log`; gives where the segments are that hold entries of this subtask.
+///
+/// After rescales there are others: an older segment of more key groups is replayed for some of them,
+/// and what came after it for the rest of them with it. Manifests let go of those before this
+/// subtask's horizon passes their checkpoint, so they must not be read back.
+fn replay<K: Key>(
+    state: &mut KeyedState<K>,
+    log: Vec<(SegmentRef, Segment)>,
+) -> Result<LogSegments> {
+    let written_together = |at: &SegmentRef| (at.checkpoint, at.range.first, at.range.last);
+    let mut of_use = BTreeSet::new();
+    for (at, segment) in &log {
+        // An entry may go over several segments: they stay together.
+        if state.replay(segment)? {
+            of_use.insert(written_together(at));
+        }
+    }
+    state.finish_restore()?;
+    let mut segments: LogSegments = LogSegments::new();
+    for (at, _) in log {
+        if of_use.contains(&written_together(&at)) {
+            state.logged(at.checkpoint, at.bytes);
+            segments.entry(at.checkpoint).or_default().push(at);
+        }
+    }
+    Ok(segments)
+}
