@@ -124,7 +124,7 @@ impl Claimer {
     ///
     /// # Errors
     /// [`ErrorKind::Fenced`]; [`ErrorKind::Usage`] where the job may not be gone on with, which shows
-    /// why; [`ErrorKind::Corrupt`] where what the head names is not there.
+    /// why; [`ErrorKind::Corrupt`] where what the head names is not there, and the head is still mine.
     ///
     /// # Cancel safety
     /// May be dropped and called again.
@@ -288,9 +288,27 @@ impl Claimer {
 
     async fn commit_what_is_owed(&self, head: &Head) -> Result<()> {
         let Some(last) = head.retained.last() else { return Ok(()) };
-        let archived = read_manifest((self.open)(head.incarnation), *last).await?;
+        let archived = self.archived(head, &[*last]).await?;
         let on_lost = if self.options.abandon_output { OnLost::GiveUp } else { OnLost::Fail };
-        commit_owed(&self.committer, self.clock, &archived.manifest.committables, on_lost).await
+        let owed = archived.last().map_or(&[][..], |last| &last.manifest.committables);
+        commit_owed(&self.committer, self.clock, owed, on_lost).await
+    }
+
+    /// The manifests `named` by a head that I have claimed. Whoever has claimed it after me writes their
+    /// slots anew, so damage that I find says first of all to look whose the head is now.
+    async fn archived(&self, head: &Head, named: &[Retained]) -> Result<Vec<Archived>> {
+        let store = (self.open)(head.incarnation);
+        let reads = named.iter().map(|retained| read_manifest(Arc::clone(&store), *retained));
+        let error = match try_join_all(reads).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => error,
+            read => return read,
+        };
+        let mine = Mine { attempt: head.attempt, owner: head.owner.clone() };
+        let now = self.heads.read(&self.options.job).await?;
+        Err(match rules::resolve_owned(&mine, now.as_ref(), |_| true) {
+            rules::Resolution::Fenced(by) => by.into(),
+            _ => error,
+        })
     }
 
     /// One conditional write of the head: the head as it was left where the claim is won.
@@ -310,9 +328,8 @@ impl Claimer {
         let mine = Mine { attempt: head.attempt, owner: head.owner.clone() };
         let restorable = rules::restorable(&mine, &head)?;
         let store = (self.open)(restorable.incarnation);
-        let reads = restorable.retained.iter().map(|r| read_manifest(Arc::clone(&store), *r));
-        let mut archived: Vec<Archived> =
-            try_join_all(reads).await.map_err(|e| e.at(format!("job {}", self.options.job)))?;
+        let archived = self.archived(&head, &restorable.retained).await;
+        let mut archived = archived.map_err(|e| e.at(format!("job {}", self.options.job)))?;
         let named: Vec<_> =
             archived.iter().map(|a| (a.retained.slot, a.bytes, &a.manifest)).collect();
         let newest = &named[named.len().saturating_sub(1)..];

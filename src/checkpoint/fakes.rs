@@ -81,6 +81,8 @@ pub(super) struct FakeStore {
     pub(super) health: Mutex<Health>,
     /// Puts wait while this is false.
     pub(super) open: watch::Sender<bool>,
+    /// Reads wait while this is false.
+    pub(super) readable: watch::Sender<bool>,
 }
 
 impl FakeStore {
@@ -90,6 +92,7 @@ impl FakeStore {
             puts: Mutex::default(),
             health: Mutex::default(),
             open: watch::Sender::new(true),
+            readable: watch::Sender::new(true),
         })
     }
 
@@ -134,7 +137,12 @@ impl Store for FakeStore {
     }
 
     fn get_block(&self, key: BlockKey) -> BoxFuture<'_, Result<Option<Block>>> {
-        async move { Ok(self.blocks.lock().unwrap().get(&key).cloned()) }.boxed()
+        let mut readable = self.readable.subscribe();
+        async move {
+            drop(readable.wait_for(|is| *is).await.map_err(|_| Error::internal("closed"))?);
+            Ok(self.blocks.lock().unwrap().get(&key).cloned())
+        }
+        .boxed()
     }
 
     fn health(&self) -> Health {

@@ -303,8 +303,6 @@ impl World {
             }
             // What was to be gone back to is not retained any more, or the job is finished.
             Err(ErrorKind::Usage) => Ok(()),
-            // Its manifest was overwritten by its successor before it had read it.
-            Err(ErrorKind::Corrupt) if fenced => Ok(()),
             // The call that makes the table, or the first claim, was refused for good.
             Err(ErrorKind::Store) => Ok(()),
             _ => Err(format!("process {number} ended with {ended:?}")),

@@ -11,7 +11,7 @@ use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::messages::Owed;
 use crate::checkpoint::slots::SlotTable;
 use crate::ids::{SlotId, Version};
-use crate::state::BlockKind;
+use crate::state::{BlockKey, BlockKind};
 
 /// One job's heads, stores (one an incarnation) and sink.
 struct World {
@@ -159,6 +159,47 @@ async fn a_restart_in_the_process_takes_a_new_attempt_unless_another_has() {
     let error = claim(&mut claimer).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced);
     assert!(error.message().contains("attempt 3"), "{error}");
+}
+
+/// It used to be told as damage: whoever claimed after it wrote the slots anew before it had read them.
+#[tokio::test(start_paused = true)]
+async fn manifests_overwritten_by_the_next_owner_are_told_as_being_fenced() {
+    for mode in [StartMode::Auto, StartMode::Fresh] {
+        let world = World::new();
+        let store = Arc::clone(&world.stores[1]);
+        let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+        world.complete(&first, 3, 1).await;
+        let named = world.heads.shown().retained[0];
+        store.readable.send_replace(false);
+        let mut second = world.claimer(2, |o| o.mode = mode);
+        let successor = async {
+            while world.heads.shown().attempt < Attempt(2) {
+                tokio::task::yield_now().await;
+            }
+            let mut head = world.heads.shown();
+            (head.attempt, head.owner) = (Attempt(3), "successor".to_owned());
+            *world.heads.head.lock().unwrap() = Some(head);
+            let key = BlockKey { kind: BlockKind::Manifest, slot: named.slot, part: 0 };
+            let version = Version { attempt: Attempt(3), checkpoint: CheckpointId(4) };
+            store.arrive(key, version, bytes::Bytes::from_static(b"another"));
+            store.readable.send_replace(true);
+        };
+        let (claimed, ()) = tokio::join!(claim(&mut second), successor);
+        let error = claimed.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+        assert!(error.to_string().contains("attempt 3 of owner successor"), "{error}");
+    }
+}
+
+/// While the head is mine, what it names and is not there is damage.
+#[tokio::test(start_paused = true)]
+async fn a_manifest_that_is_not_there_is_damage_where_the_head_is_still_mine() {
+    let world = World::new();
+    let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    world.complete(&first, 3, 1).await;
+    world.stores[1].blocks.lock().unwrap().clear();
+    let error = claim(&mut world.claimer(2, |_| {})).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
 }
 
 #[tokio::test(start_paused = true)]
