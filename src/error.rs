@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Input,
     /// A file or folder: disk full, no permission, vanished. A restart may help once that is mended.
     Io,
+    /// Whoever read the output has gone. Final for this process: run the job again to go on.
+    Closed,
     /// DynamoDB refused for good (access denied, wrong table). Retried causes never get here.
     Store,
     /// Another attempt owns the job now. Final: no restart strategy applies.

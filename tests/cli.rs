@@ -214,6 +214,36 @@ fn two_runs_on_one_file_exclude_each_other() {
 }
 
 #[test]
+fn a_signal_ends_the_recovery_demo_and_its_child_and_leaves_no_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = folder.path().join("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    let mut command = millpond(folder.path(), &["demo", "recovery", "--rate", "100"]);
+    command.env("TMPDIR", &temporary).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut demo = command.spawn().unwrap();
+    let files = || std::fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap().path());
+    // The job holds its state under a lock that tells its process.
+    let child: u32 = loop {
+        let lock = files().next().map(|demo| demo.join("killed.db.lock"));
+        let text = lock.and_then(|lock| std::fs::read_to_string(lock).ok());
+        match text.and_then(|pid| pid.trim().parse().ok()) {
+            Some(pid) => break pid,
+            None => std::thread::park_timeout(std::time::Duration::from_millis(10)),
+        }
+        assert_eq!(demo.try_wait().unwrap(), None);
+    };
+    let signal = |name: &str, pid: u32| {
+        Command::new("kill").args([name, &pid.to_string()]).output().unwrap().status.success()
+    };
+    assert!(signal("-0", child));
+    assert!(signal("-TERM", demo.id()));
+    assert_eq!(demo.wait().unwrap().code(), Some(130));
+    // It used to go on alone, in a folder that nobody removed.
+    assert!(!signal("-0", child));
+    assert_eq!(files().count(), 0);
+}
+
+#[test]
 fn the_recovery_demo_finds_the_outputs_equal() {
     let folder = tempfile::tempdir().unwrap();
     // Slow enough for checkpoints between the kills, on a machine that is busy with other tests too.

@@ -6,6 +6,7 @@
 mod process;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -133,6 +134,41 @@ fn a_glob_that_matches_nothing_is_a_usage_error_and_can_be_corrected() {
     assert!(!wrong.said.contains("afresh"), "{}", wrong.said);
     go(folder.path(), &[INPUT, OUT]).expect(0, &["route_stats starts afresh"]);
     assert!(lines(&folder.path().join("out")) == undisturbed);
+}
+
+#[test]
+fn a_folder_to_read_and_a_file_to_write_to_are_told_as_such() {
+    let (folder, _) = world();
+    let a_folder = ["\"input\"", "is a folder", "\"input/*\""];
+    go(folder.path(), &["--input=input", OUT]).expect(2, &a_folder);
+    fs::write(folder.path().join("taken"), "mine").unwrap();
+    // It used to be a complaint about `taken/.staging`.
+    go(folder.path(), &[INPUT, "--output=taken"]).expect(1, &["the output taken is no folder"]);
+    assert_eq!(fs::read(folder.path().join("taken")).unwrap(), b"mine");
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_run_and_the_next_one_goes_on() {
+    let (folder, _) = world();
+    // With the default strategy it used to restart for ever: `millpond run … | head` never ended.
+    let mut arguments: Vec<_> = RUN[..5].to_vec();
+    arguments.push(INPUT);
+    let mut child = millpond(folder.path(), &arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut said = Vec::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap) {
+        if line.contains("restarting in") {
+            child.kill().unwrap();
+        }
+        said.push(line);
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{said:#?}");
+    assert!(said.last().unwrap().contains("closed by its reader"), "{said:#?}");
+    go(folder.path(), &[INPUT]).expect(0, &[]);
 }
 
 #[test]

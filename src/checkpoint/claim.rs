@@ -291,24 +291,31 @@ impl Claimer {
         let archived = self.archived(head, &[*last]).await?;
         let on_lost = if self.options.abandon_output { OnLost::GiveUp } else { OnLost::Fail };
         let owed = archived.last().map_or(&[][..], |last| &last.manifest.committables);
-        commit_owed(&self.committer, self.clock, owed, on_lost).await
+        match commit_owed(&self.committer, self.clock, owed, on_lost).await {
+            Err(error) => Err(self.fenced_or(head, error).await),
+            done => done,
+        }
     }
 
-    /// The manifests `named` by a head that I have claimed. Whoever has claimed it after me writes their
-    /// slots anew, so damage that I find says first of all to look whose the head is now.
+    /// The manifests `named` by a head that I have claimed.
     async fn archived(&self, head: &Head, named: &[Retained]) -> Result<Vec<Archived>> {
         let store = (self.open)(head.incarnation);
         let reads = named.iter().map(|retained| read_manifest(Arc::clone(&store), *retained));
-        let error = match try_join_all(reads).await {
-            Err(error) if error.kind() == ErrorKind::Corrupt => error,
-            read => return read,
-        };
+        match try_join_all(reads).await {
+            Err(error) => Err(self.fenced_or(head, error).await),
+            read => read,
+        }
+    }
+
+    /// Whoever has claimed `head` after me writes slots anew, and cleans away the output of checkpoints
+    /// that it has rolled back: what I find wrong says first of all to look whose the head is now.
+    async fn fenced_or(&self, head: &Head, error: Error) -> Error {
         let mine = Mine { attempt: head.attempt, owner: head.owner.clone() };
-        let now = self.heads.read(&self.options.job).await?;
-        Err(match rules::resolve_owned(&mine, now.as_ref(), |_| true) {
+        let Ok(now) = self.heads.read(&self.options.job).await else { return error };
+        match rules::resolve_owned(&mine, now.as_ref(), |_| true) {
             rules::Resolution::Fenced(by) => by.into(),
             _ => error,
-        })
+        }
     }
 
     /// One conditional write of the head: the head as it was left where the claim is won.

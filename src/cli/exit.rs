@@ -23,6 +23,7 @@ impl Exit {
             ErrorKind::Graph
             | ErrorKind::Input
             | ErrorKind::Io
+            | ErrorKind::Closed
             | ErrorKind::Store
             | ErrorKind::Fenced
             | ErrorKind::User

@@ -122,13 +122,14 @@ impl Target for Out {
     /// Chunks are whole lines, written in one go: lines of several subtasks do not mix.
     fn write(&mut self, chunk: &[u8]) -> Result<()> {
         self.0.write_all(chunk).and_then(|()| self.0.flush()).map_err(|e| {
-            let message = match e.kind() {
-                io::ErrorKind::BrokenPipe => {
-                    "standard output was closed by its reader (broken pipe)".to_owned()
-                }
-                _ => format!("cannot write to standard output: {e}"),
+            let (kind, message) = match e.kind() {
+                io::ErrorKind::BrokenPipe => (
+                    ErrorKind::Closed,
+                    "standard output was closed by its reader (broken pipe)".to_owned(),
+                ),
+                _ => (ErrorKind::Io, format!("cannot write to standard output: {e}")),
             };
-            Error::new(ErrorKind::Io, message).with_source(e)
+            Error::new(kind, message).with_source(e)
         })
     }
 }
@@ -224,6 +225,6 @@ mod tests {
         let _ = writer.write(&mut vec![1]);
         let error = block_on(writer.snapshot(CheckpointId(1))).unwrap_err();
         assert_eq!(error.message(), "standard output was closed by its reader (broken pipe)");
-        assert_eq!(error.kind(), ErrorKind::Io);
+        assert_eq!(error.kind(), ErrorKind::Closed);
     }
 }

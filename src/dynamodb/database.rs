@@ -49,6 +49,13 @@ impl Database {
         let text = path.to_str().ok_or_else(|| {
             Error::new(ErrorKind::Io, format!("the path {} is no UTF-8", path.display()))
         })?;
+        if !file.may_be_database() {
+            let message = format!(
+                "{} is no database: local-db-path has to name one, or a file that does not exist yet",
+                path.display()
+            );
+            return Err(Error::new(ErrorKind::Io, message));
+        }
         let engine = dynoxide::Database::new(text).map_err(failed)?;
         // The only way to `PRAGMA synchronous = NORMAL`; see the file's header.
         engine.disable_bulk_loading().map_err(failed)?;

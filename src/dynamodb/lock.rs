@@ -10,6 +10,9 @@ use std::sync::OnceLock;
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// What every file of `SQLite` begins with.
+const DATABASE: &[u8] = b"SQLite format 3\0";
+
 /// A database file that this process alone may use.
 #[derive(Debug)]
 pub(super) struct LockedFile {
@@ -46,6 +49,16 @@ impl LockedFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it is new or begins as `SQLite`'s files do: of others the engine says in many words that
+    /// they might be encrypted.
+    pub(super) fn may_be_database(&self) -> bool {
+        let mut start = Vec::new();
+        let read = File::open(&self.path)
+            .and_then(|file| file.take(DATABASE.len() as u64).read_to_end(&mut start));
+        // What cannot be read is the engine's to tell.
+        read.is_err() || start.is_empty() || start == DATABASE
     }
 
     /// Checks that the path still leads to the file that was opened: `SQLite` would go on writing to a

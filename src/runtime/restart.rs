@@ -2,7 +2,8 @@
 //! `RestartBackoffTimeStrategy`.
 //!
 //! Errors that another attempt would meet again are final whatever the strategy: being fenced, a wrong
-//! graph, configuration or call, input that cannot be parsed, damaged state.
+//! graph, configuration or call, input that cannot be parsed, output that nobody reads any
+//! more, damaged state.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -112,6 +113,7 @@ fn final_reason(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Fenced => Some("another attempt owns the job"),
         ErrorKind::Usage | ErrorKind::Config | ErrorKind::Graph => Some("it would fail again"),
         ErrorKind::Input => Some("the same input would fail again"),
+        ErrorKind::Closed => Some("nobody reads the output any more"),
         ErrorKind::Corrupt => Some("the same stored bytes would fail again"),
         ErrorKind::Io
         | ErrorKind::Store
@@ -132,11 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn being_fenced_is_final_whatever_the_strategy() {
+    fn being_fenced_or_read_by_nobody_is_final_whatever_the_strategy() {
         let strategy = RestartStrategy::FixedDelay { attempts: 9, delay: SECOND };
         let mut policy = RestartPolicy::new(strategy);
-        let decision = policy.on_failure(ErrorKind::Fenced, SECOND, SECOND, 0.5);
-        assert!(matches!(decision, Decision::GiveUp(_)));
+        for kind in [ErrorKind::Fenced, ErrorKind::Closed] {
+            let decision = policy.on_failure(kind, SECOND, SECOND, 0.5);
+            assert!(matches!(decision, Decision::GiveUp(_)), "{kind:?}");
+        }
     }
 
     #[test]

@@ -33,12 +33,14 @@ impl<K: Key> KeyedState<K> {
     }
 
     /// Takes over the entries of `segment` that are in this subtask's range, as pinned ones. To be
-    /// called in ascending order of checkpoint and, for each writer, of sequence.
+    /// called in ascending order of checkpoint and, for each writer, of sequence. Gives whether there are
+    /// any: where not, the segment is here for the sake of others only, and need not stay as long as this
+    /// subtask's log does.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] where an entry cannot be read, a segment is missing or comes too early
     /// or too late; [`ErrorKind::Graph`] where it names a state that the operator does not have.
-    pub fn replay(&mut self, segment: &Segment) -> Result<()> {
+    pub fn replay(&mut self, segment: &Segment) -> Result<bool> {
         let stamp = stamp_of(segment.version.checkpoint)?;
         if stamp <= self.log.horizon() || !self.log.is_newest(stamp) {
             let checkpoint = segment.version.checkpoint;
@@ -47,11 +49,15 @@ impl<K: Key> KeyedState<K> {
         }
         let columns = self.columns_of(segment)?;
         let mut carry = self.carries.remove(&segment.range).unwrap_or_default();
-        segment.each(&mut carry, |entry| self.replay_entry(segment, stamp, &columns, entry))?;
+        let mut is_of_use = false;
+        segment.each(&mut carry, |entry| {
+            is_of_use |= self.replay_entry(segment, stamp, &columns, entry)?;
+            Ok(())
+        })?;
         if !carry.is_empty() {
             self.carries.insert(segment.range, carry);
         }
-        Ok(())
+        Ok(is_of_use)
     }
 
     fn columns_of(&self, segment: &Segment) -> Result<Vec<usize>> {
@@ -71,7 +77,7 @@ impl<K: Key> KeyedState<K> {
         stamp: u32,
         columns: &[usize],
         entry: Entry<'_>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let corrupt = |error| Error::new(ErrorKind::Corrupt, format!("segment: {error}"));
         let mut bytes = entry.key;
         let key = K::decode(&mut bytes).map_err(corrupt)?;
@@ -79,7 +85,7 @@ impl<K: Key> KeyedState<K> {
         let group = self.group_of(hash);
         let mine = self.config.range.contains(group) || bites(Tooth::KeyGroupsMixed);
         if !mine || self.former.passed(group, stamp) {
-            return Ok(());
+            return Ok(false);
         }
         let row = match self.rows.find(hash, &key) {
             Some(row) => row,
@@ -93,7 +99,7 @@ impl<K: Key> KeyedState<K> {
         }
         self.columns[column].restore(row, entry.value, meta).map_err(corrupt)?;
         self.log.replay(segment.version.checkpoint, stamp, column, row, old);
-        Ok(())
+        Ok(true)
     }
 
     /// All segments are replayed, or there were none.

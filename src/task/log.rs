@@ -3,7 +3,7 @@
 //! Owns the restore, the hand-over of segments to I/O, and the account of uncommitted memory. What is
 //! in the log is `state`'s; which segments are live is `checkpoint`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::BoxFuture;
 
@@ -66,13 +66,7 @@ impl LogWriter {
             },
         )?;
         state.reserve(keys_in(&restored.segments, context));
-        let mut segments: BTreeMap<CheckpointId, Vec<SegmentRef>> = BTreeMap::new();
-        for (at, segment) in restored.segments {
-            state.replay(&segment)?;
-            state.logged(at.checkpoint, at.bytes);
-            segments.entry(at.checkpoint).or_default().push(at);
-        }
-        state.finish_restore()?;
+        let segments = replay(&mut state, restored.segments)?;
         let log = Self {
             operator,
             range: context.range(),
@@ -174,6 +168,34 @@ impl LogWriter {
         self.pressure.add(bytes as i64 - self.accounted as i64);
         self.accounted = bytes;
     }
+}
+
+/// Replays `log`; gives where the segments are that hold entries of this subtask.
+///
+/// After rescales there are others: an older segment of more key groups is replayed for some of them,
+/// and what came after it for the rest of them with it. Manifests let go of those before this
+/// subtask's horizon passes their checkpoint, so they must not be read back.
+fn replay<K: Key>(
+    state: &mut KeyedState<K>,
+    log: Vec<(SegmentRef, segment::Segment)>,
+) -> Result<BTreeMap<CheckpointId, Vec<SegmentRef>>> {
+    let written_together = |at: &SegmentRef| (at.checkpoint, at.range.first, at.range.last);
+    let mut of_use = BTreeSet::new();
+    for (at, segment) in &log {
+        // An entry may go over several segments: they stay together.
+        if state.replay(segment)? {
+            of_use.insert(written_together(at));
+        }
+    }
+    state.finish_restore()?;
+    let mut segments: BTreeMap<CheckpointId, Vec<SegmentRef>> = BTreeMap::new();
+    for (at, _) in log {
+        if of_use.contains(&written_together(&at)) {
+            state.logged(at.checkpoint, at.bytes);
+            segments.entry(at.checkpoint).or_default().push(at);
+        }
+    }
+    Ok(segments)
 }
 
 /// How many keys a log may hold for one subtask: no more than it has entries, nor than its bound lets

@@ -279,6 +279,28 @@ async fn a_fresh_start_gives_up_output_that_is_lost_only_where_it_is_told_to() {
     assert!(world.sink.published.lock().unwrap().is_empty());
 }
 
+/// It used to be told as lost: whoever claimed after it had rolled back and cleaned it away.
+#[tokio::test(start_paused = true)]
+async fn output_that_the_next_owner_cleaned_away_is_told_as_being_fenced() {
+    let world = World::new();
+    let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    world.complete(&first, 3, 1).await;
+    *world.sink.retries.lock().unwrap() = 1;
+    let mut second = world.claimer(2, |o| o.mode = StartMode::Fresh);
+    let successor = async {
+        while *world.sink.retries.lock().unwrap() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut head = world.heads.shown();
+        (head.attempt, head.owner) = (Attempt(3), "successor".to_owned());
+        *world.heads.head.lock().unwrap() = Some(head);
+        world.sink.lost.lock().unwrap().push(vec![3]);
+    };
+    let (claimed, ()) = tokio::join!(claim(&mut second), successor);
+    let error = claimed.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_finished_run_owes_nothing_and_starts_afresh_by_itself() {
     let world = World::new();

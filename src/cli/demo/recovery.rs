@@ -9,13 +9,16 @@
 //! ```
 
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
+
+use futures::StreamExt;
 
 use super::super::args::RecoveryArgs;
 use super::super::bar::Bar;
 use super::super::events::Event;
 use super::super::exit::Exit;
-use super::super::print;
+use super::super::{print, signals};
 use super::child::{Child, Options};
 use super::folder::Folder;
 use super::output::{Comparison, lines};
@@ -36,7 +39,7 @@ const INTERVAL: &str = "execution.checkpointing.interval=100 ms";
 ///
 /// # Errors
 /// Where a child cannot be started, or ends otherwise than by being killed. That outputs differ is
-/// no error but [`Exit::Failed`].
+/// no error but [`Exit::Failed`], and a signal is [`Exit::Interrupted`].
 pub(in crate::cli) fn recovery(args: &RecoveryArgs, bar: &Bar) -> Result<Exit> {
     let mut folder = Folder::new(args.keep.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -44,9 +47,16 @@ pub(in crate::cli) fn recovery(args: &RecoveryArgs, bar: &Bar) -> Result<Exit> {
         .build()
         .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start: {e}")))?;
     let demo = Recovery { args, bar, folder: &folder, clock: Clock::system() };
-    let shown = runtime.block_on(demo.run());
+    let shown = runtime.block_on(async {
+        let mut signals = pin!(signals::stream()?);
+        // A signal that ended this process would leave the child and the folder behind.
+        tokio::select! {
+            shown = demo.run() => shown,
+            Some(()) = signals.next() => Ok(Exit::Interrupted),
+        }
+    });
     bar.clear();
-    if !matches!(shown, Ok(Exit::Done)) || args.keep.is_some() {
+    if !matches!(shown, Ok(Exit::Done | Exit::Interrupted)) || args.keep.is_some() {
         print::note(&format!("files are kept in {}", folder.keep().display()));
     }
     shown

@@ -126,6 +126,12 @@ fn expand_pattern(pattern: &str) -> Result<Vec<PathBuf>> {
     }
     if paths.is_empty() {
         let from = seen_from(Path::new(pattern));
+        if Path::new(pattern).is_dir() {
+            return Err(Error::usage(format!(
+                "{pattern:?}{from} is a folder: name its files by a glob, such as \"{}\"",
+                Path::new(pattern).join("*").display()
+            )));
+        }
         return Err(Error::usage(format!("no file matches {pattern:?}{from}")));
     }
     Ok(paths)

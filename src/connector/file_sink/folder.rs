@@ -134,6 +134,13 @@ impl Folder {
 
     /// The markers that are there, and the results that must go before `run` may claim the folder.
     fn look(&self, mine: &Marker, run: &RunIdentity) -> Result<(Vec<Marker>, Option<Results>)> {
+        if self.root.exists() && !self.root.is_dir() {
+            let message = format!(
+                "the output {} is no folder (Not a directory): choose another one",
+                self.root.display()
+            );
+            return Err(Error::new(ErrorKind::Io, message));
+        }
         // Before the markers: see the module.
         let results = self.results()?;
         let found = self.markers()?;

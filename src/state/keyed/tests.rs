@@ -395,6 +395,8 @@ fn parts_of_a_range_keep_their_own_horizons_until_all_are_passed() {
     wide.set(low, 1);
     wide.set(high, 1);
     let segment = stored(&wide.complete(1)[0], 1);
+    wide.set(high, 2);
+    let passed = stored(&wide.complete(2)[0], 1);
     let mut at = RestorePoint {
         checkpoint: CheckpointId(2),
         oldest_retained: CheckpointId(2),
@@ -403,7 +405,8 @@ fn parts_of_a_range_keep_their_own_horizons_until_all_are_passed() {
     };
     for attempt in 2..4 {
         let mut one = One::at(attempt, at.clone());
-        one.state.replay(&segment).unwrap();
+        assert!(one.state.replay(&segment).unwrap(), "it holds an entry that the horizon left");
+        assert!(!one.state.replay(&passed).unwrap(), "it is let go before this subtask's log is");
         one.state.finish_restore().unwrap();
         let row = one.row(low);
         assert_eq!(one.state.get(one.count, row), Some(&1));
