@@ -131,7 +131,7 @@ teeth! {
     PositionEarly,
     /// A split is read by two subtasks.
     SplitReadTwice,
-    /// A segment that is carried is named twice.
+    /// Segments that a completed checkpoint names are reported again, and named twice.
     SegmentNamedTwice,
     /// Segments are replayed with the newest first.
     ReplayedBackwards,

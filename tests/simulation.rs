@@ -62,6 +62,40 @@ fn one_seed_is_one_run_in_every_process() {
     }
 }
 
+/// Neither where a process runs nor what is around it gets into a trace: the working directory, the folder
+/// for temporary files, the time zone and locale, the SDK's settings and the log's.
+#[test]
+fn one_seed_is_one_run_wherever_it_runs() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_millpond");
+    for (graph, store) in [("files", "twin"), ("stages", "dynamodb")] {
+        let trace = |around: &dyn Fn(&mut Command)| {
+            let mut command = Command::new(program);
+            command
+                .args(["simulate", "--seed", "5", "--trace", "--graph", graph, "--store", store]);
+            around(&mut command);
+            let ended = command.output().unwrap();
+            assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+            ended.stdout
+        };
+        let here = trace(&|_| {});
+        let there = trace(&|command| {
+            let settings = [
+                ("PATH", "/nowhere"),
+                ("TZ", "Pacific/Kiritimati"),
+                ("LANG", "tr_TR.UTF-8"),
+                ("RUST_LOG", "trace"),
+                ("AWS_REGION", "eu-north-1"),
+                ("AWS_MAX_ATTEMPTS", "9"),
+            ];
+            let elsewhere = elsewhere.path();
+            command.current_dir(elsewhere).env_clear().env("TMPDIR", elsewhere).envs(settings);
+        });
+        assert!(here.len() > 10_000, "{graph}");
+        assert!(here == there, "{graph} over {store} is another run elsewhere");
+    }
+}
+
 #[test]
 fn a_seed_does_not_change_with_its_neighbours() {
     let alone = simulation::run(9).unwrap();

@@ -28,7 +28,9 @@ pub struct Carried {
 impl Carried {
     /// A checkpoint that holds everything up to it has completed.
     pub fn completed(&mut self, checkpoint: CheckpointId) {
-        self.parts.retain(|(of, _)| *of > checkpoint);
+        let again =
+            |part: &Part| matches!(part, Part::Segment(_)) && bites(Tooth::SegmentNamedTwice);
+        self.parts.retain(|(of, part)| *of > checkpoint || again(part));
         self.ended = self.ended.max(checkpoint);
     }
 

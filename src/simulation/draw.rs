@@ -51,5 +51,6 @@ pub(super) fn season(random: &mut StdRng, stormy: bool) -> Season {
     let latency = ms(one_of(random, &[0, 1, 4, 12]));
     let trouble = if stormy { one_of(random, &[0.05, 0.15, 0.25, 0.4]) } else { 0.01 };
     let throttled = one_of(random, &[0.1, 0.3, 0.9]);
-    Season { trouble, throttled, latency, outage: false }
+    let echoes = if stormy { one_of(random, &[0.0, 0.0, 0.3]) } else { 0.0 };
+    Season { trouble, throttled, latency, outage: false, echoes }
 }

@@ -19,6 +19,7 @@
 
 mod descent;
 mod draw;
+mod endings;
 mod endure;
 mod gate;
 pub mod graphs;
@@ -84,9 +85,9 @@ pub fn run(seed: u64) -> Result<Report, Failure> {
 pub fn run_with(seed: u64, options: &Options) -> Result<Report, Failure> {
     let mut random = StdRng::seed_from_u64(seed);
     let mishap = Mishap::default();
-    let drawn = random.random_range(0..graphs::ALL.len());
+    let drawn = graphs::drawn(&mut random);
     let kind = match &options.graph {
-        None => Some(graphs::ALL[drawn]),
+        None => Some(drawn),
         Some(name) => graphs::ALL.into_iter().find(|kind| kind.name == name.as_str()),
     };
     let scenario = kind.map(|kind| (kind.draw)(&mut random, mishap.clone()));

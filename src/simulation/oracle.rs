@@ -6,7 +6,7 @@
 //! | I1 | at each item: its version is not newer than the oldest retained checkpoint |
 //! | I2, I4, I7 | at each completion and claim, and for every retained checkpoint after items were written: items and log are the reference's state |
 //! | I3 | at each write of the head: attempts go up by one with a fresh owner, checkpoints only up, but for a roll-back that was asked for |
-//! | I4 | at each item and block: its version only grows, and one version has one content |
+//! | I4 | at each item and block: its version only grows, and one version has one content; no item changes once the horizon has passed its change |
 //! | I5 | at each block: no retained manifest names what it replaces; at each move: all that the manifests name is there |
 //! | I6 | at each item and block: its attempt has been claimed; a manifest's version is in one slot |
 //!
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::descent::Descent;
 use super::scenario::{Scenario, StateView, Verdict};
-use super::table::Table;
+use super::table::{Table, group_of};
 use crate::checkpoint::{Head, HeadStatus, Manifest, Retained};
 use crate::dynamodb::Written;
 use crate::ids::{Attempt, CheckpointId, Incarnation, SlotId, Version};
@@ -46,6 +46,8 @@ pub(super) struct Oracle {
     pub(super) most_named: usize,
     owners: BTreeSet<String>,
     items_changed: bool,
+    /// What the head's own checkpoint is restored from.
+    newest: Option<Arc<Manifest>>,
     /// Where the manifest of each version was put.
     manifests: BTreeMap<(Incarnation, Version), SlotId>,
     /// States that were compared with the reference.
@@ -64,6 +66,7 @@ impl Oracle {
             most_named: 0,
             owners: BTreeSet::new(),
             items_changed: false,
+            newest: None,
             manifests: BTreeMap::new(),
             states_checked: 0,
         }
@@ -104,10 +107,23 @@ impl Oracle {
                 let version = item.version;
                 return Err(format!("{what} has {version}, the oldest retained is {oldest} (I1)"));
             }
+            self.is_not_passed(&at.1, item.version).map_err(|e| format!("{what}: {e}"))?;
         }
         self.items_changed = true;
         self.table.items.insert(at, item);
         Ok(())
+    }
+
+    /// The horizon passes a change once its put was answered: nothing but what is not a subtask's own,
+    /// or forgotten, is put after that.
+    fn is_not_passed(&self, key: &ItemKey, version: Version) -> Verdict {
+        let (Some(manifest), Some(head)) = (&self.newest, &self.table.head) else { return Ok(()) };
+        let groups = max_parallelism(head)?;
+        let horizon = manifest.horizon_of(&key.operator, group_of(groups, &key.sort_key));
+        if version.checkpoint > horizon {
+            return Ok(());
+        }
+        Err(format!("put as {version} after the horizon had passed {horizon} (I4)"))
     }
 
     fn oldest(&self) -> CheckpointId {
@@ -217,6 +233,7 @@ impl Oracle {
             manifests.push(manifest);
         }
         self.most_named = self.most_named.max(self.named.len());
+        self.newest = manifests.last().cloned();
         Ok(manifests)
     }
 
@@ -234,8 +251,7 @@ impl Oracle {
     fn states(&mut self, head: &Head, manifests: &[Arc<Manifest>]) -> Verdict {
         let skip =
             if std::mem::take(&mut self.items_changed) { 0 } else { manifests.len().max(1) - 1 };
-        let groups =
-            MaxParallelism::new(head.identity.max_parallelism).map_err(|e| e.to_string())?;
+        let groups = max_parallelism(head)?;
         for manifest in manifests.iter().skip(skip) {
             let context = |e| format!("restoring checkpoint {}: {e}", manifest.checkpoint);
             let values =
@@ -271,6 +287,10 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+fn max_parallelism(head: &Head) -> Result<MaxParallelism, String> {
+    MaxParallelism::new(head.identity.max_parallelism).map_err(|e| e.to_string())
 }
 
 fn moves_forward(before: Option<Version>, after: Version) -> Verdict {

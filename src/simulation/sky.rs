@@ -71,7 +71,8 @@ impl Sky {
     pub(super) fn turn_bad(&self, outage: bool) {
         match self {
             Self::Twin(weather) => {
-                weather.set(Season { trouble: 0.95, throttled: 1.0, latency: ms(4), outage })
+                let latency = ms(4);
+                weather.set(Season { trouble: 0.95, throttled: 1.0, latency, outage, echoes: 0.0 });
             }
             Self::DynamoDb(hostile) if outage => hostile.set(Plan::outage()),
             Self::DynamoDb(hostile) => hostile.set(Plan::storm(95)),
@@ -82,7 +83,8 @@ impl Sky {
     pub(super) fn turn_rough(&self) {
         match self {
             Self::Twin(weather) => {
-                weather.set(Season { trouble: 0.03, throttled: 0.3, latency: ms(4), outage: false })
+                let season = Season { trouble: 0.03, throttled: 0.3, ..Season::default() };
+                weather.set(Season { latency: ms(4), ..season });
             }
             Self::DynamoDb(hostile) => {
                 let mut plan = Plan::rough(0.002);
@@ -101,11 +103,23 @@ impl Sky {
     }
 }
 
-/// No fault and no latency.
+/// No fault and no latency, but for what a table does on the best of its days.
 fn fine() -> Plan {
-    let mut plan = Plan::calm();
+    let mut plan = of_any_day(Plan::calm());
     plan.latency = Latency::NONE;
     plan
+}
+
+/// Half of the reads that do not ask for consistent ones are answered with what was there before;
+/// batches are not always done with at once. An attempt reads what the one before it has written last,
+/// so this is when both matter most.
+fn of_any_day(plan: Plan) -> Plan {
+    let in_part = [Fault::Unprocessed, Fault::StatementsThrottled];
+    let plan = plan.with(Fault::Stale, 0.5);
+    in_part.into_iter().fold(plan, |plan, fault| {
+        let rate = plan.rate(fault).max(0.15);
+        plan.with(fault, rate)
+    })
 }
 
 /// The same season for the hostile client: all faults alike, or mostly one kind of them.
@@ -119,6 +133,7 @@ fn plan(random: &mut StdRng, season: Season) -> Plan {
         plan = Plan::rough(trouble / kinds / 4.0);
         plan = plan.with(one_of(random, &Fault::ALL), season.trouble);
     }
+    plan = of_any_day(plan);
     let micros = season.latency.as_micros() as u64;
     plan.latency = Latency::micros(micros / 2, micros);
     plan.timeout = ms(60);

@@ -13,7 +13,7 @@ use crate::checkpoint::{Head, Manifest, Retained, SegmentRef};
 use crate::codec::KeyHash;
 use crate::connector::memory_position_of;
 use crate::ids::{Incarnation, Name, SlotId, Version};
-use crate::key_group::MaxParallelism;
+use crate::key_group::{KeyGroup, MaxParallelism};
 use crate::state::{Block, BlockKey, BlockKind, Changes, Item, ItemKey, segment};
 
 /// Operator, state and encoded key.
@@ -21,6 +21,11 @@ pub(super) type Entry = (Name, Name, Bytes);
 
 /// One change: its entry, and the value or that it was deleted.
 type Change = (Entry, Option<Bytes>);
+
+/// The group of an encoded key.
+pub(super) fn group_of(groups: MaxParallelism, key: &[u8]) -> KeyGroup {
+    groups.group_of(KeyHash(xxhash_rust::xxh64::xxh64(key, 0)))
+}
 
 /// The content, followed.
 #[derive(Debug, Default)]
@@ -115,7 +120,7 @@ impl Table {
         let mut changes = Changes::default();
         for reference in &manifest.segments {
             for (entry, value) in &*self.changes(incarnation, reference, &mut changes)? {
-                let group = groups.group_of(KeyHash(xxhash_rust::xxh64::xxh64(&entry.2, 0)));
+                let group = group_of(groups, &entry.2);
                 if reference.checkpoint <= manifest.horizon_of(&entry.0, group) {
                     continue;
                 }

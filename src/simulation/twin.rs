@@ -72,13 +72,15 @@ impl Line {
         Health { struggling_for: since.map_or(Duration::ZERO, |since| self.clock.now() - since) }
     }
 
-    /// Sends once: `effect` is given how much of it arrives, from 0 to 1.
+    /// Sends once, and what was `drawn` becomes of it: `effect` is given how much of it arrives, from 0
+    /// to 1.
     async fn send<T>(
         &self,
         what: &'static str,
+        drawn: (Fate, Duration, Duration),
         effect: impl Fn(f64) -> Result<T> + Send + 'static,
     ) -> Sent<T> {
-        let (fate, there, back) = self.weather.draw();
+        let (fate, there, back) = drawn;
         if fate == Fate::Clear {
             self.watch.tell(format_args!(" {what}"));
         } else {
@@ -142,7 +144,7 @@ impl Line {
     ) -> Result<T> {
         let mut struggling = None;
         loop {
-            match self.send(what, effect.clone()).await {
+            match self.send(what, self.weather.draw(), effect.clone()).await {
                 Sent::Answered(answer) => return answer,
                 Sent::Refused | Sent::Unanswered => {
                     struggling.get_or_insert_with(|| self.struggling());
@@ -269,7 +271,8 @@ impl HeadStore for Heads {
         async move {
             let mut struggling = None;
             loop {
-                match self.line.send("write head", effect.clone()).await {
+                let drawn = self.line.weather.draw_of_head();
+                match self.line.send("write head", drawn, effect.clone()).await {
                     Sent::Answered(answer) => return answer,
                     Sent::Unanswered => return Ok(HeadAnswer::Unknown),
                     Sent::Refused => {

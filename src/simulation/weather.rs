@@ -21,6 +21,9 @@ pub(super) struct Season {
     pub(super) latency: Duration,
     /// Nothing comes through at all.
     pub(super) outage: bool,
+    /// The share of the head's writes that besides all this arrive once more, or without an answer,
+    /// while their sender lives on: it has moved the head on by then.
+    pub(super) echoes: f64,
 }
 
 /// What becomes of one call.
@@ -84,6 +87,23 @@ impl Weather {
     /// Changes from now on.
     pub(super) fn set(&self, season: Season) {
         self.lock().season = season;
+    }
+
+    /// The fate of the next write of the head; as [`Weather::draw`].
+    pub(super) fn draw_of_head(&self) -> (Fate, Duration, Duration) {
+        let drawn = self.draw();
+        let mut sky = self.lock();
+        let Sky { random, season } = &mut *sky;
+        if drawn.0 != Fate::Clear || season.echoes == 0.0 || !random.random_bool(season.echoes) {
+            return drawn;
+        }
+        let soon = Duration::from_millis(random.random_range(1..=40));
+        let fate = match random.random_range(0..4) {
+            0 => Fate::Unanswered,
+            1 => Fate::Late(soon),
+            _ => Fate::Twice(soon),
+        };
+        (fate, drawn.1, drawn.2)
     }
 
     /// The fate of the next call, and how long it takes there and back.

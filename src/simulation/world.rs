@@ -5,7 +5,7 @@
 //!    then: fine weather, what sleeps wakes once more ─► one process that must finish ─► what is left?
 //! ```
 //!
-//! Owns the course and what is checked at its end. Every decision is drawn from the seed.
+//! Owns the course. Every decision is drawn from the seed. What an end must be like is `endings`'.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -23,11 +23,10 @@ use super::report::Counts;
 use super::scenario::{Mishap, Scenario, Verdict};
 use super::sky::Sky;
 use super::watch::Watch;
+use crate::checkpoint::HeadStatus;
 use crate::checkpoint::rules::StartMode;
-use crate::checkpoint::{Ended, HeadStatus};
 use crate::clock::{Clock, Instant};
 use crate::config::Config;
-use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
 use crate::runtime::RunOptions;
 
@@ -140,7 +139,8 @@ impl World {
             config,
             mode,
             take_over: false,
-            replace_output: false,
+            // What a fresh start finds in a folder is of the run before it.
+            replace_output: true,
             abandon_output: false,
             roll_back,
             seed: self.random.random(),
@@ -281,57 +281,6 @@ impl World {
         Ok(())
     }
 
-    /// Whether a process may have ended so.
-    fn judge_end(&mut self, process: &Process, ended: Result<Ended>) -> Verdict {
-        let number = process.number;
-        let stopping = process.is_stopping();
-        let kind = ended.as_ref().map_err(Error::kind).copied();
-        self.watch.tell(match &ended {
-            Ok(ended) => format!("process {number} ends: {ended:?}"),
-            Err(error) => format!("process {number} ends: {error}"),
-        });
-        let attempt = process.status.borrow().attempt;
-        let fenced = self.is_fenced(attempt);
-        match kind {
-            Ok(Ended::Finished) => Ok(()),
-            Ok(Ended::Stopped) if stopping => Ok(()),
-            // The stop came while a restart was waited for.
-            Err(ErrorKind::Checkpoint | ErrorKind::User) if stopping => Ok(()),
-            Err(ErrorKind::Fenced) if fenced => {
-                self.counts.fenced += 1;
-                Ok(())
-            }
-            // What was to be gone back to is not retained any more, or the job is finished.
-            Err(ErrorKind::Usage) => Ok(()),
-            // The call that makes the table, or the first claim, was refused for good.
-            Err(ErrorKind::Store) => Ok(()),
-            _ => Err(format!("process {number} ended with {ended:?}")),
-        }
-    }
-
-    fn is_fenced(&self, attempt: u64) -> bool {
-        let seen = self.watch.seen();
-        seen.oracle.table.head.as_ref().is_none_or(|head| head.attempt.0 > attempt)
-    }
-
-    /// Restarts in a process hide errors that nothing here is a reason for.
-    fn no_strange_failures(&self) -> Verdict {
-        for process in &self.processes {
-            let status = process.status.borrow();
-            let strange = matches!(
-                status.last_failure_kind,
-                Some(ErrorKind::Internal | ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Input)
-            );
-            if strange && !self.is_fenced(status.attempt) {
-                return Err(format!(
-                    "process {} failed: {:?}",
-                    process.number, status.last_failure
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// Fine weather. What sleeps wakes for a moment; then nobody is left.
     async fn settle(&mut self) -> Verdict {
         self.sky.calm();
@@ -396,20 +345,5 @@ impl World {
         let seen = self.watch.seen();
         let status = seen.oracle.table.head.as_ref().map(|head| head.status);
         self.processes.is_empty() && status == Some(HeadStatus::Finished)
-    }
-
-    /// What the finished job has left.
-    pub(super) fn last_look(&mut self) -> Verdict {
-        let commits = self.scenario.commits();
-        let mut seen = self.watch.seen();
-        seen.oracle.check_all()?;
-        let (line, positions) = seen.oracle.descent.line(&commits);
-        drop(seen);
-        self.scenario.check_output(&line, &positions).map_err(|e| format!("output: {e}"))?;
-        self.scenario.check_end(&positions)?;
-        match self.scenario.staged() {
-            0 => Ok(()),
-            staged => Err(format!("{staged} staged outputs were neither committed nor cleaned")),
-        }
     }
 }

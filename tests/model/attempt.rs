@@ -3,21 +3,22 @@
 //! The coordinator and the allocator of slots are the engine's own. Owns what the driver and the
 //! archive do around them: effects become requests, answers become events.
 
+mod beginning;
+
 use millpond::checkpoint::{
-    Beginning, Coordinator, Effect, Event, Head, HeadCondition, Kept, Manifest, NamedSlots, Owed,
-    Plan, Retained, SegmentRef, SlotAllocator, SlotTable, SourceSplits, SplitSnapshot, VertexPlan,
-    rules::{self, Mine, Restorable},
+    Coordinator, Effect, Event, HeadCondition, Kept, Manifest, NamedSlots, Owed, Retained,
+    SegmentRef, SlotAllocator, SlotTable, SplitSnapshot,
+    rules::{self, Mine},
 };
-use millpond::config::Checkpointing;
 use millpond::ids::{CheckpointId, SlotId, Version};
 use millpond::state::BlockKind;
 
 use super::bounds::{Bounds, Op};
 use super::cell::Cell;
 use super::mistakes::Mistake;
-use super::names::{TIMEOUT, now, operator, ranges, sink};
-use super::subtask::{self, Subtask, segment_of};
-use super::table::{Body, Conditions, Part, Table};
+use super::names::{now, sink};
+use super::subtask::{Subtask, segment_of};
+use super::table::{Body, Conditions, Part};
 
 /// How far the checkpoint under way is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -89,66 +90,6 @@ fn kept(retained: Retained, manifest: &Manifest) -> Kept {
 }
 
 impl Attempt {
-    /// Everything from the head that the claim left; `None` where what it names is not there.
-    pub(crate) fn restored(
-        world: &World,
-        table: &Table,
-        mine: Mine,
-        head: &Head,
-        newest: Option<&Retained>,
-        parallelism: u8,
-    ) -> Option<(Self, Out)> {
-        let Restorable { checkpoint, retained, .. } = restorable(world, &mine, head);
-        let read = retained.iter().map(|r| Some((*r, table.manifest(world.rules, r)?)));
-        let archived: Vec<(Retained, Cell<Manifest>)> = read.collect::<Option<_>>()?;
-        let mut last = archived.last().map(|(_, manifest)| manifest.clone());
-        if let Some(newest) = newest.filter(|_| world.makes(Mistake::RestoredThroughNewest)) {
-            let newest = table.manifest(world.rules, newest)?;
-            last = Some(through_newest(last?, &newest, checkpoint));
-        }
-        let known = match world.makes(Mistake::OlderSlotsUnknown) {
-            true => archived.len().saturating_sub(1)..,
-            false => 0..,
-        };
-        let named: Vec<_> = archived[known].iter().map(|(r, m)| (r.slot, 1, &**m)).collect();
-        let slots = Cell::new(SlotAllocator::restored(mine.attempt, &named));
-        let kept: Vec<Kept> = archived.iter().map(|(r, m)| kept(*r, m)).collect();
-        let from = subtask::From {
-            checkpoint,
-            oldest_retained: retained.first().map_or(checkpoint, |r| r.checkpoint),
-            manifest: last.as_deref(),
-        };
-        let subtasks = ranges(parallelism)
-            .map(|range| Some(Cell::new(Subtask::restored(world.rules, table, range, from)?)));
-        let subtasks = subtasks.collect::<Option<Vec<_>>>()?;
-        let (coordinator, first) =
-            coordinator(world, &mine, checkpoint, last.as_deref(), &kept, parallelism);
-        let position = position_of(last.as_deref());
-        let mut attempt = Self {
-            mine,
-            position,
-            stage: Stage::Idle,
-            subtasks,
-            completed: checkpoint,
-            last_used: checkpoint,
-            staged: position,
-            coordinator: Cell::new(coordinator),
-            segments: slots.clone(),
-            manifests: slots,
-            commits: Vec::new(),
-            committing: false,
-            before_move: None,
-            last: None,
-            kept: Vec::new(),
-        };
-        if world.makes(Mistake::NumberUsedAgain) {
-            (attempt.last, attempt.kept) = (last, kept);
-        }
-        let mut out = Out::default();
-        attempt.carry_out(world, first, &mut out);
-        Some((attempt, out))
-    }
-
     pub(crate) fn may_trigger(&self, bounds: &Bounds) -> bool {
         self.stage == Stage::Idle
             && rules::next_number(self.last_used).is_some_and(|n| n.0 <= bounds.checkpoints.into())
@@ -347,24 +288,6 @@ impl Attempt {
         NamedSlots { manifests, ..NamedSlots::default() }
     }
 
-    /// The mistake: the next checkpoint has the number of the one given up, and may have its slot.
-    fn number_anew(&mut self, world: &World) {
-        let parallelism = self.subtasks.len() as u8;
-        let (new, _) = coordinator(
-            world,
-            &self.mine,
-            self.completed,
-            self.last.as_deref(),
-            &self.kept,
-            parallelism,
-        );
-        self.coordinator = Cell::new(new);
-        self.last_used = self.completed;
-        let named: Vec<_> =
-            self.last.iter().zip(&self.kept).map(|(m, k)| (k.retained.slot, 1, &**m)).collect();
-        self.manifests = Cell::new(SlotAllocator::restored(self.mine.attempt, &named));
-    }
-
     fn completed(
         &mut self,
         world: &World,
@@ -445,53 +368,6 @@ impl Attempt {
     }
 }
 
-/// What an attempt works from; some mistakes take what the engine refuses.
-fn restorable(world: &World, mine: &Mine, head: &Head) -> Restorable {
-    let trusts = [Mistake::ClaimByNumber, Mistake::ClaimNotCompared, Mistake::DecidedBeforeClaim];
-    if trusts.into_iter().any(|m| world.makes(m)) || world.makes(Mistake::RollBackKeepsHead) {
-        let Head { retained, incarnation, .. } = head.clone();
-        // Numbers go on from what is restored.
-        let checkpoint = retained.last().map_or(CheckpointId::NONE, |r| r.checkpoint);
-        return Restorable { checkpoint, retained, incarnation };
-    }
-    rules::restorable(mine, head).unwrap()
-}
-
-fn coordinator(
-    world: &World,
-    mine: &Mine,
-    checkpoint: CheckpointId,
-    manifest: Option<&Manifest>,
-    retained: &[Kept],
-    parallelism: u8,
-) -> (Coordinator, Vec<Effect>) {
-    let vertex = VertexPlan {
-        source: Some(operator().clone()),
-        keyed: Some(operator().clone()),
-        parallelism: parallelism.into(),
-    };
-    let beginning = Beginning {
-        plan: Plan { vertices: vec![vertex] },
-        settings: Checkpointing {
-            // After an abort none begins at once: when one does is a step.
-            interval: 2 * TIMEOUT,
-            timeout: TIMEOUT,
-            min_pause: std::time::Duration::ZERO,
-            tolerable_failed: u32::MAX,
-            num_retained: world.bounds.retained,
-        },
-        attempt: mine.attempt,
-        checkpoint,
-        retained: retained.to_vec(),
-        manifest,
-        sources: vec![SourceSplits {
-            operator: operator().clone(),
-            splits: splits_at(position_of(manifest)),
-        }],
-    };
-    Coordinator::new(beginning, now())
-}
-
 /// What some mistakes make of a manifest before it is put.
 fn spoil(world: &World, manifest: &mut Manifest) {
     let checkpoint = manifest.checkpoint;
@@ -504,12 +380,4 @@ fn spoil(world: &World, manifest: &mut Manifest) {
             horizons.iter().any(|h| h.range.intersects(s.range) && h.checkpoint < s.checkpoint)
         });
     }
-}
-
-/// The mistake: the segments of the newest manifest up to R, and R's position.
-fn through_newest(of_r: Cell<Manifest>, newest: &Manifest, r: CheckpointId) -> Cell<Manifest> {
-    let mut mixed = (*of_r).clone();
-    mixed.segments = newest.segments.iter().filter(|s| s.checkpoint <= r).cloned().collect();
-    mixed.horizons.clone_from(&newest.horizons);
-    Cell::new(mixed)
 }

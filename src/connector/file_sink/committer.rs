@@ -66,19 +66,19 @@ fn publish(folder: &Folder, name: &str) -> Result<Option<CommitOutcome>> {
 
 /// What a committable of a file is: where it was staged, and its name.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Owed {
-    pub(super) folder: PathBuf,
-    pub(super) name: String,
+pub(crate) struct Owed {
+    pub(crate) folder: PathBuf,
+    pub(crate) name: String,
 }
 
 impl Owed {
-    pub(super) fn encode(folder: &Path, name: String) -> Result<Committable> {
+    pub(crate) fn encode(folder: &Path, name: String) -> Result<Committable> {
         let folder =
             std::path::absolute(folder).map_err(|e| Error::io("find the folder", folder, e))?;
         Ok(Committable(split_bytes::encode(&Self { folder, name })?))
     }
 
-    pub(super) fn decode(committable: &Committable) -> Result<Self> {
+    pub(crate) fn decode(committable: &Committable) -> Result<Self> {
         let owed: Self = split_bytes::decode(&committable.0)?;
         match Part::parse(&owed.name) {
             Some(_) => Ok(owed),

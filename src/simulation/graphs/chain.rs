@@ -10,10 +10,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Event, Kind, events};
-use crate::connector::MemorySink;
+use crate::connector::{MemorySink, Sink};
 use crate::error::Result;
 use crate::operator::{Context, KeyedProcess};
 use crate::simulation::scenario::{
@@ -25,10 +26,9 @@ use crate::task::JobGraph;
 
 pub(super) const KIND: Kind = Kind {
     name: "chain",
+    share: 24,
     draw: |random: &mut StdRng, mishap| {
-        let (splits, last) = events(random);
-        let input = Input::new(splits, last);
-        Arc::new(Chain { input, sink: MemorySink::new(), mishap, given_out: Arc::default() })
+        Arc::new(Chain { links: Links::draw(random, mishap), sink: MemorySink::new() })
     },
 };
 
@@ -39,14 +39,19 @@ type Link = (u64, u64);
 type GivenOut = Arc<Mutex<HashMap<(u64, u64), Vec<u64>>>>;
 
 struct Chain {
-    input: Input<Event>,
+    links: Links,
     sink: MemorySink<Line>,
+}
+
+/// The job but for its sink, and what is to be expected of it.
+pub(super) struct Links {
+    pub(super) input: Input<Event>,
     mishap: Mishap,
     given_out: GivenOut,
 }
 
 /// One line of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Line {
     pub(super) key: u64,
     pub(super) value: u64,
@@ -113,27 +118,15 @@ impl Scenario for Chain {
     }
 
     fn graph(&self) -> Result<JobGraph> {
-        let env = StreamEnvironment::new();
-        let (mishap, given_out) = (self.mishap.clone(), Arc::clone(&self.given_out));
-        env.source(self.input.source())
-            .uid("events")
-            .key_by(|(key, _)| *key)
-            .process(move |states: &mut States| Process {
-                link: states.value(ValueDescriptor::new("link")),
-                mishap: mishap.clone(),
-                given_out: Arc::clone(&given_out),
-            })
-            .uid("chain")
-            .sink(self.sink.clone());
-        env.build()
+        self.links.graph(self.sink.clone())
     }
 
     fn give(&self, random: &mut StdRng) -> bool {
-        self.input.give(random)
+        self.links.input.give(random)
     }
 
     fn finish(&self) {
-        self.input.finish();
+        self.links.input.finish();
     }
 
     fn commits(&self) -> Vec<CommitOf> {
@@ -151,6 +144,42 @@ impl Scenario for Chain {
     fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
         let all = self.sink.commits().map_err(|e| e.to_string())?;
         let lines: Vec<&Line> = commits.iter().flat_map(|n| &all[*n].records).collect();
+        self.links.check_lines(&lines, positions)
+    }
+
+    fn check_end(&self, positions: &Positions) -> Verdict {
+        self.links.check_end(positions)
+    }
+
+    fn check_state(&self, state: &StateView<'_>) -> Verdict {
+        self.links.check_state(state)
+    }
+}
+
+impl Links {
+    pub(super) fn draw(random: &mut StdRng, mishap: Mishap) -> Self {
+        let (splits, last) = events(random);
+        Self { input: Input::new(splits, last), mishap, given_out: Arc::default() }
+    }
+
+    pub(super) fn graph(&self, sink: impl Sink<Line>) -> Result<JobGraph> {
+        let env = StreamEnvironment::new();
+        let (mishap, given_out) = (self.mishap.clone(), Arc::clone(&self.given_out));
+        env.source(self.input.source())
+            .uid("events")
+            .key_by(|(key, _)| *key)
+            .process(move |states: &mut States| Process {
+                link: states.value(ValueDescriptor::new("link")),
+                mishap: mishap.clone(),
+                given_out: Arc::clone(&given_out),
+            })
+            .uid("chain")
+            .sink(sink);
+        env.build()
+    }
+
+    /// Whether an output, in its order, is that of the records before `positions`.
+    pub(super) fn check_lines(&self, lines: &[&Line], positions: &Positions) -> Verdict {
         verify(lines.iter().copied())?;
         // That its end is not cut off is the one thing that an output cannot tell by itself.
         let mut left: HashMap<Event, i64> = HashMap::new();
@@ -164,12 +193,12 @@ impl Scenario for Chain {
         }
     }
 
-    fn check_end(&self, positions: &Positions) -> Verdict {
+    pub(super) fn check_end(&self, positions: &Positions) -> Verdict {
         self.input.check_end("events", positions)
     }
 
     /// The checksum depends on how splits were interleaved, so it is one that was given out.
-    fn check_state(&self, state: &StateView<'_>) -> Verdict {
+    pub(super) fn check_state(&self, state: &StateView<'_>) -> Verdict {
         let mut counts: HashMap<u64, u64> = HashMap::new();
         for (key, _) in self.input.before("events", state.positions) {
             *counts.entry(*key).or_default() += 1;

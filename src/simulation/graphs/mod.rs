@@ -3,6 +3,7 @@
 //! Owns the list. Each file gives a [`Kind`]: a name, and how a scenario is drawn.
 
 mod chain;
+mod files;
 mod stages;
 mod tally;
 mod toggle;
@@ -19,12 +20,26 @@ use super::scenario::{Mishap, Scenario};
 pub struct Kind {
     /// Its name, as in `--graph`.
     pub name: &'static str,
+    /// Of a hundred seeds, how many draw it in the mean.
+    pub share: u32,
     /// Draws one with its input; its functions pass by the mishap for each record.
     pub draw: fn(&mut StdRng, Mishap) -> Arc<dyn Scenario>,
 }
 
 /// All of them.
-pub const ALL: [Kind; 4] = [tally::KIND, chain::KIND, stages::KIND, toggle::KIND];
+pub const ALL: [Kind; 5] = [tally::KIND, chain::KIND, stages::KIND, toggle::KIND, files::KIND];
+
+/// The kind that a seed draws.
+pub(super) fn drawn(random: &mut StdRng) -> Kind {
+    let mut left = random.random_range(0..ALL.iter().map(|kind| kind.share).sum());
+    for kind in ALL {
+        if left < kind.share {
+            return kind;
+        }
+        left -= kind.share;
+    }
+    tally::KIND
+}
 
 /// A scenario with input for an hour.
 pub(super) fn long(random: &mut StdRng, mishap: Mishap) -> Arc<dyn Scenario> {

@@ -35,6 +35,8 @@ mod spool;
 #[path = "../../../src/connector/stdin.rs"]
 mod stdin;
 mod sync;
+#[path = "../../../src/teeth.rs"]
+mod teeth;
 
 /// As the crate's module of this name has it; what is in it sees the rest as `super`.
 mod connector {

@@ -22,7 +22,7 @@ use crate::stdin::StdinSource;
 use crate::sync::{Moment, Mutex};
 
 /// All, by name.
-pub(crate) const ALL: [(&str, fn()); 8] = [
+pub(crate) const ALL: [(&str, fn()); 10] = [
     ("spool: what is queued is written in order before what follows it", spool_writes_in_order),
     ("spool: nothing follows what could not be written", spool_fails_for_good),
     ("spool: a full queue lets its writer go on", spool_lets_go),
@@ -31,6 +31,8 @@ pub(crate) const ALL: [(&str, fn()); 8] = [
     ("memory source: what is fed wakes the reader", feed_wakes),
     ("pressure: uncommitted changes of two subtasks", pressure_of_changes),
     ("pressure: the log and changes at the same time", pressure_of_both),
+    ("pressure: who waits is woken by whoever lets go", pressure_wakes),
+    ("pressure: who comes while it is let go does not wait", pressure_wakes_all),
 ];
 
 /// Counts the orders that were tried.
@@ -216,4 +218,38 @@ fn pressure_of_both() {
     assert_eq!(pressure.stopped(), Some(Reason::Log), "nobody waits for the log");
     pressure.moved(log(100), log(0));
     assert_eq!(pressure.stopped(), None);
+}
+
+/// One source waits while two subtasks change the account: what stops it again on the way is let go of
+/// too.
+fn pressure_wakes() {
+    let pressure = Pressure::new(150, 50);
+    pressure.add(100);
+    let subtask = |changes: Vec<i64>| {
+        let pressure = pressure.clone();
+        thread::spawn(move || changes.into_iter().for_each(|bytes| pressure.add(bytes)))
+    };
+    let (one, two) = (subtask(vec![-60]), subtask(vec![60, -60]));
+    block_on(pressure.released());
+    one.join().unwrap();
+    two.join().unwrap();
+    assert_eq!(pressure.stopped(), None);
+}
+
+/// Two sources wait, for two reasons that go one after the other.
+fn pressure_wakes_all() {
+    let pressure = Pressure::new(150, 50);
+    let log = |pinned_bytes| MemoryUse { pinned_bytes, ..MemoryUse::default() };
+    pressure.moved(log(0), log(100));
+    pressure.add(100);
+    let shared = pressure.clone();
+    let source = thread::spawn(move || block_on(shared.released()));
+    let shared = pressure.clone();
+    let subtask = thread::spawn(move || {
+        shared.add(-100);
+        shared.moved(log(100), log(0));
+    });
+    block_on(pressure.released());
+    source.join().unwrap();
+    subtask.join().unwrap();
 }
