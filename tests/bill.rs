@@ -13,7 +13,7 @@ use millpond::config::{Config, Location, Materialize, StoreSettings};
 use millpond::connector::{MemorySink, MemorySource};
 use millpond::dynamodb::{Connection, Execution, Options, Purpose};
 use millpond::hostile::{Hostile, Limits, Plan};
-use millpond::runtime::DynamoDbBackend;
+use millpond::runtime::DynamoDbStateBackend;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -88,7 +88,7 @@ fn a_job_over_its_bound_takes_fewer_checkpoints_and_writes_fewer_items() {
     });
 }
 
-async fn provisioned(hostile: &Hostile) -> Arc<DynamoDbBackend> {
+async fn provisioned(hostile: &Hostile) -> Arc<DynamoDbStateBackend> {
     let at = Location::EmbeddedMemory;
     let default = Config::default().store;
     let settings = StoreSettings { location: at, provisioned: Some((20, 20)), ..default };
@@ -102,7 +102,7 @@ async fn provisioned(hostile: &Hostile) -> Arc<DynamoDbBackend> {
         wrap: Some(&wrap),
     };
     let connection = Connection::open(options).await.unwrap();
-    Arc::new(DynamoDbBackend::new(connection, Duration::from_secs(3600)))
+    Arc::new(DynamoDbStateBackend::new(connection, Duration::from_secs(3600)))
 }
 
 /// A job that wants many times what its table takes, in a storm at first: it is late, and right.
