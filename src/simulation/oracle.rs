@@ -115,12 +115,13 @@ impl Oracle {
     }
 
     /// The horizon passes a change once its put was answered: nothing but what is not a subtask's own,
-    /// or forgotten, is put after that.
+    /// or forgotten, is put by the owner after that. A fenced attempt may put what its own horizon has
+    /// not passed, where the owner has a newer change in its log and so put nothing: harmless.
     fn is_not_passed(&self, key: &ItemKey, version: Version) -> Verdict {
         let (Some(manifest), Some(head)) = (&self.newest, &self.table.head) else { return Ok(()) };
         let groups = max_parallelism(head)?;
         let horizon = manifest.horizon_of(&key.operator, group_of(groups, &key.sort_key));
-        if version.checkpoint > horizon {
+        if version.checkpoint > horizon || version.attempt != head.attempt.in_versions() {
             return Ok(());
         }
         Err(format!("put as {version} after the horizon had passed {horizon} (I4)"))
