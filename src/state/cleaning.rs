@@ -313,7 +313,7 @@ impl<K: Key> KeyedState<K> {
         }
         self.items_sent = true;
         let version = Version { attempt: self.config.attempt, checkpoint };
-        Some(ItemWrite { key, item: Item { version, value }, presence })
+        Some(ItemWrite { key, item: Item::new(version, value), presence })
     }
 
     /// The writes of entries whose values were read back; they count as sent.

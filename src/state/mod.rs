@@ -71,8 +71,8 @@ pub(crate) use memory::Passed;
 pub use memory::{Call, Fault, MemoryStore, Script};
 pub use stats::Stats;
 pub use store::{
-    Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemWrite, MAX_BLOCK_BYTES, Presence, Store,
-    WriteOutcome,
+    Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemRange, ItemWrite, MAX_BLOCK_BYTES,
+    Presence, Scanned, Store, WriteOutcome,
 };
 pub use sub_column::SubKey;
 pub use writer::RawSegment;
