@@ -52,6 +52,7 @@ mod error;
 pub mod exchange;
 #[cfg(test)]
 mod fuzzing;
+#[cfg(feature = "test-kit")]
 pub mod hostile;
 pub mod ids;
 pub mod io;
@@ -62,6 +63,7 @@ pub mod points;
 pub mod record;
 pub mod runtime;
 pub mod server;
+#[cfg(feature = "test-kit")]
 pub mod simulation;
 pub mod state;
 pub mod stream;

@@ -3,6 +3,7 @@
 //! Owns slots and their meaning; when a stamp changes is decided in `keyed`, `replay` and `cleaning`.
 //! A slot of a `u64` takes 16 bytes, so that one cache line answers for value, stamp and flags.
 
+use std::any::Any;
 use std::fmt;
 
 use super::entry::Meta;
@@ -90,7 +91,7 @@ impl<V> fmt::Debug for Column<V> {
 }
 
 /// A column whose type is known only to the handles of its state.
-pub(super) trait AnyColumn: fmt::Debug + Send + 'static {
+pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn name(&self) -> &Name;
     /// Makes room for one row more, empty.
     fn add_row(&mut self);

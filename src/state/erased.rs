@@ -2,9 +2,10 @@
 //!
 //! Owns the way back from a handle to its typed column, which every access to a value takes. `Any`
 //! would do the same through a call to the column's `type_id` in its table, at each access: of a keyed
-//! count of 1,000 keys these calls and what they keep from being inlined took a fifth of the time.
+//! count of 1,000 keys these calls and what they keep from being inlined took a fifth of the time. Builds
+//! with debug assertions, so all tests and simulations of those, make that call at each access and compare.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -23,10 +24,18 @@ impl Erased {
         Self { values: TypeId::of::<V>(), column: Box::new(column) }
     }
 
+    /// What the two casts below rest on: `values` tells of the column in the box.
+    #[inline]
+    fn check<V: Value>(&self) {
+        let column: &dyn Any = &*self.column;
+        debug_assert_eq!(self.values == TypeId::of::<V>(), column.is::<Column<V>>());
+    }
+
     /// The column, if its values are `V`s.
     #[inline]
     #[expect(unsafe_code, reason = "the module's page has the measurement")]
     pub(super) fn typed<V: Value>(&self) -> Option<&Column<V>> {
+        self.check::<V>();
         let column: *const dyn AnyColumn = &raw const *self.column;
         // SAFETY: `values` is private and set in `new` alone, from the type whose column is boxed there;
         // nothing puts another column into the box. So the pointer is one to a `Column<V>`, and it lives
@@ -38,6 +47,7 @@ impl Erased {
     #[inline]
     #[expect(unsafe_code, reason = "the module's page has the measurement")]
     pub(super) fn typed_mut<V: Value>(&mut self) -> Option<&mut Column<V>> {
+        self.check::<V>();
         let column: *mut dyn AnyColumn = &raw mut *self.column;
         // SAFETY: as in `typed`; `self` is borrowed mutably as long as the column is.
         (self.values == TypeId::of::<V>()).then(|| unsafe { &mut *column.cast::<Column<V>>() })
