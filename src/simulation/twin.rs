@@ -349,3 +349,6 @@ impl Store for Scoped {
         self.line.health()
     }
 }
+
+#[cfg(test)]
+mod tests;
