@@ -27,8 +27,8 @@ use millpond::runtime::{
     KeyedStateBackend, Place, RunOptions, SnapshotStrategy, Wiring,
 };
 use millpond::state::{
-    Block, BlockKey, BlockKind, Columns, Health, Item, ItemKey, ItemWrite, States, Store,
-    ValueDescriptor, ValueState, WriteOutcome,
+    Block, BlockKey, BlockKind, Columns, Health, Item, ItemKey, ItemRange, ItemWrite, Scanned,
+    States, Store, ValueDescriptor, ValueState, WriteOutcome,
 };
 use millpond::stream::StreamEnvironment;
 use millpond::{Error, ErrorKind, MaxParallelism, Result};
@@ -141,6 +141,10 @@ struct Refusing {
 impl Store for Refusing {
     fn read_items(&self, keys: Vec<ItemKey>) -> BoxFuture<'_, Result<Vec<Option<Item>>>> {
         self.inner.read_items(keys)
+    }
+
+    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
+        self.inner.scan_items(range)
     }
 
     fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>> {

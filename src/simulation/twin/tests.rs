@@ -31,6 +31,10 @@ impl Store for Stubborn {
         Box::pin(again(move || self.0.read_items(keys.clone())))
     }
 
+    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
+        Box::pin(again(move || self.0.scan_items(range.clone())))
+    }
+
     fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>> {
         Box::pin(again(move || self.0.write_items(writes.clone())))
     }
