@@ -116,7 +116,7 @@ fn compare_with_the_page(now: &str) {
     if std::env::var_os("UPDATE_TEETH").is_some() {
         std::fs::write(PAGE, [before, BEGIN, now, END, after].concat()).unwrap();
     } else if table != now {
-        eprintln!("the table in {PAGE} is old: UPDATE_TEETH=1 cargo test --test teeth");
+        println!("the table in {PAGE} is old: UPDATE_TEETH=1 cargo test --test teeth");
     }
 }
 
