@@ -41,6 +41,11 @@
 //! [`stream`] is where graphs are drawn, [`operator::KeyedProcess`] what keyed functions implement,
 //! [`connector`] what they read and write, and [`cli::run`] makes a whole program of jobs.
 
+#![cfg_attr(
+    not(feature = "test-kit"),
+    allow(dead_code, unused_imports, reason = "some of it only the simulation looks at")
+)]
+
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;
