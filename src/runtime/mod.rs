@@ -10,6 +10,7 @@ mod first_look;
 mod former;
 mod job;
 mod keyed_builder;
+mod operator_state;
 mod place;
 mod purge;
 mod restart;

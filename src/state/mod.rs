@@ -1,4 +1,4 @@
-//! Keyed state: rows, columns, the redo log, and the store that both rest on.
+//! Keyed state: rows, columns, the redo log, and the store that both rest on; and operator state.
 //!
 //! Owns what one subtask of one operator keeps for its keys ([`KeyedState`]), how its changes become
 //! segments ([`segment`]) and which of them must become items ([`CleaningPlan`]). Does no I/O: it says
@@ -46,6 +46,7 @@ mod rows;
 pub mod segment;
 mod stats;
 mod store;
+pub mod unkeyed;
 mod writer;
 
 pub use admission::Read;
@@ -69,5 +70,10 @@ pub use stats::Stats;
 pub use store::{
     Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemWrite, MAX_BLOCK_BYTES, Presence, Store,
     WriteOutcome,
+};
+#[expect(clippy::module_name_repetitions, reason = "Flink's names")]
+pub use unkeyed::{
+    BroadcastDescriptor, BroadcastState, BroadcastStates, OperatorListDescriptor,
+    OperatorListState, OperatorStates, UnionListDescriptor, UnionListState,
 };
 pub use writer::RawSegment;
