@@ -108,7 +108,7 @@ impl Table {
         &mut self,
         incarnation: Incarnation,
         manifest: &Manifest,
-        groups: MaxParallelism,
+        group_of: impl Fn(&Entry) -> KeyGroup,
     ) -> Found<BTreeMap<Entry, Bytes>> {
         let mut state = BTreeMap::new();
         for ((_, key), item) in self.items.iter().filter(|((of, _), _)| *of == incarnation) {
@@ -120,8 +120,7 @@ impl Table {
         let mut changes = Changes::default();
         for reference in &manifest.segments {
             for (entry, value) in &*self.changes(incarnation, reference, &mut changes)? {
-                let group = group_of(groups, &entry.2);
-                if reference.checkpoint <= manifest.horizon_of(&entry.0, group) {
+                if reference.checkpoint <= manifest.horizon_of(&entry.0, group_of(entry)) {
                     continue;
                 }
                 match value {
