@@ -2,45 +2,54 @@
 //!
 //! Owns the way back from a handle to its typed column, which every access to a value takes. `Any`
 //! would do the same through a call to the column's `type_id` in its table, at each access: of a keyed
-//! count of 1,000 keys these calls and what they keep from being inlined took a fifth of the time.
+//! count of 1,000 keys these calls and what they keep from being inlined took a fifth of the time. Builds
+//! with debug assertions, so all tests and simulations of those, make that call at each access and compare.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use super::column::{AnyColumn, Column};
-use crate::codec::Value;
+use super::column::AnyColumn;
 
 /// A column of some type.
 pub(super) struct Erased {
-    /// Of the values.
-    values: TypeId,
+    /// Of the column.
+    id: TypeId,
     column: Box<dyn AnyColumn>,
 }
 
 impl Erased {
-    pub(super) fn new<V: Value>(column: Column<V>) -> Self {
-        Self { values: TypeId::of::<V>(), column: Box::new(column) }
+    pub(super) fn new<C: AnyColumn>(column: C) -> Self {
+        Self { id: TypeId::of::<C>(), column: Box::new(column) }
     }
 
-    /// The column, if its values are `V`s.
+    /// What the two casts below rest on: `id` tells of the column in the box.
+    #[inline]
+    fn check<C: AnyColumn>(&self) {
+        let column: &dyn Any = &*self.column;
+        debug_assert_eq!(self.id == TypeId::of::<C>(), column.is::<C>());
+    }
+
+    /// The column, if it is a `C`.
     #[inline]
     #[expect(unsafe_code, reason = "the module's page has the measurement")]
-    pub(super) fn typed<V: Value>(&self) -> Option<&Column<V>> {
+    pub(super) fn typed<C: AnyColumn>(&self) -> Option<&C> {
+        self.check::<C>();
         let column: *const dyn AnyColumn = &raw const *self.column;
-        // SAFETY: `values` is private and set in `new` alone, from the type whose column is boxed there;
-        // nothing puts another column into the box. So the pointer is one to a `Column<V>`, and it lives
-        // and is borrowed as `self`.
-        (self.values == TypeId::of::<V>()).then(|| unsafe { &*column.cast::<Column<V>>() })
+        // SAFETY: `id` is private and set in `new` alone, from the type of the column that is boxed there;
+        // nothing puts another column into the box. So the pointer is one to a `C`, and it lives and is
+        // borrowed as `self`.
+        (self.id == TypeId::of::<C>()).then(|| unsafe { &*column.cast::<C>() })
     }
 
-    /// The column, if its values are `V`s, to be changed.
+    /// The column, if it is a `C`, to be changed.
     #[inline]
     #[expect(unsafe_code, reason = "the module's page has the measurement")]
-    pub(super) fn typed_mut<V: Value>(&mut self) -> Option<&mut Column<V>> {
+    pub(super) fn typed_mut<C: AnyColumn>(&mut self) -> Option<&mut C> {
+        self.check::<C>();
         let column: *mut dyn AnyColumn = &raw mut *self.column;
         // SAFETY: as in `typed`; `self` is borrowed mutably as long as the column is.
-        (self.values == TypeId::of::<V>()).then(|| unsafe { &mut *column.cast::<Column<V>>() })
+        (self.id == TypeId::of::<C>()).then(|| unsafe { &mut *column.cast::<C>() })
     }
 }
 
@@ -68,15 +77,19 @@ impl fmt::Debug for Erased {
 mod tests {
     use super::*;
     use crate::ids::Name;
+    use crate::state::column::Column;
+    use crate::state::sub_column::SubColumn;
 
     #[test]
     fn a_column_is_given_back_as_what_it_is_and_as_nothing_else() {
         let mut column = Erased::new(Column::<u64>::new(Name::new("count").unwrap()));
-        column.add_row();
-        column.typed_mut::<u64>().unwrap().put(0, Some(7));
-        assert_eq!(column.typed::<u64>().unwrap().get(0), Some(&7));
-        assert!(column.typed::<i64>().is_none() && column.typed_mut::<String>().is_none());
-        column.vacate(0);
-        assert_eq!(column.typed::<u64>().unwrap().get(0), None);
+        column.open_row(0, true, true);
+        column.typed_mut::<Column<u64>>().unwrap().values.put(0, Some(7));
+        assert_eq!(column.typed::<Column<u64>>().unwrap().values.get(0), Some(&7));
+        assert!(column.typed::<Column<i64>>().is_none());
+        assert!(column.typed_mut::<Column<String>>().is_none());
+        assert!(column.typed::<SubColumn<u64, u64>>().is_none());
+        column.close_row(0);
+        assert_eq!(column.typed::<Column<u64>>().unwrap().values.get(0), None);
     }
 }
