@@ -17,8 +17,11 @@ use millpond::teeth::{self, Tooth};
 const SEEDS: u64 = 200;
 
 /// The teeth of requests to DynamoDB; the others are looked for over the twin, which is faster.
-const OF_REQUESTS: [Tooth; 4] = [
+const OF_REQUESTS: [Tooth; 7] = [
     Tooth::StaleReads,
+    Tooth::PartsUnconditional,
+    Tooth::PartsUnanswered,
+    Tooth::PartsLeft,
     Tooth::UnprocessedIgnored,
     Tooth::ThrottledStatementIgnored,
     Tooth::LostAnswerIsSuccess,
