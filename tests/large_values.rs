@@ -95,7 +95,7 @@ impl World {
         for (n, key) in keys.iter().enumerate() {
             self.feed.push(n % 4, [(key.clone(), size(n))]);
         }
-        let mut engine = Engine::new(Arc::clone(&self.backend), config);
+        let engine = Engine::new(Arc::clone(&self.backend), config);
         let (stop, stopped) = oneshot::channel();
         let graph = graph(self.source.clone(), &self.sink);
         let run = engine.run_until(graph, async move { drop(stopped.await) });
