@@ -1,4 +1,4 @@
-//! Keyed state: rows, columns, the redo log, and the store that both rest on.
+//! Keyed state: rows, columns, the redo log, and the store that both rest on; and operator state.
 //!
 //! Owns what one subtask of one operator keeps for its keys ([`KeyedState`]), how its changes become
 //! segments ([`segment`]) and which of them must become items ([`CleaningPlan`]). Does no I/O: it says
@@ -58,6 +58,7 @@ mod stats;
 mod store;
 mod sub_column;
 mod suspend;
+pub mod unkeyed;
 mod writer;
 
 pub use admission::Read;
@@ -95,4 +96,9 @@ pub use store::{
 };
 pub use sub_column::SubKey;
 pub use suspend::Scan;
+#[expect(clippy::module_name_repetitions, reason = "Flink's names")]
+pub use unkeyed::{
+    BroadcastDescriptor, BroadcastState, BroadcastStates, OperatorListDescriptor,
+    OperatorListState, OperatorStates, UnionListDescriptor, UnionListState,
+};
 pub use writer::RawSegment;
