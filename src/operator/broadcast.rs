@@ -74,7 +74,7 @@ pub trait KeyedBroadcastProcess: Sized + 'static {
     /// What the stream is keyed by.
     type Key: Key;
     /// The keyed records.
-    type In: Send + 'static;
+    type In: Clone + Send + 'static;
     /// The broadcast records.
     type Broadcast: Send + 'static;
     /// What is given out.
