@@ -96,6 +96,12 @@ teeth! {
     OlderThroughNewest,
     /// ee: items are read with eventual consistency.
     StaleReads,
+    /// The parts of a large value are put without a condition on their versions.
+    PartsUnconditional,
+    /// The put of a large value is answered before those of its parts are.
+    PartsUnanswered,
+    /// A value that has become smaller leaves the parts of the larger one.
+    PartsLeft,
     /// Keys that an answer leaves unprocessed are taken for absent.
     UnprocessedIgnored,
     /// A statement that was throttled inside an answer 200 is taken for executed.
@@ -150,10 +156,6 @@ teeth! {
     NoCopyOnWrite,
     /// What is materialised is the value in memory, changed since or not.
     ValueFromMemory,
-    /// An entry of a map that holds nothing is given away before its deletion is in the log or the table.
-    EmptyEntryForgotten,
-    /// What was removed from a map is believed to an answer that is older than the removal.
-    ScanWinsOverMemory,
     /// A list's new chunk takes the number of the one before.
     ChunkNumberReused,
     /// What a record did to the state until it had to wait is not undone.
