@@ -156,6 +156,14 @@ teeth! {
     NoCopyOnWrite,
     /// What is materialised is the value in memory, changed since or not.
     ValueFromMemory,
+    /// A broadcast map is saved by no subtask.
+    BroadcastUnsaved,
+    /// After a rescale, an element of an operator's list goes to two subtasks.
+    ListDealtTwice,
+    /// A union list is dealt out like any other.
+    UnionDealtOut,
+    /// An operator state that has changed is saved as it was.
+    OperatorChangeNotNoted,
 }
 
 #[cfg(any(debug_assertions, feature = "teeth"))]

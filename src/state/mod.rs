@@ -1,4 +1,4 @@
-//! Keyed state: rows, columns, the redo log, and the store that both rest on.
+//! Keyed state: rows, columns, the redo log, and the store that both rest on; and operator state.
 //!
 //! Owns what one subtask of one operator keeps for its keys ([`KeyedState`]), how its changes become
 //! segments ([`segment`]) and which of them must become items ([`CleaningPlan`]). Does no I/O: it says
@@ -50,6 +50,7 @@ mod sorted;
 mod stats;
 mod store;
 mod sub_column;
+pub mod unkeyed;
 mod writer;
 
 pub use admission::Read;
@@ -75,4 +76,9 @@ pub use store::{
     Presence, Scanned, Store, WriteOutcome,
 };
 pub use sub_column::SubKey;
+#[expect(clippy::module_name_repetitions, reason = "Flink's names")]
+pub use unkeyed::{
+    BroadcastDescriptor, BroadcastState, BroadcastStates, OperatorListDescriptor,
+    OperatorListState, OperatorStates, UnionListDescriptor, UnionListState,
+};
 pub use writer::RawSegment;

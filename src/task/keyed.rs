@@ -20,6 +20,7 @@ use super::cleaner::Cleaner;
 use super::log::LogWriter;
 use super::output::Consumer;
 use super::pause::PauseMeter;
+use super::side::{NoSide, SideInput};
 use super::snapshot::Snapshots;
 use crate::checkpoint::Command;
 use crate::clock::{Clock, Instant};
@@ -43,11 +44,12 @@ const READ_KEYS: usize = 100;
 type KeyedRecord<P> = Keyed<<P as KeyedProcess>::Key, <P as KeyedProcess>::In>;
 type ReadAnswer = Vec<(Read, Option<Item>)>;
 
-/// One subtask of a keyed operator.
-pub struct KeyedSubtask<P: KeyedProcess> {
+/// One subtask of a keyed operator, which may have a second input.
+pub struct KeyedSubtask<P: KeyedProcess, S: SideInput<P> = NoSide> {
     process: P,
+    side: S,
     state: KeyedState<P::Key>,
-    gate: InputGate<KeyedRecord<P>>,
+    gate: InputGate<KeyedRecord<P>, S::In>,
     output: Box<dyn Consumer<P::Out>>,
     commands: mpsc::UnboundedReceiver<Command>,
     snapshots: Snapshots,
@@ -61,7 +63,7 @@ pub struct KeyedSubtask<P: KeyedProcess> {
     parked: HashMap<Row, VecDeque<KeyedRecord<P>>>,
     parked_records: usize,
     /// A barrier or the end of input that waits for parked records.
-    waiting: Option<Event<KeyedRecord<P>>>,
+    waiting: Option<Event<KeyedRecord<P>, S::In>>,
     serialising: bool,
     /// Frozen entries serialised between two batches.
     slice_entries: usize,
@@ -74,19 +76,21 @@ pub struct KeyedSubtask<P: KeyedProcess> {
     out: Vec<P::Out>,
 }
 
-impl<P: KeyedProcess> std::fmt::Debug for KeyedSubtask<P> {
+impl<P: KeyedProcess, S: SideInput<P>> std::fmt::Debug for KeyedSubtask<P, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyedSubtask").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
-impl<P: KeyedProcess> KeyedSubtask<P> {
-    /// Builds the task of operator `index`, restores its state, and makes it a future.
+impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
+    /// Builds the task of operator `index`, restores its state, and makes it a future. `side` is its second
+    /// input, with the edge of that.
     ///
     /// # Errors
     /// State that cannot be restored.
     pub fn build(
         process: P,
+        (mut side, side_edge): (S, Option<usize>),
         columns: Columns,
         index: usize,
         edge: usize,
@@ -94,14 +98,18 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
         context: &mut BuildContext,
     ) -> Result<LocalBoxFuture<'static, Result<()>>> {
         let inlets = context.take_inlets::<Vec<Inlet<KeyedRecord<P>>>>(edge)?;
-        let restored = context.restored.remove(&index).unwrap_or_default();
+        let sides =
+            side_edge.map(|edge| context.take_inlets::<Vec<Inlet<S::In>>>(edge)).transpose()?;
+        let mut restored = context.restored.remove(&index).unwrap_or_default();
+        side.restore(std::mem::take(&mut restored.operator_state))?;
         let (state, log) = LogWriter::restore(columns, index, restored, context)?;
         let snapshots =
             Snapshots::new(context.vertex, context.subtask.index, context.reports.clone());
         let task = Self {
             process,
+            side,
             state,
-            gate: InputGate::new(inlets),
+            gate: InputGate::with_side(inlets, sides.unwrap_or_default()),
             output,
             commands: context.take_commands()?,
             snapshots,
@@ -190,9 +198,15 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
         }
     }
 
-    fn on_event(&mut self, event: Event<KeyedRecord<P>>) -> Result<()> {
+    fn on_event(&mut self, event: Event<KeyedRecord<P>, S::In>) -> Result<()> {
         match event {
             Event::Batch(batch) => self.on_batch(batch),
+            // It waits for no parked record: there is no order between the inputs.
+            Event::Side(batch) => {
+                let records = batch.len() as u64;
+                self.side.process(&self.process, batch, &mut self.out)?;
+                self.finish_batch(records)
+            }
             mark if self.parked_records > 0 && !bites(Tooth::BarrierOvertakesParked) => {
                 self.waiting = Some(mark);
                 Ok(())
@@ -300,7 +314,8 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
         let mut staged = Vec::new();
         self.unflushed = false;
         self.output.barrier(barrier, &mut staged)?;
-        let fixed = self.log.freeze(&mut self.state, barrier.checkpoint)?;
+        let mut fixed = self.log.freeze(&mut self.state, barrier.checkpoint)?;
+        fixed.operator_state = self.side.freeze()?;
         self.snapshots.begin(barrier.checkpoint, fixed, staged);
         self.serialising = true;
         Ok(())
