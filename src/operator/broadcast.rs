@@ -10,8 +10,8 @@ use super::process::{Context, KeyedProcess};
 use crate::codec::{Key, Value};
 use crate::error::Result;
 use crate::ids::SubtaskId;
-use crate::state::BroadcastState;
 use crate::state::unkeyed::{BroadcastMap, OperatorState};
+use crate::state::{BroadcastState, MapKeys};
 
 /// Processes the records of a keyed stream, and those of a broadcast one, of which every subtask is given
 /// each. Flink: `KeyedBroadcastProcessFunction`.
@@ -73,14 +73,15 @@ use crate::state::unkeyed::{BroadcastMap, OperatorState};
 pub trait KeyedBroadcastProcess: Sized + 'static {
     /// What the stream is keyed by.
     type Key: Key;
-    /// The keyed records.
-    type In: Send + 'static;
+    /// The keyed records; see [`KeyedProcess::In`].
+    type In: Clone + Send + 'static;
     /// The broadcast records.
     type Broadcast: Send + 'static;
     /// What is given out.
     type Out: Send + 'static;
 
-    /// Processes one keyed record. Broadcast maps can only be read.
+    /// Processes one keyed record. Broadcast maps can only be read. As [`KeyedProcess::process`], it may
+    /// be called again for the same record.
     ///
     /// # Errors
     /// An error fails the attempt; nothing of the record is committed.
@@ -89,6 +90,10 @@ pub trait KeyedBroadcastProcess: Sized + 'static {
         record: Self::In,
         context: &mut KeyedBroadcastContext<'_, '_, Self>,
     ) -> Result<()>;
+
+    /// As [`KeyedProcess::map_keys`].
+    #[inline]
+    fn map_keys(&self, _record: &Self::In, _keys: &mut MapKeys<'_, Self::Key>) {}
 
     /// Processes one broadcast record, once in each subtask. There is no key, and so no keyed state. What is
     /// given out is given out by each subtask.
@@ -227,5 +232,10 @@ impl<P: KeyedBroadcastProcess> KeyedProcess for Connected<P> {
     fn process(&self, record: P::In, context: &mut Context<'_, Self>) -> Result<()> {
         let maps = &self.maps.borrow();
         self.function.process(record, &mut KeyedBroadcastContext { keyed: context, maps })
+    }
+
+    #[inline]
+    fn map_keys(&self, record: &P::In, keys: &mut MapKeys<'_, P::Key>) {
+        self.function.map_keys(record, keys);
     }
 }

@@ -1,6 +1,9 @@
 //! Tests of keyed state: against a plain model here in `world`, and promise by promise below.
 
+mod acts;
+mod lists;
 mod maps;
+mod suspension;
 mod world;
 
 use super::*;
