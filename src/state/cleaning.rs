@@ -33,7 +33,8 @@ pub struct CleaningLimits {
     pub log_max_bytes: u64,
     /// Most segments: a restore reads each.
     pub max_segments: u64,
-    /// `state.backend.dynamodb.materialize: eager`: always up to the oldest retained checkpoint.
+    /// Always up to the oldest retained checkpoint: `state.backend.dynamodb.materialize: eager`, or memory is
+    /// wanted and nothing else can leave.
     pub eager: bool,
 }
 
@@ -90,6 +91,13 @@ pub(super) struct Cleaning {
     deleted: Vec<(ColumnId, u32)>,
 }
 
+impl Cleaning {
+    /// The stamp of the changes that are cleaned.
+    pub(super) fn stamp(&self) -> u32 {
+        self.stamp
+    }
+}
+
 impl CleaningPlan {
     /// For the oldest checkpoint of `log`, which is held from now on; `None` where it is newer than
     /// the oldest retained one. A plan that is under way must be done before.
@@ -144,6 +152,11 @@ impl CleaningRows {
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// As [`CleaningRows::entries`], and nothing else.
+    pub(super) fn into_entries(self) -> Vec<(ColumnId, u32)> {
+        self.entries
     }
 
     /// Whether there are none.
@@ -336,6 +349,7 @@ impl<K: Key> KeyedState<K> {
         match self.cleaning.take_if(|current| current.checkpoint == checkpoint) {
             Some(Cleaning { deleted, .. }) => {
                 self.log.cleaned();
+                self.look_again();
                 self.leaving.extend(deleted);
                 Ok(())
             }

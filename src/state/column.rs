@@ -8,6 +8,7 @@ use std::fmt;
 use super::entries::Entries;
 use super::entry::Meta;
 use super::keyed::Row;
+use super::recency::Recency;
 use crate::codec::{DecodeError, Value};
 use crate::ids::Name;
 
@@ -57,6 +58,10 @@ pub(super) trait AnyColumn: fmt::Debug + Send + 'static {
     fn entries(&self, rows: u64) -> u64;
     /// Bytes of memory for `rows` rows, estimated.
     fn bytes(&self, rows: u64) -> u64;
+    /// Which entries were not used for long, where they leave memory by themselves.
+    fn recency(&mut self) -> Option<&mut Recency>;
+    /// Whether values own memory that only serialising tells the size of.
+    fn owns_memory(&self) -> bool;
 }
 
 /// A state of one value for each row.
@@ -160,6 +165,14 @@ impl<V: Value> AnyColumn for Column<V> {
     }
 
     fn bytes(&self, rows: u64) -> u64 {
-        rows * self.values.slot_bytes()
+        self.values.bytes(rows)
+    }
+
+    fn recency(&mut self) -> Option<&mut Recency> {
+        None
+    }
+
+    fn owns_memory(&self) -> bool {
+        std::mem::needs_drop::<V>()
     }
 }

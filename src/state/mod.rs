@@ -26,6 +26,8 @@
 //!    [`KeyedState::collect`], whose writes go to the store and whose missing values are read back
 //!    from the plan's checkpoint's segments by [`find_values`] and given to [`KeyedState::found`]; when
 //!    every write is answered, [`KeyedState::cleaned`].
+//! 7. *Memory.* Between batches, while [`KeyedState::resident_bytes`] exceeds what the state may take,
+//!    [`KeyedState::evict_bytes`]. Where that finds nothing, changes must be committed and cleaned first.
 
 mod admission;
 mod barrier;
@@ -38,11 +40,13 @@ mod descriptor;
 mod entries;
 mod entry;
 mod erased;
+mod evict;
 mod former;
 mod keyed;
 mod log;
 mod map;
 mod memory;
+mod recency;
 mod replay;
 mod rows;
 pub mod segment;
@@ -69,6 +73,7 @@ pub use keyed::{KeyedConfig, RestorePoint, Row};
 pub use log::Log;
 pub(crate) use memory::Passed;
 pub use memory::{Call, Fault, MemoryStore, Script};
+pub use recency::{Recency, Standing};
 pub use stats::Stats;
 pub use store::{
     Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemRange, ItemWrite, MAX_BLOCK_BYTES,

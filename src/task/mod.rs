@@ -11,6 +11,7 @@ mod output;
 mod pause;
 mod pressure;
 mod restored;
+mod room;
 mod snapshot;
 mod source;
 mod tails;
