@@ -1,5 +1,6 @@
 //! Tests of keyed state: against a plain model here in `world`, and promise by promise below.
 
+mod eviction;
 mod maps;
 mod world;
 

@@ -13,7 +13,9 @@ use crate::ids::Version;
 use crate::state::segment::{Carry, Segment};
 use crate::state::{CleaningRows, ItemKey, Missing};
 
-const KEYS: u16 = 6;
+const KEYS: u16 = 16;
+/// Entries that may stay in memory: those of five keys.
+const CACHE: u64 = 10;
 const OPERATOR: &str = "op";
 
 /// The encoded values of (state, key).
@@ -206,6 +208,7 @@ impl World {
             }
         }
         state.finish_restore().unwrap();
+        state.track_recency();
         let (plan, missing, queue) = (None, Vec::new(), Vec::new());
         Subtask { state, range, barrier: None, plan, missing, queue }
     }
@@ -303,6 +306,30 @@ impl World {
             }
             subtask.state.end_batch();
         }
+        self.make_room();
+    }
+
+    /// As a task does between two steps: what may leave and is too much leaves, to the last entry.
+    fn make_room(&mut self) {
+        let entries = |state: &KeyedState<u16>| 2 * state.rows.len() as u64;
+        let all = |subtasks: &[Subtask]| subtasks.iter().map(|s| entries(&s.state)).sum::<u64>();
+        let share = CACHE / self.subtasks.len() as u64;
+        for i in 0..self.subtasks.len() {
+            while all(&self.subtasks) > CACHE
+                && entries(&self.subtasks[i].state) > share
+                && !self.subtasks[i].state.is_exhausted()
+            {
+                self.subtasks[i].state.evict_bytes(1, 4);
+            }
+        }
+        if all(&self.subtasks) > CACHE {
+            let rows = |s: &Subtask| (0..s.state.rows.end()).filter(|r| s.state.rows.is_taken(*r)).collect();
+            for subtask in self.subtasks.iter().filter(|s| entries(&s.state) > share) {
+                let rows: Vec<u32> = rows(subtask);
+                let free = rows.into_iter().find(|row| subtask.state.is_clean(*row));
+                assert_eq!(free, None, "it could have left");
+            }
+        }
     }
 
     fn barrier(&mut self, skipped: u64) {
@@ -333,6 +360,17 @@ impl World {
                 }
             }
         }
+    }
+
+    /// All that is in memory could leave now, so no more than may stay has stayed.
+    fn is_within_its_cache(&mut self) {
+        // The first one may complete a barrier that was before the last changes.
+        self.settle();
+        self.settle();
+        self.make_room();
+        let entries: u64 = self.subtasks.iter().map(|s| 2 * s.state.rows.len() as u64).sum();
+        let retained = self.num_retained;
+        assert!(entries <= CACHE || retained > 1, "{entries} entries in memory");
     }
 
     fn take_segments(&mut self, i: usize) {
@@ -490,7 +528,7 @@ fn check_job(num_retained: usize, steps: &[Step]) {
         world.run(step);
         world.check();
     }
-    world.settle();
+    world.is_within_its_cache();
     world.check();
     let everything: Vec<_> = (0..KEYS).map(|key| (key, Act::Get)).collect();
     world.batch(&everything);
