@@ -94,10 +94,10 @@ impl<K: Key> KeyedState<K> {
     fn cool(&mut self) {
         let rest = self.cooling.len().saturating_sub(COOLING);
         for (column, entry) in self.cooling.drain(rest..) {
-            let values = &mut self.columns[column.index()];
-            match values.recency() {
-                Some(recency) => recency.cooled(entry),
-                None => self.recency.cooled(entry),
+            match self.columns.get_mut(column.index()).map(|values| values.recency()) {
+                Some(Some(recency)) => recency.cooled(entry),
+                Some(None) => self.recency.cooled(entry),
+                None => {}
             }
         }
         if rest == 0 && self.cooling.capacity() > COOLING {

@@ -131,6 +131,11 @@ impl Log {
         self.dirty[column].last().copied()
     }
 
+    /// Checkpoints that are newer than the oldest retained one, so that they cannot be cleaned yet.
+    pub(super) fn held_back(&self) -> u64 {
+        self.lists.iter().rev().take_while(|list| list.stamp > self.floor).count() as u64
+    }
+
     /// Memory of the lists, at the least.
     pub(super) fn bytes(&self) -> u64 {
         (self.listed + self.dirty()) * size_of::<u32>() as u64

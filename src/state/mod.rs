@@ -60,7 +60,7 @@ pub use admission::Read;
 pub use barrier::{Barrier, Horizons};
 pub use changes::Changes;
 pub use cleaning::{
-    CleaningLimits, CleaningPlan, CleaningRows, Collected, Found, Missing, find_values,
+    CleaningLimits, CleaningPlan, CleaningRows, Collected, Finder, Found, Missing, find_values,
 };
 pub use descriptor::{ColumnId, Columns, MapDescriptor, States, ValueDescriptor};
 #[expect(clippy::module_name_repetitions, reason = "Flink's names")]

@@ -66,6 +66,7 @@ impl Recency {
 
     /// The entry is new, and not used more than the once that it is here for.
     pub fn enter(&mut self, entry: u32) {
+        self.fruitless = 0;
         if self.active {
             self.make_room(entry);
             self.take_seen(entry);
@@ -85,10 +86,10 @@ impl Recency {
         self.fruitless = 0;
     }
 
-    /// Whether everything was looked at twice and nothing found.
+    /// Whether everything was looked at, once in the queue and twice by the sweep, and nothing found.
     #[must_use]
     pub fn is_exhausted(&self, end: u32) -> bool {
-        self.fruitless > 2 * u64::from(end)
+        self.fruitless > 3 * u64::from(end)
     }
 
     /// The next entry that should leave, of those below `end`, with so many looks that count down.

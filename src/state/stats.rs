@@ -61,6 +61,12 @@ impl<K: Key> KeyedState<K> {
         self.log.pinned() * self.entry_bytes()
     }
 
+    /// Checkpoints of the log that cannot be cleaned before others complete.
+    #[must_use]
+    pub fn held_back(&self) -> u64 {
+        self.log.held_back()
+    }
+
     /// How many rows are in memory.
     #[must_use]
     pub fn rows(&self) -> u64 {

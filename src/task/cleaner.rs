@@ -26,8 +26,8 @@ use crate::io::Io;
 use crate::metrics::Metrics;
 use crate::points;
 use crate::state::{
-    CleaningLimits, CleaningRows, Found, ItemWrite, KeyedState, Missing, Store, WriteOutcome,
-    find_values, segment,
+    CleaningLimits, CleaningRows, Finder, Found, ItemWrite, KeyedState, Missing, Store,
+    WriteOutcome, segment,
 };
 use crate::teeth::{Tooth, bites};
 use crate::thrift::Thrift;
@@ -36,9 +36,11 @@ use crate::thrift::Thrift;
 const SLICE_ENTRIES: usize = 1000;
 /// Slices that are being written at a time: the last calls of one leave the table idle but for the next one's.
 const MAX_UNDER_WAY: usize = 4;
-/// Entries that are read back at once, at some 300 bytes each while it lasts: where all of a million keys
-/// have changed meanwhile, their segments are rather read several times.
-const MAX_MISSING: usize = 50_000;
+/// Entries that are read back at once, at most: where all of a million keys have changed meanwhile, their
+/// segments are rather read several times.
+const MAX_MISSING: u64 = 50_000;
+/// What one of them takes while it lasts, about.
+const MISSING_BYTES: u64 = 300;
 /// Most segments in the log of a subtask: a restore reads each.
 const MAX_SEGMENTS: u64 = 1000;
 
@@ -70,6 +72,7 @@ pub(super) struct Cleaner {
     thrift: Thrift,
     plan: Option<Plan>,
     under_way: FuturesUnordered<BoxFuture<'static, Result<Step>>>,
+    max_missing: usize,
     /// By how much cleaning begins before the bound: what the log grew by, not long ago, while a
     /// checkpoint was cleaned.
     margin: u64,
@@ -84,18 +87,20 @@ impl std::fmt::Debug for Cleaner {
 impl Cleaner {
     pub(super) fn new(context: &BuildContext) -> Self {
         let shares = u64::from(context.subtask.parallelism) * context.keyed_operators.max(1);
+        let log_max_bytes = context.config.state.log_max_bytes / shares;
         Self {
             io: context.io.clone(),
             store: Arc::clone(&context.store),
             metrics: context.metrics.clone(),
             limits: CleaningLimits {
-                log_max_bytes: context.config.state.log_max_bytes / shares,
+                log_max_bytes,
                 max_segments: MAX_SEGMENTS,
                 eager: context.config.state.materialize == Materialize::Eager,
             },
             thrift: context.thrift.clone(),
             plan: None,
             under_way: FuturesUnordered::new(),
+            max_missing: (log_max_bytes / MISSING_BYTES).clamp(100, MAX_MISSING) as usize,
             margin: 0,
         }
     }
@@ -162,7 +167,7 @@ impl Cleaner {
         if self.under_way.len() >= MAX_UNDER_WAY {
             return Ok(());
         }
-        if plan.next < rows.len() && plan.missing.len() < MAX_MISSING {
+        if plan.next < rows.len() && plan.missing.len() < self.max_missing {
             let collected = state.collect(rows, plan.next, SLICE_ENTRIES)?;
             plan.next += SLICE_ENTRIES;
             plan.missing.extend(collected.missing);
@@ -233,19 +238,20 @@ impl Cleaner {
 
     fn read_back(
         &self,
-        segments: Vec<SegmentRef>,
+        mut segments: Vec<SegmentRef>,
         missing: Vec<Missing>,
     ) -> BoxFuture<'static, Result<Step>> {
+        segments.sort_by_key(|at| (at.range.first, at.sequence));
         let (store, metrics) = (Arc::clone(&self.store), self.metrics.clone());
         self.io
             .run(async move {
-                let mut decoded = Vec::with_capacity(segments.len());
+                let mut finder = Finder::new(missing);
                 for at in segments {
                     let fetched = fetch_segment(Arc::clone(&store), at).await?;
                     metrics.segments_read(1);
-                    decoded.push(segment::decode(&fetched.bytes)?);
+                    finder.look(&segment::decode(&fetched.bytes)?)?;
                 }
-                Ok(Step::ReadBack(find_values(&decoded, missing)?))
+                Ok(Step::ReadBack(finder.finish()?))
             })
             .boxed()
     }

@@ -188,7 +188,7 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
                 let to_newest = bites(Tooth::MaterialisedToNewest);
                 self.state.completed(if to_newest { checkpoint } else { oldest_retained });
                 self.log.completed(&self.state);
-                self.room.completed(checkpoint);
+                self.room.completed(checkpoint, &self.state);
             }
             Command::Aborted { checkpoint } => self.snapshots.aborted(checkpoint),
             Command::Trigger { .. } => {}

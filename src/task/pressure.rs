@@ -27,6 +27,7 @@ struct Account {
     resident_bytes: AtomicI64,
     fixed_bytes: AtomicI64,
     pinned_bytes: AtomicI64,
+    held_back: AtomicI64,
     rows: AtomicI64,
     most_bytes: AtomicI64,
     cache: i64,
@@ -61,6 +62,8 @@ pub struct MemoryUse {
     pub pinned_bytes: u64,
     /// Of these, what no checkpoint has committed.
     pub dirty_bytes: u64,
+    /// Checkpoints of logs that cannot be cleaned before others complete.
+    pub held_back: u64,
     /// Keys.
     pub rows: u64,
 }
@@ -77,6 +80,7 @@ impl Pressure {
             resident_bytes: zero(),
             fixed_bytes: zero(),
             pinned_bytes: zero(),
+            held_back: zero(),
             rows: zero(),
             most_bytes: zero(),
             cache: signed(cache_bytes),
@@ -102,6 +106,7 @@ impl Pressure {
             (&account.fixed_bytes, before.fixed_bytes, now.fixed_bytes),
             (&account.pinned_bytes, before.pinned_bytes, now.pinned_bytes),
             (&account.dirty_bytes, before.dirty_bytes, now.dirty_bytes),
+            (&account.held_back, before.held_back, now.held_back),
             (&account.rows, before.rows, now.rows),
         ] {
             if before != now {
@@ -125,8 +130,14 @@ impl Pressure {
             fixed_bytes: load(&self.0.fixed_bytes),
             pinned_bytes: load(&self.0.pinned_bytes),
             dirty_bytes: load(&self.0.dirty_bytes),
+            held_back: load(&self.0.held_back),
             rows: load(&self.0.rows),
         }
+    }
+
+    /// A checkpoint has completed: where sources wait and it did not suffice, the next one is wanted.
+    pub fn completed(&self) {
+        self.0.decide();
     }
 
     /// The most that keyed state ever took, beyond its bound included.
@@ -216,8 +227,10 @@ impl Account {
                 None
             };
             *stopped = now;
-            // Whatever it is that they wait for, what is uncommitted stands in its way.
-            (now, dirty > 0 && (now.is_some() || dirty / 3 >= self.dirty_stop / 4))
+            // Whatever it is that they wait for, what is uncommitted stands in its way, and so does what
+            // retained checkpoints hold back: those move on with each that completes.
+            let helps = dirty > 0 || load(&self.held_back) > 0;
+            (now, now.is_some() && helps || dirty > 0 && dirty / 3 >= self.dirty_stop / 4)
         };
         if early {
             self.early.notify_one();
@@ -305,8 +318,27 @@ mod tests {
         assert!(pressure.early().now_or_never().is_none(), "there is nothing to commit");
         pressure.moved(dirty(0), dirty(1));
         assert!(pressure.early().now_or_never().is_some());
+        pressure.moved(dirty(1), dirty(0));
+        pressure.completed();
+        assert!(pressure.early().now_or_never().is_none());
         pressure.moved(resident(900), resident(800));
         assert_eq!((pressure.stopped(), pressure.most_bytes()), (None, 900));
+    }
+
+    /// Sources used to wait for the interval, as often as there are retained checkpoints.
+    #[test]
+    fn what_retained_checkpoints_hold_back_asks_for_the_next_until_it_is_let_go() {
+        let pressure = Pressure::new(800, 400);
+        let held = |held_back| MemoryUse { held_back, ..log(500) };
+        pressure.moved(MemoryUse::default(), held(2));
+        assert_eq!(pressure.stopped(), Some(Reason::Log));
+        assert!(pressure.early().now_or_never().is_some());
+        assert!(pressure.early().now_or_never().is_none());
+        pressure.completed();
+        assert!(pressure.early().now_or_never().is_some(), "nothing has changed");
+        pressure.moved(held(2), held(0));
+        pressure.completed();
+        assert!(pressure.early().now_or_never().is_none(), "it is cleaned now");
     }
 
     /// Else nothing that is let go of would ever be enough.

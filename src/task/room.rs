@@ -71,8 +71,10 @@ impl Room {
     }
 
     /// The head names `checkpoint`: what was frozen up to it is committed.
-    pub(super) fn completed(&mut self, checkpoint: CheckpointId) {
+    pub(super) fn completed<K: Key>(&mut self, checkpoint: CheckpointId, state: &KeyedState<K>) {
         self.frozen.retain(|(of, _)| *of > checkpoint);
+        self.tell(state);
+        self.pressure.completed();
     }
 
     /// Tells the account what the state takes and, where that is too much in all, has some of it leave.
@@ -114,6 +116,7 @@ impl Room {
             fixed_bytes: 0,
             pinned_bytes: state.pinned_bytes(),
             dirty_bytes: state.dirty_bytes() + frozen,
+            held_back: state.held_back(),
             rows: state.rows(),
         };
         self.pressure.moved(self.told, now);

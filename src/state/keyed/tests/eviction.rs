@@ -46,9 +46,9 @@ fn what_was_used_stays_and_the_longest_unused_leaves() {
     one.complete(1);
     one.clean_all();
     batch(&mut one, &[3, 5, 9]);
-    assert_eq!(one.state.evict_bytes(13 * one.state.resident_bytes() / 16, 100), 13);
+    assert_eq!(one.state.evict_bytes(10 * one.state.resident_bytes() / 16, 100), 10);
     let left: Vec<u64> = (0..16).filter(|key| is_there(&one, *key)).collect();
-    assert_eq!(left, [3, 5, 9]);
+    assert_eq!(left, [3, 5, 9, 13, 14, 15]);
 }
 
 #[test]
@@ -72,8 +72,9 @@ fn a_key_that_comes_once_is_not_used_by_coming() {
         one.state.end_batch();
     }
     assert_eq!(one.state.rows(), 8);
-    one.state.evict_bytes(6 * one.state.resident_bytes() / 8, 100);
-    assert_eq!((one.state.rows(), is_there(&one, 2), is_there(&one, 6)), (2, true, true));
+    one.state.evict_bytes(5 * one.state.resident_bytes() / 8, 100);
+    let left: Vec<u64> = (0..8).filter(|key| is_there(&one, *key)).collect();
+    assert_eq!(left, [2, 6, 7]);
 }
 
 #[test]
@@ -94,7 +95,14 @@ fn nothing_leaves_that_is_newer_than_its_item_and_a_search_in_vain_ends() {
 fn rows_that_left_make_room_for_others() {
     let mut one = One::new();
     for round in 0..50 {
-        (0..20).for_each(|key| one.set(1000 * round + key, key));
+        let keys: Vec<u64> = (0..20).map(|key| 1000 * round + key).collect();
+        let mut rows = Vec::new();
+        one.state.find_rows(keys.iter().map(|key| (key.key_hash(), key)), &mut rows);
+        for read in one.state.take_reads() {
+            one.state.loaded(&read, None).unwrap();
+        }
+        rows.iter().for_each(|row| one.state.set(one.count, *row, 1));
+        one.state.end_batch();
         one.complete(round + 1);
         one.clean_all();
         assert_eq!(one.state.evict(1000), 20);
