@@ -368,7 +368,10 @@ fn policies() -> Vec<(&'static str, Box<dyn Policy>)> {
 }
 
 fn main() -> ExitCode {
-    println!("{:<10} {:<8} {:>8} {:>10} {:>12}", "accesses", "policy", "hits", "ns/access", "bytes/entry");
+    println!(
+        "{:<10} {:<8} {:>8} {:>10} {:>12}",
+        "accesses", "policy", "hits", "ns/access", "bytes/entry"
+    );
     let mut holds = true;
     for kind in ["zipf", "uniform", "scanned", "drifting"] {
         let accesses = accesses(kind);

@@ -171,7 +171,9 @@ fn counts(is_zipf: bool) -> Result<()> {
     let distinct = counted.counts.iter().filter(|n| n.load(Ordering::Relaxed) > 0).count();
     let wrong = counted.wrong.load(Ordering::Relaxed);
     if wrong > 0 || all != records || last.metrics.records_processed != records {
-        return Err(Error::internal(format!("{wrong} of {all} counts are wrong, {records} were given")));
+        return Err(Error::internal(format!(
+            "{wrong} of {all} counts are wrong, {records} were given"
+        )));
     }
     let metrics = last.metrics;
     let of = |n: u64| n as f64 / records as f64;
@@ -209,7 +211,10 @@ fn memory(keys: u64) -> Result<()> {
     let seconds = (now_ns() - begun) as f64 / 1e9;
     let (peak, now) = resident_kb();
     let rate = records as f64 / seconds;
-    mark("memory", format!("{peak} {now} {} {} {rate}", last.memory.entries, last.memory.most_bytes));
+    mark(
+        "memory",
+        format!("{peak} {now} {} {} {rate}", last.memory.entries, last.memory.most_bytes),
+    );
     Ok(())
 }
 

@@ -140,7 +140,9 @@ fn a_value_that_does_not_fit_at_all_is_named() {
         let env = StreamEnvironment::new();
         env.source(MemorySource::new(vec![7, 3000, 5001, 8], 1))
             .key_by(|n| n % 1000)
-            .process(|states: &mut States| Text { text: states.value(ValueDescriptor::new("text")) })
+            .process(|states: &mut States| Text {
+                text: states.value(ValueDescriptor::new("text")),
+            })
             .uid("texts")
             .sink(DiscardSink::new());
         let error = engine.run(env.build().unwrap()).await.unwrap_err();

@@ -145,11 +145,7 @@ pub(crate) fn config(file: PathBuf, materialize: Materialize, interval: Duration
 
 /// Runs `graph` as the command line does, and shows `observe` every change of its status. Never
 /// ends by itself where the graph has no end.
-pub(crate) fn run(
-    graph: JobGraph,
-    config: Config,
-    observe: impl FnMut(&JobStatus),
-) -> Result<()> {
+pub(crate) fn run(graph: JobGraph, config: Config, observe: impl FnMut(&JobStatus)) -> Result<()> {
     run_through(graph, config, None, observe)
 }
 

@@ -139,7 +139,9 @@ impl World {
         };
         let memory = process.status.borrow().memory;
         // Only what is in channels may come on top, and that is little here.
-        if memory.used_bytes > memory.budget_bytes / 4 * 5 || memory.log_bytes > memory.budget_bytes / 4 {
+        if memory.used_bytes > memory.budget_bytes / 4 * 5
+            || memory.log_bytes > memory.budget_bytes / 4
+        {
             return Err(format!("memory grows: {memory:?}"));
         }
         Ok(())

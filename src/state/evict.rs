@@ -122,7 +122,9 @@ impl<K: Key> KeyedState<K> {
             && let Some(row) = recency.victim(end, &mut looks, |row| match row {
                 _ if !self.rows.is_taken(row) => Standing::Vacant,
                 _ if self.is_loading(Row(row)) => Standing::Held,
-                _ if self.columns.iter().any(|column| column.holds_back(row, horizon)) => Standing::Held,
+                _ if self.columns.iter().any(|column| column.holds_back(row, horizon)) => {
+                    Standing::Held
+                }
                 _ => Standing::Free,
             })
         {

@@ -201,7 +201,8 @@ impl Cleaner {
         };
         let grown = state.pinned_bytes().saturating_sub(pinned_before);
         // What held for the last plan need not for the next, so a good deal more; and it is forgotten slowly.
-        self.margin = (grown + grown / 2).max(self.margin / 8 * 7).min(self.limits.log_max_bytes / 2);
+        self.margin =
+            (grown + grown / 2).max(self.margin / 8 * 7).min(self.limits.log_max_bytes / 2);
         state.cleaned(checkpoint)?;
         if let Some(rows) = rows {
             state.cooled(rows);

@@ -323,7 +323,9 @@ impl World {
             }
         }
         if all(&self.subtasks) > CACHE {
-            let rows = |s: &Subtask| (0..s.state.rows.end()).filter(|r| s.state.rows.is_taken(*r)).collect();
+            let rows = |s: &Subtask| {
+                (0..s.state.rows.end()).filter(|r| s.state.rows.is_taken(*r)).collect()
+            };
             for subtask in self.subtasks.iter().filter(|s| entries(&s.state) > share) {
                 let rows: Vec<u32> = rows(subtask);
                 let free = rows.into_iter().find(|row| subtask.state.is_clean(*row));
