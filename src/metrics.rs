@@ -75,6 +75,8 @@ counters! {
     records_dead_lettered,
     /// Records that waited for the state of their key to be read.
     records_parked,
+    /// Records whose processing was suspended until what they asked for was read; once for each time.
+    records_suspended,
     /// Items read because a key was not in memory.
     items_read,
     /// Rows and map entries that left memory for want of room.

@@ -16,7 +16,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::messages::{Owed, SegmentRef, SourceSplits};
+use super::messages::{Owed, SavedOperator, SegmentRef, SourceSplits};
 use super::slots::SlotTable;
 use crate::codec::{Bincode, Codec, decode_from};
 use crate::error::{Error, ErrorKind, Result};
@@ -25,7 +25,7 @@ use crate::key_group::{KeyGroup, KeyGroupRange};
 use crate::state::MAX_BLOCK_BYTES;
 
 /// The format that this code writes.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 const MAGIC: [u8; 4] = *b"MPMF";
 const HEADER_BYTES: usize = 18;
@@ -63,6 +63,8 @@ pub struct Manifest {
     /// Every committable that was not acknowledged when it was put together, of earlier checkpoints
     /// too.
     pub committables: Vec<Owed>,
+    /// Every operator that has operator state, and all of that.
+    pub operator_states: Vec<SavedOperator>,
     /// The size classes of all slots.
     pub slots: SlotTable,
     /// Records that lie before the sources' positions; for people and progress only.
@@ -139,6 +141,10 @@ impl Manifest {
 
     /// A slot that its own table does not know would make the table grow to any size at a restart.
     fn checked(self) -> Result<Self> {
+        let states = self.operator_states.iter().flat_map(|s| s.subtasks.iter().flatten());
+        if let Some(state) = states.into_iter().find(|state| !state.elements.is_whole()) {
+            return Err(corrupt(format!("the elements of operator state {} overlap", state.state)));
+        }
         let slots = self.slots.segments.len() as u64;
         match self.segments.iter().find(|s| s.slot.0 >= slots) {
             Some(segment) => {

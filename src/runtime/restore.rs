@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use futures::future::try_join_all;
 
+use super::operator_state;
 use crate::checkpoint::{Claimed, Manifest, SourceSplits, SplitSnapshot, assign, fetch};
 use crate::connector::SplitState;
 use crate::error::{Error, ErrorKind, Result};
@@ -80,6 +81,15 @@ pub(super) async fn plan(
         entries += new.map(|(at, _)| at.entries).sum::<u64>();
         subtasks[subtask].insert(operator, log);
     }
+    if let Some(manifest) = &claimed.manifest {
+        for (operator, shares) in
+            operator_state::shares(graph, &manifest.operator_states, parallelism)?
+        {
+            for (subtask, share) in subtasks.iter_mut().zip(shares) {
+                subtask.entry(operator).or_default().operator_state = share;
+            }
+        }
+    }
     Ok(RestorePlan { sources, subtasks, entries })
 }
 
@@ -151,6 +161,7 @@ pub(super) async fn read_log(
         segments,
         horizons: horizons.map(|h| (h.range, h.checkpoint)).collect(),
         may_have_items: manifest.may_have_items(id),
+        operator_state: Vec::new(),
     })
 }
 

@@ -5,6 +5,7 @@
 mod chain;
 mod cold;
 mod files;
+mod rules;
 mod stages;
 mod tally;
 mod toggle;
@@ -28,8 +29,8 @@ pub struct Kind {
 }
 
 /// All of them.
-pub const ALL: [Kind; 6] =
-    [tally::KIND, chain::KIND, stages::KIND, toggle::KIND, cold::KIND, files::KIND];
+pub const ALL: [Kind; 7] =
+    [tally::KIND, chain::KIND, stages::KIND, toggle::KIND, cold::KIND, rules::KIND, files::KIND];
 
 /// The kind that a seed draws.
 pub(super) fn drawn(random: &mut StdRng) -> Kind {
