@@ -51,7 +51,7 @@ impl World {
         config.checkpointing.num_retained = 2;
         config.exchange.batch_records = 16;
         config.state.segment_bytes = 2000;
-        config.state.log_max_bytes = 4_000;
+        config.state.log_max_bytes = 16_000;
         config.state.cache_bytes = 32_000;
         let start = Start { config, mode: StartMode::Auto, exclusive: true, roll_back: None };
         self.start(start)?;
@@ -138,10 +138,8 @@ impl World {
             return Err("its process has ended".to_owned());
         };
         let memory = process.status.borrow().memory;
-        // Only what is in channels may come on top, and that is little here.
-        if memory.used_bytes > memory.budget_bytes / 4 * 5
-            || memory.log_bytes > memory.budget_bytes / 4
-        {
+        // Only what is in channels may come on top.
+        if memory.used_bytes > 2 * memory.budget_bytes || memory.log_bytes > memory.budget_bytes {
             return Err(format!("memory grows: {memory:?}"));
         }
         Ok(())
