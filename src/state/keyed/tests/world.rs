@@ -288,7 +288,9 @@ impl World {
             };
             for subtask in self.subtasks.iter().filter(|s| entries(&s.state) > share) {
                 let rows: Vec<u32> = rows(subtask);
-                let free = rows.into_iter().find(|row| subtask.state.is_clean(*row));
+                let state = &subtask.state;
+                let is_free = |row: &u32| state.is_clean(*row) && !state.is_loading(Row(*row));
+                let free = rows.into_iter().find(is_free);
                 assert_eq!(free, None, "it could have left");
             }
         }
@@ -419,6 +421,7 @@ impl World {
 
     /// All that is in memory could leave now, so no more than may stay has stayed.
     fn is_within_its_cache(&mut self) {
+        self.answer_all();
         // Each cleans a checkpoint, and lets go of one that is retained.
         let is_pinned = |s: &Subtask| s.state.log.pinned() > 0;
         for _ in 0..100 {
