@@ -14,7 +14,7 @@ use millpond::config::Materialize;
 use millpond::connector::{DiscardSink, Generator};
 use millpond::stream::StreamEnvironment;
 use millpond::{Error, Result};
-use support::{Count, Worker, config, given, given_file, mark, mix, run};
+use support::{Count, Worker, config, given, given_file, mark, mix, resident_kb, run};
 
 const KEYS: u64 = 1_000_000;
 const LIMIT_KB: u64 = 200_000_000 / 1024;
@@ -51,16 +51,6 @@ fn job(materialize: Materialize) -> Result<()> {
             }
         }
     })
-}
-
-/// The highest and the current resident size of this process, in kB.
-fn resident_kb() -> (u64, u64) {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let find = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-    };
-    (find("VmHWM:"), find("VmRSS:"))
 }
 
 fn measure_all() -> Result<()> {

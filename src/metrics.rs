@@ -73,10 +73,14 @@ counters! {
     records_skipped,
     /// Lines that could not be parsed and were sent aside.
     records_dead_lettered,
+    /// Records that waited for the state of their key to be read.
+    records_parked,
     /// Records whose processing was suspended until what they asked for was read; once for each time.
     records_suspended,
     /// Items read because a key was not in memory.
     items_read,
+    /// Rows and map entries that left memory for want of room.
+    entries_evicted,
     /// Items written by materialising.
     items_materialised,
     /// Segments put.

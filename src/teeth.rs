@@ -47,6 +47,8 @@ teeth! {
     ItemsDeleted,
     /// g: the horizon passes entries whose puts are sent and not answered.
     HorizonBeforeAnswer,
+    /// h: an entry leaves memory when its put is sent, answered or not.
+    EvictedBeforeAnswer,
     /// h: a row that holds nothing is given away before its deletion is in the log or the table.
     EmptyRowForgotten,
     /// i: segment slots that the next checkpoint will not name are free before the head has moved.

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use millpond::checkpoint::rules::StartMode;
 use millpond::clock::Clock;
 use millpond::config::{Config, Location, Materialize};
-use millpond::dynamodb::{Connection, Execution, Options};
+use millpond::dynamodb::{Connection, Execution, Options, Wrap};
 use millpond::ids::Name;
 use millpond::metrics::Metrics;
 use millpond::operator::{Context, KeyedProcess};
@@ -145,9 +145,15 @@ pub(crate) fn config(file: PathBuf, materialize: Materialize, interval: Duration
 
 /// Runs `graph` as the command line does, and shows `observe` every change of its status. Never
 /// ends by itself where the graph has no end.
-pub(crate) fn run(
+pub(crate) fn run(graph: JobGraph, config: Config, observe: impl FnMut(&JobStatus)) -> Result<()> {
+    run_through(graph, config, None, observe)
+}
+
+/// As [`run`], with something between the client and DynamoDB.
+pub(crate) fn run_through(
     graph: JobGraph,
     config: Config,
+    wrap: Option<Wrap<'_>>,
     mut observe: impl FnMut(&JobStatus),
 ) -> Result<()> {
     let runtime =
@@ -162,7 +168,7 @@ pub(crate) fn run(
             clock,
             seed: now_ns(),
             execution: Execution::Thread(place.io()),
-            wrap: None,
+            wrap,
         })
         .await?;
         mark("opened", "");
@@ -230,6 +236,16 @@ impl KeyedProcess for Count {
         FIRST.call_once(|| mark("first", count));
         Ok(())
     }
+}
+
+/// The highest and the current resident size of this process, in kB.
+pub(crate) fn resident_kb() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let find = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    };
+    (find("VmHWM:"), find("VmRSS:"))
 }
 
 /// The finaliser of SplitMix64: numbers in random order.

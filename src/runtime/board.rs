@@ -212,7 +212,8 @@ impl Current {
         status.lag = lags.fold(Lag::default(), Lag::and);
         let memory = self.live.pressure.memory();
         status.memory = Memory {
-            used_bytes: memory.resident_bytes,
+            used_bytes: memory.resident_bytes + memory.fixed_bytes,
+            most_bytes: self.live.pressure.most_bytes(),
             log_bytes: memory.pinned_bytes,
             entries: memory.rows,
             ..status.memory
@@ -220,12 +221,17 @@ impl Current {
         status.input_slowed = self.live.pressure.stopped().map(|reason| match reason {
             Reason::Uncommitted => format!(
                 "memory: uncommitted changes take {} bytes, a checkpoint must complete first",
-                self.live.pressure.dirty_bytes()
+                memory.dirty_bytes
             ),
             Reason::Log => format!(
                 "memory: the log holds {} bytes of entries, its oldest checkpoints must be \
                  materialised first; state.checkpoints.num-retained holds them back",
                 memory.pinned_bytes
+            ),
+            Reason::Memory => format!(
+                "memory: state takes {} bytes, more than state.backend.dynamodb.cache-size lets it, and what \
+                 is newer than the table cannot leave before it is committed and materialised",
+                memory.resident_bytes
             ),
         });
         if let (Some(restored), Some(at)) =

@@ -236,6 +236,8 @@ pub struct Restore {
 pub struct Memory {
     /// In use, bytes.
     pub used_bytes: u64,
+    /// The most that was ever in use in this attempt: what is on its way is admitted beyond the budget.
+    pub most_bytes: u64,
     /// `state.backend.dynamodb.cache-size`, bytes.
     pub budget_bytes: u64,
     /// Of the entries that only the log has, bytes.

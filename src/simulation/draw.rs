@@ -30,7 +30,9 @@ pub(super) fn settings(random: &mut StdRng) -> Config {
     config.exchange.channel_batches = random.random_range(1..=4);
     config.state.segment_bytes = one_of(random, &[20, 200, 1 << 18]);
     config.state.log_max_bytes = one_of(random, &[1, 3000, 1 << 20]);
-    config.state.cache_bytes = config.state.log_max_bytes + one_of(random, &[1, 2000, 1 << 20]);
+    // Mostly for a few entries, so that they leave and come back all the time.
+    config.state.cache_bytes =
+        config.state.log_max_bytes + one_of(random, &[1, 2000, 4000, 1 << 20]);
     if random.random_bool(0.3) {
         config.state.materialize = Materialize::Eager;
     }

@@ -51,7 +51,7 @@ impl World {
         config.checkpointing.num_retained = 2;
         config.exchange.batch_records = 16;
         config.state.segment_bytes = 2000;
-        config.state.log_max_bytes = 4_000;
+        config.state.log_max_bytes = 16_000;
         config.state.cache_bytes = 32_000;
         let start = Start { config, mode: StartMode::Auto, exclusive: true, roll_back: None };
         self.start(start)?;

@@ -17,6 +17,7 @@
 //!
 //! Owns the course of a run and its oracles. What goes wrong below the SDK is `hostile`'s.
 
+mod bounds;
 mod descent;
 mod draw;
 mod endings;

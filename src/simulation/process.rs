@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 
+use super::bounds::Bounds;
 use super::gate::{Gate, Gated};
 use crate::checkpoint::Ended;
 use crate::clock::Clock;
@@ -29,6 +30,7 @@ pub(super) struct Process {
     pub(super) number: u32,
     pub(super) gate: Gate,
     pub(super) status: watch::Receiver<JobStatus>,
+    pub(super) bounds: Bounds,
     local: LocalSet,
     outcome: Outcome,
     stop: Option<oneshot::Sender<()>>,
@@ -57,7 +59,9 @@ impl Process {
         graph: JobGraph,
         options: RunOptions,
         exclusive: bool,
+        key_bytes: u64,
     ) -> Self {
+        let bounds = Bounds::of(&options.config, key_bytes);
         let gate = Gate::default();
         let (sender, status) = watch::channel(JobStatus::default());
         let backend = Gated::new(Arc::clone(&common.backend), gate.clone(), exclusive);
@@ -81,7 +85,7 @@ impl Process {
             let ended = Box::pin(run(graph, wiring, options, stopped)).await;
             *told.borrow_mut() = Some(ended);
         });
-        Self { number, gate, status, local, outcome, stop: Some(stop), asleep: false }
+        Self { number, gate, status, bounds, local, outcome, stop: Some(stop), asleep: false }
     }
 
     /// Asks for a graceful end.

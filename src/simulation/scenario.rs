@@ -32,6 +32,11 @@ pub trait Scenario: Send + Sync {
     /// A short name.
     fn name(&self) -> &'static str;
 
+    /// What the state of one key takes in memory at most, about.
+    fn key_bytes(&self) -> u64 {
+        2000
+    }
+
     /// The graph for one more process. Input and output are the same for all of them.
     ///
     /// # Errors

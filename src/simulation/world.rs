@@ -146,7 +146,14 @@ impl World {
             seed: self.random.random(),
         };
         let graph = self.scenario.graph().map_err(|e| e.to_string())?;
-        let process = Process::start(&self.common, number, graph, options, exclusive);
+        let process = Process::start(
+            &self.common,
+            number,
+            graph,
+            options,
+            exclusive,
+            self.scenario.key_bytes(),
+        );
         if self.random.random_bool(0.4) {
             process.gate.arm(self.random.random_range(0..150));
         }
@@ -262,6 +269,7 @@ impl World {
             self.bury()?;
             if over {
                 self.no_strange_failures()?;
+                self.processes.iter().try_for_each(Process::memory_is_bounded)?;
                 return Ok(());
             }
         }

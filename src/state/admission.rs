@@ -1,7 +1,7 @@
 //! Finding rows, and the reads of what is not in memory.
 //!
-//! Owns which rows are loading, and which rows and entries are given away. Sending the reads, and keeping the records
-//! that wait for them, is `task`'s.
+//! Owns which rows are loading, and which rows and entries are given away because they hold nothing. Sending
+//! the reads, and keeping the records that wait for them, is `task`'s; what leaves for want of memory is `evict`'s.
 
 use super::descriptor::ColumnId;
 use super::entry::Meta;
@@ -38,13 +38,31 @@ impl<K: Key> KeyedState<K> {
     where
         I: IntoIterator<Item = (KeyHash, &'k K), IntoIter: Clone>,
     {
-        let keys = keys.into_iter();
+        // What marks cost is nobody's while they are not kept.
+        if self.recency.is_active() {
+            self.find_all::<_, true>(keys.into_iter(), rows);
+        } else {
+            self.find_all::<_, false>(keys.into_iter(), rows);
+        }
+    }
+
+    #[inline]
+    fn find_all<'k, I, const MARK: bool>(&mut self, keys: I, rows: &mut Vec<Row>)
+    where
+        I: Iterator<Item = (KeyHash, &'k K)> + Clone,
+    {
         let start = rows.len();
         let none = Row(u32::MAX);
         rows.extend(keys.clone().map(|(hash, _)| self.rows.candidate(hash).map_or(none, Row)));
         for (row, (hash, key)) in rows[start..].iter_mut().zip(keys) {
             if !self.rows.is_key_of(row.0, key) || self.is_partial(row.0) {
+                let before = self.rows.len();
                 *row = self.find_row(hash, key);
+                if MARK && self.rows.len() == before {
+                    self.recency.touch(row.0);
+                }
+            } else if MARK {
+                self.recency.touch(row.0);
             }
         }
         self.columns.iter().for_each(|column| column.warm(&rows[start..]));
@@ -72,6 +90,7 @@ impl<K: Key> KeyedState<K> {
     #[inline(never)]
     fn admit(&mut self, hash: KeyHash, key: &K) -> Row {
         let row = self.insert(hash, key.clone());
+        self.recency.enter(row);
         self.load(row, |_| true);
         if !self.is_loading(Row(row)) {
             self.untouched.push(row);
@@ -123,6 +142,7 @@ impl<K: Key> KeyedState<K> {
         if resident {
             self.loading.remove(&row.0);
             self.untouched.push(row.0);
+            self.recency.look_again();
         }
         Ok(resident)
     }
@@ -154,13 +174,16 @@ impl<K: Key> KeyedState<K> {
     pub fn loaded(&mut self, read: &Read, item: Option<&Item>) -> Result<bool> {
         let Read { row, column, entry, .. } = *read;
         let resident = self.answered(row)?;
-        let values = &mut self.columns[column.index()];
         if let Some(item) = item {
+            let bytes = item.value.as_ref().map_or(0, bytes::Bytes::len);
+            self.check_size(column.index(), entry, bytes)?;
+            let values = &mut self.columns[column.index()];
             values.restore(entry, item.value.as_deref(), Meta::loaded()).map_err(|error| {
                 let message = format!("item of state {}: {error}", values.name());
                 Error::new(ErrorKind::Corrupt, message).with_source(error)
             })?;
         }
+        let values = &self.columns[column.index()];
         if !values.is_plain() && !values.is_present(entry) {
             self.untouched_entries.push((column, entry));
         }
@@ -170,6 +193,7 @@ impl<K: Key> KeyedState<K> {
     /// All resident rows of the batch have been used: those that still hold nothing are given away, and
     /// some of what a cleaning has left with nothing.
     pub fn end_batch(&mut self) {
+        self.sample();
         if !self.untouched_entries.is_empty() {
             self.leave_all_untouched();
         }
@@ -217,50 +241,5 @@ impl<K: Key> KeyedState<K> {
         {
             self.vacate(row);
         }
-    }
-
-    /// Gives away rows whose every value is in its item, looking at `max` of them, where a former call
-    /// stopped, and before that entries with a sub key, looking at `max` of each column; how many it were.
-    /// Call it between batches while [`KeyedState::resident_bytes`] exceeds the budget; their next use
-    /// costs a read.
-    pub fn evict(&mut self, max: u32) -> u32 {
-        let mut evicted = 0;
-        for column in self.column_ids() {
-            evicted += self.evict_entries(column, max);
-        }
-        for _ in 0..max.min(self.rows.end()) {
-            self.sweep = if self.sweep >= self.rows.end() { 0 } else { self.sweep };
-            let row = self.sweep;
-            self.sweep += 1;
-            let taken = self.rows.is_taken(row) && !self.is_loading(Row(row));
-            if taken && self.is_clean(row) {
-                self.vacate(row);
-                evicted += 1;
-            }
-        }
-        evicted
-    }
-
-    fn evict_entries(&mut self, column: ColumnId, max: u32) -> u32 {
-        let horizon = self.log.horizon();
-        let values = &mut self.columns[column.index()];
-        if values.is_plain() {
-            return 0;
-        }
-        let sweep = &mut self.sweeps[column.index()];
-        let mut evicted = 0;
-        for _ in 0..max.min(values.end()) {
-            *sweep = if *sweep >= values.end() { 0 } else { *sweep };
-            let entry = *sweep;
-            *sweep += 1;
-            if values.is_taken(entry)
-                && !self.loading.contains_key(&values.row_of(entry))
-                && values.meta(entry).is_clean(horizon)
-            {
-                values.give_away(entry);
-                evicted += 1;
-            }
-        }
-        evicted
     }
 }

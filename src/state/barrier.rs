@@ -56,11 +56,16 @@ impl<K: Key> KeyedState<K> {
             self.keys.add(out.len() - before);
             values.encode_sub(entry, out);
         };
+        let mut bytes = 0;
         self.writer.entry(column, fresh, sort_key, |out| {
-            values.encode(entry, out).map_err(|error| {
+            let before = out.len();
+            let present = values.encode(entry, out).map_err(|error| {
                 Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
-            })
-        })
+            })?;
+            bytes = out.len() - before;
+            Ok(present)
+        })?;
+        self.check_size(column, entry, bytes)
     }
 
     /// Barrier `checkpoint`: moves the changes since the last barrier aside, which takes a time that
@@ -140,6 +145,7 @@ impl<K: Key> KeyedState<K> {
     pub fn completed(&mut self, oldest_retained: CheckpointId) {
         // A number that exceeds stamps was refused at its barrier.
         self.log.completed(oldest_retained.0 as u32);
+        self.look_again();
     }
 
     /// Every change up to this checkpoint is materialised. What an acknowledgement reports is

@@ -30,4 +30,9 @@ impl Bits {
     pub(super) fn contains(&self, n: u32) -> bool {
         self.0.get(n as usize / 64).is_some_and(|word| word >> (n % 64) & 1 == 1)
     }
+
+    /// Memory of the bits.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.0.capacity() * 8) as u64
+    }
 }

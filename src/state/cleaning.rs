@@ -10,7 +10,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hashbrown::HashMap;
 
 use super::bits::Bits;
 
@@ -33,7 +32,8 @@ pub struct CleaningLimits {
     pub log_max_bytes: u64,
     /// Most segments: a restore reads each.
     pub max_segments: u64,
-    /// `state.backend.dynamodb.materialize: eager`: always up to the oldest retained checkpoint.
+    /// Always up to the oldest retained checkpoint: `state.backend.dynamodb.materialize: eager`, or memory is
+    /// wanted and nothing else can leave.
     pub eager: bool,
 }
 
@@ -88,6 +88,13 @@ pub(super) struct Cleaning {
     checkpoint: CheckpointId,
     /// Entries that may hold nothing after it.
     deleted: Vec<(ColumnId, u32)>,
+}
+
+impl Cleaning {
+    /// The stamp of the changes that are cleaned.
+    pub(super) fn stamp(&self) -> u32 {
+        self.stamp
+    }
 }
 
 impl CleaningPlan {
@@ -146,6 +153,11 @@ impl CleaningRows {
         self.entries.len()
     }
 
+    /// As [`CleaningRows::entries`], and nothing else.
+    pub(super) fn into_entries(self) -> Vec<(ColumnId, u32)> {
+        self.entries
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -161,35 +173,67 @@ impl CleaningRows {
 pub fn find_values(segments: &[Segment], missing: Vec<Missing>) -> Result<Vec<Found>> {
     let mut ordered: Vec<&Segment> = segments.iter().collect();
     ordered.sort_by_key(|segment| (segment.range.first, segment.sequence));
-    let mut values: Vec<Option<Option<Bytes>>> = vec![None; missing.len()];
-    let places: HashMap<(&str, &[u8]), usize> =
-        missing.iter().enumerate().map(|(i, m)| ((m.state(), m.sort_key()), i)).collect();
-    let mut carry = Carry::default();
-    for segment in ordered {
-        segment.each(&mut carry, |entry| {
-            if let Some(&i) = places.get(&(segment.states[entry.state].as_str(), entry.key)) {
-                values[i] = Some(entry.value.map(Bytes::copy_from_slice));
+    let mut finder = Finder::new(missing);
+    ordered.into_iter().try_for_each(|segment| finder.look(segment))?;
+    finder.finish()
+}
+
+/// Looks up missing values in one segment after the other, so that none has to stay in memory.
+#[derive(Debug)]
+pub struct Finder {
+    missing: Vec<Missing>,
+    values: Vec<Option<Option<Bytes>>>,
+    /// The entries, in the order of their states and keys.
+    places: Vec<u32>,
+    carry: Carry,
+}
+
+impl Finder {
+    /// For these.
+    #[must_use]
+    pub fn new(missing: Vec<Missing>) -> Self {
+        let mut places: Vec<u32> = (0..missing.len() as u32).collect();
+        places.sort_unstable_by_key(|&n| missing[n as usize].place());
+        let values = vec![None; missing.len()];
+        Self { missing, values, places, carry: Carry::default() }
+    }
+
+    /// Looks into the next segment: all of the checkpoint and operator, in the order of their ranges'
+    /// beginnings and, for each range, of their sequence.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where it cannot be read.
+    pub fn look(&mut self, segment: &Segment) -> Result<()> {
+        let Self { missing, values, places, carry } = self;
+        segment.each(carry, |entry| {
+            let wanted = (segment.states[entry.state].as_str(), entry.key);
+            let found = places.binary_search_by_key(&wanted, |&n| missing[n as usize].place());
+            if let Ok(place) = found {
+                values[places[place] as usize] = Some(entry.value.map(Bytes::copy_from_slice));
             }
             Ok(())
-        })?;
+        })
     }
-    drop(places);
-    if !carry.is_empty() {
-        return Err(Error::new(
-            ErrorKind::Corrupt,
-            "segment: the last one of a checkpoint is missing",
-        ));
+
+    /// There are no more segments.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where an entry was in none of them, or the end of one is missing.
+    pub fn finish(self) -> Result<Vec<Found>> {
+        if !self.carry.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "segment: the last one of a checkpoint is missing",
+            ));
+        }
+        let all = self.missing.into_iter().zip(self.values);
+        all.map(|(missing, value)| found_or_fresh(missing, value)).collect()
     }
-    missing.into_iter().zip(values).map(|(missing, value)| found_or_fresh(missing, value)).collect()
 }
 
 impl Missing {
-    fn state(&self) -> &str {
-        self.key.state.as_str()
-    }
-
-    fn sort_key(&self) -> &[u8] {
-        &self.key.sort_key
+    fn place(&self) -> (&str, &[u8]) {
+        (self.key.state.as_str(), &self.key.sort_key)
     }
 }
 
@@ -336,6 +380,7 @@ impl<K: Key> KeyedState<K> {
         match self.cleaning.take_if(|current| current.checkpoint == checkpoint) {
             Some(Cleaning { deleted, .. }) => {
                 self.log.cleaned();
+                self.look_again();
                 self.leaving.extend(deleted);
                 Ok(())
             }

@@ -10,6 +10,7 @@ use super::entries::Entries;
 use super::entry::Meta;
 use super::keyed::Row;
 use super::known::SubRange;
+use super::recency::Recency;
 use crate::codec::{DecodeError, Value};
 use crate::ids::Name;
 
@@ -72,6 +73,10 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn entries(&self, rows: u64) -> u64;
     /// Bytes of memory for `rows` rows, estimated.
     fn bytes(&self, rows: u64) -> u64;
+    /// Which entries were not used for long, where they leave memory by themselves.
+    fn recency(&mut self) -> Option<&mut Recency>;
+    /// Whether values own memory that only serialising tells the size of.
+    fn owns_memory(&self) -> bool;
 }
 
 /// A column whose values are `V`s.
@@ -203,6 +208,14 @@ impl<V: Value> AnyColumn for Column<V> {
     }
 
     fn bytes(&self, rows: u64) -> u64 {
-        rows * self.values.slot_bytes()
+        self.values.bytes(rows)
+    }
+
+    fn recency(&mut self) -> Option<&mut Recency> {
+        None
+    }
+
+    fn owns_memory(&self) -> bool {
+        std::mem::needs_drop::<V>()
     }
 }

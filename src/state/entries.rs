@@ -82,16 +82,58 @@ pub(super) enum Old<V> {
 pub(super) struct Entries<V> {
     slots: Vec<Slot<V>>,
     encoded: MeanBytes,
+    heap: Heap,
     /// What is given out for an entry without a value, and how one more is made.
     default: Option<(V, fn() -> V)>,
     /// Newest last.
     old: Vec<(u32, Old<V>)>,
 }
 
+/// How long values were when they were read or serialised last, where a value owns memory elsewhere.
+#[derive(Debug, Default)]
+struct Heap {
+    /// By entry, one more than its length; 0 where it was never known.
+    lengths: Vec<Cell<u32>>,
+    /// How many are known, and their sum.
+    known: Cell<(u64, u64)>,
+}
+
+/// What an allocation takes beside its content.
+const ALLOCATION: u64 = 16;
+
+impl Heap {
+    fn set(&self, entry: u32, length: Option<usize>) {
+        let Some(place) = self.lengths.get(entry as usize) else { return };
+        let length = length.map_or(0, |length| u32::try_from(length).unwrap_or(u32::MAX - 1) + 1);
+        let (mut number, mut sum) = self.known.get();
+        let old = place.replace(length);
+        if old > 0 {
+            (number, sum) = (number - 1, sum - u64::from(old - 1));
+        }
+        if length > 0 {
+            (number, sum) = (number + 1, sum + u64::from(length - 1));
+        }
+        self.known.set((number, sum));
+    }
+
+    /// Of `entries` values, of which those that are not known are `mean` each.
+    fn bytes(&self, entries: u64, mean: u64) -> u64 {
+        let (number, sum) = self.known.get();
+        let each = ALLOCATION + size_of::<u32>() as u64;
+        sum + entries.saturating_sub(number) * mean + entries * each
+    }
+}
+
 impl<V: Value> Entries<V> {
     pub(super) fn new(default: Option<fn() -> V>) -> Self {
         let default = default.map(|make| (make(), make));
-        Self { slots: Vec::new(), encoded: MeanBytes::default(), default, old: Vec::new() }
+        Self {
+            slots: Vec::new(),
+            encoded: MeanBytes::default(),
+            heap: Heap::default(),
+            default,
+            old: Vec::new(),
+        }
     }
 
     /// How many there are, vacant ones included.
@@ -137,6 +179,9 @@ impl<V: Value> Entries<V> {
 
     /// Gives the entry a value or takes it away; what it was before.
     pub(super) fn put(&mut self, entry: u32, value: Option<V>) -> Option<V> {
+        if value.is_none() {
+            self.heap.set(entry, None);
+        }
         let slot = &mut self.slots[entry as usize];
         let new = Slot::new(slot.meta(), value);
         match std::mem::replace(slot, new) {
@@ -175,6 +220,10 @@ impl<V: Value> Entries<V> {
     pub(super) fn push(&mut self) {
         grow(&mut self.slots);
         self.slots.push(Slot::new(Meta::default(), None));
+        if std::mem::needs_drop::<V>() {
+            grow(&mut self.heap.lengths);
+            self.heap.lengths.push(Cell::new(0));
+        }
     }
 
     /// Makes room for `entries` in all.
@@ -184,6 +233,7 @@ impl<V: Value> Entries<V> {
 
     /// Empties an entry and forgets all about it.
     pub(super) fn vacate(&mut self, entry: u32) {
+        self.heap.set(entry, None);
         self.slots[entry as usize] = Slot::new(Meta::default(), None);
     }
 
@@ -202,6 +252,7 @@ impl<V: Value> Entries<V> {
         let Some(value) = self.get(entry) else { return Ok(false) };
         Bincode::encode(value, out)?;
         self.encoded.add(out.len() - before);
+        self.heap.set(entry, Some(out.len() - before));
         Ok(true)
     }
 
@@ -214,6 +265,7 @@ impl<V: Value> Entries<V> {
     ) -> Result<(), DecodeError> {
         let value = bytes.map(Bincode::decode).transpose()?;
         self.slots[entry as usize] = Slot::new(meta, value);
+        self.heap.set(entry, bytes.map(<[u8]>::len));
         Ok(())
     }
 
@@ -227,9 +279,14 @@ impl<V: Value> Entries<V> {
         std::hint::black_box(stamps.fold(0, u32::wrapping_add));
     }
 
-    /// Bytes of memory of one slot and, by the mean so far, of what its value owns.
-    pub(super) fn slot_bytes(&self) -> u64 {
-        size_of::<Slot<V>>() as u64 + self.encoded.heap_of::<V>()
+    /// Bytes of memory of so many entries, and what their values own: as long as they were serialised last, or
+    /// the mean of all.
+    pub(super) fn bytes(&self, entries: u64) -> u64 {
+        let slots = entries * size_of::<Slot<V>>() as u64;
+        if !std::mem::needs_drop::<V>() {
+            return slots;
+        }
+        slots + self.heap.bytes(entries, self.encoded.get())
     }
 }
 
@@ -243,12 +300,27 @@ mod tests {
     }
 
     #[test]
-    fn heap_values_are_estimated_by_their_serialised_length() {
+    fn heap_values_count_by_their_last_serialised_length_and_unknown_ones_by_the_mean() {
         let mut entries = Entries::<String>::new(None);
-        entries.push();
-        let empty = entries.slot_bytes();
+        (0..3).for_each(|_| entries.push());
+        let empty = entries.bytes(1);
+        assert!(empty >= size_of::<Slot<String>>() as u64);
         assert_eq!(entries.put(0, Some("x".repeat(99))), None);
         entries.encode(0, &mut Vec::new()).unwrap();
-        assert_eq!(entries.slot_bytes(), empty + 100);
+        assert_eq!(entries.bytes(1), empty + 100);
+        entries.put(1, Some("x".repeat(7)));
+        assert_eq!(entries.bytes(2), 2 * (empty + 100), "not known yet");
+        entries.encode(1, &mut Vec::new()).unwrap();
+        assert_eq!(entries.bytes(2), 2 * empty + 100 + 8);
+        entries.put(0, Some("xy".to_owned()));
+        entries.encode(0, &mut Vec::new()).unwrap();
+        assert_eq!(entries.bytes(2), 2 * empty + 3 + 8);
+        entries.vacate(1);
+        assert_eq!(entries.bytes(1), empty + 3);
+        entries.put(0, None);
+        entries.restore(0, Some(&[4, b'a', b'b', b'c', b'd']), Meta::loaded()).unwrap();
+        assert_eq!(entries.bytes(1), empty + 5);
+        entries.restore(0, None, Meta::loaded()).unwrap();
+        assert_eq!(entries.heap.known.get(), (0, 0));
     }
 }

@@ -20,6 +20,7 @@ use super::former::FormerHorizons;
 use super::list::{List, ListState};
 use super::log::Log;
 use super::map::{Map, MapState};
+use super::recency::Recency;
 use super::record::Effects;
 use super::reducing::{Aggregating, AggregatingState, Reducing, ReducingState};
 use super::replay::Carries;
@@ -101,9 +102,13 @@ pub struct KeyedState<K> {
     pub(super) carries: Carries,
     pub(super) former: FormerHorizons,
     pub(super) cleaning: Option<Cleaning>,
-    /// Where the search for rows to evict goes on, and in each column that for entries.
-    pub(super) sweep: u32,
-    pub(super) sweeps: Vec<u32>,
+    /// Which rows were not used for long; columns with a sub key have their own.
+    pub(super) recency: Recency,
+    /// Entries that were cleaned, and may leave now if they were not used since.
+    pub(super) cooling: Vec<(ColumnId, u32)>,
+    /// Batches until a value is serialised to know its size.
+    pub(super) until_sample: u32,
+    pub(super) value_limit: u64,
 }
 
 impl<K> fmt::Debug for KeyedState<K> {
@@ -175,7 +180,6 @@ impl<K: Key> KeyedState<K> {
         Ok(Self {
             former: FormerHorizons::restored(&at.horizons, config.range),
             rows: Rows::new(),
-            sweeps: vec![0; columns.0.len()],
             log: Log::new(columns.0.len(), horizon, floor, stamp_of(at.checkpoint)?),
             writer: Writer::new(config.segment_bytes as usize, states),
             keys: MeanBytes::default(),
@@ -195,7 +199,10 @@ impl<K: Key> KeyedState<K> {
             leaving: Vec::new(),
             carries: Carries::default(),
             cleaning: None,
-            sweep: 0,
+            recency: Recency::default(),
+            cooling: Vec::new(),
+            until_sample: 0,
+            value_limit: u64::MAX,
             columns: columns.0,
         })
     }

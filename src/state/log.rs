@@ -77,6 +77,8 @@ pub struct Log {
     /// Oldest first.
     lists: VecDeque<List>,
     pinned: u64,
+    /// Changes in `lists`, replaced ones included.
+    listed: u64,
 }
 
 impl Log {
@@ -91,6 +93,7 @@ impl Log {
             dirty: vec![Vec::new(); columns],
             lists: VecDeque::new(),
             pinned: 0,
+            listed: 0,
         }
     }
 
@@ -121,6 +124,21 @@ impl Log {
 
     pub(super) fn pinned(&self) -> u64 {
         self.pinned
+    }
+
+    /// The entry of a column that began to change last, of those that have changed since the last barrier.
+    pub(super) fn newest_change(&self, column: usize) -> Option<u32> {
+        self.dirty[column].last().copied()
+    }
+
+    /// Checkpoints that are newer than the oldest retained one, so that they cannot be cleaned yet.
+    pub(super) fn held_back(&self) -> u64 {
+        self.lists.iter().rev().take_while(|list| list.stamp > self.floor).count() as u64
+    }
+
+    /// Memory of the lists, at the least.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.listed + self.dirty()) * size_of::<u32>() as u64
     }
 
     pub(super) fn dirty(&self) -> u64 {
@@ -168,6 +186,7 @@ impl Log {
             return false;
         }
         list.replaces = self.take_replaced();
+        self.listed += list.live;
         self.lists.push_back(list);
         true
     }
@@ -219,6 +238,7 @@ impl Log {
         if let Some(last) = self.lists.back_mut() {
             Arc::make_mut(&mut last.rows[column]).push(row);
             last.live += 1;
+            self.listed += 1;
         }
     }
 
@@ -295,6 +315,7 @@ impl Log {
     fn drop_oldest(&mut self) {
         if let Some(list) = self.lists.pop_front() {
             self.pinned -= list.len() - list.replaced;
+            self.listed -= list.len();
             self.horizon = list.stamp;
         }
     }

@@ -26,6 +26,8 @@
 //!    [`KeyedState::collect`], whose writes go to the store and whose missing values are read back
 //!    from the plan's checkpoint's segments by [`find_values`] and given to [`KeyedState::found`]; when
 //!    every write is answered, [`KeyedState::cleaned`].
+//! 7. *Memory.* Between batches, while [`KeyedState::resident_bytes`] exceeds what the state may take,
+//!    [`KeyedState::evict_bytes`]. Where that finds nothing, changes must be committed and cleaned first.
 
 mod admission;
 mod barrier;
@@ -38,6 +40,7 @@ mod descriptor;
 mod entries;
 mod entry;
 mod erased;
+mod evict;
 mod former;
 mod keyed;
 mod known;
@@ -47,6 +50,7 @@ mod map;
 mod memory;
 mod namespace;
 mod prefix;
+mod recency;
 mod record;
 mod reducing;
 mod replay;
@@ -65,7 +69,7 @@ pub use admission::Read;
 pub use barrier::{Barrier, Horizons};
 pub use changes::Changes;
 pub use cleaning::{
-    CleaningLimits, CleaningPlan, CleaningRows, Collected, Found, Missing, find_values,
+    CleaningLimits, CleaningPlan, CleaningRows, Collected, Finder, Found, Missing, find_values,
 };
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use descriptor::ValueState;
@@ -86,6 +90,7 @@ pub(crate) use memory::Passed;
 pub use memory::{Call, Fault, MemoryStore, Script};
 pub use namespace::{InNamespace, MapKeys, Namespaced, NamespacedStates};
 pub use prefix::Prefix;
+pub use recency::{Recency, Standing};
 pub use reducing::{Aggregating, AggregatingDescriptor, Reducing, ReducingDescriptor};
 #[expect(clippy::module_name_repetitions, reason = "Flink's names")]
 pub use reducing::{AggregatingState, ReducingState};

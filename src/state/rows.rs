@@ -8,13 +8,19 @@ use hashbrown::HashTable;
 use super::bits::Bits;
 use crate::codec::{Key, KeyHash};
 
-/// Makes room for one element more by half as much again: doubling would let a large table cost twice
-/// its content.
+/// Makes room for one element more by half as much again, or an eighth where that is much: doubling would
+/// let a large table cost twice its content. What is that large is moved by its pages.
 #[inline]
 pub(super) fn grow<T>(vec: &mut Vec<T>) {
     if vec.len() == vec.capacity() {
-        vec.reserve_exact((vec.len() / 2).max(16));
+        make_room(vec);
     }
+}
+
+#[cold]
+fn make_room<T>(vec: &mut Vec<T>) {
+    let large = vec.len() * size_of::<T>() > 1 << 20;
+    vec.reserve_exact((vec.len() / if large { 8 } else { 2 }).max(16));
 }
 
 /// The rows of one operator's keys.
@@ -110,10 +116,13 @@ impl<K: Key> Rows<K> {
         self.keys.len() as u32
     }
 
-    /// Bytes of memory of one row without its columns; `key_heap` is what a key owns elsewhere.
-    pub(super) fn row_bytes(key_heap: u64) -> u64 {
-        // The index keeps a tag and a number, at a load of 7/16 to 7/8.
-        const INDEX: u64 = 8;
-        size_of::<K>() as u64 + INDEX + if std::mem::needs_drop::<K>() { key_heap } else { 0 }
+    /// Bytes of memory of all rows without their columns; `key_heap` is what a key owns elsewhere.
+    pub(super) fn bytes(&self, key_heap: u64) -> u64 {
+        // Keys that come and go leave the index at a load of 7/32 or more; what is beyond that is of rows
+        // that have left, and will be used again.
+        const INDEX: u64 = 24;
+        let rows = self.index.len() as u64;
+        let key = size_of::<K>() as u64 + if std::mem::needs_drop::<K>() { key_heap } else { 0 };
+        rows * key + (self.index.allocation_size() as u64).min(rows * INDEX)
     }
 }

@@ -3,8 +3,10 @@
 //! Owns the estimates. What follows from them is `task`'s.
 
 use super::keyed::KeyedState;
-use super::rows::Rows;
 use crate::codec::Key;
+
+/// Batches from one to the next of which a value is serialised to know its size.
+const SAMPLE_EVERY: u32 = 15;
 
 /// What is in memory and in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,13 +46,56 @@ impl<K: Key> KeyedState<K> {
         self.resident_bytes() / entries.max(1)
     }
 
-    /// Memory of all rows and entries, estimated: `size_of` each part, and for what owns memory elsewhere
-    /// the mean of its serialised length.
+    /// Memory of all rows and entries and of the log's lists, estimated: `size_of` each part, and for what owns
+    /// memory elsewhere its serialised length, or the mean of all.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
         let rows = self.rows.len() as u64;
         let columns: u64 = self.columns.iter().map(|column| column.bytes(rows)).sum();
-        rows * Rows::<K>::row_bytes(self.keys.get()) + columns
+        self.rows.bytes(self.keys.get()) + columns + self.log.bytes()
+    }
+
+    /// Memory of the entries that are newer than their items, estimated.
+    #[must_use]
+    pub fn pinned_bytes(&self) -> u64 {
+        self.log.pinned() * self.entry_bytes()
+    }
+
+    /// Checkpoints of the log that cannot be cleaned before others complete.
+    #[must_use]
+    pub fn held_back(&self) -> u64 {
+        self.log.held_back()
+    }
+
+    /// How many rows are in memory.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    /// Whether less than a quarter of what is in memory could leave.
+    #[must_use]
+    pub fn is_mostly_pinned(&self) -> bool {
+        let rows = self.rows.len() as u64;
+        let entries: u64 = self.columns.iter().map(|column| column.entries(rows)).sum();
+        self.log.pinned() > entries / 4 * 3
+    }
+
+    /// Serialises a value that has just changed, now and then, where only that tells what values take.
+    pub(super) fn sample(&mut self) {
+        if self.until_sample > 0 {
+            self.until_sample -= 1;
+            return;
+        }
+        self.until_sample = SAMPLE_EVERY;
+        for (index, column) in self.columns.iter().enumerate() {
+            if column.owns_memory()
+                && let Some(entry) = self.log.newest_change(index)
+            {
+                // A value that cannot be serialised is told at the barrier.
+                let _ = column.encode(entry, &mut Vec::new());
+            }
+        }
     }
 
     /// What the log holds.
@@ -59,7 +104,7 @@ impl<K: Key> KeyedState<K> {
         let (segments, stored_bytes) = self.log.stored();
         Stats {
             pinned_entries: self.log.pinned(),
-            pinned_bytes: self.log.pinned() * self.entry_bytes(),
+            pinned_bytes: self.pinned_bytes(),
             checkpoints: self.log.checkpoints() as u64,
             segments,
             stored_bytes,

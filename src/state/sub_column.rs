@@ -11,6 +11,7 @@ use super::entries::{Entries, MeanBytes};
 use super::entry::Meta;
 use super::keyed::Row;
 use super::known::{Known, SubRange};
+use super::recency::Recency;
 use super::rows::grow;
 use super::sorted::Sorted;
 use crate::codec::{DecodeError, Key, Value};
@@ -41,6 +42,7 @@ pub(super) struct SubColumn<S, V> {
     vacant: Vec<u32>,
     rows: Vec<Children>,
     sub_keys: MeanBytes,
+    recency: Recency,
 }
 
 impl<S: SubKey, V: Value> SubColumn<S, V> {
@@ -52,20 +54,26 @@ impl<S: SubKey, V: Value> SubColumn<S, V> {
             vacant: Vec::new(),
             rows: Vec::new(),
             sub_keys: MeanBytes::default(),
+            recency: Recency::default(),
         }
     }
 
     /// The row's entry in memory to whose sub key `order` says *equal*.
     #[inline]
     pub(super) fn find(&self, row: u32, order: impl Fn(&S) -> Ordering) -> Option<u32> {
-        self.rows[row as usize].sorted.find(|entry| order(&self.places[entry as usize].1)).ok()
+        let sorted = &self.rows[row as usize].sorted;
+        let found = sorted.find(|entry| order(&self.places[entry as usize].1)).ok();
+        self.use_of(found)
     }
 
     /// The row's entry of `sub`, which is new and empty where `true`.
     pub(super) fn find_or_insert(&mut self, row: u32, sub: S) -> (u32, bool) {
         let sorted = &self.rows[row as usize].sorted;
         let place = match sorted.find(|entry| self.places[entry as usize].1.cmp(&sub)) {
-            Ok(entry) => return (entry, false),
+            Ok(entry) => {
+                self.use_of(Some(entry));
+                return (entry, false);
+            }
             Err(place) => place,
         };
         let entry = match self.vacant.pop() {
@@ -81,7 +89,18 @@ impl<S: SubKey, V: Value> SubColumn<S, V> {
             }
         };
         self.rows[row as usize].sorted.insert(place, entry);
+        self.recency.enter(entry);
         (entry, true)
+    }
+
+    #[inline]
+    fn use_of(&self, found: Option<u32>) -> Option<u32> {
+        if self.recency.is_active()
+            && let Some(entry) = found
+        {
+            self.recency.touch(entry);
+        }
+        found
     }
 
     /// The sub key of an entry.
@@ -260,7 +279,16 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
         let place = size_of::<(u32, S)>() as u64 + self.sub_keys.heap_of::<S>();
         // A number in the order's blocks, which are two thirds full.
         const ORDER: u64 = 6;
-        let entry = self.values.slot_bytes() + place + ORDER;
-        rows * size_of::<Children>() as u64 + self.entries(rows) * entry
+        let entries = self.entries(rows);
+        let children = rows * size_of::<Children>() as u64;
+        children + self.values.bytes(entries) + entries * (place + ORDER)
+    }
+
+    fn recency(&mut self) -> Option<&mut Recency> {
+        Some(&mut self.recency)
+    }
+
+    fn owns_memory(&self) -> bool {
+        std::mem::needs_drop::<V>()
     }
 }

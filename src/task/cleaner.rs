@@ -1,16 +1,19 @@
 //! Cleaning one keyed subtask's log: the steps of a plan, none of which holds the worker for long.
 //!
 //! ```text
-//! plan ─► compute (I/O side) ─► collect a slice (worker) ─► write items (I/O side) ─► … ─► cleaned
+//! plan ─► compute (I/O side) ─► collect slices (worker) ─► write items (I/O side) ─► … ─► cleaned
 //!                                        └─► read segments back (I/O side) ─► write ─┘
 //! ```
+//! It begins as long before the log reaches its bound as the log grew while the last plan took: then the
+//! log stays within the bound, and no entry is written sooner than that takes.
 //! Only committed values as of the oldest retained checkpoint are written, and the horizon passes only
 //! after every put was answered: both are `state`'s rules, this is their order in time.
 
 use std::sync::Arc;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 
 use super::build::BuildContext;
 use super::log::LogWriter;
@@ -23,17 +26,21 @@ use crate::io::Io;
 use crate::metrics::Metrics;
 use crate::points;
 use crate::state::{
-    CleaningLimits, CleaningRows, Found, ItemWrite, KeyedState, Missing, Store, WriteOutcome,
-    find_values, segment,
+    CleaningLimits, CleaningRows, Finder, Found, ItemWrite, KeyedState, Missing, Store,
+    WriteOutcome, segment,
 };
 use crate::teeth::{Tooth, bites};
 use crate::thrift::Thrift;
 
 /// Entries collected at once: about 0.2 ms, and some 40 calls of 25 statements.
 const SLICE_ENTRIES: usize = 1000;
-/// Entries that are read back at once, at some 300 bytes each while it lasts: where all of a million keys
-/// have changed meanwhile, their segments are rather read several times.
-const MAX_MISSING: usize = 50_000;
+/// Slices that are being written at a time: the last calls of one leave the table idle but for the next one's.
+const MAX_UNDER_WAY: usize = 4;
+/// Entries that are read back at once, at most: where all of a million keys have changed meanwhile, their
+/// segments are rather read several times.
+const MAX_MISSING: u64 = 50_000;
+/// What one of them takes while it lasts, about.
+const MISSING_BYTES: u64 = 300;
 /// Most segments in the log of a subtask: a restore reads each.
 const MAX_SEGMENTS: u64 = 1000;
 
@@ -52,6 +59,8 @@ struct Plan {
     rows: Option<CleaningRows>,
     next: usize,
     missing: Vec<Missing>,
+    /// What the log held when it began.
+    pinned_before: u64,
 }
 
 /// Cleans one subtask's log.
@@ -62,7 +71,11 @@ pub(super) struct Cleaner {
     limits: CleaningLimits,
     thrift: Thrift,
     plan: Option<Plan>,
-    under_way: Option<BoxFuture<'static, Result<Step>>>,
+    under_way: FuturesUnordered<BoxFuture<'static, Result<Step>>>,
+    max_missing: usize,
+    /// By how much cleaning begins before the bound: what the log grew by, not long ago, while a
+    /// checkpoint was cleaned.
+    margin: u64,
 }
 
 impl std::fmt::Debug for Cleaner {
@@ -74,18 +87,21 @@ impl std::fmt::Debug for Cleaner {
 impl Cleaner {
     pub(super) fn new(context: &BuildContext) -> Self {
         let shares = u64::from(context.subtask.parallelism) * context.keyed_operators.max(1);
+        let log_max_bytes = context.config.state.log_max_bytes / shares;
         Self {
             io: context.io.clone(),
             store: Arc::clone(&context.store),
             metrics: context.metrics.clone(),
             limits: CleaningLimits {
-                log_max_bytes: context.config.state.log_max_bytes / shares,
+                log_max_bytes,
                 max_segments: MAX_SEGMENTS,
                 eager: context.config.state.materialize == Materialize::Eager,
             },
             thrift: context.thrift.clone(),
             plan: None,
-            under_way: None,
+            under_way: FuturesUnordered::new(),
+            max_missing: (log_max_bytes / MISSING_BYTES).clamp(100, MAX_MISSING) as usize,
+            margin: 0,
         }
     }
 
@@ -93,73 +109,104 @@ impl Cleaner {
         self.plan.is_none()
     }
 
-    /// Begins the next plan, if the log is too large.
-    pub(super) fn begin<K: Key>(&mut self, state: &mut KeyedState<K>) {
-        let eager = self.limits.eager && !self.thrift.is_lazy();
-        let limits = CleaningLimits { eager, ..self.limits };
+    /// Begins the next plan, if the log is too large or about to be, or its entries must leave memory.
+    pub(super) fn begin<K: Key>(&mut self, state: &mut KeyedState<K>, wanted: bool) {
+        let eager = wanted || self.limits.eager && !self.thrift.is_lazy();
+        let log_max_bytes = self.limits.log_max_bytes - self.margin;
+        let limits = CleaningLimits { eager, log_max_bytes, ..self.limits };
         let Some(plan) = state.plan_cleaning(&limits) else { return };
-        self.plan =
-            Some(Plan { checkpoint: plan.checkpoint(), rows: None, next: 0, missing: Vec::new() });
+        self.plan = Some(Plan {
+            checkpoint: plan.checkpoint(),
+            rows: None,
+            next: 0,
+            missing: Vec::new(),
+            pinned_before: state.pinned_bytes(),
+        });
         let compute = self.io.run(async move { Ok(Step::Computed(plan.compute())) });
-        self.under_way = Some(compute.boxed());
+        self.under_way.push(compute.boxed());
     }
 
-    /// Waits for the step that is under way; for ever where there is none.
+    /// Waits for a step that is under way; for ever where there is none.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(super) async fn wait(&mut self) -> Result<Step> {
-        let Some(under_way) = &mut self.under_way else { return std::future::pending().await };
-        let step = under_way.await;
-        self.under_way = None;
-        step
+        match self.under_way.next().await {
+            Some(step) => step,
+            None => std::future::pending().await,
+        }
     }
 
-    /// Takes what a step came to and begins the next one.
-    pub(super) fn step<K: Key>(
-        &mut self,
-        step: Step,
-        state: &mut KeyedState<K>,
-        log: &LogWriter,
-    ) -> Result<()> {
-        let Some(plan) = &mut self.plan else {
-            return Err(Error::internal("a step of cleaning without a plan"));
-        };
+    /// Takes what a step came to.
+    pub(super) fn step<K: Key>(&mut self, step: Step, state: &mut KeyedState<K>) {
         match step {
-            Step::Computed(rows) => plan.rows = Some(rows),
+            Step::Computed(rows) => {
+                if let Some(plan) = &mut self.plan {
+                    plan.rows = Some(rows);
+                }
+            }
             Step::Written => {}
             Step::ReadBack(found) => {
                 let writes = state.found(found);
-                self.under_way = Some(self.write(writes));
-                return Ok(());
+                if !writes.is_empty() {
+                    self.under_way.push(self.write(writes));
+                }
             }
         }
-        self.advance(state, log)
     }
 
-    fn advance<K: Key>(&mut self, state: &mut KeyedState<K>, log: &LogWriter) -> Result<()> {
-        while let Some(plan) = &mut self.plan
-            && let Some(rows) = &plan.rows
-            && plan.next < rows.len()
-            && plan.missing.len() < MAX_MISSING
-        {
+    /// Begins the next step, where not enough are under way: one slice at a time, so that a batch has its
+    /// turn between two.
+    pub(super) fn advance<K: Key>(
+        &mut self,
+        state: &mut KeyedState<K>,
+        log: &LogWriter,
+    ) -> Result<()> {
+        let Some(plan) = &mut self.plan else { return Ok(()) };
+        let Some(rows) = &plan.rows else { return Ok(()) };
+        if self.under_way.len() >= MAX_UNDER_WAY {
+            return Ok(());
+        }
+        if plan.next < rows.len() && plan.missing.len() < self.max_missing {
             let collected = state.collect(rows, plan.next, SLICE_ENTRIES)?;
             plan.next += SLICE_ENTRIES;
             plan.missing.extend(collected.missing);
             if !collected.writes.is_empty() {
-                self.under_way = Some(self.write(collected.writes));
-                return Ok(());
+                self.under_way.push(self.write(collected.writes));
             }
+            return Ok(());
         }
-        let Some(plan) = &mut self.plan else { return Ok(()) };
         if !plan.missing.is_empty() {
             let missing = std::mem::take(&mut plan.missing);
             let segments = log.segments_of(plan.checkpoint);
-            self.under_way = Some(self.read_back(segments, missing));
-            return Ok(());
+            self.under_way.push(self.read_back(segments, missing));
+        } else if self.under_way.is_empty() {
+            self.finish(state)?;
         }
-        state.cleaned(plan.checkpoint)?;
-        self.plan = None;
+        Ok(())
+    }
+
+    /// Whether [`Cleaner::advance`] goes on without any answer.
+    pub(super) fn is_due(&self) -> bool {
+        let Some(plan) = &self.plan else { return false };
+        let Some(rows) = &plan.rows else { return false };
+        let more = plan.next < rows.len() || !plan.missing.is_empty();
+        self.under_way.is_empty() || more && self.under_way.len() < MAX_UNDER_WAY
+    }
+
+    /// Every write is answered.
+    fn finish<K: Key>(&mut self, state: &mut KeyedState<K>) -> Result<()> {
+        let Some(Plan { checkpoint, rows, pinned_before, .. }) = self.plan.take() else {
+            return Ok(());
+        };
+        let grown = state.pinned_bytes().saturating_sub(pinned_before);
+        // What held for the last plan need not for the next, so a good deal more; and it is forgotten slowly.
+        self.margin =
+            (grown + grown / 2).max(self.margin / 8 * 7).min(self.limits.log_max_bytes / 2);
+        state.cleaned(checkpoint)?;
+        if let Some(rows) = rows {
+            state.cooled(rows);
+        }
         Ok(())
     }
 
@@ -192,19 +239,20 @@ impl Cleaner {
 
     fn read_back(
         &self,
-        segments: Vec<SegmentRef>,
+        mut segments: Vec<SegmentRef>,
         missing: Vec<Missing>,
     ) -> BoxFuture<'static, Result<Step>> {
+        segments.sort_by_key(|at| (at.range.first, at.sequence));
         let (store, metrics) = (Arc::clone(&self.store), self.metrics.clone());
         self.io
             .run(async move {
-                let mut decoded = Vec::with_capacity(segments.len());
+                let mut finder = Finder::new(missing);
                 for at in segments {
                     let fetched = fetch_segment(Arc::clone(&store), at).await?;
                     metrics.segments_read(1);
-                    decoded.push(segment::decode(&fetched.bytes)?);
+                    finder.look(&segment::decode(&fetched.bytes)?)?;
                 }
-                Ok(Step::ReadBack(find_values(&decoded, missing)?))
+                Ok(Step::ReadBack(finder.finish()?))
             })
             .boxed()
     }

@@ -23,6 +23,7 @@ use super::cleaner::Cleaner;
 use super::log::LogWriter;
 use super::output::Consumer;
 use super::pause::PauseMeter;
+use super::room::Room;
 use super::side::{NoSide, SideInput};
 use super::snapshot::Snapshots;
 use crate::checkpoint::Command;
@@ -60,6 +61,7 @@ pub struct KeyedSubtask<P: KeyedProcess, S: SideInput<P> = NoSide> {
     snapshots: Snapshots,
     log: LogWriter,
     cleaner: Cleaner,
+    room: Room,
     store: Arc<dyn Store>,
     metrics: Metrics,
     counters: VertexCounters,
@@ -109,13 +111,15 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             side_edge.map(|edge| context.take_inlets::<Vec<Inlet<S::In>>>(edge)).transpose()?;
         let mut restored = context.restored.remove(&index).unwrap_or_default();
         side.restore(std::mem::take(&mut restored.operator_state))?;
-        let (state, log) = LogWriter::restore(columns, index, restored, context)?;
+        let (mut state, log) = LogWriter::restore(columns, index, restored, context)?;
         let snapshots =
             Snapshots::new(context.vertex, context.subtask.index, context.reports.clone());
+        let room = Room::new(context, &mut state);
         let task = Self {
             process,
             side,
             state,
+            room,
             gate: InputGate::with_side(inlets, sides.unwrap_or_default()),
             output,
             commands: context.take_commands()?,
@@ -149,8 +153,10 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             if self.serialising {
                 self.serialise_slice()?;
             }
+            self.cleaner.advance(&mut self.state, &self.log)?;
+            self.room.make(&mut self.state);
             if self.cleaner.is_idle() && !self.serialising {
-                self.cleaner.begin(&mut self.state);
+                self.cleaner.begin(&mut self.state, self.room.wants_cleaning());
             }
             if !self.output.is_ready() {
                 self.output.ready().await?;
@@ -162,7 +168,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
     async fn step(&mut self) -> Result<()> {
         let open = self.waiting.is_none()
             && self.parked_records < self.max_parked
-            && !(bites(Tooth::PressureStopsAll) && self.log.is_pressed());
+            && !(bites(Tooth::PressureStopsAll) && self.room.is_pressed());
         tokio::select! {
             biased;
             command = self.commands.recv() => {
@@ -177,16 +183,14 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             }
             Some(answer) = self.reads.next(), if !self.reads.is_empty() => self.on_loaded(answer?),
             step = self.cleaner.wait() => {
-                self.cleaner.step(step?, &mut self.state, &self.log)?;
-                if self.cleaner.is_idle() {
-                    self.log.remember(&self.state);
-                }
+                self.cleaner.step(step?, &mut self.state);
                 Ok(())
             }
             event = self.gate.next(), if open => self.on_event(event?),
-            // Nothing else to do: what is partial should not wait, nor should slices. But first the
+            // Nothing else to do: what is partial should not wait, nor should slices, nor what leaves. But first the
             // sources of this worker have their turn, or slices would keep new batches away.
-            () = tokio::task::yield_now(), if self.unflushed || self.serialising => {
+            () = tokio::task::yield_now(),
+                if self.unflushed || self.serialising || self.room.is_short() || self.cleaner.is_due() => {
                 self.unflushed = false;
                 self.output.flush()
             }
@@ -199,7 +203,8 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 self.snapshots.completed(checkpoint);
                 let to_newest = bites(Tooth::MaterialisedToNewest);
                 self.state.completed(if to_newest { checkpoint } else { oldest_retained });
-                self.log.completed(checkpoint, &self.state);
+                self.log.completed(&self.state);
+                self.room.completed(checkpoint, &self.state);
             }
             Command::Aborted { checkpoint } => self.snapshots.aborted(checkpoint),
             Command::Trigger { .. } => {}
@@ -237,7 +242,9 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
         } else {
             let parked_before = self.parked_records;
             self.run_or_park(batch)?;
-            ran -= self.parked_records - parked_before;
+            let parked = self.parked_records - parked_before;
+            self.metrics.records_parked(parked as u64);
+            ran -= parked;
         }
         self.finish_batch(ran as u64)
     }
@@ -344,7 +351,6 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             self.begun = true;
             self.first_record.get_or_init(|| self.clock.now());
         }
-        self.log.account(&self.state);
         self.unflushed = true;
         if self.out.is_empty() { Ok(()) } else { self.output.push(&mut self.out) }
     }
@@ -383,6 +389,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
         let mut staged = Vec::new();
         self.unflushed = false;
         self.output.barrier(barrier, &mut staged)?;
+        self.room.freeze(barrier.checkpoint, &self.state);
         let mut fixed = self.log.freeze(&mut self.state, barrier.checkpoint)?;
         fixed.operator_state = self.side.freeze()?;
         self.snapshots.begin(barrier.checkpoint, fixed, staged);

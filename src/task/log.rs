@@ -1,12 +1,11 @@
 //! The redo log of one keyed subtask, from frozen entries to segments in their slots, and back.
 //!
-//! Owns the restore, the hand-over of segments to I/O, and the account of uncommitted memory. What is
-//! in the log is `state`'s; which segments are live is `checkpoint`'s.
+//! Owns the restore and the hand-over of segments to I/O. What is in the log is `state`'s; which segments are
+//! live is `checkpoint`'s.
 
 use futures::future::BoxFuture;
 
 use super::build::{BuildContext, Restored};
-use super::pressure::{MemoryUse, Pressure};
 use super::restored::{LogSegments, rebuild};
 use crate::checkpoint::{SegmentData, SegmentRef, SubtaskSnapshot, Uploader};
 use crate::codec::Key;
@@ -25,14 +24,8 @@ pub(super) struct LogWriter {
     attempt: Attempt,
     io: Io,
     uploader: Uploader,
-    pressure: Pressure,
     /// Where the segments of each checkpoint of the log are.
     segments: LogSegments,
-    /// Memory of what was frozen for checkpoints that are not completed.
-    frozen: Vec<(CheckpointId, u64)>,
-    /// What the account of memory was told.
-    accounted: u64,
-    memory: MemoryUse,
 }
 
 impl LogWriter {
@@ -63,11 +56,7 @@ impl LogWriter {
             attempt: context.attempt.in_versions(),
             io: context.io.clone(),
             uploader: context.uploader.clone(),
-            pressure: context.pressure.clone(),
             segments,
-            frozen: Vec::new(),
-            accounted: 0,
-            memory: MemoryUse::default(),
         };
         Ok((state, log))
     }
@@ -76,19 +65,12 @@ impl LogWriter {
         self.io.clone()
     }
 
-    /// Whether memory is short.
-    pub(super) fn is_pressed(&self) -> bool {
-        self.pressure.stopped().is_some()
-    }
-
     /// Freezes what changed up to the barrier; what is fixed by it goes into the acknowledgement.
     pub(super) fn freeze<K: Key>(
         &mut self,
         state: &mut KeyedState<K>,
         checkpoint: CheckpointId,
     ) -> Result<SubtaskSnapshot> {
-        self.frozen.push((checkpoint, state.dirty_bytes()));
-        self.remember(state);
         let barrier = state.freeze(checkpoint)?;
         let horizons = barrier.horizons.iter().map(|(_, horizon)| *horizon);
         let greatest = bites(Tooth::HorizonOfOnePart).then(|| horizons.clone().max()).flatten();
@@ -126,37 +108,15 @@ impl LogWriter {
         self.segments.entry(segment.checkpoint).or_default().push(segment);
     }
 
-    /// The head names `checkpoint`: what was frozen up to it is committed.
-    pub(super) fn completed<K: Key>(&mut self, checkpoint: CheckpointId, state: &KeyedState<K>) {
-        self.frozen.retain(|(of, _)| *of > checkpoint);
+    /// Forgets the segments that the horizon has passed.
+    pub(super) fn completed<K: Key>(&mut self, state: &KeyedState<K>) {
         let horizon = state.horizon();
         self.segments.retain(|of, _| *of > horizon);
-        self.account(state);
     }
 
     /// Where the segments of `checkpoint` are.
     pub(super) fn segments_of(&self, checkpoint: CheckpointId) -> Vec<SegmentRef> {
         self.segments.get(&checkpoint).cloned().unwrap_or_default()
-    }
-
-    /// Tells the account of memory what the log and all rows take: at barriers, and as the log shrinks.
-    pub(super) fn remember<K: Key>(&mut self, state: &KeyedState<K>) {
-        let stats = state.stats();
-        let memory = MemoryUse {
-            resident_bytes: stats.resident_bytes,
-            pinned_bytes: stats.pinned_bytes,
-            rows: stats.rows,
-        };
-        self.pressure.moved(self.memory, memory);
-        self.memory = memory;
-    }
-
-    /// Tells the account of memory what uncommitted changes take; once a batch.
-    pub(super) fn account<K: Key>(&mut self, state: &KeyedState<K>) {
-        let frozen: u64 = self.frozen.iter().map(|(_, bytes)| bytes).sum();
-        let bytes = state.dirty_bytes() + frozen;
-        self.pressure.add(bytes as i64 - self.accounted as i64);
-        self.accounted = bytes;
     }
 }
 

@@ -12,6 +12,7 @@ mod pause;
 mod pressure;
 mod process;
 mod restored;
+mod room;
 mod side;
 mod snapshot;
 mod source;

@@ -1,10 +1,15 @@
-//! Memory pressure: what uncommitted changes and the log take, and who waits because of it.
+//! Memory pressure: what keyed state, its uncommitted changes and its log take, and who waits because of it.
 //!
-//! Owns the account and its bounds. Half of what uncommitted changes may take triggers a checkpoint
-//! early, all of it stops the sources; so does a log that outgrows its bound by half of the rest of the
-//! memory, because retained checkpoints hold its horizon back or cleaning does not keep pace. Only the
-//! sources stop: the barrier that frees memory stands behind what is in channels and parked, so that is
-//! always admitted, over the bound if need be.
+//! ```text
+//!   0 ───────────────── target ── limit        all state, at its estimated size
+//!        nothing leaves │ clean  │ sources stop
+//!                       │ leaves │
+//! ```
+//! Owns the account of all subtasks and its bounds. Three quarters of what uncommitted changes may take
+//! trigger a checkpoint early, all of it stops the sources; so do a log that exceeds its bound, because
+//! cleaning does not keep pace or retained checkpoints hold its horizon back, and state that cannot leave
+//! memory. Only the sources stop: the barrier that frees memory stands behind what is in channels and
+//! parked, so that is always admitted, over the bound if need be. The most that it ever came to is kept.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -20,8 +25,12 @@ pub struct Pressure(Arc<Account>);
 struct Account {
     dirty_bytes: AtomicI64,
     resident_bytes: AtomicI64,
+    fixed_bytes: AtomicI64,
     pinned_bytes: AtomicI64,
+    held_back: AtomicI64,
     rows: AtomicI64,
+    most_bytes: AtomicI64,
+    cache: i64,
     dirty_stop: i64,
     pinned_stop: i64,
     early: Notify,
@@ -38,15 +47,23 @@ pub enum Reason {
     Uncommitted,
     /// The log takes more than it may: its oldest checkpoints must be materialised.
     Log,
+    /// All state takes more than it may, and what could leave has left: as the two above.
+    Memory,
 }
 
-/// What keyed state takes in memory, over all subtasks.
+/// What keyed state takes in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// All rows.
+    /// All rows and entries.
     pub resident_bytes: u64,
+    /// What stays whatever leaves.
+    pub fixed_bytes: u64,
     /// Entries that only the log has.
     pub pinned_bytes: u64,
+    /// Of these, what no checkpoint has committed.
+    pub dirty_bytes: u64,
+    /// Checkpoints of logs that cannot be cleaned before others complete.
+    pub held_back: u64,
     /// Keys.
     pub rows: u64,
 }
@@ -57,64 +74,101 @@ impl Pressure {
     pub fn new(cache_bytes: u64, log_max_bytes: u64) -> Self {
         let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX).max(1);
         let rest = cache_bytes.saturating_sub(log_max_bytes);
+        let zero = || AtomicI64::new(0);
         Self(Arc::new(Account {
-            dirty_bytes: AtomicI64::new(0),
-            resident_bytes: AtomicI64::new(0),
-            pinned_bytes: AtomicI64::new(0),
-            rows: AtomicI64::new(0),
-            dirty_stop: signed(rest),
-            // Above the bound: up to it nothing is cleaned, so nothing would ever let go.
-            pinned_stop: signed(log_max_bytes.saturating_add((rest / 2).max(1))),
+            dirty_bytes: zero(),
+            resident_bytes: zero(),
+            fixed_bytes: zero(),
+            pinned_bytes: zero(),
+            held_back: zero(),
+            rows: zero(),
+            most_bytes: zero(),
+            cache: signed(cache_bytes),
+            // What is uncommitted is the log's once it is committed.
+            dirty_stop: signed(rest.min(log_max_bytes)),
+            // Above the bound: up to it nothing need be cleaned, so nothing would ever let go.
+            pinned_stop: signed(log_max_bytes).saturating_add(1),
             early: Notify::new(),
             stopped: Mutex::new(None),
             released: Notify::new(),
         }))
     }
 
-    /// Adds what a subtask's uncommitted changes have grown by, or shrunk; once a batch.
-    pub fn add(&self, bytes: i64) {
-        if bytes == 0 {
+    /// A subtask's state took `before` and takes `now`.
+    pub fn moved(&self, before: MemoryUse, now: MemoryUse) {
+        if before == now {
             return;
         }
         let account = &*self.0;
-        let before = account.dirty_bytes.fetch_add(bytes, Ordering::AcqRel);
-        let after = before + bytes;
-        if after >= account.dirty_stop / 2 && bytes > 0 {
-            account.early.notify_one();
-        }
-        if (after >= account.dirty_stop) != (before >= account.dirty_stop) {
-            account.decide();
-        }
-    }
-
-    /// A subtask's state took `before` and takes `now`: at barriers, and as its log shrinks.
-    pub fn moved(&self, before: MemoryUse, now: MemoryUse) {
-        let account = &*self.0;
+        let mut grows = false;
         for (total, before, now) in [
             (&account.resident_bytes, before.resident_bytes, now.resident_bytes),
+            (&account.fixed_bytes, before.fixed_bytes, now.fixed_bytes),
             (&account.pinned_bytes, before.pinned_bytes, now.pinned_bytes),
+            (&account.dirty_bytes, before.dirty_bytes, now.dirty_bytes),
+            (&account.held_back, before.held_back, now.held_back),
             (&account.rows, before.rows, now.rows),
         ] {
-            total.fetch_add(now as i64 - before as i64, Ordering::AcqRel);
+            if before != now {
+                total.fetch_add(now as i64 - before as i64, Ordering::AcqRel);
+                grows |= now > before;
+            }
+        }
+        if grows {
+            let all = load(&account.resident_bytes).saturating_add(load(&account.fixed_bytes));
+            account.most_bytes.fetch_max(all, Ordering::Relaxed);
         }
         account.decide();
     }
 
-    /// What keyed state took when subtasks told last.
+    /// What keyed state takes, over all subtasks.
     #[must_use]
     pub fn memory(&self) -> MemoryUse {
-        let load = |total: &AtomicI64| u64::try_from(total.load(Ordering::Relaxed)).unwrap_or(0);
+        let load = |total: &AtomicI64| u64::try_from(load(total)).unwrap_or(0);
         MemoryUse {
             resident_bytes: load(&self.0.resident_bytes),
+            fixed_bytes: load(&self.0.fixed_bytes),
             pinned_bytes: load(&self.0.pinned_bytes),
+            dirty_bytes: load(&self.0.dirty_bytes),
+            held_back: load(&self.0.held_back),
             rows: load(&self.0.rows),
         }
     }
 
-    /// Bytes of uncommitted changes.
+    /// A checkpoint has completed: where sources wait and it did not suffice, the next one is wanted.
+    pub fn completed(&self) {
+        self.0.decide();
+    }
+
+    /// The most that keyed state ever took, beyond its bound included.
     #[must_use]
-    pub fn dirty_bytes(&self) -> u64 {
-        u64::try_from(self.0.dirty_bytes.load(Ordering::Relaxed)).unwrap_or(0)
+    pub fn most_bytes(&self) -> u64 {
+        u64::try_from(load(&self.0.most_bytes)).unwrap_or(0)
+    }
+
+    /// How much state should leave; what may leave last is a subtask's own business.
+    #[must_use]
+    pub fn excess_bytes(&self) -> u64 {
+        let excess = load(&self.0.resident_bytes) - self.0.target();
+        u64::try_from(excess).unwrap_or(0)
+    }
+
+    /// What state may take before any should leave.
+    #[must_use]
+    pub fn target_bytes(&self) -> u64 {
+        u64::try_from(self.0.target()).unwrap_or(0)
+    }
+
+    /// What a single value may take.
+    #[must_use]
+    pub fn limit_bytes(&self) -> u64 {
+        u64::try_from(self.0.limit()).unwrap_or(0)
+    }
+
+    /// Whether the marks by which entries leave in order are worth while.
+    #[must_use]
+    pub fn is_half_full(&self) -> bool {
+        load(&self.0.resident_bytes) > self.0.limit() / 2
     }
 
     /// Why sources have to wait, if they have to.
@@ -143,21 +197,44 @@ impl Pressure {
     }
 }
 
+fn load(total: &AtomicI64) -> i64 {
+    total.load(Ordering::Acquire)
+}
+
 impl Account {
+    /// What all state may take: at least half of the cache, whatever stays of it.
+    fn limit(&self) -> i64 {
+        (self.cache - load(&self.fixed_bytes)).max(self.cache / 2)
+    }
+
+    /// What state is brought down to: the rest is for what its vectors have grown beyond their content.
+    fn target(&self) -> i64 {
+        self.limit() / 8 * 7
+    }
+
     /// Sets who waits from the totals of all subtasks: another may have moved them since.
     fn decide(&self) {
-        let now = {
+        let (now, early) = {
             let mut stopped = self.stopped();
-            let now = if self.dirty_bytes.load(Ordering::Acquire) >= self.dirty_stop {
+            let dirty = load(&self.dirty_bytes);
+            let now = if dirty >= self.dirty_stop {
                 Some(Reason::Uncommitted)
-            } else if self.pinned_bytes.load(Ordering::Acquire) >= self.pinned_stop {
+            } else if load(&self.pinned_bytes) >= self.pinned_stop {
                 Some(Reason::Log)
+            } else if load(&self.resident_bytes) > self.limit() {
+                Some(Reason::Memory)
             } else {
                 None
             };
             *stopped = now;
-            now
+            // Whatever it is that they wait for, what is uncommitted stands in its way, and so does what
+            // retained checkpoints hold back: those move on with each that completes.
+            let helps = dirty > 0 || load(&self.held_back) > 0;
+            (now, now.is_some() && helps || dirty > 0 && dirty / 3 >= self.dirty_stop / 4)
         };
+        if early {
+            self.early.notify_one();
+        }
         if now.is_none() {
             self.released.notify_waiters();
         }
@@ -174,23 +251,35 @@ mod tests {
 
     use super::*;
 
+    fn dirty(bytes: u64) -> MemoryUse {
+        MemoryUse { dirty_bytes: bytes, ..MemoryUse::default() }
+    }
+
+    fn log(bytes: u64) -> MemoryUse {
+        MemoryUse { pinned_bytes: bytes, ..MemoryUse::default() }
+    }
+
+    fn resident(bytes: u64) -> MemoryUse {
+        MemoryUse { resident_bytes: bytes, ..MemoryUse::default() }
+    }
+
     #[test]
-    fn half_the_budget_asks_for_a_checkpoint_and_all_of_it_stops_the_sources() {
-        let pressure = Pressure::new(150, 50);
-        pressure.add(49);
+    fn three_quarters_ask_for_a_checkpoint_and_all_of_it_stops_the_sources() {
+        let pressure = Pressure::new(200, 100);
+        pressure.moved(dirty(0), dirty(74));
         assert!(pressure.early().now_or_never().is_none());
-        pressure.add(1);
+        pressure.moved(dirty(74), dirty(75));
         assert!(pressure.early().now_or_never().is_some());
         assert_eq!(pressure.stopped(), None);
         assert!(pressure.released().now_or_never().is_some());
-        pressure.add(60);
+        pressure.moved(dirty(75), dirty(120));
         assert_eq!(pressure.stopped(), Some(Reason::Uncommitted));
         let mut released = pin!(pressure.released());
         assert!(released.as_mut().now_or_never().is_none());
-        pressure.add(-60);
+        pressure.moved(dirty(120), dirty(60));
         assert!(released.now_or_never().is_some());
         assert_eq!(pressure.stopped(), None);
-        assert_eq!(pressure.dirty_bytes(), 50);
+        assert_eq!(pressure.memory().dirty_bytes, 60);
     }
 
     /// It used to, where the rest of the memory was next to nothing: the sources waited for ever for a
@@ -199,7 +288,6 @@ mod tests {
     fn a_log_that_need_not_be_cleaned_does_not_stop_the_sources() {
         for rest in 0..3 {
             let pressure = Pressure::new(3000 + rest, 3000);
-            let log = |pinned_bytes| MemoryUse { pinned_bytes, ..MemoryUse::default() };
             pressure.moved(log(0), log(3000));
             assert_eq!(pressure.stopped(), None, "{rest}");
             pressure.moved(log(3000), log(3001));
@@ -210,12 +298,59 @@ mod tests {
     #[test]
     fn a_log_that_cannot_shrink_stops_the_sources_until_it_does() {
         let pressure = Pressure::new(150, 50);
-        let log = |pinned_bytes| MemoryUse { pinned_bytes, ..MemoryUse::default() };
-        pressure.moved(log(0), log(99));
+        pressure.moved(log(0), log(50));
         assert_eq!(pressure.stopped(), None);
-        pressure.moved(log(99), log(100));
+        pressure.moved(log(50), log(51));
         assert_eq!(pressure.stopped(), Some(Reason::Log));
-        pressure.moved(log(100), log(20));
+        pressure.moved(log(51), log(20));
+        assert_eq!(pressure.stopped(), None);
+    }
+
+    #[test]
+    fn state_that_cannot_leave_stops_the_sources_until_it_does() {
+        let pressure = Pressure::new(800, 400);
+        pressure.moved(resident(0), resident(700));
+        assert_eq!(pressure.excess_bytes(), 0);
+        pressure.moved(resident(700), resident(800));
+        assert_eq!((pressure.excess_bytes(), pressure.stopped()), (100, None));
+        pressure.moved(resident(800), resident(900));
+        assert_eq!(pressure.stopped(), Some(Reason::Memory));
+        assert!(pressure.early().now_or_never().is_none(), "there is nothing to commit");
+        pressure.moved(dirty(0), dirty(1));
+        assert!(pressure.early().now_or_never().is_some());
+        pressure.moved(dirty(1), dirty(0));
+        pressure.completed();
+        assert!(pressure.early().now_or_never().is_none());
+        pressure.moved(resident(900), resident(800));
+        assert_eq!((pressure.stopped(), pressure.most_bytes()), (None, 900));
+    }
+
+    /// Sources used to wait for the interval, as often as there are retained checkpoints.
+    #[test]
+    fn what_retained_checkpoints_hold_back_asks_for_the_next_until_it_is_let_go() {
+        let pressure = Pressure::new(800, 400);
+        let held = |held_back| MemoryUse { held_back, ..log(500) };
+        pressure.moved(MemoryUse::default(), held(2));
+        assert_eq!(pressure.stopped(), Some(Reason::Log));
+        assert!(pressure.early().now_or_never().is_some());
+        assert!(pressure.early().now_or_never().is_none());
+        pressure.completed();
+        assert!(pressure.early().now_or_never().is_some(), "nothing has changed");
+        pressure.moved(held(2), held(0));
+        pressure.completed();
+        assert!(pressure.early().now_or_never().is_none(), "it is cleaned now");
+    }
+
+    /// Else nothing that is let go of would ever be enough.
+    #[test]
+    fn what_always_stays_leaves_at_least_half_to_the_rest() {
+        let pressure = Pressure::new(800, 400);
+        let fixed = MemoryUse { fixed_bytes: 100, ..MemoryUse::default() };
+        pressure.moved(MemoryUse::default(), fixed);
+        assert_eq!((pressure.limit_bytes(), pressure.target_bytes()), (700, 609));
+        let much = MemoryUse { fixed_bytes: 9000, ..MemoryUse::default() };
+        pressure.moved(fixed, much);
+        assert_eq!(pressure.limit_bytes(), 400);
         assert_eq!(pressure.stopped(), None);
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the list. Each file gives a [`Kind`]: a name, and how a scenario is drawn.
 
 mod chain;
+mod cold;
 mod diary;
 mod files;
 mod rules;
@@ -30,7 +31,7 @@ pub struct Kind {
 }
 
 /// All of them.
-pub const ALL: [Kind; 8] = [
+pub const ALL: [Kind; 9] = [
     tally::KIND,
     chain::KIND,
     stages::KIND,
@@ -38,6 +39,7 @@ pub const ALL: [Kind; 8] = [
     rules::KIND,
     shelves::KIND,
     diary::KIND,
+    cold::KIND,
     files::KIND,
 ];
 

@@ -187,49 +187,53 @@ fn feed_wakes() {
     feeder.join().unwrap();
 }
 
+fn dirty(dirty_bytes: u64) -> MemoryUse {
+    MemoryUse { dirty_bytes, ..MemoryUse::default() }
+}
+
+/// A subtask whose uncommitted changes take these, one after the other.
+fn subtask(pressure: &Pressure, from: u64, takes: &'static [u64]) -> thread::JoinHandle<()> {
+    let pressure = pressure.clone();
+    thread::spawn(move || {
+        let mut before = from;
+        for &now in takes {
+            pressure.moved(dirty(before), dirty(now));
+            before = now;
+        }
+    })
+}
+
 fn pressure_of_changes() {
     use futures::FutureExt;
-    // Sources stop at 100, a checkpoint is asked for at 50.
-    let pressure = Pressure::new(150, 50);
-    let subtask = |changes: [i64; 2]| {
-        let pressure = pressure.clone();
-        thread::spawn(move || changes.into_iter().for_each(|bytes| pressure.add(bytes)))
-    };
-    let (one, two) = (subtask([60, -60]), subtask([60, 1]));
+    // Sources stop at 100, a checkpoint is asked for at 75.
+    let pressure = Pressure::new(200, 100);
+    let (one, two) = (subtask(&pressure, 0, &[60, 0]), subtask(&pressure, 0, &[76, 77]));
     one.join().unwrap();
     two.join().unwrap();
-    assert_eq!(pressure.dirty_bytes(), 61);
+    assert_eq!(pressure.memory().dirty_bytes, 77);
     assert_eq!(pressure.stopped(), None, "sources wait for ever");
     assert!(pressure.early().now_or_never().is_some(), "no checkpoint was asked for");
-    pressure.add(39);
+    pressure.moved(dirty(77), dirty(100));
     assert_eq!(pressure.stopped(), Some(Reason::Uncommitted));
 }
 
 fn pressure_of_both() {
-    let pressure = Pressure::new(150, 50);
+    let pressure = Pressure::new(200, 100);
     let log = |pinned_bytes| MemoryUse { pinned_bytes, ..MemoryUse::default() };
-    let shared = pressure.clone();
-    let other = thread::spawn(move || {
-        shared.add(100);
-        shared.add(-100);
-    });
-    pressure.moved(log(0), log(100));
+    let other = subtask(&pressure, 0, &[100, 0]);
+    pressure.moved(log(0), log(101));
     other.join().unwrap();
     assert_eq!(pressure.stopped(), Some(Reason::Log), "nobody waits for the log");
-    pressure.moved(log(100), log(0));
+    pressure.moved(log(101), log(0));
     assert_eq!(pressure.stopped(), None);
 }
 
 /// One source waits while two subtasks change the account: what stops it again on the way is let go of
 /// too.
 fn pressure_wakes() {
-    let pressure = Pressure::new(150, 50);
-    pressure.add(100);
-    let subtask = |changes: Vec<i64>| {
-        let pressure = pressure.clone();
-        thread::spawn(move || changes.into_iter().for_each(|bytes| pressure.add(bytes)))
-    };
-    let (one, two) = (subtask(vec![-60]), subtask(vec![60, -60]));
+    let pressure = Pressure::new(200, 100);
+    pressure.moved(dirty(0), dirty(100));
+    let (one, two) = (subtask(&pressure, 60, &[0]), subtask(&pressure, 40, &[100, 40]));
     block_on(pressure.released());
     one.join().unwrap();
     two.join().unwrap();
@@ -238,16 +242,16 @@ fn pressure_wakes() {
 
 /// Two sources wait, for two reasons that go one after the other.
 fn pressure_wakes_all() {
-    let pressure = Pressure::new(150, 50);
+    let pressure = Pressure::new(200, 100);
     let log = |pinned_bytes| MemoryUse { pinned_bytes, ..MemoryUse::default() };
-    pressure.moved(log(0), log(100));
-    pressure.add(100);
+    pressure.moved(log(0), log(101));
+    pressure.moved(dirty(0), dirty(100));
     let shared = pressure.clone();
     let source = thread::spawn(move || block_on(shared.released()));
     let shared = pressure.clone();
     let subtask = thread::spawn(move || {
-        shared.add(-100);
-        shared.moved(log(100), log(0));
+        shared.moved(dirty(100), dirty(0));
+        shared.moved(log(101), log(0));
     });
     block_on(pressure.released());
     source.join().unwrap();

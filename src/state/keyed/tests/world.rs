@@ -14,7 +14,9 @@ use crate::ids::Version;
 use crate::state::segment::{Carry, Segment};
 use crate::state::{CleaningRows, ItemKey, Missing, Read, Scan, Scanned};
 
-const KEYS: u16 = 6;
+const KEYS: u16 = 16;
+/// Entries that may stay in memory: those of five keys.
+const CACHE: u64 = 10;
 const OPERATOR: &str = "op";
 
 /// One record: its key, and what is done for it.
@@ -191,6 +193,7 @@ impl World {
             }
         }
         state.finish_restore().unwrap();
+        state.track_recency();
         let (plan, missing, queue) = (None, Vec::new(), Vec::new());
         let (answers, parked) = (VecDeque::new(), BTreeMap::new());
         Subtask { state, answers, parked, range, barrier: None, plan, missing, queue }
@@ -262,6 +265,34 @@ impl World {
             }
             self.read(i);
             self.subtasks[i].state.end_batch();
+        }
+        self.make_room();
+    }
+
+    /// As a task does between two steps: what may leave and is too much leaves, to the last entry.
+    fn make_room(&mut self) {
+        let entries = |state: &KeyedState<u16>| 2 * state.rows.len() as u64;
+        let all = |subtasks: &[Subtask]| subtasks.iter().map(|s| entries(&s.state)).sum::<u64>();
+        let share = CACHE / self.subtasks.len() as u64;
+        for i in 0..self.subtasks.len() {
+            while all(&self.subtasks) > CACHE
+                && entries(&self.subtasks[i].state) > share
+                && !self.subtasks[i].state.is_exhausted()
+            {
+                self.subtasks[i].state.evict_bytes(1, 4);
+            }
+        }
+        if all(&self.subtasks) > CACHE {
+            let rows = |s: &Subtask| {
+                (0..s.state.rows.end()).filter(|r| s.state.rows.is_taken(*r)).collect()
+            };
+            for subtask in self.subtasks.iter().filter(|s| entries(&s.state) > share) {
+                let rows: Vec<u32> = rows(subtask);
+                let state = &subtask.state;
+                let is_free = |row: &u32| state.is_clean(*row) && !state.is_loading(Row(*row));
+                let free = rows.into_iter().find(is_free);
+                assert_eq!(free, None, "it could have left");
+            }
         }
     }
 
@@ -386,6 +417,22 @@ impl World {
                 }
             }
         }
+    }
+
+    /// All that is in memory could leave now, so no more than may stay has stayed.
+    fn is_within_its_cache(&mut self) {
+        self.answer_all();
+        // Each cleans a checkpoint, and lets go of one that is retained.
+        let is_pinned = |s: &Subtask| s.state.log.pinned() > 0;
+        for _ in 0..100 {
+            self.settle();
+            if !self.subtasks.iter().any(is_pinned) {
+                break;
+            }
+        }
+        self.make_room();
+        let entries: u64 = self.subtasks.iter().map(|s| 2 * s.state.rows.len() as u64).sum();
+        assert!(entries <= CACHE, "{entries} entries in memory");
     }
 
     fn take_segments(&mut self, i: usize) {
@@ -551,7 +598,7 @@ fn check_job(num_retained: usize, steps: &[Step], check_each: bool) {
             world.check();
         }
     }
-    world.settle();
+    world.is_within_its_cache();
     world.check();
     let everything: Vec<_> = (0..KEYS).map(|key| (key, look())).collect();
     world.batch(&everything);

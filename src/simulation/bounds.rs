@@ -1,0 +1,53 @@
+//! How much memory and log a simulated process may take.
+//!
+//! Owns the bound: what is configured, what was restored, and what is admitted beyond that because a barrier
+//! stands behind it. When it is looked at is `world`'s and `endure`'s.
+
+use super::process::Process;
+use super::scenario::Verdict;
+use crate::config::Config;
+
+/// Edges of a graph, at most.
+const EDGES: u64 = 4;
+
+/// What a process may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    log_max_bytes: u64,
+    /// Records that may be in channels, in batches that are being filled, and parked.
+    on_the_way: u64,
+    /// What the state of one key takes at most.
+    key_bytes: u64,
+}
+
+impl Bounds {
+    /// Of a process with these settings.
+    pub(super) fn of(config: &Config, key_bytes: u64) -> Self {
+        let parallelism = u64::from(config.parallelism);
+        let channels = EDGES * parallelism * parallelism;
+        let batches = u64::from(config.exchange.channel_batches) + 2;
+        let on_the_way = channels * batches * u64::from(config.exchange.batch_records);
+        Self { log_max_bytes: config.state.log_max_bytes, on_the_way, key_bytes }
+    }
+}
+
+impl Process {
+    /// Whether its memory and its log are within their bounds.
+    pub(super) fn memory_is_bounded(&self) -> Verdict {
+        let status = self.status.borrow();
+        let memory = status.memory;
+        let Bounds { log_max_bytes, on_the_way, key_bytes } = self.bounds;
+        let restored = status.checkpoints.restored.map_or(0, |restore| restore.entries);
+        let beyond = (on_the_way + restored) * key_bytes;
+        let bounded = memory.most_bytes <= memory.budget_bytes + beyond
+            && memory.log_bytes <= log_max_bytes + beyond;
+        if bounded {
+            return Ok(());
+        }
+        let number = self.number;
+        Err(format!(
+            "process {number} takes {memory:?}; besides what is configured ({log_max_bytes} of log), \
+             {on_the_way} records on their way and {restored} restored ones may, of {key_bytes} bytes each"
+        ))
+    }
+}

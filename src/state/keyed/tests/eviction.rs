@@ -1,0 +1,148 @@
+//! What leaves memory, what it is estimated at, and what is too large for it.
+
+use super::*;
+
+struct Texts {
+    state: KeyedState<u64>,
+    text: ValueState<String>,
+}
+
+impl Texts {
+    fn new() -> Self {
+        let mut states = States::new();
+        let text = states.value(ValueDescriptor::new("text"));
+        let columns = states.finish().unwrap();
+        let mut state = KeyedState::new(config(1), columns, RestorePoint::default()).unwrap();
+        state.finish_restore().unwrap();
+        Self { state, text }
+    }
+
+    fn set(&mut self, key: u64, bytes: usize) {
+        let row = self.state.find_row(key.key_hash(), &key);
+        self.state.set(self.text, row, "x".repeat(bytes));
+        self.state.end_batch();
+    }
+}
+
+/// Finds rows as a task does for a batch.
+fn batch(one: &mut One, keys: &[u64]) {
+    let mut rows = Vec::new();
+    one.state.find_rows(keys.iter().map(|key| (key.key_hash(), key)), &mut rows);
+    for read in one.state.take_reads() {
+        one.state.loaded(&read, None).unwrap();
+    }
+    one.state.end_batch();
+}
+
+fn is_there(one: &One, key: u64) -> bool {
+    one.state.rows.find(key.key_hash(), &key).is_some()
+}
+
+#[test]
+fn what_was_used_stays_and_the_longest_unused_leaves() {
+    let mut one = One::new();
+    one.state.track_recency();
+    (0..16).for_each(|key| one.set(key, key));
+    one.complete(1);
+    one.clean_all();
+    batch(&mut one, &[3, 5, 9]);
+    assert_eq!(one.state.evict_bytes(10 * one.state.resident_bytes() / 16, 100), 10);
+    let left: Vec<u64> = (0..16).filter(|key| is_there(&one, *key)).collect();
+    assert_eq!(left, [3, 5, 9, 13, 14, 15]);
+}
+
+#[test]
+fn a_key_that_comes_once_is_not_used_by_coming() {
+    let mut one = One::new();
+    one.state.track_recency();
+    (0..8).for_each(|key| one.set(key, key));
+    one.complete(1);
+    one.clean_all();
+    one.state.evict(100);
+    assert_eq!(one.state.rows(), 0);
+    // Items: all of them come back, two of them twice.
+    let version = crate::ids::Version { attempt: Attempt(1), checkpoint: CheckpointId(1) };
+    let item = Item::new(version, Some(vec![1].into()));
+    for keys in [&[0, 1, 2, 3, 4, 5, 6, 7][..], &[2, 6]] {
+        let mut rows = Vec::new();
+        one.state.find_rows(keys.iter().map(|key: &u64| (key.key_hash(), key)), &mut rows);
+        for read in one.state.take_reads() {
+            one.state.loaded(&read, Some(&item)).unwrap();
+        }
+        one.state.end_batch();
+    }
+    assert_eq!(one.state.rows(), 8);
+    one.state.evict_bytes(5 * one.state.resident_bytes() / 8, 100);
+    let left: Vec<u64> = (0..8).filter(|key| is_there(&one, *key)).collect();
+    assert_eq!(left, [2, 6, 7]);
+}
+
+#[test]
+fn nothing_leaves_that_is_newer_than_its_item_and_a_search_in_vain_ends() {
+    let mut one = One::new();
+    (0..9).for_each(|key| one.set(key, key));
+    assert_eq!(one.state.evict(1000), 0);
+    assert!(one.state.is_exhausted());
+    one.complete(1);
+    assert_eq!(one.state.evict(1000), 0, "it is in the log alone");
+    assert!(one.state.is_exhausted() && one.state.is_mostly_pinned());
+    one.clean_all();
+    assert!(!one.state.is_exhausted());
+    assert_eq!(one.state.evict(1000), 9);
+}
+
+#[test]
+fn rows_that_left_make_room_for_others() {
+    let mut one = One::new();
+    for round in 0..50 {
+        let keys: Vec<u64> = (0..20).map(|key| 1000 * round + key).collect();
+        let mut rows = Vec::new();
+        one.state.find_rows(keys.iter().map(|key| (key.key_hash(), key)), &mut rows);
+        for read in one.state.take_reads() {
+            one.state.loaded(&read, None).unwrap();
+        }
+        rows.iter().for_each(|row| one.state.set(one.count, *row, 1));
+        one.state.end_batch();
+        one.complete(round + 1);
+        one.clean_all();
+        assert_eq!(one.state.evict(1000), 20);
+    }
+    assert_eq!((one.state.rows.end(), one.state.resident_bytes()), (20, 0));
+}
+
+#[test]
+fn values_count_before_any_barrier_has_serialised_them() {
+    let mut texts = Texts::new();
+    (0..40).for_each(|key| texts.set(key, 1000));
+    let bytes = texts.state.resident_bytes();
+    assert!((40_000..48_000).contains(&bytes), "{bytes}");
+    assert!(texts.state.dirty_bytes() > 39_000);
+}
+
+#[test]
+fn a_value_that_is_too_large_names_state_key_group_and_key() {
+    let mut texts = Texts::new();
+    texts.state.limit_values(100);
+    texts.set(7, 98);
+    texts.set(8, 101);
+    texts.state.freeze(CheckpointId(1)).unwrap();
+    let error = texts.state.serialise(usize::MAX).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::User);
+    let group = texts.state.group_of(8u64.key_hash());
+    let start = format!("state text: the value of key 8 (key group {group}) takes 102 bytes");
+    assert!(error.message().starts_with(&start), "{error}");
+    assert!(error.message().contains("cache-size leaves 100 for all"), "{error}");
+}
+
+#[test]
+fn an_item_that_is_too_large_is_the_same() {
+    let mut one = One::at(1, RestorePoint { items_sent: true, ..RestorePoint::default() });
+    one.state.finish_restore().unwrap();
+    one.state.limit_values(3);
+    one.row(1);
+    let read = one.state.take_reads().remove(0);
+    let version = crate::ids::Version { attempt: Attempt(1), checkpoint: CheckpointId(0) };
+    let item = Item::new(version, Some(vec![253, 0, 0, 0, 0, 0, 0, 0, 1].into()));
+    let error = one.state.loaded(&read, Some(&item)).unwrap_err();
+    assert!(error.message().contains("key 1 (key group"), "{error}");
+}

@@ -1,0 +1,128 @@
+//! The room that one keyed subtask's state takes: told to the account of memory, and made where it is short.
+//!
+//! Owns when entries leave memory and when cleaning must go on so that they can. What leaves is `state`'s, the
+//! bounds are `pressure`'s.
+//!
+//! A subtask whose state takes more than an even share of the target gives up the excess, and no more than
+//! that: so one of small state loses nothing to one of large, and all together come down to the target.
+
+use super::build::BuildContext;
+use super::pressure::{MemoryUse, Pressure};
+use crate::codec::Key;
+use crate::ids::CheckpointId;
+use crate::metrics::Metrics;
+use crate::state::KeyedState;
+
+/// Looks for what may leave between two batches, at rows and at each state's entries: some 50 µs where
+/// none is found, and a batch brings no more rows than that.
+const LOOKS: u32 = 4096;
+
+/// A value of so many bytes is never too large: caches that are smaller still are those of tests.
+const SMALL_VALUE_BYTES: u64 = 1024;
+
+/// One subtask's part of the account.
+#[derive(Debug)]
+pub(super) struct Room {
+    pressure: Pressure,
+    metrics: Metrics,
+    /// Keyed subtasks that share the memory.
+    shares: u64,
+    /// Memory of what was frozen for checkpoints that are not completed.
+    frozen: Vec<(CheckpointId, u64)>,
+    /// What the account was told last.
+    told: MemoryUse,
+    /// Bytes that should leave, and may.
+    excess: u64,
+    wants_cleaning: bool,
+}
+
+impl Room {
+    pub(super) fn new<K: Key>(context: &BuildContext, state: &mut KeyedState<K>) -> Self {
+        let pressure = context.pressure.clone();
+        state.limit_values(pressure.limit_bytes().max(SMALL_VALUE_BYTES));
+        let mut room = Self {
+            pressure,
+            metrics: context.metrics.clone(),
+            shares: u64::from(context.subtask.parallelism) * context.keyed_operators.max(1),
+            frozen: Vec::new(),
+            told: MemoryUse::default(),
+            excess: 0,
+            wants_cleaning: false,
+        };
+        room.tell(state);
+        room
+    }
+
+    /// Whether sources wait.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.pressure.stopped().is_some()
+    }
+
+    /// Whether [`Room::make`] has more to do.
+    pub(super) fn is_short(&self) -> bool {
+        self.excess > 0
+    }
+
+    /// Whether the log should be cleaned, however short it is, so that what it holds can leave.
+    pub(super) fn wants_cleaning(&self) -> bool {
+        self.wants_cleaning
+    }
+
+    /// What has changed is frozen for `checkpoint`.
+    pub(super) fn freeze<K: Key>(&mut self, checkpoint: CheckpointId, state: &KeyedState<K>) {
+        self.frozen.push((checkpoint, state.dirty_bytes()));
+    }
+
+    /// The head names `checkpoint`: what was frozen up to it is committed.
+    pub(super) fn completed<K: Key>(&mut self, checkpoint: CheckpointId, state: &KeyedState<K>) {
+        self.frozen.retain(|(of, _)| *of > checkpoint);
+        self.tell(state);
+        self.pressure.completed();
+    }
+
+    /// Tells the account what the state takes and, where that is too much in all, has some of it leave.
+    /// To be called between any two steps.
+    pub(super) fn make<K: Key>(&mut self, state: &mut KeyedState<K>) {
+        self.tell(state);
+        self.excess = self.mine();
+        self.wants_cleaning = false;
+        if self.excess == 0 {
+            if self.pressure.is_half_full() {
+                state.track_recency();
+            }
+            return;
+        }
+        let left = state.evict_bytes(self.excess, LOOKS);
+        if left > 0 {
+            self.metrics.entries_evicted(left.into());
+            self.tell(state);
+            self.excess = self.mine();
+        }
+        let exhausted = state.is_exhausted();
+        self.wants_cleaning = self.excess > 0 && exhausted || state.is_mostly_pinned();
+        if exhausted {
+            self.excess = 0;
+        }
+    }
+
+    /// How much of the excess is this subtask's.
+    fn mine(&self) -> u64 {
+        let excess = self.pressure.excess_bytes();
+        let share = self.pressure.target_bytes() / self.shares;
+        excess.min(self.told.resident_bytes.saturating_sub(share))
+    }
+
+    fn tell<K: Key>(&mut self, state: &KeyedState<K>) {
+        let frozen: u64 = self.frozen.iter().map(|(_, bytes)| bytes).sum();
+        let now = MemoryUse {
+            resident_bytes: state.resident_bytes(),
+            fixed_bytes: 0,
+            pinned_bytes: state.pinned_bytes(),
+            dirty_bytes: state.dirty_bytes() + frozen,
+            held_back: state.held_back(),
+            rows: state.rows(),
+        };
+        self.pressure.moved(self.told, now);
+        self.told = now;
+    }
+}
