@@ -22,10 +22,10 @@ use crate::codec::{Bincode, Codec, decode_from};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name, Version};
 use crate::key_group::{KeyGroup, KeyGroupRange};
-use crate::state::MAX_BLOCK_BYTES;
+use crate::state::{MAX_BLOCK_BYTES, StateFormats};
 
 /// The format that this code writes.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 const MAGIC: [u8; 4] = *b"MPMF";
 const HEADER_BYTES: usize = 18;
@@ -63,6 +63,8 @@ pub struct Manifest {
     /// Every committable that was not acknowledged when it was put together, of earlier checkpoints
     /// too.
     pub committables: Vec<Owed>,
+    /// How the values of every state are stored.
+    pub states: Vec<StateFormats>,
     /// The size classes of all slots.
     pub slots: SlotTable,
     /// Records that lie before the sources' positions; for people and progress only.

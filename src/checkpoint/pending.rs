@@ -161,6 +161,7 @@ impl Pending {
             horizons,
             may_have_items: self.may_have_items(plan, base),
             committables: self.committables(base),
+            states: plan.states.clone(),
             slots: SlotTable::default(),
             records: self.records(),
         }

@@ -137,8 +137,11 @@ impl<K: Key> KeyedState<K> {
         }
         if let Some(item) = item {
             let values = &mut self.columns[column.index()];
-            values.restore(row.0, item.value.as_deref(), Meta::loaded()).map_err(|error| {
-                let message = format!("item of state {}: {error}", values.name());
+            let (value, checkpoint) = (item.value.as_deref(), item.version.checkpoint);
+            values.restore(row.0, value, checkpoint, Meta::loaded()).map_err(|error| {
+                let operator = &self.config.operator;
+                let message =
+                    format!("operator {operator}, item of state {}: {error}", values.name());
                 Error::new(ErrorKind::Corrupt, message).with_source(error)
             })?;
         }

@@ -264,7 +264,9 @@ impl<K: Key> KeyedState<K> {
         let at = if bites(Tooth::ValueFromMemory) {
             ValueAt::Memory
         } else {
-            meta.value_at(rows.stamp, self.log.floor())
+            let values = &self.columns[column.index()];
+            let former = values.is_present(row) && rows.checkpoint < values.encoded_since();
+            meta.value_at(rows.stamp, self.log.floor()).or_segments(former)
         };
         match at {
             ValueAt::Memory => {

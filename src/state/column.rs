@@ -5,11 +5,14 @@
 
 use std::fmt;
 
+use super::coding::Coding;
 use super::entry::Meta;
+use super::formats::{StateFormats, StateKind};
 use super::keyed::Row;
 use super::rows::grow;
-use crate::codec::{Bincode, Codec, DecodeError, Value};
-use crate::ids::Name;
+use crate::codec::{DecodeError, Value};
+use crate::error::Result as MillpondResult;
+use crate::ids::{CheckpointId, Name};
 
 /// Flags and stamp stand in both variants, not in a struct of their own, because that lets them share
 /// the discriminant's padding: 16 bytes for a `u64` instead of 24.
@@ -50,14 +53,15 @@ impl<V> Slot<V> {
 /// The values of one state.
 pub(super) struct Column<V> {
     name: Name,
+    coding: Coding<V>,
     slots: Vec<Slot<V>>,
     /// Serialised values so far and their bytes: their mean stands for what a value owns on the heap.
     encoded: (u64, u64),
 }
 
 impl<V: Value> Column<V> {
-    pub(super) fn new(name: Name) -> Self {
-        Self { name, slots: Vec::new(), encoded: (0, 0) }
+    pub(super) fn new(name: Name, coding: Coding<V>) -> Self {
+        Self { name, coding, slots: Vec::new(), encoded: (0, 0) }
     }
 
     #[inline]
@@ -103,8 +107,24 @@ pub(super) trait AnyColumn: fmt::Debug + Send + 'static {
     fn is_present(&self, row: u32) -> bool;
     /// Appends the value's bytes; `false`, and no bytes, where there is no value.
     fn encode(&mut self, row: u32, out: &mut Vec<u8>) -> Result<bool, DecodeError>;
-    /// Puts a stored value, or its absence, into the slot.
-    fn restore(&mut self, row: u32, bytes: Option<&[u8]>, meta: Meta) -> Result<(), DecodeError>;
+    /// Puts a value that was stored for `checkpoint`, or its absence, into the slot.
+    fn restore(
+        &mut self,
+        row: u32,
+        bytes: Option<&[u8]>,
+        checkpoint: CheckpointId,
+        meta: Meta,
+    ) -> Result<(), DecodeError>;
+    /// Goes on from checkpoint `restored` of `operator`, where `recorded` was there; an error where it
+    /// cannot.
+    fn settle(
+        &mut self,
+        operator: &Name,
+        recorded: Option<&StateFormats>,
+        restored: CheckpointId,
+    ) -> MillpondResult<StateFormats>;
+    /// The first checkpoint whose changes are written as `encode` does.
+    fn encoded_since(&self) -> CheckpointId;
     /// Reads the slots of `rows`, for nothing but to have them in the cache.
     fn warm(&self, rows: &[Row]);
     /// Bytes of memory of one slot and, by the mean so far, of what its value owns.
@@ -144,16 +164,35 @@ impl<V: Value> AnyColumn for Column<V> {
     fn encode(&mut self, row: u32, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
         let before = out.len();
         let Some(value) = self.get(row) else { return Ok(false) };
-        Bincode::encode(value, out)?;
+        self.coding.encode(value, out)?;
         self.encoded.0 += 1;
         self.encoded.1 += (out.len() - before) as u64;
         Ok(true)
     }
 
-    fn restore(&mut self, row: u32, bytes: Option<&[u8]>, meta: Meta) -> Result<(), DecodeError> {
-        let value = bytes.map(Bincode::decode).transpose()?;
+    fn restore(
+        &mut self,
+        row: u32,
+        bytes: Option<&[u8]>,
+        checkpoint: CheckpointId,
+        meta: Meta,
+    ) -> Result<(), DecodeError> {
+        let value = bytes.map(|bytes| self.coding.decode(bytes, checkpoint)).transpose()?;
         self.slots[row as usize] = Slot::new(meta, value);
         Ok(())
+    }
+
+    fn settle(
+        &mut self,
+        operator: &Name,
+        recorded: Option<&StateFormats>,
+        restored: CheckpointId,
+    ) -> MillpondResult<StateFormats> {
+        self.coding.settle((operator, &self.name), StateKind::Value, recorded, restored)
+    }
+
+    fn encoded_since(&self) -> CheckpointId {
+        self.coding.since()
     }
 
     fn warm(&self, rows: &[Row]) {
@@ -186,7 +225,7 @@ mod tests {
 
     #[test]
     fn heap_values_are_estimated_by_their_serialised_length() {
-        let mut column = Column::<String>::new(Name::new("s").unwrap());
+        let mut column = Column::<String>::new(Name::new("s").unwrap(), Coding::new());
         column.add_row();
         let empty = column.slot_bytes();
         column.put(0, Some("x".repeat(99)));

@@ -5,11 +5,13 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::coding::Coding;
 use super::column::Column;
 use super::erased::Erased;
-use crate::codec::Value;
+use super::formats::StateFormats;
+use crate::codec::{Bincode, Codec, Value};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::Name;
+use crate::ids::{CheckpointId, Name};
 
 /// A state of one value for each key. Flink: `ValueStateDescriptor`.
 ///
@@ -19,16 +21,52 @@ use crate::ids::Name;
 /// ```
 pub struct ValueDescriptor<V> {
     name: &'static str,
-    value: PhantomData<fn() -> V>,
+    coding: Coding<V>,
 }
 
-impl<V> ValueDescriptor<V> {
+impl<V: Value> ValueDescriptor<V> {
     /// A state called `name`, which is checked when it is registered.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name, value: PhantomData }
+        Self { name, coding: Coding::new() }
     }
 
+    /// Has values written by `C` instead of by [`crate::codec::Bincode`].
+    #[must_use]
+    pub const fn with_codec<C: Codec<V>>(mut self) -> Self {
+        self.coding.write_by::<C>();
+        self
+    }
+
+    /// Takes over values that an earlier version of the program stored as `Old`: each is migrated when
+    /// it is next read. The table keeps what is not read, and changed, as it is, so a migration stays in
+    /// the program as long as the state lives: one for each former type, each to the present one.
+    ///
+    /// ```
+    /// use millpond::state::{States, ValueDescriptor};
+    /// let total = ValueDescriptor::<u64>::new("total").migrate_from::<u32>(u64::from);
+    /// States::new().value(total);
+    /// ```
+    #[must_use]
+    pub fn migrate_from<Old: Value>(
+        self,
+        migrate: impl Fn(Old) -> V + Send + Sync + 'static,
+    ) -> Self {
+        self.migrate_from_codec::<Old, Bincode>(migrate)
+    }
+
+    /// As [`ValueDescriptor::migrate_from`], of values that were written by codec `C`.
+    #[must_use]
+    pub fn migrate_from_codec<Old: Value, C: Codec<Old>>(
+        mut self,
+        migrate: impl Fn(Old) -> V + Send + Sync + 'static,
+    ) -> Self {
+        self.coding.migrate::<Old, C>(migrate);
+        self
+    }
+}
+
+impl<V> ValueDescriptor<V> {
     /// The name as given.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -38,11 +76,9 @@ impl<V> ValueDescriptor<V> {
 
 impl<V> Clone for ValueDescriptor<V> {
     fn clone(&self) -> Self {
-        *self
+        Self { name: self.name, coding: self.coding.clone() }
     }
 }
-
-impl<V> Copy for ValueDescriptor<V> {}
 
 impl<V> fmt::Debug for ValueDescriptor<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,14 +134,18 @@ impl States {
     /// Registers a state of one value for each key.
     pub fn value<V: Value>(&mut self, descriptor: ValueDescriptor<V>) -> ValueState<V> {
         let column = ColumnId(u16::try_from(self.columns.len()).unwrap_or(u16::MAX));
-        if let Err(error) = self.add::<V>(descriptor.name, column) {
+        if let Err(error) = self.add(descriptor, column) {
             self.errors.push(error);
         }
         ValueState { column, value: PhantomData }
     }
 
-    fn add<V: Value>(&mut self, name: &str, column: ColumnId) -> Result<(), String> {
-        let name = Name::new(name).map_err(|error| error.message().to_owned())?;
+    fn add<V: Value>(
+        &mut self,
+        descriptor: ValueDescriptor<V>,
+        column: ColumnId,
+    ) -> Result<(), String> {
+        let name = Name::new(descriptor.name).map_err(|error| error.message().to_owned())?;
         if self.columns.iter().any(|column| *column.name() == name) {
             return Err(format!("two states are called {name}"));
         }
@@ -114,7 +154,7 @@ impl States {
         if column.index() >= Columns::LIMIT {
             return Err(format!("more than {} states", Columns::LIMIT));
         }
-        self.columns.push(Erased::new(Column::<V>::new(name)));
+        self.columns.push(Erased::new(Column::new(name, descriptor.coding)));
         Ok(())
     }
 
@@ -138,6 +178,26 @@ pub struct Columns(pub(super) Vec<Erased>);
 impl Columns {
     /// How many states an operator may have.
     pub const LIMIT: usize = 1000;
+
+    /// Goes on from checkpoint `restored` of `operator`, of which a manifest recorded these states: how
+    /// each is stored from now on, in the order of their registration.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Graph`] for a state whose values are of another type and that has no migration; it
+    /// names both, and what to do.
+    pub fn settle(
+        &mut self,
+        operator: &Name,
+        recorded: &[StateFormats],
+        restored: CheckpointId,
+    ) -> Result<Vec<StateFormats>> {
+        let settle = |column: &mut Erased| {
+            let name = column.name();
+            let recorded = recorded.iter().find(|r| r.operator == *operator && r.state == *name);
+            column.settle(operator, recorded, restored)
+        };
+        self.0.iter_mut().map(settle).collect()
+    }
 
     /// The names of the states, in the order of their registration.
     #[must_use]

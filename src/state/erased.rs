@@ -68,10 +68,12 @@ impl fmt::Debug for Erased {
 mod tests {
     use super::*;
     use crate::ids::Name;
+    use crate::state::coding::Coding;
 
     #[test]
     fn a_column_is_given_back_as_what_it_is_and_as_nothing_else() {
-        let mut column = Erased::new(Column::<u64>::new(Name::new("count").unwrap()));
+        let name = Name::new("count").unwrap();
+        let mut column = Erased::new(Column::<u64>::new(name, Coding::new()));
         column.add_row();
         column.typed_mut::<u64>().unwrap().put(0, Some(7));
         assert_eq!(column.typed::<u64>().unwrap().get(0), Some(&7));

@@ -32,11 +32,13 @@ mod barrier;
 mod bits;
 mod changes;
 mod cleaning;
+mod coding;
 mod column;
 pub mod contract;
 mod descriptor;
 mod entry;
 mod erased;
+mod formats;
 mod former;
 mod keyed;
 mod log;
@@ -58,6 +60,11 @@ pub use cleaning::{
 pub use descriptor::ValueState;
 pub use descriptor::{ColumnId, Columns, States, ValueDescriptor};
 pub use entry::{Meta, ValueAt};
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "kinds and formats of other things would be others"
+)]
+pub use formats::{Since, StateFormats, StateKind};
 pub use former::FormerHorizons;
 #[expect(clippy::module_name_repetitions, reason = "the module's main type; Flink's word")]
 pub use keyed::KeyedState;

@@ -97,7 +97,14 @@ impl<K: Key> KeyedState<K> {
         if bites(Tooth::PinnedWithoutTombstone) {
             meta.flags = 0;
         }
-        self.columns[column].restore(row, entry.value, meta).map_err(corrupt)?;
+        self.columns[column].restore(row, entry.value, segment.version.checkpoint, meta).map_err(
+            |error| {
+                let operator = &self.config.operator;
+                let message =
+                    format!("operator {operator}, state {}: {error}", self.columns[column].name());
+                Error::new(ErrorKind::Corrupt, format!("segment: {message}"))
+            },
+        )?;
         self.log.replay(segment.version.checkpoint, stamp, column, row, old);
         Ok(true)
     }

@@ -9,7 +9,7 @@ use crate::connector::{Committer, Guarantee, RunIdentity, Sink, Source};
 use crate::error::Result;
 use crate::ids::Name;
 use crate::operator::KeyedProcess;
-use crate::state::States;
+use crate::state::{Columns, States};
 use crate::task::{
     AnySink, AnySource, BuildContext, Emit, KeyedSubtask, Port, SourceSubtask, UnionSubtask, Vertex,
 };
@@ -100,6 +100,12 @@ where
 
     fn is_keyed(&self) -> bool {
         true
+    }
+
+    fn states(&self) -> Result<Option<Columns>> {
+        let mut states = States::new();
+        drop((self.factory)(&mut states));
+        states.finish().map(Some)
     }
 
     fn build(&self, context: &mut BuildContext) -> Result<LocalBoxFuture<'static, Result<()>>> {

@@ -21,7 +21,7 @@ pub(super) fn settings() -> Checkpointing {
 pub(super) fn plan(sources: u32, keyed: u32) -> Plan {
     let source = VertexPlan { source: Some(name("numbers")), keyed: None, parallelism: sources };
     let counts = VertexPlan { source: None, keyed: Some(name("counts")), parallelism: keyed };
-    Plan { vertices: vec![source, counts] }
+    Plan { vertices: vec![source, counts], states: vec![] }
 }
 
 /// A coordinator over one source and one keyed subtask, with a clock of its own.

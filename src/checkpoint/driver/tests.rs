@@ -89,7 +89,7 @@ impl World {
         let counts = VertexPlan { source: None, keyed: Some(name("counts")), parallelism: 1 };
         DriverSetup {
             job: name("job"),
-            plan: Plan { vertices: vec![source, counts] },
+            plan: Plan { vertices: vec![source, counts], states: vec![] },
             sources: vec![],
             settings: self.settings.clone(),
             thrift: Thrift::default(),
@@ -330,6 +330,7 @@ async fn an_attempt_that_wakes_up_after_a_lease_confirms_the_head_first() {
         horizons: vec![],
         may_have_items: vec![],
         committables: vec![],
+        states: Vec::new(),
         slots: Default::default(),
     };
     driver.put_manifest(manifest);

@@ -88,6 +88,7 @@ impl World {
             horizons: Vec::new(),
             may_have_items: Vec::new(),
             committables: Vec::new(),
+            states: Vec::new(),
             slots: SlotTable::default(),
             records: 0,
         };

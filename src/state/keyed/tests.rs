@@ -1,5 +1,6 @@
 //! Tests of keyed state: against a plain model here in `world`, and promise by promise below.
 
+mod migration;
 mod world;
 
 use super::*;
@@ -402,6 +403,7 @@ fn parts_of_a_range_keep_their_own_horizons_until_all_are_passed() {
         oldest_retained: CheckpointId(2),
         horizons: vec![(half(63), CheckpointId(0)), (half(127), CheckpointId(2))],
         items_sent: true,
+        ..RestorePoint::default()
     };
     for attempt in 2..4 {
         let mut one = One::at(attempt, at.clone());

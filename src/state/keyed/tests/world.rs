@@ -188,6 +188,7 @@ impl World {
             horizons: former.iter().flat_map(|b| b.horizons.clone()).collect(),
             oldest_retained: CheckpointId(self.floor()),
             items_sent: former.iter().any(|b| b.items_sent),
+            formats: Vec::new(),
         };
         let mut states = States::new();
         states.value::<u64>(ValueDescriptor::new("a"));
