@@ -34,6 +34,8 @@ struct Former<V> {
 
 /// The codec of a state, and what it can read beside it.
 pub(super) struct Coding<V> {
+    /// What the state is.
+    kind: StateKind,
     encoding: fn() -> Encoding,
     encode: fn(&V, &mut Vec<u8>) -> std::result::Result<(), DecodeError>,
     decode: fn(&[u8]) -> std::result::Result<V, DecodeError>,
@@ -47,9 +49,10 @@ fn encoding_of<C: Codec<T>, T: Value>() -> Encoding {
 }
 
 impl<V: Value> Coding<V> {
-    /// By the default codec.
-    pub(super) const fn new() -> Self {
+    /// By the default codec, for a state of this kind.
+    pub(super) const fn new(kind: StateKind) -> Self {
         Self {
+            kind,
             encoding: encoding_of::<Bincode, V>,
             encode: <Bincode as Codec<V>>::encode,
             decode: <Bincode as Codec<V>>::decode,
@@ -96,24 +99,36 @@ impl<V: Value> Coding<V> {
             _ => (self.decode)(bytes),
         }
     }
+}
 
+/// What is known of a coding without its type.
+pub(super) trait AnyCoding {
     /// The first checkpoint of the present encoding.
-    pub(super) fn since(&self) -> CheckpointId {
+    fn since(&self) -> CheckpointId;
+    /// Goes on from checkpoint `restored` of operator and state, where `recorded` was there.
+    fn settle(
+        &mut self,
+        names: (&Name, &Name),
+        recorded: Option<&StateFormats>,
+        restored: CheckpointId,
+    ) -> Result<StateFormats>;
+}
+
+impl<V: Value> AnyCoding for Coding<V> {
+    fn since(&self) -> CheckpointId {
         self.former.last().map_or(CheckpointId::NONE, |last| last.until)
     }
 
-    /// Goes on from checkpoint `restored`, where `recorded` was there.
-    pub(super) fn settle(
+    fn settle(
         &mut self,
         names: (&Name, &Name),
-        kind: StateKind,
         recorded: Option<&StateFormats>,
         restored: CheckpointId,
     ) -> Result<StateFormats> {
         let current = (self.encoding)();
         let known: Vec<Encoding> = self.migrations.iter().map(|m| (m.encoding)()).collect();
         let formats =
-            StateFormats::settle(names, (kind, current.clone()), &known, recorded, restored)?;
+            StateFormats::settle(names, (self.kind, current.clone()), &known, recorded, restored)?;
         let each = formats.formats.windows(2).map(|pair| {
             let old = known.iter().position(|k| k.is_same(&pair[0].encoding));
             let old = old.filter(|_| !pair[0].encoding.is_same(&current));
@@ -128,6 +143,7 @@ impl<V: Value> Coding<V> {
 impl<V> Clone for Coding<V> {
     fn clone(&self) -> Self {
         Self {
+            kind: self.kind,
             encoding: self.encoding,
             encode: self.encode,
             decode: self.decode,

@@ -6,9 +6,11 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::coding::Coding;
-use super::column::Column;
+use super::column::{AnyColumn, Column};
 use super::erased::Erased;
-use super::formats::StateFormats;
+use super::formats::{StateFormats, StateKind};
+use super::map::MapColumn;
+use super::sub_column::SubKey;
 use crate::codec::{Bincode, Codec, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
@@ -24,66 +26,98 @@ pub struct ValueDescriptor<V> {
     coding: Coding<V>,
 }
 
+/// A state of one value for each map key of a key. Flink: `MapStateDescriptor`.
+///
+/// ```
+/// use millpond::state::MapDescriptor;
+/// const DELAYS: MapDescriptor<String, u32> = MapDescriptor::new("delays");
+/// ```
+pub struct MapDescriptor<MK, V> {
+    name: &'static str,
+    coding: Coding<V>,
+    key: PhantomData<fn() -> MK>,
+}
+
 impl<V: Value> ValueDescriptor<V> {
     /// A state called `name`, which is checked when it is registered.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name, coding: Coding::new() }
-    }
-
-    /// Has values written by `C` instead of by [`crate::codec::Bincode`].
-    #[must_use]
-    pub const fn with_codec<C: Codec<V>>(mut self) -> Self {
-        self.coding.write_by::<C>();
-        self
-    }
-
-    /// Takes over values that an earlier version of the program stored as `Old`: each is migrated when
-    /// it is next read. The table keeps what is not read, and changed, as it is, so a migration stays in
-    /// the program as long as the state lives: one for each former type, each to the present one.
-    ///
-    /// ```
-    /// use millpond::state::{States, ValueDescriptor};
-    /// let total = ValueDescriptor::<u64>::new("total").migrate_from::<u32>(u64::from);
-    /// States::new().value(total);
-    /// ```
-    #[must_use]
-    pub fn migrate_from<Old: Value>(
-        self,
-        migrate: impl Fn(Old) -> V + Send + Sync + 'static,
-    ) -> Self {
-        self.migrate_from_codec::<Old, Bincode>(migrate)
-    }
-
-    /// As [`ValueDescriptor::migrate_from`], of values that were written by codec `C`.
-    #[must_use]
-    pub fn migrate_from_codec<Old: Value, C: Codec<Old>>(
-        mut self,
-        migrate: impl Fn(Old) -> V + Send + Sync + 'static,
-    ) -> Self {
-        self.coding.migrate::<Old, C>(migrate);
-        self
+        Self { name, coding: Coding::new(StateKind::Value) }
     }
 }
 
-impl<V> ValueDescriptor<V> {
-    /// The name as given.
+impl<MK, V: Value> MapDescriptor<MK, V> {
+    /// A state called `name`, which is checked when it is registered.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
-        self.name
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, coding: Coding::new(StateKind::Map), key: PhantomData }
     }
 }
 
-impl<V> Clone for ValueDescriptor<V> {
-    fn clone(&self) -> Self {
-        Self { name: self.name, coding: self.coding.clone() }
-    }
+/// What all descriptors have: a name, and a way to write their values.
+macro_rules! descriptors {
+    ($($descriptor:ident<$value:ident $(; $key:ident)?> { $($field:ident)? })*) => {$(
+        impl<$($key,)? $value: Value> $descriptor<$($key,)? $value> {
+            /// Has values written by `C` instead of by [`crate::codec::Bincode`].
+            #[must_use]
+            pub const fn with_codec<C: Codec<$value>>(mut self) -> Self {
+                self.coding.write_by::<C>();
+                self
+            }
+
+            /// Takes over values that an earlier version of the program stored as `Old`: each is migrated
+            /// when it is read. The table keeps what is not changed as it is, so a migration stays in the
+            /// program as long as the state lives: one for each former type, each to the present one.
+            ///
+            /// ```
+            /// use millpond::state::{States, ValueDescriptor};
+            /// let total = ValueDescriptor::<u64>::new("total").migrate_from::<u32>(u64::from);
+            /// States::new().value(total);
+            /// ```
+            #[must_use]
+            pub fn migrate_from<Old: Value>(
+                self,
+                migrate: impl Fn(Old) -> $value + Send + Sync + 'static,
+            ) -> Self {
+                self.migrate_from_codec::<Old, Bincode>(migrate)
+            }
+
+            /// As `migrate_from`, of values that were written by codec `C`.
+            #[must_use]
+            pub fn migrate_from_codec<Old: Value, C: Codec<Old>>(
+                mut self,
+                migrate: impl Fn(Old) -> $value + Send + Sync + 'static,
+            ) -> Self {
+                self.coding.migrate::<Old, C>(migrate);
+                self
+            }
+        }
+
+        impl<$($key,)? $value> $descriptor<$($key,)? $value> {
+            /// The name as given.
+            #[must_use]
+            pub const fn name(&self) -> &'static str {
+                self.name
+            }
+        }
+
+        impl<$($key,)? $value> Clone for $descriptor<$($key,)? $value> {
+            fn clone(&self) -> Self {
+                Self { name: self.name, coding: self.coding.clone(), $($field: PhantomData)? }
+            }
+        }
+
+        impl<$($key,)? $value> fmt::Debug for $descriptor<$($key,)? $value> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({:?})", stringify!($descriptor), self.name)
+            }
+        }
+    )*};
 }
 
-impl<V> fmt::Debug for ValueDescriptor<V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ValueDescriptor({:?})", self.name)
-    }
+descriptors! {
+    ValueDescriptor<V> {}
+    MapDescriptor<V; MK> { key }
 }
 
 /// The number of a state within its operator.
@@ -117,6 +151,27 @@ impl<V> fmt::Debug for ValueState<V> {
     }
 }
 
+/// A handle to a map of its operator; copied freely. Flink: `MapState`.
+pub struct MapState<MK, V, N = ()> {
+    pub(super) column: ColumnId,
+    key: PhantomData<fn() -> (N, MK)>,
+    value: PhantomData<fn() -> V>,
+}
+
+impl<MK, V, N> Clone for MapState<MK, V, N> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<MK, V, N> Copy for MapState<MK, V, N> {}
+
+impl<MK, V, N> fmt::Debug for MapState<MK, V, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MapState({})", self.column.0)
+    }
+}
+
 /// Collects the states of one operator; what is wrong with them is told by [`States::finish`].
 #[derive(Debug, Default)]
 pub struct States {
@@ -133,29 +188,43 @@ impl States {
 
     /// Registers a state of one value for each key.
     pub fn value<V: Value>(&mut self, descriptor: ValueDescriptor<V>) -> ValueState<V> {
-        let column = ColumnId(u16::try_from(self.columns.len()).unwrap_or(u16::MAX));
-        if let Err(error) = self.add(descriptor, column) {
-            self.errors.push(error);
-        }
+        let column = self.add(descriptor.name, |name| Column::new(name, descriptor.coding));
         ValueState { column, value: PhantomData }
     }
 
-    fn add<V: Value>(
+    /// Registers a state of one value for each map key of a key.
+    pub fn map<MK: SubKey, V: Value>(
         &mut self,
-        descriptor: ValueDescriptor<V>,
-        column: ColumnId,
-    ) -> Result<(), String> {
-        let name = Name::new(descriptor.name).map_err(|error| error.message().to_owned())?;
+        descriptor: MapDescriptor<MK, V>,
+    ) -> MapState<MK, V> {
+        let column =
+            self.add(descriptor.name, |name| MapColumn::<(), MK, V>::new(name, descriptor.coding));
+        MapState { column, key: PhantomData, value: PhantomData }
+    }
+
+    fn add<C: AnyColumn>(&mut self, name: &str, column: impl FnOnce(Name) -> C) -> ColumnId {
+        let id = ColumnId(u16::try_from(self.columns.len()).unwrap_or(u16::MAX));
+        match self.check(name, id) {
+            Ok(name) => self.columns.push(Erased::new(column(name))),
+            Err(error) => self.errors.push(error),
+        }
+        id
+    }
+
+    fn check(&self, name: &str, id: ColumnId) -> Result<Name, String> {
+        let name = Name::new(name).map_err(|error| error.message().to_owned())?;
+        if name.as_str().starts_with('.') {
+            return Err(format!("the state name {name} begins with a dot: those are the engine's"));
+        }
         if self.columns.iter().any(|column| *column.name() == name) {
             return Err(format!("two states are called {name}"));
         }
         // A segment names a state in one byte's worth of columns or a little more; a row's columns
         // are walked at each new key.
-        if column.index() >= Columns::LIMIT {
+        if id.index() >= Columns::LIMIT {
             return Err(format!("more than {} states", Columns::LIMIT));
         }
-        self.columns.push(Erased::new(Column::new(name, descriptor.coding)));
-        Ok(())
+        Ok(name)
     }
 
     /// The columns, if all was well.
@@ -192,9 +261,9 @@ impl Columns {
         restored: CheckpointId,
     ) -> Result<Vec<StateFormats>> {
         let settle = |column: &mut Erased| {
-            let name = column.name();
-            let recorded = recorded.iter().find(|r| r.operator == *operator && r.state == *name);
-            column.settle(operator, recorded, restored)
+            let name = column.name().clone();
+            let recorded = recorded.iter().find(|r| r.operator == *operator && r.state == name);
+            column.coding_mut().settle((operator, &name), recorded, restored)
         };
         self.0.iter_mut().map(settle).collect()
     }
@@ -216,10 +285,12 @@ mod tests {
         states.value::<u64>(ValueDescriptor::new("a"));
         states.value::<String>(ValueDescriptor::new("b/c"));
         states.value::<u8>(ValueDescriptor::new("a"));
+        states.map::<u8, u8>(MapDescriptor::new(".timers"));
         let error = states.finish().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Graph);
         assert!(error.message().contains("b/c"), "{error}");
         assert!(error.message().contains("two states are called a"), "{error}");
+        assert!(error.message().contains(".timers begins with a dot"), "{error}");
     }
 
     #[test]

@@ -25,12 +25,15 @@ const MAX_FORMATS: usize = 100;
 pub enum StateKind {
     /// One value a key.
     Value,
+    /// One value a map key of a key.
+    Map,
 }
 
 impl fmt::Display for StateKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Value => "value",
+            Self::Map => "map",
         })
     }
 }

@@ -36,18 +36,22 @@ mod coding;
 mod column;
 pub mod contract;
 mod descriptor;
+mod entries;
 mod entry;
 mod erased;
 mod formats;
 mod former;
 mod keyed;
 mod log;
+mod map;
 mod memory;
 mod replay;
 mod rows;
 pub mod segment;
+mod sorted;
 mod stats;
 mod store;
+mod sub_column;
 mod writer;
 
 pub use admission::Read;
@@ -56,9 +60,9 @@ pub use changes::Changes;
 pub use cleaning::{
     CleaningLimits, CleaningPlan, CleaningRows, Collected, Found, Missing, find_values,
 };
-#[expect(clippy::module_name_repetitions, reason = "Flink's name")]
-pub use descriptor::ValueState;
-pub use descriptor::{ColumnId, Columns, States, ValueDescriptor};
+pub use descriptor::{ColumnId, Columns, MapDescriptor, States, ValueDescriptor};
+#[expect(clippy::module_name_repetitions, reason = "Flink's names")]
+pub use descriptor::{MapState, ValueState};
 pub use entry::{Meta, ValueAt};
 #[expect(
     clippy::module_name_repetitions,
@@ -74,7 +78,8 @@ pub(crate) use memory::Passed;
 pub use memory::{Call, Fault, MemoryStore, Script};
 pub use stats::Stats;
 pub use store::{
-    Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemWrite, MAX_BLOCK_BYTES, Presence, Store,
-    WriteOutcome,
+    Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemRange, ItemWrite, MAX_BLOCK_BYTES,
+    Presence, Scanned, Store, WriteOutcome,
 };
+pub use sub_column::SubKey;
 pub use writer::RawSegment;

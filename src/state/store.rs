@@ -36,6 +36,45 @@ pub struct ItemKey {
     pub sort_key: Bytes,
 }
 
+/// Entries of one state in one key group whose sort keys lie next to each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemRange {
+    /// The operator's id.
+    pub operator: Name,
+    /// The state's name.
+    pub state: Name,
+    /// The key group.
+    pub key_group: KeyGroup,
+    /// The first sort key; empty: from the beginning.
+    pub from: Bytes,
+    /// The first sort key that is not wanted any more; `None`: to the end.
+    pub to: Option<Bytes>,
+}
+
+impl ItemRange {
+    /// Whether `sort_key` lies in it.
+    #[must_use]
+    pub fn contains(&self, sort_key: &[u8]) -> bool {
+        sort_key >= &*self.from && self.to.as_ref().is_none_or(|to| sort_key < &**to)
+    }
+
+    /// Whether no sort key at all can lie in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.to.as_ref().is_some_and(|to| *to <= self.from)
+    }
+}
+
+/// One entry of a range.
+#[derive(Debug)]
+pub struct Scanned {
+    /// The whole sort key.
+    pub sort_key: Bytes,
+    /// The item. An error where its parts are not of one write: an entry that is pinned may be so, until
+    /// its put is answered, and then it must not be looked at; of any other it is damage.
+    pub item: Result<Item>,
+}
+
 /// What an item holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -43,6 +82,17 @@ pub struct Item {
     pub version: Version,
     /// The encoded value; `None` is a tombstone.
     pub value: Option<Bytes>,
+    /// When the value expires, milliseconds since 1970; `None`: never. A tombstone has none. The store
+    /// keeps it with the value and may delete the item some time after that; hiding it is the reader's.
+    pub expires_ms: Option<u64>,
+}
+
+impl Item {
+    /// A value that does not expire, or a tombstone.
+    #[must_use]
+    pub fn new(version: Version, value: Option<Bytes>) -> Self {
+        Self { version, value, expires_ms: None }
+    }
 }
 
 /// Whether an item may be there already. A hint for the cheaper request; never for correctness.
@@ -146,6 +196,10 @@ impl WriteOutcome {
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Reads items; the answers are in the order of `keys`. One `BatchGetItem` for 100 distinct keys.
     fn read_items(&self, keys: Vec<ItemKey>) -> BoxFuture<'_, Result<Vec<Option<Item>>>>;
+
+    /// Reads all items of a range, tombstones included, in ascending order of their sort keys. One
+    /// `Query` for each MiB. An entry that is written meanwhile may be seen before or after that.
+    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>>;
 
     /// Writes items, no two of the same key; the outcomes are in the order of `writes`. One
     /// `BatchExecuteStatement` for 25.

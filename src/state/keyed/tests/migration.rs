@@ -77,7 +77,7 @@ impl<V: Value + Clone> Program<V> {
     fn row(&mut self, table: &Table, key: u64) -> Result<super::Row> {
         let row = self.state.find_row(key.key_hash(), &key);
         for read in self.state.take_reads() {
-            self.state.loaded(read.row, read.column, table.items.get(&read.key))?;
+            self.state.loaded(&read, table.items.get(&read.key))?;
         }
         Ok(row)
     }
