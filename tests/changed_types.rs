@@ -10,7 +10,7 @@ use std::fmt::Display;
 use engine_support::{Engine, embedded, ms, pass, simulate, small};
 use millpond::ErrorKind;
 use millpond::codec::Value;
-use millpond::config::{Materialize, RestartStrategy};
+use millpond::config::{Materialize, RestartStrategy, ValueFormat};
 use millpond::connector::{MemorySink, MemorySource};
 use millpond::operator::{Context, KeyedProcess};
 use millpond::state::{States, ValueDescriptor, ValueState};
@@ -69,9 +69,10 @@ fn expected(kept: impl Fn(u64) -> String) -> Vec<String> {
     (0..KEYS).map(|key| format!("{key} {}", kept(key))).collect()
 }
 
-async fn check(eager: bool, restart: RestartStrategy) {
+async fn check(eager: bool, value_format: ValueFormat, restart: RestartStrategy) {
     let mut config = small();
     config.restart = restart;
+    config.state.value_format = value_format;
     if eager {
         config.state.materialize = Materialize::Eager;
     }
@@ -128,12 +129,14 @@ async fn check(eager: bool, restart: RestartStrategy) {
 #[test]
 fn another_type_is_refused_or_migrated_whether_it_is_in_the_log_or_in_items() {
     for eager in [false, true] {
-        simulate(check(eager, RestartStrategy::None));
+        for value_format in [ValueFormat::Codec, ValueFormat::Native] {
+            simulate(check(eager, value_format, RestartStrategy::None));
+        }
     }
 }
 
 #[test]
 fn no_restart_is_tried_with_a_type_that_does_not_fit() {
     let restart = RestartStrategy::FixedDelay { attempts: 1_000_000, delay: ms(3_600_000) };
-    simulate(check(false, restart));
+    simulate(check(false, ValueFormat::Codec, restart));
 }

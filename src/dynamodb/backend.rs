@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use super::call::Caller;
 use super::item::{self, Scope};
 use super::meter::Purpose;
+use super::native;
 use super::pace::{Lane, Rank};
 use super::read::{self, Get};
 use super::scan;
@@ -56,6 +57,7 @@ impl Backend {
                 pk,
                 sort_key: write.key.sort_key,
                 content: Content {
+                    native: native::of_item(&write.item)?,
                     version: write.item.version,
                     ttl: self.ttl(&write.item),
                     expires_ms: write.item.expires_ms.filter(|_| write.item.value.is_some()),

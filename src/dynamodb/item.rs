@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 
+use super::native;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Incarnation, Name, Version};
 use crate::state::{Block, BlockKey, BlockKind, Item, ItemKey, MAX_BLOCK_BYTES};
@@ -23,6 +24,8 @@ pub(super) const PK: &str = "pk";
 pub(super) const SK: &str = "sk";
 /// A state item's value (B); a tombstone has none.
 pub(super) const VALUE: &str = "v";
+/// The same as an attribute of its own type, where values are written natively.
+pub(super) const NATIVE: &str = "n";
 /// The version (N) of every item but the head.
 pub(super) const VERSION: &str = "c";
 /// When DynamoDB may delete a tombstone or an expired value (N, seconds since 1970). A reserved word in
@@ -114,7 +117,7 @@ fn block_attribute(kind: BlockKind) -> &'static str {
 }
 
 /// What is wrong with a stored item.
-fn corrupt(what: &str, item: &Attributes) -> Error {
+pub(super) fn corrupt(what: &str, item: &Attributes) -> Error {
     let pk = item.get(PK).and_then(|pk| pk.as_s().ok()).map_or("?", String::as_str);
     Error::new(ErrorKind::Corrupt, format!("the item under {pk:?} {what}"))
 }
@@ -150,7 +153,11 @@ pub(super) fn take_sort_key(item: &mut Attributes) -> Result<Bytes> {
 pub(super) fn read_item(mut item: Attributes) -> Result<Item> {
     let version = read_version(&item)?;
     let expires_ms = item.contains_key(EXPIRES).then(|| read_number(&item, EXPIRES)).transpose()?;
-    Ok(Item { version, value: take_bytes(&mut item, VALUE)?, expires_ms })
+    let native =
+        item.remove(NATIVE).map(|attribute| native::to_json(attribute, &item)).transpose()?;
+    let is_native = native.is_some();
+    let value = native.map_or_else(|| take_bytes(&mut item, VALUE), |json| Ok(Some(json)))?;
+    Ok(Item { version, value, native: is_native, expires_ms })
 }
 
 /// A segment or a part of a manifest.

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{
 };
 use bytes::Bytes;
 
-use super::item::{self, EXPIRES, TTL, VALUE, VERSION, number};
+use super::item::{self, EXPIRES, NATIVE, TTL, VALUE, VERSION, number};
 use super::meter::Purpose;
 use super::write::{Route, Write, below};
 use crate::error::{Error, Result};
@@ -21,6 +21,8 @@ pub(super) struct Content {
     pub(super) version: Version,
     /// `None` is a tombstone.
     pub(super) value: Option<Bytes>,
+    /// The value as an attribute of its own type, to be written in place of the bytes.
+    pub(super) native: Option<AttributeValue>,
     /// When the value expires, milliseconds since 1970.
     pub(super) expires_ms: Option<u64>,
     /// When DynamoDB may delete the item, seconds since 1970.
@@ -28,13 +30,14 @@ pub(super) struct Content {
 }
 
 /// The attributes that an item may have and lose again.
-const OPTIONAL: [&str; 3] = [VALUE, TTL, EXPIRES];
+const OPTIONAL: [&str; 4] = [VALUE, NATIVE, TTL, EXPIRES];
 
 impl Content {
     /// Its attributes, in one order.
     pub(super) fn attributes(&self) -> impl Iterator<Item = (&'static str, AttributeValue)> {
         let values = [
-            self.value.as_ref().map(|value| item::binary(value)),
+            self.value.as_ref().filter(|_| self.native.is_none()).map(|value| item::binary(value)),
+            self.native.clone(),
             self.ttl.map(number),
             self.expires_ms.map(number),
         ];
@@ -96,7 +99,7 @@ mod tests {
     fn text(value: Option<Bytes>, expires_ms: Option<u64>, route: Route) -> String {
         let ttl = (value.is_none() || expires_ms.is_some()).then_some(77);
         let version = Version::from_number(1_000_000_000_002);
-        let content = Content { version, value, expires_ms, ttl };
+        let content = Content { version, value, native: None, expires_ms, ttl };
         let sort_key = Bytes::from_static(&[1]);
         let write = Write { index: 0, pk: "pk".to_owned(), sort_key, content, route };
         let statement = statement("t", &write).unwrap();
@@ -112,11 +115,15 @@ mod tests {
         let value = || Some(Bytes::from_static(b"v"));
         let (update, insert) = (Route::Update { last: false }, Route::Insert { last: false });
         let of_value = text(value(), None, update);
-        assert!(of_value.contains(r#"SET "v"=? SET "c"=? REMOVE "ttl" REMOVE "e" WHERE"#));
+        assert!(
+            of_value.contains(r#"SET "v"=? SET "c"=? REMOVE "n" REMOVE "ttl" REMOVE "e" WHERE"#)
+        );
         let expiring = text(value(), Some(5), update);
-        assert!(expiring.contains(r#"SET "v"=? SET "ttl"=? SET "e"=? SET "c"=? WHERE"#));
+        assert!(expiring.contains(r#"SET "v"=? SET "ttl"=? SET "e"=? SET "c"=? REMOVE "n" WHERE"#));
         let tombstone = text(None, None, update);
-        assert!(tombstone.contains(r#"SET "ttl"=? SET "c"=? REMOVE "v" REMOVE "e" WHERE"#));
+        assert!(
+            tombstone.contains(r#"SET "ttl"=? SET "c"=? REMOVE "v" REMOVE "n" REMOVE "e" WHERE"#)
+        );
         assert!(!text(value(), None, insert).contains("ttl"));
         assert!(text(value(), Some(5), insert).contains("'v': ?, 'ttl': ?, 'e': ?, 'c': ?}"));
         assert!(!text(None, None, insert).contains("'v'"));

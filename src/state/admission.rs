@@ -3,6 +3,7 @@
 //! Owns which rows are loading, and which rows and entries are given away. Sending the reads, and keeping the records
 //! that wait for them, is `task`'s.
 
+use super::coding::Stored;
 use super::descriptor::ColumnId;
 use super::entry::Meta;
 use super::keyed::{KeyedState, Row};
@@ -146,8 +147,9 @@ impl<K: Key> KeyedState<K> {
         }
         let values = &mut self.columns[column.index()];
         if let Some(item) = item {
-            let (value, checkpoint) = (item.value.as_deref(), item.version.checkpoint);
-            values.restore(entry, value, checkpoint, Meta::loaded()).map_err(|error| {
+            let (native, checkpoint) = (item.native, item.version.checkpoint);
+            let stored = item.value.as_deref().map(|bytes| Stored { bytes, native, checkpoint });
+            values.restore(entry, stored, Meta::loaded()).map_err(|error| {
                 let operator = &self.config.operator;
                 let message =
                     format!("operator {operator}, item of state {}: {error}", values.name());

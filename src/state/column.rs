@@ -5,12 +5,12 @@
 
 use std::fmt;
 
-use super::coding::{AnyCoding, Coding};
+use super::coding::{AnyCoding, Coding, Stored};
 use super::entries::Entries;
 use super::entry::Meta;
 use super::keyed::Row;
 use crate::codec::{DecodeError, Value};
-use crate::ids::{CheckpointId, Name};
+use crate::ids::Name;
 
 /// A column whose type is known only to the handles of its state.
 ///
@@ -47,12 +47,11 @@ pub(super) trait AnyColumn: fmt::Debug + Send + 'static {
     fn is_present(&self, entry: u32) -> bool;
     /// Appends the value's bytes; `false`, and no bytes, where there is no value.
     fn encode(&self, entry: u32, out: &mut Vec<u8>) -> Result<bool, DecodeError>;
-    /// Gives the entry a value that was stored for `checkpoint`, or its absence.
+    /// Gives the entry a stored value, or its absence.
     fn restore(
         &mut self,
         entry: u32,
-        bytes: Option<&[u8]>,
-        checkpoint: CheckpointId,
+        stored: Option<Stored<'_>>,
         meta: Meta,
     ) -> Result<(), DecodeError>;
     /// How its values become bytes.
@@ -157,11 +156,10 @@ impl<V: Value> AnyColumn for Column<V> {
     fn restore(
         &mut self,
         entry: u32,
-        bytes: Option<&[u8]>,
-        checkpoint: CheckpointId,
+        stored: Option<Stored<'_>>,
         meta: Meta,
     ) -> Result<(), DecodeError> {
-        self.values.restore(entry, bytes, checkpoint, meta)
+        self.values.restore(entry, stored, meta)
     }
 
     fn coding(&self) -> &dyn AnyCoding {

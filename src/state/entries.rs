@@ -6,12 +6,11 @@
 
 use std::cell::Cell;
 
-use super::coding::Coding;
+use super::coding::{Coding, Stored};
 use super::entry::Meta;
 use super::keyed::Row;
 use super::rows::grow;
 use crate::codec::{DecodeError, Value};
-use crate::ids::CheckpointId;
 
 /// Flags and stamp stand in both variants, not in a struct of their own, because that lets them share
 /// the discriminant's padding: 16 bytes for a `u64` instead of 24.
@@ -147,11 +146,10 @@ impl<V: Value> Entries<V> {
     pub(super) fn restore(
         &mut self,
         entry: u32,
-        bytes: Option<&[u8]>,
-        checkpoint: CheckpointId,
+        stored: Option<Stored<'_>>,
         meta: Meta,
     ) -> Result<(), DecodeError> {
-        let value = bytes.map(|bytes| self.coding.decode(bytes, checkpoint)).transpose()?;
+        let value = stored.map(|stored| self.coding.decode(stored)).transpose()?;
         self.slots[entry as usize] = Slot::new(meta, value);
         Ok(())
     }

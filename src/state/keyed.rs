@@ -24,6 +24,7 @@ use super::rows::Rows;
 use super::writer::Writer;
 use super::{ItemKey, Read};
 use crate::codec::{Key, KeyHash, Value};
+use crate::config::ValueFormat;
 use crate::error::{Error, Result};
 use crate::ids::{Attempt, CheckpointId, Name};
 use crate::key_group::{KeyGroupRange, MaxParallelism};
@@ -42,6 +43,8 @@ pub struct KeyedConfig {
     pub attempt: Attempt,
     /// `state.backend.dynamodb.segment-size`: bytes of a segment before compression.
     pub segment_bytes: u64,
+    /// `state.backend.dynamodb.value-format`.
+    pub value_format: ValueFormat,
 }
 
 /// Where a state goes on; the default is a fresh start.

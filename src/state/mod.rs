@@ -45,6 +45,7 @@ mod keyed;
 mod log;
 mod map;
 mod memory;
+mod native;
 mod replay;
 mod rows;
 pub mod segment;

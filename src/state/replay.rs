@@ -4,6 +4,7 @@
 
 use hashbrown::HashMap;
 
+use super::coding::Stored;
 use super::entry::Meta;
 use super::keyed::{KeyedState, stamp_of};
 use super::segment::{Carry, Entry, Segment};
@@ -100,7 +101,8 @@ impl<K: Key> KeyedState<K> {
             meta.flags = 0;
         }
         let checkpoint = segment.version.checkpoint;
-        values.restore(number, entry.value, checkpoint, meta).map_err(|error| {
+        let stored = entry.value.map(|bytes| Stored { bytes, native: false, checkpoint });
+        values.restore(number, stored, meta).map_err(|error| {
             let operator = &self.config.operator;
             let message = format!("segment: operator {operator}, state {}: {error}", values.name());
             Error::new(ErrorKind::Corrupt, message).with_source(error)

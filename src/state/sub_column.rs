@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::coding::{AnyCoding, Coding};
+use super::coding::{AnyCoding, Coding, Stored};
 use super::column::AnyColumn;
 use super::entries::{Entries, MeanBytes};
 use super::entry::Meta;
@@ -14,7 +14,7 @@ use super::keyed::Row;
 use super::rows::grow;
 use super::sorted::Sorted;
 use crate::codec::{DecodeError, Key, Value};
-use crate::ids::{CheckpointId, Name};
+use crate::ids::Name;
 
 /// Stands for no row: of a vacant entry.
 const NO_ROW: u32 = u32::MAX;
@@ -196,11 +196,10 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
     fn restore(
         &mut self,
         entry: u32,
-        bytes: Option<&[u8]>,
-        checkpoint: CheckpointId,
+        stored: Option<Stored<'_>>,
         meta: Meta,
     ) -> Result<(), DecodeError> {
-        self.values.restore(entry, bytes, checkpoint, meta)
+        self.values.restore(entry, stored, meta)
     }
 
     fn coding(&self) -> &dyn AnyCoding {

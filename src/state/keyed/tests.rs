@@ -26,6 +26,7 @@ fn config(attempt: u64) -> KeyedConfig {
         max_parallelism: MaxParallelism::new(128).unwrap(),
         attempt: Attempt(attempt),
         segment_bytes: 1 << 18,
+        value_format: ValueFormat::Codec,
     }
 }
 

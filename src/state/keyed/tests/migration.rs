@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{EAGER, config, stored};
 use crate::codec::{Codec, DecodeError, Key, Value};
+use crate::config::ValueFormat;
 use crate::error::{ErrorKind, Result};
 use crate::ids::CheckpointId;
 use crate::state::segment::Segment;
@@ -20,6 +21,12 @@ struct Table {
     items: BTreeMap<ItemKey, Item>,
     log: Vec<Segment>,
     manifests: BTreeMap<u64, (Barrier, Vec<StateFormats>)>,
+}
+
+impl Table {
+    fn is_native(&self, key: u64) -> bool {
+        self.items.iter().any(|(at, item)| at.sort_key[..] == key.to_be_bytes() && item.native)
+    }
 }
 
 /// A program whose state is of `V`s.
@@ -257,6 +264,57 @@ fn a_deleted_entry_of_a_former_encoding_leaves_its_tombstone() {
     assert_eq!(table.bytes(1), None);
     assert_eq!(table.items.len(), 1);
     assert_eq!(second.get(&table, 1).unwrap(), None);
+}
+
+#[test]
+fn native_items_are_read_back_whatever_is_set_and_migrated() {
+    let mut table = Table::default();
+    let mut first = table.start(1, 0, of::<u64>()).unwrap();
+    first.state.config.value_format = ValueFormat::Native;
+    (1..=2).for_each(|key| first.set(&table, key, key * 100));
+    first.complete(&mut table, 1);
+    first.materialise(&mut table);
+    assert_eq!(table.bytes(1), Some(br#"{"N":"100"}"#.to_vec()));
+    first.complete(&mut table, 2);
+
+    // Written as bytes from now on; the migrated one of the log stays a number.
+    first.set(&table, 2, 222);
+    first.complete(&mut table, 3);
+    let mut second = table.start(2, 3, text_of_number()).unwrap();
+    assert_eq!(second.get(&table, 1).unwrap().as_deref(), Some("was 100"));
+    second.materialise(&mut table);
+    assert!(table.is_native(1) && !table.is_native(2));
+    second.set(&table, 1, "new".to_owned());
+    second.complete(&mut table, 4);
+    second.complete(&mut table, 5);
+
+    let mut third = table.start(3, 5, text_of_number()).unwrap();
+    third.state.config.value_format = ValueFormat::Native;
+    assert_eq!(third.get(&table, 2).unwrap().as_deref(), Some("was 222"));
+    third.materialise(&mut table);
+    assert_eq!(table.bytes(1), Some(br#"{"S":"new"}"#.to_vec()));
+    // A former value from the log, as an attribute of its own type.
+    let mut fourth = table.start(4, 3, text_of_number()).unwrap();
+    fourth.state.config.value_format = ValueFormat::Native;
+    table.items.clear();
+    fourth.materialise(&mut table);
+    assert_eq!(table.bytes(2), Some(br#"{"N":"222"}"#.to_vec()));
+    fourth.state.evict(100);
+    assert_eq!(fourth.get(&table, 2).unwrap().as_deref(), Some("was 222"));
+}
+
+#[test]
+fn a_value_that_is_no_attribute_is_written_as_bytes_beside_others_that_are() {
+    let mut table = Table::default();
+    let mut program = table.start(1, 0, of::<f64>()).unwrap();
+    program.state.config.value_format = ValueFormat::Native;
+    program.set(&table, 1, f64::NAN);
+    program.set(&table, 2, 0.5);
+    program.complete(&mut table, 1);
+    program.materialise(&mut table);
+    assert!(!table.is_native(1) && table.is_native(2));
+    assert!(program.get(&table, 1).unwrap().unwrap().is_nan());
+    assert_eq!(program.get(&table, 2).unwrap(), Some(0.5));
 }
 
 /// Text, in a codec of the user's own.

@@ -199,6 +199,7 @@ impl World {
             max_parallelism: max_parallelism(),
             attempt: Attempt(self.attempt),
             segment_bytes: 40,
+            value_format: ValueFormat::Codec,
         };
         let mut state = KeyedState::new(config, states.finish().unwrap(), at).unwrap();
         for segment in self.named.iter().map(|&i| &self.segments[i]) {
