@@ -127,6 +127,8 @@ pub struct StateSettings {
     pub segment_bytes: u64,
     /// `state.backend.dynamodb.tombstone-retention`; default 7 days.
     pub tombstone_retention: Duration,
+    /// `execution.async-state.in-flight-records-limit`; default 6,000.
+    pub in_flight_records_limit: u32,
     /// Entries that are serialised between two batches after a barrier; 4,096, which is about 0.2 ms,
     /// but for simulations. No key sets it.
     pub slice_entries: usize,
@@ -272,6 +274,7 @@ impl Default for Config {
                 value_format: ValueFormat::Codec,
                 segment_bytes: 256 << 10,
                 tombstone_retention: Duration::from_secs(7 * 24 * 3600),
+                in_flight_records_limit: 6000,
                 slice_entries: 4096,
             },
             store: StoreSettings {

@@ -35,6 +35,7 @@ pub(super) fn settings(random: &mut StdRng) -> Config {
         config.state.materialize = Materialize::Eager;
     }
     config.state.slice_entries = one_of(random, &[1, 7, 4096]);
+    config.state.in_flight_records_limit = one_of(random, &[1, 8, 6000]);
     config.lease = ms(random.random_range(20..200));
     config
 }

@@ -3,12 +3,14 @@
 //! Owns what every column can do, and the plain one: one entry for each row, of the row's number. Columns
 //! with several entries for each row are `sub_column`'s, values and what is remembered of them `entries`'.
 
+use std::any::Any;
 use std::fmt;
 
 use super::coding::{AnyCoding, Coding, Stored};
 use super::entries::Entries;
 use super::entry::Meta;
 use super::keyed::Row;
+use super::known::SubRange;
 use crate::codec::{DecodeError, Value};
 use crate::ids::Name;
 
@@ -16,7 +18,7 @@ use crate::ids::Name;
 ///
 /// What it holds, the log logs and the table stores are *entries*, numbered from 0. An entry belongs to a
 /// row; its key in log and table is the row's key followed by a sub key, which is empty in a plain column.
-pub(super) trait AnyColumn: fmt::Debug + Send + 'static {
+pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn name(&self) -> &Name;
     /// Whether each row has one entry, of its own number, which is read when the row is admitted.
     fn is_plain(&self) -> bool;
@@ -59,6 +61,19 @@ pub(super) trait AnyColumn: fmt::Debug + Send + 'static {
     /// The same, to be told what the table holds.
     fn coding_mut(&mut self) -> &mut dyn AnyCoding;
 
+    /// Whether the row has an entry of an encoded sub key in memory.
+    fn holds(&self, row: u32, sub: &[u8]) -> Result<bool, DecodeError>;
+    /// All of `row` that is stored within a range of sub keys is in memory from now on; `traceless` where
+    /// there was no tombstone.
+    fn learn(&mut self, row: u32, range: SubRange, traceless: bool);
+
+    /// Gives entries back what a record that must run again has changed.
+    fn undo(&mut self) -> Result<(), DecodeError>;
+    /// The record is done: there is nothing to give back.
+    fn forget(&mut self);
+    /// Takes out an entry that such a record has made: nothing is known of it, as before.
+    fn discard(&mut self, entry: u32);
+
     /// Reads what each of `rows` has here, for nothing but to have it in the cache.
     fn warm(&self, rows: &[Row]);
     /// Entry numbers are smaller than this.
@@ -69,6 +84,11 @@ pub(super) trait AnyColumn: fmt::Debug + Send + 'static {
     fn bytes(&self, rows: u64) -> u64;
 }
 
+/// A column whose values are `V`s.
+pub(super) trait Holds<V>: AnyColumn {
+    fn values_mut(&mut self) -> &mut Entries<V>;
+}
+
 /// A state of one value for each row.
 pub(super) struct Column<V> {
     name: Name,
@@ -76,8 +96,15 @@ pub(super) struct Column<V> {
 }
 
 impl<V: Value> Column<V> {
-    pub(super) fn new(name: Name, coding: Coding<V>) -> Self {
-        Self { name, values: Entries::new(coding) }
+    pub(super) fn new(name: Name, default: Option<fn() -> V>, coding: Coding<V>) -> Self {
+        Self { name, values: Entries::new(default, coding) }
+    }
+}
+
+impl<V: Value> Holds<V> for Column<V> {
+    #[inline]
+    fn values_mut(&mut self) -> &mut Entries<V> {
+        &mut self.values
     }
 }
 
@@ -169,6 +196,22 @@ impl<V: Value> AnyColumn for Column<V> {
     fn coding_mut(&mut self) -> &mut dyn AnyCoding {
         &mut self.values.coding
     }
+
+    fn holds(&self, _: u32, _: &[u8]) -> Result<bool, DecodeError> {
+        Ok(true)
+    }
+
+    fn learn(&mut self, _: u32, _: SubRange, _: bool) {}
+
+    fn undo(&mut self) -> Result<(), DecodeError> {
+        self.values.undo()
+    }
+
+    fn forget(&mut self) {
+        self.values.forget();
+    }
+
+    fn discard(&mut self, _: u32) {}
 
     fn warm(&self, rows: &[Row]) {
         self.values.warm(rows);

@@ -1,6 +1,7 @@
 //! What an operator says about its states, and the typed handles that it gets for that.
 //!
-//! Owns descriptors, handles and the check of names. Does not own values: those are in columns.
+//! Owns the descriptor and handle of plain values, and the check of names; those of other kinds of state
+//! are with them. Does not own values: those are in columns.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,58 +10,56 @@ use super::coding::Coding;
 use super::column::{AnyColumn, Column};
 use super::erased::Erased;
 use super::formats::{StateFormats, StateKind};
-use super::map::MapColumn;
+use super::list::{ListColumn, ListDescriptor, ListState};
+use super::map::{MapColumn, MapDescriptor, MapState};
+use super::reducing::{AggregatingDescriptor, AggregatingState, ReducingDescriptor, ReducingState};
 use super::sub_column::SubKey;
-use crate::codec::{Bincode, Codec, Value};
+use crate::codec::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
 
-/// A state of one value for each key. Flink: `ValueStateDescriptor`.
-///
-/// ```
-/// use millpond::state::ValueDescriptor;
-/// const COUNT: ValueDescriptor<u64> = ValueDescriptor::new("count");
-/// ```
-pub struct ValueDescriptor<V> {
-    name: &'static str,
-    coding: Coding<V>,
-}
+/// What every descriptor and handle is: copied freely, whatever its types, and shown by one field.
+macro_rules! handle {
+    ($name:ident<$($t:ident),+>, $format:literal, $field:ident) => {
+        impl<$($t),+> Clone for $name<$($t),+> {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
 
-/// A state of one value for each map key of a key. Flink: `MapStateDescriptor`.
-///
-/// ```
-/// use millpond::state::MapDescriptor;
-/// const DELAYS: MapDescriptor<String, u32> = MapDescriptor::new("delays");
-/// ```
-pub struct MapDescriptor<MK, V> {
-    name: &'static str,
-    coding: Coding<V>,
-    key: PhantomData<fn() -> MK>,
-}
+        impl<$($t),+> Copy for $name<$($t),+> {}
 
-impl<V: Value> ValueDescriptor<V> {
-    /// A state called `name`, which is checked when it is registered.
-    #[must_use]
-    pub const fn new(name: &'static str) -> Self {
-        Self { name, coding: Coding::new(StateKind::Value) }
-    }
+        impl<$($t),+> fmt::Debug for $name<$($t),+> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, $format, self.$field)
+            }
+        }
+    };
 }
+pub(super) use handle;
 
-impl<MK, V: Value> MapDescriptor<MK, V> {
-    /// A state called `name`, which is checked when it is registered.
-    #[must_use]
-    pub const fn new(name: &'static str) -> Self {
-        Self { name, coding: Coding::new(StateKind::Map), key: PhantomData }
-    }
-}
+/// What the descriptors of values of one type each have: how these are written.
+macro_rules! descriptor {
+    ($name:ident<$($t:ident),+>, $value:ident { $($field:ident),* }) => {
+        impl<$($t),+> Clone for $name<$($t),+> {
+            fn clone(&self) -> Self {
+                Self { name: self.name, coding: self.coding.clone(), $($field: self.$field),* }
+            }
+        }
 
-/// What all descriptors have: a name, and a way to write their values.
-macro_rules! descriptors {
-    ($($descriptor:ident<$value:ident $(; $key:ident)?> { $($field:ident)? })*) => {$(
-        impl<$($key,)? $value: Value> $descriptor<$($key,)? $value> {
+        impl<$($t),+> fmt::Debug for $name<$($t),+> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({:?})", stringify!($name), self.name)
+            }
+        }
+
+        impl<$($t),+> $name<$($t),+>
+        where
+            $value: $crate::codec::Value,
+        {
             /// Has values written by `C` instead of by [`crate::codec::Bincode`].
             #[must_use]
-            pub const fn with_codec<C: Codec<$value>>(mut self) -> Self {
+            pub const fn with_codec<C: $crate::codec::Codec<$value>>(mut self) -> Self {
                 self.coding.write_by::<C>();
                 self
             }
@@ -75,50 +74,73 @@ macro_rules! descriptors {
             /// States::new().value(total);
             /// ```
             #[must_use]
-            pub fn migrate_from<Old: Value>(
+            pub fn migrate_from<Old: $crate::codec::Value>(
                 self,
                 migrate: impl Fn(Old) -> $value + Send + Sync + 'static,
             ) -> Self {
-                self.migrate_from_codec::<Old, Bincode>(migrate)
+                self.migrate_from_codec::<Old, $crate::codec::Bincode>(migrate)
             }
 
             /// As `migrate_from`, of values that were written by codec `C`.
             #[must_use]
-            pub fn migrate_from_codec<Old: Value, C: Codec<Old>>(
+            pub fn migrate_from_codec<Old, C>(
                 mut self,
                 migrate: impl Fn(Old) -> $value + Send + Sync + 'static,
-            ) -> Self {
+            ) -> Self
+            where
+                Old: $crate::codec::Value,
+                C: $crate::codec::Codec<Old>,
+            {
                 self.coding.migrate::<Old, C>(migrate);
                 self
             }
         }
+    };
+}
+pub(super) use descriptor;
 
-        impl<$($key,)? $value> $descriptor<$($key,)? $value> {
-            /// The name as given.
-            #[must_use]
-            pub const fn name(&self) -> &'static str {
-                self.name
-            }
-        }
-
-        impl<$($key,)? $value> Clone for $descriptor<$($key,)? $value> {
-            fn clone(&self) -> Self {
-                Self { name: self.name, coding: self.coding.clone(), $($field: PhantomData)? }
-            }
-        }
-
-        impl<$($key,)? $value> fmt::Debug for $descriptor<$($key,)? $value> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}({:?})", stringify!($descriptor), self.name)
-            }
-        }
-    )*};
+/// A state of one value for each key. Flink: `ValueStateDescriptor`.
+///
+/// ```
+/// use millpond::state::ValueDescriptor;
+/// const COUNT: ValueDescriptor<u64> = ValueDescriptor::new("count");
+/// ```
+pub struct ValueDescriptor<V> {
+    pub(super) name: &'static str,
+    pub(super) default: Option<fn() -> V>,
+    pub(super) coding: Coding<V>,
 }
 
-descriptors! {
-    ValueDescriptor<V> {}
-    MapDescriptor<V; MK> { key }
+impl<V: Value> ValueDescriptor<V> {
+    /// A state called `name`, which is checked when it is registered.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, default: None, coding: Coding::new(StateKind::Value) }
+    }
 }
+
+impl<V> ValueDescriptor<V> {
+
+    /// With a value for keys that have none: what a read gives, and what a change in place begins with.
+    ///
+    /// ```
+    /// use millpond::state::ValueDescriptor;
+    /// const LEVEL: ValueDescriptor<u32> = ValueDescriptor::new("level").default(|| 100);
+    /// ```
+    #[must_use]
+    pub const fn default(mut self, make: fn() -> V) -> Self {
+        self.default = Some(make);
+        self
+    }
+
+    /// The name as given.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+descriptor!(ValueDescriptor<V>, V { default });
 
 /// The number of a state within its operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -137,38 +159,11 @@ pub struct ValueState<V> {
     value: PhantomData<fn() -> V>,
 }
 
-impl<V> Clone for ValueState<V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
+handle!(ValueState<V>, "ValueState({:?})", column);
 
-impl<V> Copy for ValueState<V> {}
-
-impl<V> fmt::Debug for ValueState<V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ValueState({})", self.column.0)
-    }
-}
-
-/// A handle to a map of its operator; copied freely. Flink: `MapState`.
-pub struct MapState<MK, V, N = ()> {
-    pub(super) column: ColumnId,
-    key: PhantomData<fn() -> (N, MK)>,
-    value: PhantomData<fn() -> V>,
-}
-
-impl<MK, V, N> Clone for MapState<MK, V, N> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<MK, V, N> Copy for MapState<MK, V, N> {}
-
-impl<MK, V, N> fmt::Debug for MapState<MK, V, N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MapState({})", self.column.0)
+impl<V> ValueState<V> {
+    pub(super) fn new(column: ColumnId) -> Self {
+        Self { column, value: PhantomData }
     }
 }
 
@@ -188,8 +183,8 @@ impl States {
 
     /// Registers a state of one value for each key.
     pub fn value<V: Value>(&mut self, descriptor: ValueDescriptor<V>) -> ValueState<V> {
-        let column = self.add(descriptor.name, |name| Column::new(name, descriptor.coding));
-        ValueState { column, value: PhantomData }
+        let ValueDescriptor { name, default, coding } = descriptor;
+        ValueState::new(self.add(name, |name| Column::new(name, default, coding)))
     }
 
     /// Registers a state of one value for each map key of a key.
@@ -197,12 +192,40 @@ impl States {
         &mut self,
         descriptor: MapDescriptor<MK, V>,
     ) -> MapState<MK, V> {
-        let column =
-            self.add(descriptor.name, |name| MapColumn::<(), MK, V>::new(name, descriptor.coding));
-        MapState { column, key: PhantomData, value: PhantomData }
+        let column = |name| MapColumn::<(), MK, V>::new(name, None, descriptor.coding);
+        MapState::new(self.add(descriptor.name, column))
     }
 
-    fn add<C: AnyColumn>(&mut self, name: &str, column: impl FnOnce(Name) -> C) -> ColumnId {
+    /// Registers a state of any number of elements for each key.
+    pub fn list<T: Value>(&mut self, descriptor: ListDescriptor<T>) -> ListState<T> {
+        let column = |name| ListColumn::<(), T>::new(name, None, descriptor.coding);
+        ListState::new(self.add(descriptor.name, column))
+    }
+
+    /// Registers a state of one value for each key, into which others are combined.
+    pub fn reducing<T: Value>(&mut self, descriptor: ReducingDescriptor<T>) -> ReducingState<T> {
+        let column = self.add(descriptor.name, |name| {
+            Column::<T>::new(name, None, Coding::new(StateKind::Reducing))
+        });
+        descriptor.handle(column)
+    }
+
+    /// Registers a state of one accumulator for each key.
+    pub fn aggregating<In, Acc: Value, Out>(
+        &mut self,
+        descriptor: AggregatingDescriptor<In, Acc, Out>,
+    ) -> AggregatingState<In, Acc, Out> {
+        let column = self.add(descriptor.name, |name| {
+            Column::<Acc>::new(name, None, Coding::new(StateKind::Aggregating))
+        });
+        descriptor.handle(column)
+    }
+
+    pub(super) fn add<C: AnyColumn>(
+        &mut self,
+        name: &str,
+        column: impl FnOnce(Name) -> C,
+    ) -> ColumnId {
         let id = ColumnId(u16::try_from(self.columns.len()).unwrap_or(u16::MAX));
         match self.check(name, id) {
             Ok(name) => self.columns.push(Erased::new(column(name))),

@@ -10,7 +10,7 @@ use super::coding::{Coding, Stored};
 use super::entry::Meta;
 use super::keyed::Row;
 use super::rows::grow;
-use crate::codec::{DecodeError, Value};
+use crate::codec::{Bincode, Codec, DecodeError, Value};
 
 /// Flags and stamp stand in both variants, not in a struct of their own, because that lets them share
 /// the discriminant's padding: 16 bytes for a `u64` instead of 24.
@@ -69,16 +69,32 @@ impl MeanBytes {
     }
 }
 
+/// What an entry held before the record that is being processed changed it.
+pub(super) enum Old<V> {
+    /// It was replaced.
+    Value(Option<V>),
+    /// It was changed in place, nobody knows how.
+    Encoded(Vec<u8>),
+    /// It was this long, and things were appended.
+    Shorter(usize, fn(&mut V, usize)),
+}
+
 /// The values of one state, by entry.
 pub(super) struct Entries<V> {
     slots: Vec<Slot<V>>,
     pub(super) coding: Coding<V>,
     encoded: MeanBytes,
+    /// What is given out for an entry without a value, and how one more is made.
+    default: Option<(V, fn() -> V)>,
+    /// Newest last.
+    old: Vec<(u32, Old<V>)>,
 }
 
 impl<V: Value> Entries<V> {
-    pub(super) fn new(coding: Coding<V>) -> Self {
-        Self { slots: Vec::new(), coding, encoded: MeanBytes::default() }
+    pub(super) fn new(default: Option<fn() -> V>, coding: Coding<V>) -> Self {
+        let default = default.map(|make| (make(), make));
+        let encoded = MeanBytes::default();
+        Self { slots: Vec::new(), coding, encoded, default, old: Vec::new() }
     }
 
     /// How many there are, vacant ones included.
@@ -94,6 +110,17 @@ impl<V: Value> Entries<V> {
         }
     }
 
+    /// What is given out for an entry without a value.
+    #[inline]
+    pub(super) fn default_value(&self) -> Option<&V> {
+        self.default.as_ref().map(|(value, _)| value)
+    }
+
+    /// One more default value.
+    pub(super) fn make_default(&self) -> Option<V> {
+        self.default.as_ref().map(|(_, make)| make())
+    }
+
     /// The value, if it is there and has the stamp `hot`: then it may be changed just so.
     #[inline]
     pub(super) fn hot_mut(&mut self, entry: u32, hot: u32) -> Option<&mut V> {
@@ -103,9 +130,48 @@ impl<V: Value> Entries<V> {
         }
     }
 
-    pub(super) fn put(&mut self, entry: u32, value: Option<V>) {
+    /// The value, to be changed; what follows from that is the caller's.
+    pub(super) fn get_mut(&mut self, entry: u32) -> Option<&mut V> {
+        match &mut self.slots[entry as usize] {
+            Slot::Present { value, .. } => Some(value),
+            Slot::Absent { .. } => None,
+        }
+    }
+
+    /// Gives the entry a value or takes it away; what it was before.
+    pub(super) fn put(&mut self, entry: u32, value: Option<V>) -> Option<V> {
         let slot = &mut self.slots[entry as usize];
-        *slot = Slot::new(slot.meta(), value);
+        let new = Slot::new(slot.meta(), value);
+        match std::mem::replace(slot, new) {
+            Slot::Present { value, .. } => Some(value),
+            Slot::Absent { .. } => None,
+        }
+    }
+
+    /// Remembers what an entry held, until [`Entries::undo`] or [`Entries::forget`].
+    pub(super) fn remember(&mut self, entry: u32, old: Old<V>) {
+        self.old.push((entry, old));
+    }
+
+    /// Gives back what was remembered.
+    pub(super) fn undo(&mut self) -> Result<(), DecodeError> {
+        while let Some((entry, old)) = self.old.pop() {
+            match old {
+                Old::Value(value) => drop(self.put(entry, value)),
+                Old::Encoded(bytes) => drop(self.put(entry, Some(Bincode::decode(&bytes)?))),
+                Old::Shorter(length, shorten) => {
+                    if let Some(value) = self.get_mut(entry) {
+                        shorten(value, length);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what was remembered.
+    pub(super) fn forget(&mut self) {
+        self.old.clear();
     }
 
     /// One entry more, empty.
@@ -182,10 +248,10 @@ mod tests {
 
     #[test]
     fn heap_values_are_estimated_by_their_serialised_length() {
-        let mut entries = Entries::<String>::new(Coding::new(StateKind::Value));
+        let mut entries = Entries::<String>::new(None, Coding::new(StateKind::Value));
         entries.push();
         let empty = entries.slot_bytes();
-        entries.put(0, Some("x".repeat(99)));
+        assert_eq!(entries.put(0, Some("x".repeat(99))), None);
         entries.encode(0, &mut Vec::new()).unwrap();
         assert_eq!(entries.slot_bytes(), empty + 100);
     }

@@ -27,6 +27,12 @@ pub enum StateKind {
     Value,
     /// One value a map key of a key.
     Map,
+    /// Any number of elements a key.
+    List,
+    /// One value a key, into which others are combined.
+    Reducing,
+    /// One accumulator a key.
+    Aggregating,
 }
 
 impl fmt::Display for StateKind {
@@ -34,6 +40,9 @@ impl fmt::Display for StateKind {
         f.write_str(match self {
             Self::Value => "value",
             Self::Map => "map",
+            Self::List => "list",
+            Self::Reducing => "reducing",
+            Self::Aggregating => "aggregating",
         })
     }
 }

@@ -13,6 +13,14 @@ fn since(from: u64, word: &'static str) -> Since {
     Since { from: CheckpointId(from), encoding }
 }
 
+use crate::state::unkeyed::{Elements, OperatorStateKind, SavedState};
+
+fn saved(all: &[&[u8]]) -> SavedState {
+    let mut elements = Elements::default();
+    elements.extend(all.iter().copied());
+    SavedState { state: name("waiting"), kind: OperatorStateKind::List, elements }
+}
+
 /// What `tests/fixtures/v2/manifest.bin` holds: written once, read for ever.
 pub(super) fn sample() -> Manifest {
     let split = |id: &str, done| SplitSnapshot { id: id.to_owned(), state: vec![1, 2, 3], done };
@@ -41,6 +49,10 @@ pub(super) fn sample() -> Manifest {
             state: name("total"),
             kind: StateKind::Value,
             formats: vec![since(1, "u32"), since(40, "u64")],
+        }],
+        operator_states: vec![SavedOperator {
+            operator: name("pairs"),
+            subtasks: vec![vec![saved(&[b"one", b""])], vec![]],
         }],
         slots: SlotTable { segments: vec![0, 8, 8], manifests: vec![1, 1] },
     }
@@ -74,6 +86,18 @@ fn large_manifests_are_cut_into_parts_that_must_all_be_there_in_order() {
     for wrong in [&parts[1..], &parts[..parts.len() - 1], &swapped, &[]] {
         assert_eq!(Manifest::decode(wrong).unwrap_err().kind(), ErrorKind::Corrupt);
     }
+}
+
+/// A text under a right checksum whose elements end where there are no bytes.
+#[test]
+fn elements_beyond_their_bytes_are_damage() {
+    let whole = sample().encode().unwrap().remove(0);
+    let mut text = whole[HEADER_BYTES..].to_vec();
+    let ends = text.windows(7).position(|at| at == b"\x02\x03\x03\x03one").unwrap();
+    text[ends + 2] = 9;
+    let error = Manifest::decode(&[encode_part(0, 1, &text)]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.message().contains("operator state waiting"), "{error}");
 }
 
 #[test]
@@ -126,4 +150,9 @@ fn write_fixture() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v2/manifest.bin");
     std::fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
     std::fs::write(path, &sample().encode().unwrap()[0]).unwrap();
+}
+
+#[test]
+fn zz_write() {
+    std::fs::write("tests/fixtures/v2/manifest.bin", &sample().encode().unwrap()[0]).unwrap();
 }

@@ -37,6 +37,7 @@ fn manifest(segments: Vec<SegmentRef>, horizons: Vec<Horizon>) -> Manifest {
         may_have_items: vec![],
         committables: vec![],
         states: Vec::new(),
+        operator_states: vec![],
         slots: SlotTable::default(),
     }
 }
