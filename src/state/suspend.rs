@@ -12,7 +12,7 @@ use super::descriptor::ColumnId;
 use super::entry::Meta;
 use super::keyed::{KeyedState, Row, column, column_mut};
 use super::known::{SubRange, successor};
-use super::store::{ItemRange, Scanned};
+use super::store::{Item, ItemRange, Scanned};
 use super::sub_column::{SubColumn, SubKey};
 use crate::codec::{DecodeError, Key, Value};
 use crate::error::{Error, ErrorKind, Result};

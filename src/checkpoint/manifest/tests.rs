@@ -6,14 +6,13 @@ use super::*;
 use crate::checkpoint::fakes::{name, range, segment, version};
 use crate::checkpoint::messages::SplitSnapshot;
 use crate::codec::{Encoding, Schema};
+use crate::state::unkeyed::{Elements, OperatorStateKind, SavedState};
 use crate::state::{Since, StateKind};
 
 fn since(from: u64, word: &'static str) -> Since {
     let encoding = Encoding::new("bincode", 1, &Schema::Word(word));
     Since { from: CheckpointId(from), encoding }
 }
-
-use crate::state::unkeyed::{Elements, OperatorStateKind, SavedState};
 
 fn saved(all: &[&[u8]]) -> SavedState {
     let mut elements = Elements::default();
