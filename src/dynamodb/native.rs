@@ -10,18 +10,29 @@ use bytes::Bytes;
 use serde_dynamo::AttributeValue as Neutral;
 
 use super::item::{Attributes, NATIVE, corrupt};
+use super::parts::Row;
 use crate::error::{Error, Result};
 use crate::state::Item;
 
-/// What is to be written of `item` in place of bytes.
+/// Whether what is to be written as an attribute is one.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Internal`] for bytes that are no attribute's JSON.
-pub(super) fn of_item(item: &Item) -> Result<Option<AttributeValue>> {
-    let Some(json) = item.value.as_ref().filter(|_| item.native) else { return Ok(None) };
-    let neutral = serde_json::from_slice(json)
-        .map_err(|e| Error::internal(format!("a native value is no attribute: {e}")))?;
-    Ok(Some(of_neutral(neutral)))
+pub(super) fn check(item: &Item) -> Result<()> {
+    match item.value.as_ref().filter(|_| item.native).map(|json| read(json)) {
+        Some(Err(e)) => Err(Error::internal(format!("a native value is no attribute: {e}"))),
+        _ => Ok(()),
+    }
+}
+
+/// What stands in `row` in place of bytes.
+pub(super) fn of_row(row: &Row) -> Option<AttributeValue> {
+    let json = row.value.as_ref().filter(|_| row.native)?;
+    read(json).ok().map(of_neutral)
+}
+
+fn read(json: &[u8]) -> std::result::Result<Neutral, serde_json::Error> {
+    serde_json::from_slice(json)
 }
 
 /// An attribute that was read, as JSON; the rest of its `item` is for the error.
@@ -93,12 +104,13 @@ mod tests {
         let version = Version { attempt: Attempt(1), checkpoint: CheckpointId(1) };
         for json in all {
             let item = Item { native: true, ..Item::new(version, Some(Bytes::from(json))) };
-            let attribute = of_item(&item).unwrap().unwrap();
+            check(&item).unwrap();
+            let attribute = of_row(&Row::from(item.clone())).unwrap();
             let back = to_json(attribute, &Attributes::new()).unwrap();
             assert_eq!(back, json.as_bytes(), "{json}");
-            assert_eq!(of_item(&Item { native: false, ..item }).unwrap(), None);
+            assert_eq!(of_row(&Row::from(Item { native: false, ..item })), None);
         }
         let broken = Item { native: true, ..Item::new(version, Some(Bytes::from("{}"))) };
-        assert!(of_item(&broken).is_err());
+        assert!(check(&broken).is_err());
     }
 }

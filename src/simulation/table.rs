@@ -12,9 +12,10 @@ use super::scenario::Positions;
 use crate::checkpoint::{Head, Manifest, Retained, SegmentRef};
 use crate::codec::KeyHash;
 use crate::connector::memory_position_of;
+use crate::dynamodb::{Row, Torn, join, place_of_part};
 use crate::ids::{Incarnation, Name, SlotId, Version};
 use crate::key_group::{KeyGroup, MaxParallelism};
-use crate::state::{Block, BlockKey, BlockKind, Changes, Item, ItemKey, segment};
+use crate::state::{Block, BlockKey, BlockKind, Changes, ItemKey, segment};
 
 /// Operator, state and encoded key.
 pub(super) type Entry = (Name, Name, Bytes);
@@ -31,7 +32,8 @@ pub(super) fn group_of(groups: MaxParallelism, key: &[u8]) -> KeyGroup {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     pub(super) head: Option<Head>,
-    pub(super) items: BTreeMap<(Incarnation, ItemKey), Item>,
+    /// Under their own sort keys, each part by itself.
+    pub(super) items: BTreeMap<(Incarnation, ItemKey), Row>,
     pub(super) blocks: BTreeMap<(Incarnation, BlockKey), Block>,
     manifests: BTreeMap<(Incarnation, Version), Arc<Manifest>>,
     /// The changes of each checkpoint's segments, by the versions and places of these.
@@ -110,11 +112,22 @@ impl Table {
         manifest: &Manifest,
         groups: MaxParallelism,
     ) -> Found<BTreeMap<Entry, Bytes>> {
-        let mut state = BTreeMap::new();
-        for ((_, key), item) in self.items.iter().filter(|((of, _), _)| *of == incarnation) {
-            if let Some(value) = &item.value {
-                let entry = (key.operator.clone(), key.state.clone(), key.sort_key.clone());
-                state.insert(entry, value.clone());
+        // What an item's parts come to, which must be a value where the log has none.
+        let mut state: BTreeMap<Entry, Found<Bytes>> = BTreeMap::new();
+        let firsts = self.items.iter().filter(|((of, _), row)| *of == incarnation && row.part == 0);
+        for ((_, key), row) in firsts {
+            let sort_key = row.whole_key.as_ref().unwrap_or(&key.sort_key);
+            let entry = (key.operator.clone(), key.state.clone(), sort_key.clone());
+            let others = (1..row.parts).map(|part| self.part(incarnation, key, part).cloned());
+            match join(row.clone(), others, 0) {
+                Ok(item) => {
+                    if let Some(value) = item.and_then(|item| item.value) {
+                        state.insert(entry, Ok(value));
+                    }
+                }
+                Err(Torn(why)) => {
+                    state.insert(entry, Err(format!("{key:?}: {why}")));
+                }
             }
         }
         let mut changes = Changes::default();
@@ -125,13 +138,24 @@ impl Table {
                     continue;
                 }
                 match value {
-                    Some(value) => state.insert(entry.clone(), value.clone()),
+                    Some(value) => state.insert(entry.clone(), Ok(value.clone())),
                     None => state.remove(entry),
                 };
             }
         }
         changes.finish().map_err(|e| e.to_string())?;
-        Ok(state)
+        state.into_iter().map(|(entry, value)| Ok((entry, value?))).collect()
+    }
+
+    /// Another part of the entry whose first one is at `first`.
+    pub(super) fn part(
+        &self,
+        incarnation: Incarnation,
+        first: &ItemKey,
+        part: u32,
+    ) -> Option<&Row> {
+        let sort_key = place_of_part(&first.sort_key, part);
+        self.items.get(&(incarnation, ItemKey { sort_key, ..first.clone() }))
     }
 
     /// The changes of one segment; those of earlier ones of the checkpoint must have been asked for.

@@ -120,7 +120,6 @@ impl<V: Value> ValueDescriptor<V> {
 }
 
 impl<V> ValueDescriptor<V> {
-
     /// With a value for keys that have none: what a read gives, and what a change in place begins with.
     ///
     /// ```

@@ -52,7 +52,6 @@ impl<T: Value> ListDescriptor<T> {
 }
 
 impl<T> ListDescriptor<T> {
-
     /// The name as given.
     #[must_use]
     pub const fn name(&self) -> &'static str {

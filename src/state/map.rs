@@ -39,7 +39,6 @@ impl<MK, V: Value> MapDescriptor<MK, V> {
 }
 
 impl<MK, V> MapDescriptor<MK, V> {
-
     /// The name as given.
     #[must_use]
     pub const fn name(&self) -> &'static str {

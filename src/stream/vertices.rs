@@ -151,6 +151,12 @@ where
         true
     }
 
+    fn states(&self) -> Result<Option<Columns>> {
+        let (mut states, mut maps) = (States::new(), BroadcastStates::new());
+        drop((self.factory)(&mut states, &mut maps));
+        states.finish().map(Some)
+    }
+
     fn operator_states(&self) -> &[Declared] {
         &self.declared
     }

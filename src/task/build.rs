@@ -23,8 +23,8 @@ use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::{Metrics, VertexCounters};
 use crate::state::segment::Segment;
-use crate::state::{Columns, StateFormats, Store};
 use crate::state::unkeyed::{Declared, SavedState};
+use crate::state::{Columns, StateFormats, Store};
 use crate::thrift::Thrift;
 
 /// A job, ready to run: what `stream` builds and `runtime` deploys. Flink: `JobGraph`.
