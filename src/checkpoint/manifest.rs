@@ -22,7 +22,7 @@ use crate::codec::{Bincode, Codec, decode_from};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name, Version};
 use crate::key_group::{KeyGroup, KeyGroupRange};
-use crate::state::MAX_BLOCK_BYTES;
+use crate::state::{MAX_BLOCK_BYTES, StateFormats};
 
 /// The format that this code writes.
 pub const FORMAT: u16 = 2;
@@ -63,6 +63,8 @@ pub struct Manifest {
     /// Every committable that was not acknowledged when it was put together, of earlier checkpoints
     /// too.
     pub committables: Vec<Owed>,
+    /// How the values of every state are stored.
+    pub states: Vec<StateFormats>,
     /// Every operator that has operator state, and all of that.
     pub operator_states: Vec<SavedOperator>,
     /// The size classes of all slots.

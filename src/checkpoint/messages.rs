@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::ids::{CheckpointId, Name, SlotId, Version};
 use crate::key_group::KeyGroupRange;
+use crate::state::StateFormats;
 use crate::state::unkeyed::SavedState;
 
 /// What a sink has staged for a checkpoint, in the sink's own bytes. Two committables of one sink
@@ -192,6 +193,8 @@ pub struct VertexPlan {
 pub struct Plan {
     /// All vertices.
     pub vertices: Vec<VertexPlan>,
+    /// How the values of every state are stored in this attempt: every manifest records it.
+    pub states: Vec<StateFormats>,
 }
 
 impl Plan {

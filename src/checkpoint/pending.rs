@@ -164,6 +164,7 @@ impl Pending {
             horizons,
             may_have_items: self.may_have_items(plan, base),
             committables: self.committables(base),
+            states: plan.states.clone(),
             operator_states: self.operator_states(plan),
             slots: SlotTable::default(),
             records: self.records(),

@@ -13,10 +13,23 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Value for T {}
 #[error("{0}")]
 pub struct DecodeError(pub(crate) String);
 
+impl DecodeError {
+    /// Of a codec of one's own.
+    pub fn new(what: impl std::fmt::Display) -> Self {
+        Self(what.to_string())
+    }
+}
+
 /// Turns a `T` into bytes and back.
 ///
 /// `decode(encode(x)) == x`, and `encode` of equal values gives equal bytes.
 pub trait Codec<T>: Send + Sync + 'static {
+    /// Recorded of each state: the codec's name, which no other has.
+    const ID: &'static str;
+    /// Recorded of each state: the version of the bytes that it writes. A codec that writes other bytes
+    /// than before has another one, so that a table of the former is refused and not misread.
+    const VERSION: u32;
+
     /// Appends the bytes of `value` to `out`.
     ///
     /// # Errors
@@ -31,11 +44,15 @@ pub trait Codec<T>: Send + Sync + 'static {
 }
 
 /// The default codec: bincode 2 with its standard configuration (little-endian, variable-length
-/// integers).
+/// integers). Like any format that does not describe itself, it cannot read types that ask what comes
+/// next: `#[serde(untagged)]`, `#[serde(flatten)]`, `serde_json::Value`.
 #[derive(Clone, Copy, Debug)]
 pub struct Bincode;
 
 impl<T: Serialize + DeserializeOwned> Codec<T> for Bincode {
+    const ID: &'static str = "bincode";
+    const VERSION: u32 = 1;
+
     #[inline]
     fn encode(value: &T, out: &mut Vec<u8>) -> Result<(), DecodeError> {
         bincode::serde::encode_into_std_write(value, out, bincode::config::standard())

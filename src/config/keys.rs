@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::draft::{Draft, Strategy};
 use super::kind::Kind;
-use super::{MAX_PARALLELISM, Materialize};
+use super::{MAX_PARALLELISM, Materialize, ValueFormat};
 
 /// One key.
 pub(super) struct Key {
@@ -308,6 +308,19 @@ static ENGINE: &[Key] = &[
         "When committed values go to items of their own: when the log must shrink, or after every \
          checkpoint, so that others can read the table. `eager` costs one write a changed key and \
          checkpoint.",
+    ),
+    Key::new(
+        "state.backend.dynamodb.value-format",
+        Kind::Choice {
+            words: &[
+                ("codec", |d| d.config.state.value_format = ValueFormat::Codec),
+                ("native", |d| d.config.state.value_format = ValueFormat::Native),
+            ],
+        },
+        "native",
+        "How values are written to items of their own. `codec`: as bytes, in attribute `v`. `native`: as \
+         DynamoDB attributes, in attribute `n`, for PartiQL and other readers; a value that would not \
+         come back the same is written as bytes. Both are read back whatever is set. The log is always bytes.",
     ),
     Key::new(
         SEGMENT,

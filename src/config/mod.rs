@@ -121,6 +121,8 @@ pub struct StateSettings {
     pub log_max_bytes: u64,
     /// `state.backend.dynamodb.materialize`; default lazy.
     pub materialize: Materialize,
+    /// `state.backend.dynamodb.value-format`; default codec.
+    pub value_format: ValueFormat,
     /// `state.backend.dynamodb.segment-size`, bytes before compression; default 256 KiB.
     pub segment_bytes: u64,
     /// `state.backend.dynamodb.tombstone-retention`; default 7 days.
@@ -139,6 +141,15 @@ pub enum Materialize {
     Lazy,
     /// After each checkpoint, so that the table can be read from elsewhere.
     Eager,
+}
+
+/// How values are written to items of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueFormat {
+    /// As bytes, by the state's codec.
+    Codec,
+    /// As DynamoDB attributes where they can be, for other readers of the table.
+    Native,
 }
 
 /// Which DynamoDB, and which table of it.
@@ -260,6 +271,7 @@ impl Default for Config {
                 cache_bytes: 256 << 20,
                 log_max_bytes: 64 << 20,
                 materialize: Materialize::Lazy,
+                value_format: ValueFormat::Codec,
                 segment_bytes: 256 << 10,
                 tombstone_retention: Duration::from_secs(7 * 24 * 3600),
                 in_flight_records_limit: 6000,

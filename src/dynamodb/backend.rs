@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use super::call::Caller;
 use super::item::{self, Scope};
 use super::meter::Purpose;
+use super::native;
 use super::pace::{Lane, Rank};
 use super::parts::{self, PART_BYTES, Row};
 use super::put::{Put, put_item};
@@ -67,13 +68,16 @@ impl Backend {
             let ItemWrite { key, mut item, presence } = write;
             let Place { pk, sk: sort_key } = self.place(&key);
             let bytes = item.value.as_ref().map_or(0, Bytes::len);
+            native::check(&item)?;
             let ttl = self.ttl(&item);
             let whole_key = parts::is_hidden(&key.sort_key).then(|| key.sort_key.clone());
             // A long key stands beside the first part.
             let room = PART_BYTES.saturating_sub(whole_key.as_ref().map_or(0, Bytes::len));
             let mut others = Vec::new();
             if let Some(value) = item.value.take() {
-                let (first, more) = parts::split(value, room.min(self.part_bytes), self.part_bytes);
+                // An attribute of its own type is never large.
+                let most = if item.native { usize::MAX } else { self.part_bytes };
+                let (first, more) = parts::split(value, room.min(most), most);
                 (item.value, others) = (Some(first), more);
             } else {
                 item.expires_ms = None;

@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 
+use super::native;
 use super::parts::{MAX_KEY_BYTES, MAX_PARTS, Row};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Incarnation, Name, Version};
@@ -24,6 +25,8 @@ pub(super) const PK: &str = "pk";
 pub(super) const SK: &str = "sk";
 /// A state item's value (B); a tombstone has none.
 pub(super) const VALUE: &str = "v";
+/// The same as an attribute of its own type, where values are written natively.
+pub(super) const NATIVE: &str = "n";
 /// The version (N) of every item but the head.
 pub(super) const VERSION: &str = "c";
 /// When DynamoDB may delete a tombstone or an expired value (N, seconds since 1970). A reserved word in
@@ -119,7 +122,7 @@ fn block_attribute(kind: BlockKind) -> &'static str {
 }
 
 /// What is wrong with a stored item.
-fn corrupt(what: &str, item: &Attributes) -> Error {
+pub(super) fn corrupt(what: &str, item: &Attributes) -> Error {
     let pk = item.get(PK).and_then(|pk| pk.as_s().ok()).map_or("?", String::as_str);
     Error::new(ErrorKind::Corrupt, format!("the item under {pk:?} {what}"))
 }
@@ -166,6 +169,8 @@ fn read_optional(item: &Attributes, name: &str) -> Result<Option<u64>> {
 pub(super) fn read_row(mut item: Attributes) -> Result<Row> {
     let part = read_optional(&item, PART)?.map(u32::try_from).transpose();
     let part = part.map_err(|_| corrupt("is a part with a number that cannot be", &item))?;
+    let native =
+        item.remove(NATIVE).map(|attribute| native::to_json(attribute, &item)).transpose()?;
     Ok(Row {
         version: read_version(&item)?,
         expires_ms: read_optional(&item, EXPIRES)?,
@@ -173,7 +178,8 @@ pub(super) fn read_row(mut item: Attributes) -> Result<Row> {
         part: part.unwrap_or_default(),
         parts: read_parts(&item)?,
         whole_key: take_bytes(&mut item, WHOLE_KEY)?,
-        value: take_bytes(&mut item, VALUE)?,
+        native: native.is_some(),
+        value: native.map_or_else(|| take_bytes(&mut item, VALUE), |json| Ok(Some(json)))?,
     })
 }
 

@@ -22,6 +22,7 @@ mod item;
 mod limiter;
 mod lock;
 mod meter;
+mod native;
 mod pace;
 mod parts;
 mod purge;

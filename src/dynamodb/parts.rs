@@ -83,6 +83,8 @@ pub struct Row {
     pub version: Version,
     /// Its bytes of the value; `None`: a tombstone, or a part that is not needed any more.
     pub value: Option<Bytes>,
+    /// Whether that is DynamoDB's JSON of an attribute, and stands as that attribute. Of the only part.
+    pub native: bool,
     /// When the value expires, milliseconds since 1970. Of part 0.
     pub expires_ms: Option<u64>,
     /// When DynamoDB may delete it, seconds since 1970.
@@ -98,8 +100,8 @@ pub struct Row {
 impl From<Item> for Row {
     /// The only part.
     fn from(item: Item) -> Self {
-        let Item { version, value, expires_ms } = item;
-        Self { version, value, expires_ms, ttl: None, part: 0, parts: 1, whole_key: None }
+        let Item { version, value, native, expires_ms } = item;
+        Self { version, value, native, expires_ms, ttl: None, part: 0, parts: 1, whole_key: None }
     }
 }
 
@@ -117,7 +119,8 @@ impl Row {
 
     /// The item of the only part.
     pub(super) fn into_item(self) -> Item {
-        Item { version: self.version, value: self.value, expires_ms: self.expires_ms }
+        let Self { version, value, native, expires_ms, .. } = self;
+        Item { version, value, native, expires_ms }
     }
 }
 

@@ -5,7 +5,8 @@
 //! Which one is sent, and what its answer means, is
 //! `write`'s.
 
-use super::item::{self, EXPIRES, PART, PARTS, TTL, VALUE, VERSION, WHOLE_KEY, number};
+use super::item::{self, EXPIRES, NATIVE, PART, PARTS, TTL, VALUE, VERSION, WHOLE_KEY, number};
+use super::native;
 use super::parts::Row;
 use super::put::below;
 use super::write::{Route, Write};
@@ -16,15 +17,17 @@ use aws_sdk_dynamodb::types::{
 };
 
 /// The attributes that an item may have and lose again.
-const OPTIONAL: [&str; 3] = [VALUE, TTL, EXPIRES];
+const OPTIONAL: [&str; 4] = [VALUE, NATIVE, TTL, EXPIRES];
 /// What only items that are put have.
 const PUT_ONLY: [&str; 3] = [PART, PARTS, WHOLE_KEY];
 
 impl Row {
     /// Its attributes, in one order.
     pub(super) fn attributes(&self) -> impl Iterator<Item = (&'static str, AttributeValue)> {
+        let native = native::of_row(self);
         let values = [
-            self.value.as_ref().map(|value| item::binary(value)),
+            self.value.as_ref().filter(|_| native.is_none()).map(|value| item::binary(value)),
+            native,
             self.ttl.map(number),
             self.expires_ms.map(number),
             (self.part > 0).then(|| number(self.part.into())),
@@ -98,7 +101,7 @@ mod tests {
     fn text(value: Option<Bytes>, expires_ms: Option<u64>, route: Route) -> String {
         let ttl = (value.is_none() || expires_ms.is_some()).then_some(77);
         let version = Version::from_number(1_000_000_000_002);
-        let row = Row { ttl, ..Row::from(Item { version, value, expires_ms }) };
+        let row = Row { ttl, ..Row::from(Item { expires_ms, ..Item::new(version, value) }) };
         let write = Write {
             index: 0,
             pk: "pk".to_owned(),
@@ -122,11 +125,15 @@ mod tests {
         let value = || Some(Bytes::from_static(b"v"));
         let (update, insert) = (Route::Update { last: false }, Route::Insert { last: false });
         let of_value = text(value(), None, update);
-        assert!(of_value.contains(r#"SET "v"=? SET "c"=? REMOVE "ttl" REMOVE "e" WHERE"#));
+        assert!(
+            of_value.contains(r#"SET "v"=? SET "c"=? REMOVE "n" REMOVE "ttl" REMOVE "e" WHERE"#)
+        );
         let expiring = text(value(), Some(5), update);
-        assert!(expiring.contains(r#"SET "v"=? SET "ttl"=? SET "e"=? SET "c"=? WHERE"#));
+        assert!(expiring.contains(r#"SET "v"=? SET "ttl"=? SET "e"=? SET "c"=? REMOVE "n" WHERE"#));
         let tombstone = text(None, None, update);
-        assert!(tombstone.contains(r#"SET "ttl"=? SET "c"=? REMOVE "v" REMOVE "e" WHERE"#));
+        assert!(
+            tombstone.contains(r#"SET "ttl"=? SET "c"=? REMOVE "v" REMOVE "n" REMOVE "e" WHERE"#)
+        );
         assert!(!text(value(), None, insert).contains("ttl"));
         assert!(text(value(), Some(5), insert).contains("'v': ?, 'ttl': ?, 'e': ?, 'c': ?}"));
         assert!(!text(None, None, insert).contains("'v'"));

@@ -1,7 +1,7 @@
 //! One attempt: from its claim to its end. Flink: `Execution`.
 //!
 //! ```text
-//! claim ─► outputs prepared, cleaned ─► splits and log read ─► workers started ─► driver … ─► workers joined
+//! claim ─► types compared ─► outputs prepared, cleaned ─► splits and log read ─► workers started ─► driver … ─► workers joined
 //! ```
 
 use std::sync::{Arc, OnceLock};
@@ -23,6 +23,7 @@ use crate::error::Result;
 use crate::ids::{CheckpointId, SubtaskId};
 use crate::key_group::MaxParallelism;
 use crate::metrics::VertexCounters;
+use crate::state::StateFormats;
 use crate::task::{BuildContext, Pressure};
 use crate::teeth::{Tooth, bites};
 
@@ -44,6 +45,8 @@ pub(super) async fn attempt(
     let started = shared.clock.now();
     let config = &shared.config;
     let max_parallelism = MaxParallelism::new(config.max_parallelism)?;
+    // Before outputs are touched.
+    let states = restore::states(&shared.graph, claimed.manifest.as_ref())?;
     prepare_outputs(shared, &claimed).await?;
     let plan = restore::plan(
         &shared.graph,
@@ -66,7 +69,7 @@ pub(super) async fn attempt(
 
     let setup = DriverSetup {
         job: shared.job.clone(),
-        plan: checkpoint_plan(shared),
+        plan: checkpoint_plan(shared, states),
         sources,
         settings: config.checkpointing.clone(),
         thrift: shared.thrift.clone(),
@@ -123,7 +126,7 @@ async fn prepare_outputs(shared: &Shared, claimed: &Claimed) -> Result<()> {
     shared.sinks.clean(claimed.mine.attempt, owed).await
 }
 
-fn checkpoint_plan(shared: &Shared) -> Plan {
+fn checkpoint_plan(shared: &Shared, states: Vec<StateFormats>) -> Plan {
     let vertices = shared.graph.vertices.iter().map(|vertex| {
         let id = shared.graph.operators[vertex.operator()].clone();
         VertexPlan {
@@ -133,7 +136,7 @@ fn checkpoint_plan(shared: &Shared) -> Plan {
             parallelism: shared.config.parallelism,
         }
     });
-    Plan { vertices: vertices.collect() }
+    Plan { vertices: vertices.collect(), states }
 }
 
 /// Running workers and the way to their subtasks.

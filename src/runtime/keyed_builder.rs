@@ -136,6 +136,7 @@ impl DynamoDbKeyedStateBackendBuilder {
             max_parallelism: self.max_parallelism,
             attempt,
             segment_bytes: self.settings.segment_bytes,
+            value_format: self.settings.value_format,
         };
         let keys = restored.segments.iter().map(|(at, _)| at.entries).sum::<u64>() as usize;
         let oldest = self.oldest_retained.unwrap_or(at);

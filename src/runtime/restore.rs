@@ -12,11 +12,11 @@ use super::operator_state;
 use crate::checkpoint::{Claimed, Manifest, SourceSplits, SplitSnapshot, assign, fetch};
 use crate::connector::SplitState;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::Name;
+use crate::ids::{CheckpointId, Name};
 use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::Metrics;
-use crate::state::{Store, segment};
+use crate::state::{StateFormats, Store, segment};
 use crate::task::{AnySource, JobGraph, Restored};
 
 /// Segments that one subtask reads at a time.
@@ -93,6 +93,20 @@ pub(super) async fn plan(
     Ok(RestorePlan { sources, subtasks, entries })
 }
 
+/// How the values of every state are stored from now on, where the program can go on with what there is.
+pub(super) fn states(graph: &JobGraph, manifest: Option<&Manifest>) -> Result<Vec<StateFormats>> {
+    let recorded = manifest.map_or(&[][..], |manifest| &manifest.states);
+    let restored = manifest.map_or(CheckpointId::NONE, |manifest| manifest.checkpoint);
+    let mut settled = Vec::new();
+    for vertex in &graph.vertices {
+        if let Some(mut columns) = vertex.states()? {
+            let operator = &graph.operators[vertex.operator()];
+            settled.extend(columns.settle(operator, recorded, restored)?);
+        }
+    }
+    Ok(settled)
+}
+
 async fn sources(
     graph: &Arc<JobGraph>,
     manifest: Option<&Manifest>,
@@ -161,6 +175,7 @@ pub(super) async fn read_log(
         segments,
         horizons: horizons.map(|h| (h.range, h.checkpoint)).collect(),
         may_have_items: manifest.may_have_items(id),
+        formats: manifest.states.clone(),
         operator_state: Vec::new(),
     })
 }

@@ -33,7 +33,7 @@ pub trait Scenario: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// What the state of one key takes in memory at most, about.
-    fn key_bytes(&self) -> u64 {
+    fn memory_of_a_key(&self) -> u64 {
         2000
     }
 

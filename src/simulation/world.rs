@@ -152,7 +152,7 @@ impl World {
             graph,
             options,
             exclusive,
-            self.scenario.key_bytes(),
+            self.scenario.memory_of_a_key(),
         );
         if self.random.random_bool(0.4) {
             process.gate.arm(self.random.random_range(0..150));

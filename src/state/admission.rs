@@ -3,6 +3,7 @@
 //! Owns which rows are loading, and which rows and entries are given away because they hold nothing. Sending
 //! the reads, and keeping the records that wait for them, is `task`'s; what leaves for want of memory is `evict`'s.
 
+use super::coding::Stored;
 use super::descriptor::ColumnId;
 use super::entry::Meta;
 use super::keyed::{KeyedState, Row};
@@ -178,8 +179,12 @@ impl<K: Key> KeyedState<K> {
             let bytes = item.value.as_ref().map_or(0, bytes::Bytes::len);
             self.check_size(column.index(), entry, bytes)?;
             let values = &mut self.columns[column.index()];
-            values.restore(entry, item.value.as_deref(), Meta::loaded()).map_err(|error| {
-                let message = format!("item of state {}: {error}", values.name());
+            let (native, checkpoint) = (item.native, item.version.checkpoint);
+            let stored = item.value.as_deref().map(|bytes| Stored { bytes, native, checkpoint });
+            values.restore(entry, stored, Meta::loaded()).map_err(|error| {
+                let operator = &self.config.operator;
+                let message =
+                    format!("operator {operator}, item of state {}: {error}", values.name());
                 Error::new(ErrorKind::Corrupt, message).with_source(error)
             })?;
         }

@@ -20,6 +20,7 @@ use super::log::{ChangedRows, Log};
 use super::segment::{Carry, Segment};
 use super::store::{Item, ItemKey, ItemWrite, Presence};
 use crate::codec::Key;
+use crate::config::ValueFormat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Version};
 use crate::teeth::{Tooth, bites};
@@ -308,7 +309,9 @@ impl<K: Key> KeyedState<K> {
         let at = if bites(Tooth::ValueFromMemory) {
             ValueAt::Memory
         } else {
-            meta.value_at(rows.stamp, self.log.floor())
+            let values = &self.columns[column.index()];
+            let former = values.is_present(entry) && rows.checkpoint < values.coding().since();
+            meta.value_at(rows.stamp, self.log.floor()).or_segments(former)
         };
         match at {
             ValueAt::Memory => {
@@ -357,7 +360,14 @@ impl<K: Key> KeyedState<K> {
         }
         self.items_sent = true;
         let version = Version { attempt: self.config.attempt, checkpoint };
-        Some(ItemWrite { key, item: Item::new(version, value), presence })
+        let native = match (self.config.value_format, &value) {
+            (ValueFormat::Native, Some(bytes)) => values.coding().to_native(bytes, checkpoint),
+            _ => None,
+        };
+        let is_native = native.is_some();
+        let value = native.map(Bytes::from).or(value);
+        let item = Item { native: is_native, ..Item::new(version, value) };
+        Some(ItemWrite { key, item, presence })
     }
 
     /// The writes of entries whose values were read back; they count as sent.

@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::fmt;
 
+use super::coding::{AnyCoding, Coding, Stored};
 use super::entries::Entries;
 use super::entry::Meta;
 use super::keyed::Row;
@@ -50,7 +51,16 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     /// Appends the value's bytes; `false`, and no bytes, where there is no value.
     fn encode(&self, entry: u32, out: &mut Vec<u8>) -> Result<bool, DecodeError>;
     /// Gives the entry a stored value, or its absence.
-    fn restore(&mut self, entry: u32, bytes: Option<&[u8]>, meta: Meta) -> Result<(), DecodeError>;
+    fn restore(
+        &mut self,
+        entry: u32,
+        stored: Option<Stored<'_>>,
+        meta: Meta,
+    ) -> Result<(), DecodeError>;
+    /// How its values become bytes.
+    fn coding(&self) -> &dyn AnyCoding;
+    /// The same, to be told what the table holds.
+    fn coding_mut(&mut self) -> &mut dyn AnyCoding;
 
     /// Whether the row has an entry of an encoded sub key in memory.
     fn holds(&self, row: u32, sub: &[u8]) -> Result<bool, DecodeError>;
@@ -91,8 +101,8 @@ pub(super) struct Column<V> {
 }
 
 impl<V: Value> Column<V> {
-    pub(super) fn new(name: Name, default: Option<fn() -> V>) -> Self {
-        Self { name, values: Entries::new(default) }
+    pub(super) fn new(name: Name, default: Option<fn() -> V>, coding: Coding<V>) -> Self {
+        Self { name, values: Entries::new(default, coding) }
     }
 }
 
@@ -175,8 +185,21 @@ impl<V: Value> AnyColumn for Column<V> {
         self.values.encode(entry, out)
     }
 
-    fn restore(&mut self, entry: u32, bytes: Option<&[u8]>, meta: Meta) -> Result<(), DecodeError> {
-        self.values.restore(entry, bytes, meta)
+    fn restore(
+        &mut self,
+        entry: u32,
+        stored: Option<Stored<'_>>,
+        meta: Meta,
+    ) -> Result<(), DecodeError> {
+        self.values.restore(entry, stored, meta)
+    }
+
+    fn coding(&self) -> &dyn AnyCoding {
+        &self.values.coding
+    }
+
+    fn coding_mut(&mut self) -> &mut dyn AnyCoding {
+        &mut self.values.coding
     }
 
     fn holds(&self, _: u32, _: &[u8]) -> Result<bool, DecodeError> {

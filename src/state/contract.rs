@@ -34,6 +34,7 @@ pub async fn all(mut fresh: impl FnMut() -> Arc<dyn Store>) -> Kept {
     a_hint_is_never_trusted(&*fresh()).await?;
     items_only_move_forward(&*fresh()).await?;
     a_tombstone_is_an_item_without_a_value(&*fresh()).await?;
+    a_native_value_comes_back_as_it_was(&*fresh()).await?;
     an_outcome_belongs_to_its_write(&*fresh()).await?;
     keys_differ_in_every_part(&*fresh()).await?;
     blocks_only_move_forward(&*fresh()).await?;
@@ -224,6 +225,37 @@ async fn a_tombstone_is_an_item_without_a_value(store: &dyn Store) -> Kept {
         write(store, key.clone(), item(version(1, 2), "back"), presence).await?;
         let there = read(store, key.clone()).await?;
         same("a tombstone after a late put", &there, &Some(gone(version(1, 3))))?;
+    }
+    Ok(())
+}
+
+async fn a_native_value_comes_back_as_it_was(store: &dyn Store) -> Kept {
+    let values = [
+        r#"{"N":"18446744073709551615"}"#,
+        r#"{"N":"-0.000000000000000000000000000000000000000001"}"#,
+        r#"{"N":"99999999999999999999999999999999999999"}"#,
+        r#"{"S":""}"#,
+        r#"{"S":"\u0000ä"}"#,
+        r#"{"B":""}"#,
+        r#"{"NULL":true}"#,
+        r#"{"M":{"":{"L":[{"BOOL":false},{"M":{}},{"L":[]}]}}}"#,
+    ];
+    for (n, json) in (1..).zip(values) {
+        let native = |n, json| Item {
+            native: true,
+            ..Item::new(version(1, n), Some(Bytes::from_static(json)))
+        };
+        let key = key(n as u32)?;
+        // Over bytes, over another attribute, and bytes over it again.
+        write(store, key.clone(), item(version(1, 1), "bytes"), Presence::Absent).await?;
+        let first = native(2, br#"{"N":"0"}"#);
+        write(store, key.clone(), first, Presence::Possible).await?;
+        let last = native(n + 2, json.as_bytes());
+        write(store, key.clone(), last.clone(), Presence::Possible).await?;
+        same("the native value", &read(store, key.clone()).await?, &Some(last))?;
+        let bytes = item(version(2, 1), "bytes");
+        write(store, key.clone(), bytes.clone(), Presence::Possible).await?;
+        same("the value", &read(store, key).await?, &Some(bytes))?;
     }
     Ok(())
 }

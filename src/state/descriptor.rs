@@ -6,15 +6,17 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::coding::Coding;
 use super::column::{AnyColumn, Column};
 use super::erased::Erased;
+use super::formats::{StateFormats, StateKind};
 use super::list::{ListColumn, ListDescriptor, ListState};
 use super::map::{MapColumn, MapDescriptor, MapState};
 use super::reducing::{AggregatingDescriptor, AggregatingState, ReducingDescriptor, ReducingState};
 use super::sub_column::SubKey;
 use crate::codec::Value;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::Name;
+use crate::ids::{CheckpointId, Name};
 
 /// What every descriptor and handle is: copied freely, whatever its types, and shown by one field.
 macro_rules! handle {
@@ -36,6 +38,67 @@ macro_rules! handle {
 }
 pub(super) use handle;
 
+/// What the descriptors of values of one type each have: how these are written.
+macro_rules! descriptor {
+    ($name:ident<$($t:ident),+>, $value:ident { $($field:ident),* }) => {
+        impl<$($t),+> Clone for $name<$($t),+> {
+            fn clone(&self) -> Self {
+                Self { name: self.name, coding: self.coding.clone(), $($field: self.$field),* }
+            }
+        }
+
+        impl<$($t),+> fmt::Debug for $name<$($t),+> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({:?})", stringify!($name), self.name)
+            }
+        }
+
+        impl<$($t),+> $name<$($t),+>
+        where
+            $value: $crate::codec::Value,
+        {
+            /// Has values written by `C` instead of by [`crate::codec::Bincode`].
+            #[must_use]
+            pub const fn with_codec<C: $crate::codec::Codec<$value>>(mut self) -> Self {
+                self.coding.write_by::<C>();
+                self
+            }
+
+            /// Takes over values that an earlier version of the program stored as `Old`: each is migrated
+            /// when it is read. The table keeps what is not changed as it is, so a migration stays in the
+            /// program as long as the state lives: one for each former type, each to the present one.
+            ///
+            /// ```
+            /// use millpond::state::{States, ValueDescriptor};
+            /// let total = ValueDescriptor::<u64>::new("total").migrate_from::<u32>(u64::from);
+            /// States::new().value(total);
+            /// ```
+            #[must_use]
+            pub fn migrate_from<Old: $crate::codec::Value>(
+                self,
+                migrate: impl Fn(Old) -> $value + Send + Sync + 'static,
+            ) -> Self {
+                self.migrate_from_codec::<Old, $crate::codec::Bincode>(migrate)
+            }
+
+            /// As `migrate_from`, of values that were written by codec `C`.
+            #[must_use]
+            pub fn migrate_from_codec<Old, C>(
+                mut self,
+                migrate: impl Fn(Old) -> $value + Send + Sync + 'static,
+            ) -> Self
+            where
+                Old: $crate::codec::Value,
+                C: $crate::codec::Codec<Old>,
+            {
+                self.coding.migrate::<Old, C>(migrate);
+                self
+            }
+        }
+    };
+}
+pub(super) use descriptor;
+
 /// A state of one value for each key. Flink: `ValueStateDescriptor`.
 ///
 /// ```
@@ -45,15 +108,18 @@ pub(super) use handle;
 pub struct ValueDescriptor<V> {
     pub(super) name: &'static str,
     pub(super) default: Option<fn() -> V>,
+    pub(super) coding: Coding<V>,
 }
 
-impl<V> ValueDescriptor<V> {
+impl<V: Value> ValueDescriptor<V> {
     /// A state called `name`, which is checked when it is registered.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name, default: None }
+        Self { name, default: None, coding: Coding::new(StateKind::Value) }
     }
+}
 
+impl<V> ValueDescriptor<V> {
     /// With a value for keys that have none: what a read gives, and what a change in place begins with.
     ///
     /// ```
@@ -73,7 +139,7 @@ impl<V> ValueDescriptor<V> {
     }
 }
 
-handle!(ValueDescriptor<V>, "ValueDescriptor({:?})", name);
+descriptor!(ValueDescriptor<V>, V { default });
 
 /// The number of a state within its operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -116,8 +182,8 @@ impl States {
 
     /// Registers a state of one value for each key.
     pub fn value<V: Value>(&mut self, descriptor: ValueDescriptor<V>) -> ValueState<V> {
-        let column = self.add(descriptor.name, |name| Column::new(name, descriptor.default));
-        ValueState::new(column)
+        let ValueDescriptor { name, default, coding } = descriptor;
+        ValueState::new(self.add(name, |name| Column::new(name, default, coding)))
     }
 
     /// Registers a state of one value for each map key of a key.
@@ -125,19 +191,21 @@ impl States {
         &mut self,
         descriptor: MapDescriptor<MK, V>,
     ) -> MapState<MK, V> {
-        let column = |name| MapColumn::<(), MK, V>::new(name, None);
+        let column = |name| MapColumn::<(), MK, V>::new(name, None, descriptor.coding);
         MapState::new(self.add(descriptor.name, column))
     }
 
     /// Registers a state of any number of elements for each key.
     pub fn list<T: Value>(&mut self, descriptor: ListDescriptor<T>) -> ListState<T> {
-        let column = |name| ListColumn::<(), T>::new(name, None);
+        let column = |name| ListColumn::<(), T>::new(name, None, descriptor.coding);
         ListState::new(self.add(descriptor.name, column))
     }
 
     /// Registers a state of one value for each key, into which others are combined.
     pub fn reducing<T: Value>(&mut self, descriptor: ReducingDescriptor<T>) -> ReducingState<T> {
-        let column = self.add(descriptor.name, |name| Column::<T>::new(name, None));
+        let column = self.add(descriptor.name, |name| {
+            Column::<T>::new(name, None, Coding::new(StateKind::Reducing))
+        });
         descriptor.handle(column)
     }
 
@@ -146,7 +214,9 @@ impl States {
         &mut self,
         descriptor: AggregatingDescriptor<In, Acc, Out>,
     ) -> AggregatingState<In, Acc, Out> {
-        let column = self.add(descriptor.name, |name| Column::<Acc>::new(name, None));
+        let column = self.add(descriptor.name, |name| {
+            Column::<Acc>::new(name, None, Coding::new(StateKind::Aggregating))
+        });
         descriptor.handle(column)
     }
 
@@ -199,6 +269,26 @@ pub struct Columns(pub(super) Vec<Erased>);
 impl Columns {
     /// How many states an operator may have.
     pub const LIMIT: usize = 1000;
+
+    /// Goes on from checkpoint `restored` of `operator`, of which a manifest recorded these states: how
+    /// each is stored from now on, in the order of their registration.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Graph`] for a state whose values are of another type and that has no migration; it
+    /// names both, and what to do.
+    pub fn settle(
+        &mut self,
+        operator: &Name,
+        recorded: &[StateFormats],
+        restored: CheckpointId,
+    ) -> Result<Vec<StateFormats>> {
+        let settle = |column: &mut Erased| {
+            let name = column.name().clone();
+            let recorded = recorded.iter().find(|r| r.operator == *operator && r.state == name);
+            column.coding_mut().settle((operator, &name), recorded, restored)
+        };
+        self.0.iter_mut().map(settle).collect()
+    }
 
     /// The names of the states, in the order of their registration.
     #[must_use]

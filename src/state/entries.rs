@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 
+use super::coding::{Coding, Stored};
 use super::entry::Meta;
 use super::keyed::Row;
 use super::rows::grow;
@@ -81,6 +82,7 @@ pub(super) enum Old<V> {
 /// The values of one state, by entry.
 pub(super) struct Entries<V> {
     slots: Vec<Slot<V>>,
+    pub(super) coding: Coding<V>,
     encoded: MeanBytes,
     heap: Heap,
     /// What is given out for an entry without a value, and how one more is made.
@@ -125,10 +127,11 @@ impl Heap {
 }
 
 impl<V: Value> Entries<V> {
-    pub(super) fn new(default: Option<fn() -> V>) -> Self {
+    pub(super) fn new(default: Option<fn() -> V>, coding: Coding<V>) -> Self {
         let default = default.map(|make| (make(), make));
         Self {
             slots: Vec::new(),
+            coding,
             encoded: MeanBytes::default(),
             heap: Heap::default(),
             default,
@@ -250,7 +253,7 @@ impl<V: Value> Entries<V> {
     pub(super) fn encode(&self, entry: u32, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
         let before = out.len();
         let Some(value) = self.get(entry) else { return Ok(false) };
-        Bincode::encode(value, out)?;
+        self.coding.encode(value, out)?;
         self.encoded.add(out.len() - before);
         self.heap.set(entry, Some(out.len() - before));
         Ok(true)
@@ -260,12 +263,13 @@ impl<V: Value> Entries<V> {
     pub(super) fn restore(
         &mut self,
         entry: u32,
-        bytes: Option<&[u8]>,
+        stored: Option<Stored<'_>>,
         meta: Meta,
     ) -> Result<(), DecodeError> {
-        let value = bytes.map(Bincode::decode).transpose()?;
+        let length = stored.as_ref().map(|stored| stored.bytes.len());
+        let value = stored.map(|stored| self.coding.decode(stored)).transpose()?;
         self.slots[entry as usize] = Slot::new(meta, value);
-        self.heap.set(entry, bytes.map(<[u8]>::len));
+        self.heap.set(entry, length);
         Ok(())
     }
 
@@ -293,6 +297,8 @@ impl<V: Value> Entries<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::CheckpointId;
+    use crate::state::StateKind;
 
     #[test]
     fn a_slot_of_a_u64_takes_16_bytes() {
@@ -301,7 +307,7 @@ mod tests {
 
     #[test]
     fn heap_values_count_by_their_last_serialised_length_and_unknown_ones_by_the_mean() {
-        let mut entries = Entries::<String>::new(None);
+        let mut entries = Entries::<String>::new(None, Coding::new(StateKind::Value));
         (0..3).for_each(|_| entries.push());
         let empty = entries.bytes(1);
         assert!(empty >= size_of::<Slot<String>>() as u64);
@@ -318,7 +324,12 @@ mod tests {
         entries.vacate(1);
         assert_eq!(entries.bytes(1), empty + 3);
         entries.put(0, None);
-        entries.restore(0, Some(&[4, b'a', b'b', b'c', b'd']), Meta::loaded()).unwrap();
+        let stored = Stored {
+            bytes: &[4, b'a', b'b', b'c', b'd'],
+            native: false,
+            checkpoint: CheckpointId(1),
+        };
+        entries.restore(0, Some(stored), Meta::loaded()).unwrap();
         assert_eq!(entries.bytes(1), empty + 5);
         entries.restore(0, None, Meta::loaded()).unwrap();
         assert_eq!(entries.heap.known.get(), (0, 0));

@@ -32,6 +32,15 @@ pub enum ValueAt {
     Replaced,
 }
 
+impl ValueAt {
+    /// Where the value in memory has been migrated since, its checkpoint's encoding is in the segments
+    /// alone.
+    #[must_use]
+    pub(super) fn or_segments(self, migrated: bool) -> Self {
+        if migrated && self == Self::Memory { Self::Segments } else { self }
+    }
+}
+
 impl Meta {
     /// Of an entry that was replayed: an earlier attempt may have sent a put of it.
     #[must_use]

@@ -77,12 +77,15 @@ impl fmt::Debug for Erased {
 mod tests {
     use super::*;
     use crate::ids::Name;
+    use crate::state::StateKind;
+    use crate::state::coding::Coding;
     use crate::state::column::Column;
     use crate::state::sub_column::SubColumn;
 
     #[test]
     fn a_column_is_given_back_as_what_it_is_and_as_nothing_else() {
-        let mut column = Erased::new(Column::<u64>::new(Name::new("count").unwrap(), None));
+        let name = Name::new("count").unwrap();
+        let mut column = Erased::new(Column::<u64>::new(name, None, Coding::new(StateKind::Value)));
         column.open_row(0, true, true);
         column.typed_mut::<Column<u64>>().unwrap().values.put(0, Some(7));
         assert_eq!(column.typed::<Column<u64>>().unwrap().values.get(0), Some(&7));

@@ -16,6 +16,7 @@ use super::descriptor::{ColumnId, Columns, ValueState};
 use super::entries::{Entries, MeanBytes};
 use super::entry::UNSERIALISED;
 use super::erased::Erased;
+use super::formats::StateFormats;
 use super::former::FormerHorizons;
 use super::list::{List, ListState};
 use super::log::Log;
@@ -30,6 +31,7 @@ use super::suspend::Scan;
 use super::writer::Writer;
 use super::{ItemKey, Read};
 use crate::codec::{Key, KeyHash, Value};
+use crate::config::ValueFormat;
 use crate::error::{Error, Result};
 use crate::ids::{Attempt, CheckpointId, Name};
 use crate::key_group::{KeyGroupRange, MaxParallelism};
@@ -48,6 +50,8 @@ pub struct KeyedConfig {
     pub attempt: Attempt,
     /// `state.backend.dynamodb.segment-size`: bytes of a segment before compression.
     pub segment_bytes: u64,
+    /// `state.backend.dynamodb.value-format`.
+    pub value_format: ValueFormat,
 }
 
 /// Where a state goes on; the default is a fresh start.
@@ -63,6 +67,8 @@ pub struct RestorePoint {
     /// Whether R's manifest says that puts of items may have been sent ([`super::Barrier::items_sent`] of any
     /// former subtask in this one's range).
     pub items_sent: bool,
+    /// How R's manifest says that states are stored; those of other operators too.
+    pub formats: Vec<StateFormats>,
 }
 
 /// The place of one key in its operator's memory. Good until the next [`KeyedState::end_batch`]
@@ -167,8 +173,9 @@ impl<K: Key> KeyedState<K> {
     /// An empty state that goes on at `at`; [`KeyedState::finish_restore`] must follow.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Internal`] where the checkpoints of `at` are out of order or too large.
-    pub fn new(config: KeyedConfig, columns: Columns, at: RestorePoint) -> Result<Self> {
+    /// [`crate::ErrorKind::Internal`] where the checkpoints of `at` are out of order or too large; those
+    /// of [`Columns::settle`].
+    pub fn new(config: KeyedConfig, mut columns: Columns, at: RestorePoint) -> Result<Self> {
         let horizons = at.horizons.iter().map(|(_, horizon)| *horizon);
         let newest = horizons.clone().max().unwrap_or_default();
         if newest > at.oldest_retained || at.oldest_retained > at.checkpoint {
@@ -176,6 +183,7 @@ impl<K: Key> KeyedState<K> {
         }
         let horizon = stamp_of(horizons.min().unwrap_or_default())?;
         let floor = stamp_of(at.oldest_retained)?;
+        columns.settle(&config.operator, &at.formats, at.checkpoint)?;
         let states: Arc<[_]> = columns.names().into();
         Ok(Self {
             former: FormerHorizons::restored(&at.horizons, config.range),

@@ -9,7 +9,9 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::coding::Coding;
 use super::descriptor::{ColumnId, handle};
+use super::formats::StateKind;
 use super::keyed::{KeyedState, Row, column};
 use super::known::SubRange;
 use super::sub_column::{SubColumn, SubKey};
@@ -25,16 +27,31 @@ use crate::teeth::{Tooth, bites};
 /// ```
 pub struct ListDescriptor<T> {
     pub(super) name: &'static str,
-    element: PhantomData<fn() -> T>,
+    /// Of a chunk.
+    pub(super) coding: Coding<Vec<T>>,
 }
 
-impl<T> ListDescriptor<T> {
+impl<T: Value> ListDescriptor<T> {
     /// A state called `name`, which is checked when it is registered.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name, element: PhantomData }
+        Self { name, coding: Coding::new(StateKind::List) }
     }
 
+    /// Takes over elements that an earlier version of the program stored as `Old`; as
+    /// [`super::ValueDescriptor::migrate_from`].
+    #[must_use]
+    pub fn migrate_from<Old: Value>(
+        mut self,
+        migrate: impl Fn(Old) -> T + Send + Sync + 'static,
+    ) -> Self {
+        let all = move |old: Vec<Old>| old.into_iter().map(&migrate).collect();
+        self.coding.migrate::<Vec<Old>, Bincode>(all);
+        self
+    }
+}
+
+impl<T> ListDescriptor<T> {
     /// The name as given.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -54,7 +71,18 @@ impl<T> ListState<T> {
     }
 }
 
-handle!(ListDescriptor<T>, "ListDescriptor({:?})", name);
+impl<T> Clone for ListDescriptor<T> {
+    fn clone(&self) -> Self {
+        Self { name: self.name, coding: self.coding.clone() }
+    }
+}
+
+impl<T> fmt::Debug for ListDescriptor<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ListDescriptor({:?})", self.name)
+    }
+}
+
 handle!(ListState<T>, "ListState({:?})", column);
 
 /// When a chunk was begun: the stamp of that interval, and a number within it.

@@ -8,7 +8,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 
-use super::descriptor::{ColumnId, handle};
+use super::coding::Coding;
+use super::descriptor::{ColumnId, descriptor, handle};
+use super::formats::StateKind;
 use super::keyed::{KeyedState, Row, column};
 use super::known::{SubRange, successor};
 use super::prefix::Prefix;
@@ -24,16 +26,19 @@ use crate::error::Result;
 /// ```
 pub struct MapDescriptor<MK, V> {
     pub(super) name: &'static str,
-    entry: PhantomData<fn() -> (MK, V)>,
+    pub(super) coding: Coding<V>,
+    key: PhantomData<fn() -> MK>,
 }
 
-impl<MK, V> MapDescriptor<MK, V> {
+impl<MK, V: Value> MapDescriptor<MK, V> {
     /// A state called `name`, which is checked when it is registered.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name, entry: PhantomData }
+        Self { name, coding: Coding::new(StateKind::Map), key: PhantomData }
     }
+}
 
+impl<MK, V> MapDescriptor<MK, V> {
     /// The name as given.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -53,7 +58,7 @@ impl<MK, V> MapState<MK, V> {
     }
 }
 
-handle!(MapDescriptor<MK, V>, "MapDescriptor({:?})", name);
+descriptor!(MapDescriptor<MK, V>, V { key });
 handle!(MapState<MK, V>, "MapState({:?})", column);
 
 /// A map's sub key is the namespace and the map key. Without a namespace it is `()`, which takes no bytes.

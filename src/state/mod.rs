@@ -34,6 +34,7 @@ mod barrier;
 mod bits;
 mod changes;
 mod cleaning;
+mod coding;
 mod column;
 pub mod contract;
 mod descriptor;
@@ -41,6 +42,7 @@ mod entries;
 mod entry;
 mod erased;
 mod evict;
+mod formats;
 mod former;
 mod keyed;
 mod known;
@@ -49,6 +51,7 @@ mod log;
 mod map;
 mod memory;
 mod namespace;
+mod native;
 mod prefix;
 mod recency;
 mod record;
@@ -75,6 +78,11 @@ pub use cleaning::{
 pub use descriptor::ValueState;
 pub use descriptor::{ColumnId, Columns, States, ValueDescriptor};
 pub use entry::{Meta, ValueAt};
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "kinds and formats of other things would be others"
+)]
+pub use formats::{Since, StateFormats, StateKind};
 pub use former::FormerHorizons;
 #[expect(clippy::module_name_repetitions, reason = "the module's main type; Flink's word")]
 pub use keyed::KeyedState;

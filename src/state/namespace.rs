@@ -6,7 +6,9 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::coding::Coding;
 use super::descriptor::{ColumnId, States, ValueDescriptor, ValueState};
+use super::formats::StateKind;
 use super::keyed::{KeyedState, Row};
 use super::list::{List, ListColumn, ListDescriptor, ListState};
 use super::map::{Map, MapColumn, MapDescriptor, MapState};
@@ -69,8 +71,13 @@ impl States {
 }
 
 impl<N: SubKey> NamespacedStates<'_, N> {
-    fn single<V: Value>(&mut self, name: &str, default: Option<fn() -> V>) -> ColumnId {
-        self.states.add(name, |name| SubColumn::<N, V>::new(name, default))
+    fn single<V: Value>(
+        &mut self,
+        name: &str,
+        default: Option<fn() -> V>,
+        coding: Coding<V>,
+    ) -> ColumnId {
+        self.states.add(name, |name| SubColumn::<N, V>::new(name, default, coding))
     }
 
     /// As [`States::value`].
@@ -78,7 +85,8 @@ impl<N: SubKey> NamespacedStates<'_, N> {
         &mut self,
         descriptor: ValueDescriptor<V>,
     ) -> Namespaced<N, ValueState<V>> {
-        Namespaced::new(ValueState::new(self.single(descriptor.name, descriptor.default)))
+        let ValueDescriptor { name, default, coding } = descriptor;
+        Namespaced::new(ValueState::new(self.single(name, default, coding)))
     }
 
     /// As [`States::map`].
@@ -86,13 +94,13 @@ impl<N: SubKey> NamespacedStates<'_, N> {
         &mut self,
         descriptor: MapDescriptor<MK, V>,
     ) -> Namespaced<N, MapState<MK, V>> {
-        let column = |name| MapColumn::<N, MK, V>::new(name, None);
+        let column = |name| MapColumn::<N, MK, V>::new(name, None, descriptor.coding);
         Namespaced::new(MapState::new(self.states.add(descriptor.name, column)))
     }
 
     /// As [`States::list`].
     pub fn list<T: Value>(&mut self, descriptor: ListDescriptor<T>) -> Namespaced<N, ListState<T>> {
-        let column = |name| ListColumn::<N, T>::new(name, None);
+        let column = |name| ListColumn::<N, T>::new(name, None, descriptor.coding);
         Namespaced::new(ListState::new(self.states.add(descriptor.name, column)))
     }
 
@@ -101,7 +109,11 @@ impl<N: SubKey> NamespacedStates<'_, N> {
         &mut self,
         descriptor: ReducingDescriptor<T>,
     ) -> Namespaced<N, ReducingState<T>> {
-        Namespaced::new(descriptor.handle(self.single::<T>(descriptor.name, None)))
+        Namespaced::new(descriptor.handle(self.single::<T>(
+            descriptor.name,
+            None,
+            Coding::new(StateKind::Reducing),
+        )))
     }
 
     /// As [`States::aggregating`].
@@ -109,7 +121,11 @@ impl<N: SubKey> NamespacedStates<'_, N> {
         &mut self,
         descriptor: AggregatingDescriptor<In, Acc, Out>,
     ) -> Namespaced<N, AggregatingState<In, Acc, Out>> {
-        Namespaced::new(descriptor.handle(self.single::<Acc>(descriptor.name, None)))
+        Namespaced::new(descriptor.handle(self.single::<Acc>(
+            descriptor.name,
+            None,
+            Coding::new(StateKind::Aggregating),
+        )))
     }
 }
 

@@ -4,6 +4,7 @@
 
 use hashbrown::HashMap;
 
+use super::coding::Stored;
 use super::entry::Meta;
 use super::keyed::{KeyedState, stamp_of};
 use super::segment::{Carry, Entry, Segment};
@@ -99,8 +100,14 @@ impl<K: Key> KeyedState<K> {
         if bites(Tooth::PinnedWithoutTombstone) {
             meta.flags = 0;
         }
-        values.restore(number, entry.value, meta).map_err(corrupt)?;
-        self.log.replay(segment.version.checkpoint, stamp, column, number, old);
+        let checkpoint = segment.version.checkpoint;
+        let stored = entry.value.map(|bytes| Stored { bytes, native: false, checkpoint });
+        values.restore(number, stored, meta).map_err(|error| {
+            let operator = &self.config.operator;
+            let message = format!("segment: operator {operator}, state {}: {error}", values.name());
+            Error::new(ErrorKind::Corrupt, message).with_source(error)
+        })?;
+        self.log.replay(checkpoint, stamp, column, number, old);
         Ok(true)
     }
 

@@ -84,6 +84,8 @@ pub struct Item {
     pub version: Version,
     /// The encoded value; `None` is a tombstone.
     pub value: Option<Bytes>,
+    /// Whether the value is DynamoDB's JSON of an attribute, and to be stored as that attribute.
+    pub native: bool,
     /// When the value expires by the clock on the wall, milliseconds since 1970; `None`: never. A tombstone
     /// has none. The store keeps it with the value and may delete the item the tombstone retention after
     /// that; hiding it until then is the reader's. Of a time in events only so much as the wall has reached
@@ -95,7 +97,7 @@ impl Item {
     /// A value that does not expire, or a tombstone.
     #[must_use]
     pub fn new(version: Version, value: Option<Bytes>) -> Self {
-        Self { version, value, expires_ms: None }
+        Self { version, value, native: false, expires_ms: None }
     }
 }
 

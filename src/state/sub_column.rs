@@ -6,6 +6,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use super::coding::{AnyCoding, Coding, Stored};
 use super::column::{AnyColumn, Holds};
 use super::entries::{Entries, MeanBytes};
 use super::entry::Meta;
@@ -46,10 +47,10 @@ pub(super) struct SubColumn<S, V> {
 }
 
 impl<S: SubKey, V: Value> SubColumn<S, V> {
-    pub(super) fn new(name: Name, default: Option<fn() -> V>) -> Self {
+    pub(super) fn new(name: Name, default: Option<fn() -> V>, coding: Coding<V>) -> Self {
         Self {
             name,
-            values: Entries::new(default),
+            values: Entries::new(default, coding),
             places: Vec::new(),
             vacant: Vec::new(),
             rows: Vec::new(),
@@ -240,8 +241,21 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
         self.values.encode(entry, out)
     }
 
-    fn restore(&mut self, entry: u32, bytes: Option<&[u8]>, meta: Meta) -> Result<(), DecodeError> {
-        self.values.restore(entry, bytes, meta)
+    fn restore(
+        &mut self,
+        entry: u32,
+        stored: Option<Stored<'_>>,
+        meta: Meta,
+    ) -> Result<(), DecodeError> {
+        self.values.restore(entry, stored, meta)
+    }
+
+    fn coding(&self) -> &dyn AnyCoding {
+        &self.values.coding
+    }
+
+    fn coding_mut(&mut self) -> &mut dyn AnyCoding {
+        &mut self.values.coding
     }
 
     fn holds(&self, row: u32, mut sub: &[u8]) -> Result<bool, DecodeError> {

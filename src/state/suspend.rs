@@ -7,11 +7,12 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 
+use super::coding::Stored;
 use super::descriptor::ColumnId;
 use super::entry::Meta;
 use super::keyed::{KeyedState, Row, column, column_mut};
 use super::known::{SubRange, successor};
-use super::store::{ItemRange, Scanned};
+use super::store::{Item, ItemRange, Scanned};
 use super::sub_column::{SubColumn, SubKey};
 use crate::codec::{DecodeError, Key, Value};
 use crate::error::{Error, ErrorKind, Result};
@@ -216,12 +217,13 @@ impl<K: Key> KeyedState<K> {
             if values.holds(scan.row.0, sub).map_err(&corrupt)? {
                 continue;
             }
-            let Some(value) = item?.value else {
+            let Item { version, value: Some(value), native, .. } = item? else {
                 traceless = false;
                 continue;
             };
             let entry = values.entry_of(scan.row.0, sub).map_err(&corrupt)?;
-            values.restore(entry, Some(&value), Meta::loaded()).map_err(&corrupt)?;
+            let stored = Stored { bytes: &value, native, checkpoint: version.checkpoint };
+            values.restore(entry, Some(stored), Meta::loaded()).map_err(&corrupt)?;
         }
         values.learn(scan.row.0, scan.sub.clone(), traceless);
         Ok(resident)

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::ids::Name;
 use crate::operator::{Connected, KeyedBroadcastProcess, KeyedProcess, OperatorProcess};
 use crate::state::unkeyed::Declared;
-use crate::state::{BroadcastStates, OperatorStates, States};
+use crate::state::{BroadcastStates, Columns, OperatorStates, States};
 use crate::task::{
     AnySink, AnySource, BroadcastSide, BuildContext, Emit, KeyedSubtask, NoSide, Port,
     ProcessSubtask, SourceSubtask, UnionSubtask, Vertex,
@@ -106,6 +106,12 @@ where
         true
     }
 
+    fn states(&self) -> Result<Option<Columns>> {
+        let mut states = States::new();
+        drop((self.factory)(&mut states));
+        states.finish().map(Some)
+    }
+
     fn build(&self, context: &mut BuildContext) -> Result<LocalBoxFuture<'static, Result<()>>> {
         let output = self.port.build(context)?;
         let mut states = States::new();
@@ -143,6 +149,12 @@ where
 
     fn is_keyed(&self) -> bool {
         true
+    }
+
+    fn states(&self) -> Result<Option<Columns>> {
+        let (mut states, mut maps) = (States::new(), BroadcastStates::new());
+        drop((self.factory)(&mut states, &mut maps));
+        states.finish().map(Some)
     }
 
     fn operator_states(&self) -> &[Declared] {

@@ -22,9 +22,9 @@ use crate::ids::{Attempt, CheckpointId, Name, SubtaskId};
 use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::{Metrics, VertexCounters};
-use crate::state::Store;
 use crate::state::segment::Segment;
 use crate::state::unkeyed::{Declared, SavedState};
+use crate::state::{Columns, StateFormats, Store};
 use crate::thrift::Thrift;
 
 /// A job, ready to run: what `stream` builds and `runtime` deploys. Flink: `JobGraph`.
@@ -53,6 +53,8 @@ pub struct Restored {
     pub horizons: Vec<(KeyGroupRange, CheckpointId)>,
     /// Whether the table may hold items that the log does not.
     pub may_have_items: bool,
+    /// How the values of states are stored.
+    pub formats: Vec<StateFormats>,
     /// Operator state.
     pub operator_state: Vec<SavedState>,
 }
@@ -191,6 +193,14 @@ pub trait Vertex: fmt::Debug + Send + Sync {
     /// Whether it holds keyed state.
     fn is_keyed(&self) -> bool {
         false
+    }
+
+    /// Its keyed states, empty.
+    ///
+    /// # Errors
+    /// Names that are not valid.
+    fn states(&self) -> Result<Option<Columns>> {
+        Ok(None)
     }
 
     /// Its operator states.

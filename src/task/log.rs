@@ -46,6 +46,7 @@ impl LogWriter {
             max_parallelism: context.max_parallelism,
             attempt: context.attempt.in_versions(),
             segment_bytes: context.config.state.segment_bytes,
+            value_format: context.config.state.value_format,
         };
         let keys = keys_in(&restored.segments, context);
         let at = (context.restored_checkpoint, context.oldest_retained);

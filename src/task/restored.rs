@@ -33,6 +33,7 @@ pub fn rebuild<K: Key>(
         horizons: restored.horizons,
         oldest_retained,
         items_sent: restored.may_have_items,
+        formats: restored.formats,
     };
     let mut state = KeyedState::new(config, columns, at)?;
     state.reserve(keys);

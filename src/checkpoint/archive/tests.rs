@@ -17,6 +17,7 @@ fn manifest(attempt: u64, checkpoint: u64, bytes: usize) -> Manifest {
         horizons: vec![],
         may_have_items: vec![],
         committables: vec![Owed { sink: name("files"), committable: vec![7; bytes] }],
+        states: Vec::new(),
         operator_states: vec![],
         slots: SlotTable::default(),
     }

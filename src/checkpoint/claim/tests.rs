@@ -69,6 +69,7 @@ impl World {
             horizons: vec![],
             may_have_items: vec![],
             committables: vec![Owed { sink: name("files"), committable: vec![checkpoint as u8] }],
+            states: Vec::new(),
             operator_states: vec![],
             slots: SlotTable::default(),
         };

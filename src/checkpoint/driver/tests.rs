@@ -99,7 +99,7 @@ impl World {
         };
         DriverSetup {
             job: name("job"),
-            plan: Plan { vertices: vec![source, counts] },
+            plan: Plan { vertices: vec![source, counts], states: vec![] },
             sources: vec![],
             settings: self.settings.clone(),
             thrift: Thrift::default(),
@@ -340,6 +340,7 @@ async fn an_attempt_that_wakes_up_after_a_lease_confirms_the_head_first() {
         horizons: vec![],
         may_have_items: vec![],
         committables: vec![],
+        states: Vec::new(),
         operator_states: vec![],
         slots: Default::default(),
     };

@@ -5,7 +5,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::checkpoint::fakes::{name, range, segment, version};
 use crate::checkpoint::messages::SplitSnapshot;
+use crate::codec::{Encoding, Schema};
 use crate::state::unkeyed::{Elements, OperatorStateKind, SavedState};
+use crate::state::{Since, StateKind};
+
+fn since(from: u64, word: &'static str) -> Since {
+    let encoding = Encoding::new("bincode", 1, &Schema::Word(word));
+    Since { from: CheckpointId(from), encoding }
+}
 
 fn saved(all: &[&[u8]]) -> SavedState {
     let mut elements = Elements::default();
@@ -36,6 +43,12 @@ pub(super) fn sample() -> Manifest {
         may_have_items: vec![name("counts")],
         records: 200_000,
         committables: vec![Owed { sink: name("files"), committable: b"part-3-0-42".to_vec() }],
+        states: vec![StateFormats {
+            operator: name("counts"),
+            state: name("total"),
+            kind: StateKind::Value,
+            formats: vec![since(1, "u32"), since(40, "u64")],
+        }],
         operator_states: vec![SavedOperator {
             operator: name("pairs"),
             subtasks: vec![vec![saved(&[b"one", b""])], vec![]],
@@ -136,4 +149,9 @@ fn write_fixture() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v2/manifest.bin");
     std::fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
     std::fs::write(path, &sample().encode().unwrap()[0]).unwrap();
+}
+
+#[test]
+fn zz_write() {
+    std::fs::write("tests/fixtures/v2/manifest.bin", &sample().encode().unwrap()[0]).unwrap();
 }

@@ -36,6 +36,7 @@ fn manifest(segments: Vec<SegmentRef>, horizons: Vec<Horizon>) -> Manifest {
         horizons,
         may_have_items: vec![],
         committables: vec![],
+        states: Vec::new(),
         operator_states: vec![],
         slots: SlotTable::default(),
     }

@@ -21,6 +21,7 @@ fn manifest(checkpoint: u64, segments: &[(u64, u64)], table: (usize, usize)) -> 
         horizons: vec![],
         may_have_items: vec![],
         committables: vec![],
+        states: Vec::new(),
         operator_states: vec![],
         slots: SlotTable { segments: vec![0; table.0], manifests: vec![0; table.1] },
     }

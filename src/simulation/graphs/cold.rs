@@ -84,7 +84,7 @@ impl Scenario for Cold {
         KIND.name
     }
 
-    fn key_bytes(&self) -> u64 {
+    fn memory_of_a_key(&self) -> u64 {
         200
     }
 

@@ -89,6 +89,7 @@ impl World {
             horizons: Vec::new(),
             may_have_items: Vec::new(),
             committables: Vec::new(),
+            states: Vec::new(),
             operator_states: vec![],
             slots: SlotTable::default(),
             records: 0,

@@ -4,6 +4,7 @@ mod acts;
 mod eviction;
 mod lists;
 mod maps;
+mod migration;
 mod suspension;
 mod world;
 
@@ -29,6 +30,7 @@ fn config(attempt: u64) -> KeyedConfig {
         max_parallelism: MaxParallelism::new(128).unwrap(),
         attempt: Attempt(attempt),
         segment_bytes: 1 << 18,
+        value_format: ValueFormat::Codec,
     }
 }
 
@@ -407,6 +409,7 @@ fn parts_of_a_range_keep_their_own_horizons_until_all_are_passed() {
         oldest_retained: CheckpointId(2),
         horizons: vec![(half(63), CheckpointId(0)), (half(127), CheckpointId(2))],
         items_sent: true,
+        ..RestorePoint::default()
     };
     for attempt in 2..4 {
         let mut one = One::at(attempt, at.clone());

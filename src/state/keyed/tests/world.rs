@@ -176,6 +176,7 @@ impl World {
             horizons: former.iter().flat_map(|b| b.horizons.clone()).collect(),
             oldest_retained: CheckpointId(self.floor()),
             items_sent: former.iter().any(|b| b.items_sent),
+            formats: Vec::new(),
         };
         let mut states = States::new();
         handles(&mut states);
@@ -185,6 +186,7 @@ impl World {
             max_parallelism: max_parallelism(),
             attempt: Attempt(self.attempt),
             segment_bytes: 40,
+            value_format: ValueFormat::Codec,
         };
         let mut state = KeyedState::new(config, states.finish().unwrap(), at).unwrap();
         for segment in self.named.iter().map(|&i| &self.segments[i]) {

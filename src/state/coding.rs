@@ -1,0 +1,210 @@
+//! How one state's values become bytes and come back, in the present encoding and in former ones.
+//!
+//! Owns [`Coding`], which a descriptor hands to its column. Which encodings there are, and whether a
+//! program can go on with them, is decided in `formats`; which values can be attributes, in `native`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::formats::{StateFormats, StateKind};
+use super::native;
+use crate::codec::{Bincode, Codec, DecodeError, Encoding, Schema, Value};
+use crate::error::Result;
+use crate::ids::{CheckpointId, Name};
+
+/// A value as it is stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Whether these are an attribute's JSON, and not the codec's.
+    pub(super) native: bool,
+    /// Whose change it is.
+    pub(super) checkpoint: CheckpointId,
+}
+
+type Decode<V> = dyn Fn(Stored<'_>) -> std::result::Result<V, DecodeError> + Send + Sync;
+
+/// What can be done with values of one encoding without knowing their type.
+#[derive(Clone, Copy)]
+struct Untyped {
+    encoding: fn() -> Encoding,
+    is_fit: fn() -> bool,
+    to_native: fn(&[u8]) -> Option<Vec<u8>>,
+}
+
+impl Untyped {
+    const fn of<C: Codec<T>, T: Value>() -> Self {
+        Self {
+            encoding: || Encoding::new(C::ID, C::VERSION, &Schema::of::<T>()),
+            is_fit: native::is_fit::<T>,
+            to_native: native::to_native::<T, C>,
+        }
+    }
+}
+
+/// A former encoding, and the way from its values to the present type.
+struct Migration<V> {
+    untyped: Untyped,
+    decode: Arc<Decode<V>>,
+}
+
+impl<V> Clone for Migration<V> {
+    fn clone(&self) -> Self {
+        Self { untyped: self.untyped, decode: Arc::clone(&self.decode) }
+    }
+}
+
+/// How a restored table holds values of before `until`.
+struct Former {
+    until: CheckpointId,
+    /// The number of the migration; `None`: they are of the present encoding.
+    migration: Option<usize>,
+}
+
+/// The codec of a state, and what it can read beside it.
+pub(super) struct Coding<V> {
+    /// What the state is.
+    kind: StateKind,
+    untyped: Untyped,
+    encode: fn(&V, &mut Vec<u8>) -> std::result::Result<(), DecodeError>,
+    decode: fn(Stored<'_>) -> std::result::Result<V, DecodeError>,
+    migrations: Vec<Migration<V>>,
+    /// Set at a restore: in ascending order, up to the checkpoint from which the present one holds.
+    former: Vec<Former>,
+}
+
+fn decode<C: Codec<T>, T: Value>(stored: Stored<'_>) -> std::result::Result<T, DecodeError> {
+    if stored.native { native::from_native(stored.bytes) } else { C::decode(stored.bytes) }
+}
+
+impl<V: Value> Coding<V> {
+    /// By the default codec, for a state of this kind.
+    pub(super) const fn new(kind: StateKind) -> Self {
+        Self {
+            kind,
+            untyped: Untyped::of::<Bincode, V>(),
+            encode: <Bincode as Codec<V>>::encode,
+            decode: decode::<Bincode, V>,
+            migrations: Vec::new(),
+            former: Vec::new(),
+        }
+    }
+
+    /// From now on by codec `C`.
+    pub(super) const fn write_by<C: Codec<V>>(&mut self) {
+        self.untyped = Untyped::of::<C, V>();
+        self.encode = C::encode;
+        self.decode = decode::<C, V>;
+    }
+
+    /// Reads values of `Old`, written by `C`, too.
+    pub(super) fn migrate<Old: Value, C: Codec<Old>>(
+        &mut self,
+        migrate: impl Fn(Old) -> V + Send + Sync + 'static,
+    ) {
+        let decode = move |stored: Stored<'_>| decode::<C, Old>(stored).map(&migrate);
+        let untyped = Untyped::of::<C, Old>();
+        self.migrations.push(Migration { untyped, decode: Arc::new(decode) });
+    }
+
+    #[inline]
+    pub(super) fn encode(
+        &self,
+        value: &V,
+        out: &mut Vec<u8>,
+    ) -> std::result::Result<(), DecodeError> {
+        (self.encode)(value, out)
+    }
+
+    /// The value of what was stored.
+    #[inline]
+    pub(super) fn decode(&self, stored: Stored<'_>) -> std::result::Result<V, DecodeError> {
+        match self.migration_of(stored.checkpoint) {
+            Some(migration) => (migration.decode)(stored),
+            None => (self.decode)(stored),
+        }
+    }
+
+    /// The way from values of `checkpoint` to the present encoding, if they are not of it.
+    #[inline]
+    fn migration_of(&self, checkpoint: CheckpointId) -> Option<&Migration<V>> {
+        let former = self.former.iter().find(|former| checkpoint < former.until)?;
+        former.migration.map(|number| &self.migrations[number])
+    }
+}
+
+/// What is known of a coding without its type.
+pub(super) trait AnyCoding {
+    /// The first checkpoint of the present encoding.
+    fn since(&self) -> CheckpointId;
+    /// Bytes of `checkpoint` as an attribute's JSON, if the value can be one.
+    fn to_native(&self, bytes: &[u8], checkpoint: CheckpointId) -> Option<Vec<u8>>;
+    /// Goes on from checkpoint `restored` of operator and state, where `recorded` was there.
+    fn settle(
+        &mut self,
+        names: (&Name, &Name),
+        recorded: Option<&StateFormats>,
+        restored: CheckpointId,
+    ) -> Result<StateFormats>;
+}
+
+impl<V: Value> AnyCoding for Coding<V> {
+    fn since(&self) -> CheckpointId {
+        self.former.last().map_or(CheckpointId::NONE, |last| last.until)
+    }
+
+    fn to_native(&self, bytes: &[u8], checkpoint: CheckpointId) -> Option<Vec<u8>> {
+        let untyped = self.migration_of(checkpoint).map_or(self.untyped, |m| m.untyped);
+        (untyped.to_native)(bytes)
+    }
+
+    fn settle(
+        &mut self,
+        names: (&Name, &Name),
+        recorded: Option<&StateFormats>,
+        restored: CheckpointId,
+    ) -> Result<StateFormats> {
+        let current = (self.untyped.encoding)();
+        let known: Vec<Encoding> = self.migrations.iter().map(|m| (m.untyped.encoding)()).collect();
+        let formats =
+            StateFormats::settle(names, (self.kind, current.clone()), &known, recorded, restored)?;
+        let each = formats.formats.windows(2).map(|pair| {
+            let old = &pair[0].encoding;
+            let migration = known.iter().position(|known| known.is_same(old));
+            let migration = migration.filter(|_| !old.is_same(&current));
+            Former { until: pair[1].from, migration }
+        });
+        self.former = each.collect();
+        self.untyped.forget_unfit();
+        self.migrations.iter_mut().for_each(|m| m.untyped.forget_unfit());
+        Ok(formats)
+    }
+}
+
+impl Untyped {
+    /// Values of a type that is not fit for it are not tried one by one.
+    fn forget_unfit(&mut self) {
+        if !(self.is_fit)() {
+            self.to_native = |_| None;
+        }
+    }
+}
+
+impl<V> Clone for Coding<V> {
+    fn clone(&self) -> Self {
+        Self {
+            kind: self.kind,
+            untyped: self.untyped,
+            encode: self.encode,
+            decode: self.decode,
+            migrations: self.migrations.clone(),
+            former: Vec::new(),
+        }
+    }
+}
+
+impl<V> fmt::Debug for Coding<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Coding({})", (self.untyped.encoding)())
+    }
+}

@@ -1,0 +1,377 @@
+//! A state whose type changes from one program to the next, over log, items and roll-backs.
+
+use std::collections::BTreeMap;
+
+use super::{EAGER, config, stored};
+use crate::codec::{Codec, DecodeError, Key, Value};
+use crate::config::ValueFormat;
+use crate::error::{ErrorKind, Result};
+use crate::ids::CheckpointId;
+use crate::state::segment::Segment;
+use crate::state::{
+    Barrier, Columns, Item, ItemKey, KeyedState, RestorePoint, StateFormats, States,
+    ValueDescriptor, ValueState, find_values,
+};
+
+const TOTAL: &str = "total";
+
+/// What a program leaves.
+#[derive(Default)]
+struct Table {
+    items: BTreeMap<ItemKey, Item>,
+    log: Vec<Segment>,
+    manifests: BTreeMap<u64, (Barrier, Vec<StateFormats>)>,
+}
+
+impl Table {
+    fn is_native(&self, key: u64) -> bool {
+        self.items.iter().any(|(at, item)| at.sort_key[..] == key.to_be_bytes() && item.native)
+    }
+}
+
+/// A program whose state is of `V`s.
+struct Program<V> {
+    state: KeyedState<u64>,
+    total: ValueState<V>,
+    formats: Vec<StateFormats>,
+    attempt: u64,
+}
+
+fn declare<V: Value>(descriptor: ValueDescriptor<V>) -> (Columns, ValueState<V>) {
+    let mut states = States::new();
+    let total = states.value(descriptor);
+    (states.finish().unwrap(), total)
+}
+
+impl Table {
+    /// Restores checkpoint `at`, the only one that is retained.
+    fn start<V: Value>(
+        &self,
+        attempt: u64,
+        at: u64,
+        descriptor: ValueDescriptor<V>,
+    ) -> Result<Program<V>> {
+        let restored = self.manifests.get(&at);
+        let recorded = restored.map_or(&[][..], |(_, formats)| formats);
+        let (mut columns, total) = declare(descriptor);
+        let formats = columns.settle(&config(1).operator, recorded, CheckpointId(at))?;
+        let horizons = restored.map_or(Vec::new(), |(barrier, _)| barrier.horizons.clone());
+        let point = RestorePoint {
+            checkpoint: CheckpointId(at),
+            oldest_retained: CheckpointId(at),
+            horizons,
+            items_sent: restored.is_some_and(|(barrier, _)| barrier.items_sent),
+            formats: recorded.to_vec(),
+        };
+        let mut state = KeyedState::new(config(attempt), columns, point)?;
+        for segment in self.log.iter().filter(|s| s.version.checkpoint.0 <= at) {
+            if state.wants(segment) {
+                state.replay(segment)?;
+            }
+        }
+        state.finish_restore()?;
+        Ok(Program { state, total, formats, attempt })
+    }
+
+    /// The bytes of key's item.
+    fn bytes(&self, key: u64) -> Option<Vec<u8>> {
+        let found = self.items.iter().find(|(at, _)| at.sort_key[..] == key.to_be_bytes());
+        found.and_then(|(_, item)| item.value.as_ref().map(|v| v.to_vec()))
+    }
+}
+
+impl<V: Value + Clone> Program<V> {
+    fn row(&mut self, table: &Table, key: u64) -> Result<super::Row> {
+        let row = self.state.find_row(key.key_hash(), &key);
+        for read in self.state.take_reads() {
+            self.state.loaded(&read, table.items.get(&read.key))?;
+        }
+        Ok(row)
+    }
+
+    fn get(&mut self, table: &Table, key: u64) -> Result<Option<V>> {
+        let row = self.row(table, key)?;
+        let value = self.state.get(self.total, row).cloned();
+        self.state.end_batch();
+        Ok(value)
+    }
+
+    fn set(&mut self, table: &Table, key: u64, value: V) {
+        let row = self.row(table, key).unwrap();
+        self.state.set(self.total, row, value);
+        self.state.end_batch();
+    }
+
+    /// Checkpoint n, completed and the only one that is retained then.
+    fn complete(&mut self, table: &mut Table, n: u64) {
+        let barrier = self.state.freeze(CheckpointId(n)).unwrap();
+        assert!(self.state.serialise(usize::MAX).unwrap());
+        let segments = self.state.take_segments();
+        table.log.extend(segments.iter().map(|raw| stored(raw, self.attempt)));
+        table.manifests.insert(n, (barrier, self.formats.clone()));
+        self.state.completed(CheckpointId(n));
+    }
+
+    /// Materialises all that is completed, and evicts it.
+    fn materialise(&mut self, table: &mut Table) {
+        while let Some(plan) = self.state.plan_cleaning(&EAGER) {
+            let rows = plan.compute();
+            let mut collected = self.state.collect(&rows, 0, rows.len()).unwrap();
+            let of_plan = |s: &&Segment| s.version.checkpoint == plan.checkpoint();
+            let segments: Vec<Segment> = table.log.iter().filter(of_plan).cloned().collect();
+            if !collected.missing.is_empty() {
+                let found = find_values(&segments, collected.missing).unwrap();
+                collected.writes.extend(self.state.found(found));
+            }
+            for write in collected.writes {
+                let there = table.items.get(&write.key).map(|item| item.version);
+                if there.is_none_or(|there| there < write.item.version) {
+                    table.items.insert(write.key, write.item);
+                }
+            }
+            self.state.cleaned(plan.checkpoint()).unwrap();
+        }
+        self.state.evict(1000);
+    }
+}
+
+const fn of<V: Value>() -> ValueDescriptor<V> {
+    ValueDescriptor::new(TOTAL)
+}
+
+fn text_of_number() -> ValueDescriptor<String> {
+    of::<String>().migrate_from::<u64>(|old| format!("was {old}"))
+}
+
+#[test]
+fn entries_of_the_log_are_migrated_and_their_items_stay_as_their_checkpoint_was() {
+    let mut table = Table::default();
+    let mut first = table.start(1, 0, of::<u64>()).unwrap();
+    for key in 1..=3 {
+        first.set(&table, key, key * 100);
+    }
+    first.complete(&mut table, 1);
+
+    let mut second = table.start(2, 1, text_of_number()).unwrap();
+    assert_eq!(second.get(&table, 1).unwrap().as_deref(), Some("was 100"));
+    second.set(&table, 2, "new".to_owned());
+    second.complete(&mut table, 2);
+    second.materialise(&mut table);
+    // 1 and 3 were not changed: copied from the log as they were. 2 is the new program's.
+    let number = |n: u64| {
+        let mut bytes = Vec::new();
+        crate::codec::Bincode::encode(&n, &mut bytes).unwrap();
+        Some(bytes)
+    };
+    assert_eq!((table.bytes(1), table.bytes(3)), (number(100), number(300)));
+    assert_eq!(table.bytes(2), Some(b"\x03new".to_vec()));
+
+    // Evicted: each is read from its item, and migrated by what its version says.
+    for mut program in [second, table.start(3, 2, text_of_number()).unwrap()] {
+        assert_eq!(program.get(&table, 1).unwrap().as_deref(), Some("was 100"));
+        assert_eq!(program.get(&table, 2).unwrap().as_deref(), Some("new"));
+        assert_eq!(program.get(&table, 3).unwrap().as_deref(), Some("was 300"));
+        assert_eq!(program.get(&table, 4).unwrap(), None);
+    }
+}
+
+#[test]
+fn items_may_stay_in_each_of_several_former_encodings_for_ever() {
+    let mut table = Table::default();
+    let mut first = table.start(1, 0, of::<u64>()).unwrap();
+    (1..=4).for_each(|key| first.set(&table, key, key));
+    first.complete(&mut table, 1);
+    first.materialise(&mut table);
+    let mut second = table.start(2, 1, text_of_number()).unwrap();
+    second.set(&table, 2, "two".to_owned());
+    second.set(&table, 3, "three".to_owned());
+    second.complete(&mut table, 2);
+    second.materialise(&mut table);
+
+    let third = || {
+        of::<(bool, u8)>()
+            .migrate_from::<String>(|old| (false, old.len() as u8))
+            .migrate_from::<u64>(|old| (true, old as u8))
+    };
+    // Without the oldest, it is not even begun: some item may still be of it.
+    let without = of::<(bool, u8)>().migrate_from::<String>(|old| (false, old.len() as u8));
+    assert_eq!(table.start(3, 2, without).err().unwrap().kind(), ErrorKind::Graph);
+    let mut program = table.start(3, 2, third()).unwrap();
+    program.set(&table, 3, (true, 33));
+    program.complete(&mut table, 5);
+    program.materialise(&mut table);
+    let mut last = table.start(4, 5, third()).unwrap();
+    for mut program in [program, table.start(4, 5, third()).unwrap()] {
+        let found: Vec<_> = (1..=4).map(|key| program.get(&table, key).unwrap().unwrap()).collect();
+        assert_eq!(found, [(true, 1), (false, 3), (true, 33), (true, 4)]);
+    }
+    // What has been read and is not changed is not written.
+    last.get(&table, 1).unwrap();
+    last.complete(&mut table, 6);
+    last.materialise(&mut table);
+    assert_eq!(table.bytes(1), Some(vec![1]));
+}
+
+#[test]
+fn a_roll_back_to_before_a_migration_finds_nothing_newer() {
+    let mut table = Table::default();
+    let mut first = table.start(1, 0, of::<u64>()).unwrap();
+    (1..=3).for_each(|key| first.set(&table, key, key));
+    first.complete(&mut table, 1);
+    // The migrated program cleans the log up to 1, the oldest retained checkpoint, and goes on to 2.
+    let mut second = table.start(2, 1, text_of_number()).unwrap();
+    second.set(&table, 2, "two".to_owned());
+    second.materialise(&mut table);
+    assert_eq!(table.items.len(), 3);
+    let barrier = second.state.freeze(CheckpointId(2)).unwrap();
+    table.manifests.insert(2, (barrier, second.formats.clone()));
+
+    // Back at 1, with the former program and with the migrated one.
+    let mut back = table.start(3, 1, of::<u64>()).unwrap();
+    assert_eq!(back.formats, first.formats);
+    let mut again = table.start(3, 1, text_of_number()).unwrap();
+    for key in 1..=3 {
+        assert_eq!(back.get(&table, key).unwrap(), Some(key));
+        assert_eq!(again.get(&table, key).unwrap(), Some(format!("was {key}")));
+    }
+    // Items alone, without the log.
+    table.log.clear();
+    let manifest = table.manifests.get_mut(&1).unwrap();
+    manifest.0.horizons = vec![(config(1).range, CheckpointId(1))];
+    manifest.0.items_sent = true;
+    let mut back = table.start(3, 1, of::<u64>()).unwrap();
+    let mut again = table.start(3, 1, text_of_number()).unwrap();
+    for key in 1..=3 {
+        assert_eq!(back.get(&table, key).unwrap(), Some(key));
+        assert_eq!(again.get(&table, key).unwrap(), Some(format!("was {key}")));
+    }
+}
+
+#[test]
+fn a_deleted_entry_of_a_former_encoding_leaves_its_tombstone() {
+    let mut table = Table::default();
+    let mut first = table.start(1, 0, of::<u64>()).unwrap();
+    first.set(&table, 1, 1);
+    first.complete(&mut table, 1);
+    first.materialise(&mut table);
+    first.set(&table, 1, 2);
+    first.complete(&mut table, 2);
+    let row = first.row(&table, 1).unwrap();
+    first.state.clear(first.total, row);
+    first.complete(&mut table, 3);
+    let mut second = table.start(2, 3, text_of_number()).unwrap();
+    second.materialise(&mut table);
+    assert_eq!(table.bytes(1), None);
+    assert_eq!(table.items.len(), 1);
+    assert_eq!(second.get(&table, 1).unwrap(), None);
+}
+
+#[test]
+fn native_items_are_read_back_whatever_is_set_and_migrated() {
+    let mut table = Table::default();
+    let mut first = table.start(1, 0, of::<u64>()).unwrap();
+    first.state.config.value_format = ValueFormat::Native;
+    (1..=2).for_each(|key| first.set(&table, key, key * 100));
+    first.complete(&mut table, 1);
+    first.materialise(&mut table);
+    assert_eq!(table.bytes(1), Some(br#"{"N":"100"}"#.to_vec()));
+    first.complete(&mut table, 2);
+
+    // Written as bytes from now on; the migrated one of the log stays a number.
+    first.set(&table, 2, 222);
+    first.complete(&mut table, 3);
+    let mut second = table.start(2, 3, text_of_number()).unwrap();
+    assert_eq!(second.get(&table, 1).unwrap().as_deref(), Some("was 100"));
+    second.materialise(&mut table);
+    assert!(table.is_native(1) && !table.is_native(2));
+    second.set(&table, 1, "new".to_owned());
+    second.complete(&mut table, 4);
+    second.complete(&mut table, 5);
+
+    let mut third = table.start(3, 5, text_of_number()).unwrap();
+    third.state.config.value_format = ValueFormat::Native;
+    assert_eq!(third.get(&table, 2).unwrap().as_deref(), Some("was 222"));
+    third.materialise(&mut table);
+    assert_eq!(table.bytes(1), Some(br#"{"S":"new"}"#.to_vec()));
+    // A former value from the log, as an attribute of its own type.
+    let mut fourth = table.start(4, 3, text_of_number()).unwrap();
+    fourth.state.config.value_format = ValueFormat::Native;
+    table.items.clear();
+    fourth.materialise(&mut table);
+    assert_eq!(table.bytes(2), Some(br#"{"N":"222"}"#.to_vec()));
+    fourth.state.evict(100);
+    assert_eq!(fourth.get(&table, 2).unwrap().as_deref(), Some("was 222"));
+}
+
+#[test]
+fn a_value_that_is_no_attribute_is_written_as_bytes_beside_others_that_are() {
+    let mut table = Table::default();
+    let mut program = table.start(1, 0, of::<f64>()).unwrap();
+    program.state.config.value_format = ValueFormat::Native;
+    program.set(&table, 1, f64::NAN);
+    program.set(&table, 2, 0.5);
+    program.complete(&mut table, 1);
+    program.materialise(&mut table);
+    assert!(!table.is_native(1) && table.is_native(2));
+    assert!(program.get(&table, 1).unwrap().unwrap().is_nan());
+    assert_eq!(program.get(&table, 2).unwrap(), Some(0.5));
+}
+
+/// Text, in a codec of the user's own.
+struct Decimal;
+
+impl Codec<u64> for Decimal {
+    const ID: &'static str = "decimal";
+    const VERSION: u32 = 3;
+
+    fn encode(value: &u64, out: &mut Vec<u8>) -> std::result::Result<(), DecodeError> {
+        out.extend_from_slice(value.to_string().as_bytes());
+        Ok(())
+    }
+
+    fn decode(bytes: &[u8]) -> std::result::Result<u64, DecodeError> {
+        let text = std::str::from_utf8(bytes).map_err(DecodeError::new)?;
+        text.parse().map_err(DecodeError::new)
+    }
+}
+
+#[test]
+fn a_codec_of_ones_own_writes_the_values_and_another_one_is_another_encoding() {
+    const DECIMAL: ValueDescriptor<u64> = of::<u64>().with_codec::<Decimal>();
+    let mut table = Table::default();
+    let mut first = table.start(1, 0, DECIMAL).unwrap();
+    first.set(&table, 7, 1234);
+    first.complete(&mut table, 1);
+    first.materialise(&mut table);
+    assert_eq!(table.bytes(7), Some(b"1234".to_vec()));
+    assert_eq!(table.start(2, 1, DECIMAL).unwrap().get(&table, 7).unwrap(), Some(1234));
+
+    let error = table.start(2, 1, of::<u64>()).err().unwrap();
+    for part in ["counts", "total", "u64 in decimal 3", "u64 in bincode 1"] {
+        assert!(error.message().contains(part), "{part}: {error}");
+    }
+    let to_bincode = of::<u64>().migrate_from_codec::<u64, Decimal>(|old| old);
+    let mut second = table.start(2, 1, to_bincode).unwrap();
+    assert_eq!(second.get(&table, 7).unwrap(), Some(1234));
+    second.set(&table, 7, 1235);
+    second.complete(&mut table, 2);
+    second.materialise(&mut table);
+    assert_eq!(table.bytes(7), Some(vec![251, 211, 4]));
+}
+
+#[test]
+fn what_cannot_be_read_names_operator_and_state() {
+    let mut table = Table::default();
+    let mut first = table.start(1, 0, of::<u64>().with_codec::<Decimal>()).unwrap();
+    first.set(&table, 7, 1);
+    first.complete(&mut table, 1);
+    first.materialise(&mut table);
+    // The manifest that says so.
+    first.complete(&mut table, 2);
+    let item = table.items.values_mut().next().unwrap();
+    item.value = Some(b"x".to_vec().into());
+    let mut program = table.start(2, 2, of::<u64>().with_codec::<Decimal>()).unwrap();
+    let error = program.get(&table, 7).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.message().contains("operator counts, item of state total"), "{error}");
+}
