@@ -319,7 +319,7 @@ static ENGINE: &[Key] = &[
         },
         "native",
         "How values are written to items of their own. `codec`: as bytes, in attribute `v`. `native`: as \
-         DynamoDB attributes, in attribute `n`, for PartiQL and other readers; a value that would not \
+         DynamoDB attributes, in attribute `d`, for PartiQL and other readers; a value that would not \
          come back the same is written as bytes. Both are read back whatever is set. The log is always bytes.",
     ),
     Key::new(

@@ -13,7 +13,7 @@ use crate::ids::{Name, Version};
 use crate::state::BlockKind;
 
 /// Names in heads, items, blocks and in the maps of heads.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
     "attempt",
     "checkpoint",
     "retained",
@@ -37,6 +37,7 @@ const NAMES: [&str; 26] = [
     "m",
     "e",
     "ttl",
+    "d",
     "n",
     "i",
     "k",

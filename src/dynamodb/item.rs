@@ -26,7 +26,7 @@ pub(super) const SK: &str = "sk";
 /// A state item's value (B); a tombstone has none.
 pub(super) const VALUE: &str = "v";
 /// The same as an attribute of its own type, where values are written natively.
-pub(super) const NATIVE: &str = "n";
+pub(super) const NATIVE: &str = "d";
 /// The version (N) of every item but the head.
 pub(super) const VERSION: &str = "c";
 /// When DynamoDB may delete a tombstone or an expired value (N, seconds since 1970). A reserved word in

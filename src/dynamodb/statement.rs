@@ -126,13 +126,13 @@ mod tests {
         let (update, insert) = (Route::Update { last: false }, Route::Insert { last: false });
         let of_value = text(value(), None, update);
         assert!(
-            of_value.contains(r#"SET "v"=? SET "c"=? REMOVE "n" REMOVE "ttl" REMOVE "e" WHERE"#)
+            of_value.contains(r#"SET "v"=? SET "c"=? REMOVE "d" REMOVE "ttl" REMOVE "e" WHERE"#)
         );
         let expiring = text(value(), Some(5), update);
-        assert!(expiring.contains(r#"SET "v"=? SET "ttl"=? SET "e"=? SET "c"=? REMOVE "n" WHERE"#));
+        assert!(expiring.contains(r#"SET "v"=? SET "ttl"=? SET "e"=? SET "c"=? REMOVE "d" WHERE"#));
         let tombstone = text(None, None, update);
         assert!(
-            tombstone.contains(r#"SET "ttl"=? SET "c"=? REMOVE "v" REMOVE "n" REMOVE "e" WHERE"#)
+            tombstone.contains(r#"SET "ttl"=? SET "c"=? REMOVE "v" REMOVE "d" REMOVE "e" WHERE"#)
         );
         assert!(!text(value(), None, insert).contains("ttl"));
         assert!(text(value(), Some(5), insert).contains("'v': ?, 'ttl': ?, 'e': ?, 'c': ?}"));

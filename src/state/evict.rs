@@ -72,12 +72,15 @@ impl<K: Key> KeyedState<K> {
     /// Whether there was nothing to leave, however long it was looked for.
     #[must_use]
     pub fn is_exhausted(&mut self) -> bool {
-        let rows = self.recency.is_exhausted(self.rows.end());
+        let exhausted = self.recency.is_exhausted(self.rows.end());
+        let rows = self.rows.len() as u64;
         self.cooling.is_empty()
-            && rows
+            && exhausted
             && self.columns.iter_mut().all(|column| {
                 let end = column.end();
-                column.recency().is_none_or(|recency| recency.is_exhausted(end))
+                // Where all of them have left, nobody looks any more.
+                column.entries(rows) == 0
+                    || column.recency().is_none_or(|recency| recency.is_exhausted(end))
             })
     }
 

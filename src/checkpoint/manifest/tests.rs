@@ -150,8 +150,3 @@ fn write_fixture() {
     std::fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
     std::fs::write(path, &sample().encode().unwrap()[0]).unwrap();
 }
-
-#[test]
-fn zz_write() {
-    std::fs::write("tests/fixtures/v2/manifest.bin", &sample().encode().unwrap()[0]).unwrap();
-}
