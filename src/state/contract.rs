@@ -238,7 +238,7 @@ async fn a_native_value_comes_back_as_it_was(store: &dyn Store) -> Kept {
         r#"{"S":"\u0000ä"}"#,
         r#"{"B":""}"#,
         r#"{"NULL":true}"#,
-        r#"{"M":{"":{"L":[{"BOOL":false},{"M":{}},{"L":[]}]}}}"#,
+        r#"{"M":{"a":{"L":[{"BOOL":false},{"M":{}},{"L":[]}]}}}"#,
     ];
     for (n, json) in (1..).zip(values) {
         let native = |n, json| Item {

@@ -61,7 +61,11 @@ fn is_storable(attribute: &AttributeValue, depth: usize) -> bool {
     match attribute {
         AttributeValue::N(number) => is_kept(number),
         AttributeValue::L(all) => depth > 0 && all.iter().all(|one| is_storable(one, depth - 1)),
-        AttributeValue::M(map) => depth > 0 && map.values().all(|one| is_storable(one, depth - 1)),
+        // DynamoDB refuses a name without a letter, in maps too.
+        AttributeValue::M(map) => {
+            depth > 0
+                && map.iter().all(|(name, one)| !name.is_empty() && is_storable(one, depth - 1))
+        }
         AttributeValue::S(_)
         | AttributeValue::B(_)
         | AttributeValue::Bool(_)
@@ -171,6 +175,7 @@ mod tests {
         // These would panic in the serializer.
         assert_eq!(native(&BTreeMap::from([(vec![1u8], 3u8)])), None);
         assert_eq!(native(&BTreeMap::from([(BTreeMap::from([(1u8, 1u8)]), 3u8)])), None);
+        assert_eq!(native(&BTreeMap::from([(String::new(), 3u8)])), None);
         assert_eq!(native(&"x".repeat(MAX_BYTES)), None);
     }
 

@@ -7,7 +7,7 @@
 //! quarter of all; the others are swept in the order of their numbers. In either place an entry that was
 //! used since it was looked at last stays, and the mark is taken away. So what is used once, by a scan say,
 //! passes through the queue and nothing else has to go for it. Two bits an entry, and four bytes for
-//! each that waits; a use sets one bit. `docs/design/0002-eviction.md` says what it was compared with.
+//! each that waits; a use sets one bit. `docs/design/0005-eviction.md` says what it was compared with.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
