@@ -185,10 +185,11 @@ async fn statements(sent: &Value, again: &Again<'_>) -> Result<Vec<Written>> {
     for statement in list {
         let text = statement["Statement"].as_str().unwrap_or_default();
         table = text.split('"').nth(1).or(table);
-        // The only string among the parameters is the partition key; the sort key follows it.
+        // The key comes first in what is inserted, and elsewhere before the version that it ends with.
         let parameters = statement["Parameters"].as_array().map_or(&[][..], Vec::as_slice);
-        let pk = parameters.iter().position(|p| p.get("S").is_some());
-        let key = pk.and_then(|at| Some((&parameters[at], parameters.get(at + 1)?)));
+        let last = parameters.len().saturating_sub(3);
+        let at = if text.starts_with("INSERT") { 0 } else { last };
+        let key = parameters.get(at).zip(parameters.get(at + 1));
         let (pk, sk) = key.ok_or_else(|| strange(&"a statement without a key"))?;
         keys.push(json!({PK: pk, SK: sk}));
     }
@@ -228,6 +229,7 @@ fn attribute(value: &Value) -> Result<AttributeValue> {
         "N" => AttributeValue::N(text()?.to_owned()),
         "B" => AttributeValue::B(Blob::new(base64::decode(text()?).map_err(|e| strange(&e))?)),
         "BOOL" => AttributeValue::Bool(value.as_bool().unwrap_or_default()),
+        "NULL" => AttributeValue::Null(value.as_bool().unwrap_or_default()),
         "M" => AttributeValue::M(attributes(value)?),
         "L" => {
             let list = value.as_array().ok_or_else(|| strange(&value))?;

@@ -16,6 +16,7 @@ use super::store::{Item, ItemRange, Scanned};
 use super::sub_column::{SubColumn, SubKey};
 use crate::codec::{DecodeError, Key, Value};
 use crate::error::{Error, ErrorKind, Result};
+use crate::teeth::{Tooth, bites};
 
 /// A range of a row's entries to be read from the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,7 +215,8 @@ impl<K: Key> KeyedState<K> {
         for Scanned { sort_key, item } in items {
             // Another key's, where the range could not be told more exactly.
             let Some(sub) = sort_key.strip_prefix(&scan.key[..]) else { continue };
-            if values.holds(scan.row.0, sub).map_err(&corrupt)? {
+            let in_memory = values.holds(scan.row.0, sub).map_err(&corrupt)?;
+            if in_memory && !bites(Tooth::PinnedReadFromTable) {
                 continue;
             }
             let Item { version, value: Some(value), native, .. } = item? else {
