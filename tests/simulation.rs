@@ -10,7 +10,7 @@ use std::process::Command;
 use millpond::simulation::{self, Options, Ordeal, Store, Totals};
 
 /// A run in a development build takes ten times as long.
-const SEEDS: u64 = if cfg!(debug_assertions) { 64 } else { 1024 };
+const SEEDS: u64 = if cfg!(debug_assertions) { 64 } else { 512 };
 
 fn threads() -> usize {
     std::thread::available_parallelism().unwrap().get()
