@@ -123,6 +123,8 @@ pub struct StateSettings {
     pub materialize: Materialize,
     /// `state.backend.dynamodb.segment-size`, bytes before compression; default 256 KiB.
     pub segment_bytes: u64,
+    /// `state.backend.dynamodb.filter`; default true.
+    pub filter: bool,
     /// `state.backend.dynamodb.tombstone-retention`; default 7 days.
     pub tombstone_retention: Duration,
     /// Entries that are serialised between two batches after a barrier; 4,096, which is about 0.2 ms,
@@ -259,6 +261,7 @@ impl Default for Config {
                 log_max_bytes: 64 << 20,
                 materialize: Materialize::Lazy,
                 segment_bytes: 256 << 10,
+                filter: true,
                 tombstone_retention: Duration::from_secs(7 * 24 * 3600),
                 slice_entries: 4096,
             },

@@ -55,8 +55,10 @@ impl<V> fmt::Debug for ValueDescriptor<V> {
 pub struct ColumnId(pub(super) u16);
 
 impl ColumnId {
+    /// Its place among them.
     #[inline]
-    pub(super) fn index(self) -> usize {
+    #[must_use]
+    pub fn index(self) -> usize {
         usize::from(self.0)
     }
 }
