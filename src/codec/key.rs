@@ -37,7 +37,8 @@ impl Debug for KeyHasher {
 
 /// What a stream can be keyed by. Equal keys have equal bytes, and bytes order as keys do.
 ///
-/// Implemented for integers, `bool`, `char`, `String`, `Vec<u8>`, `Option`, and tuples of up to four.
+/// Implemented for integers, `bool`, `char`, `String`, `Vec<u8>`, `Option`, and tuples of up to four, the
+/// empty one included, which takes no bytes.
 /// Implement it for a newtype by passing on to the inner key.
 pub trait Key: Clone + Eq + Debug + Send + Sync + 'static {
     /// Appends the encoding to `out`.
@@ -218,6 +219,17 @@ impl<K: Key> Key for Option<K> {
     }
 }
 
+impl Key for () {
+    #[inline]
+    fn encode(&self, _: &mut Vec<u8>) {}
+    #[inline]
+    fn decode(_: &mut &[u8]) -> Result<Self, DecodeError> {
+        Ok(())
+    }
+    #[inline]
+    fn hash_into(&self, _: &mut KeyHasher) {}
+}
+
 macro_rules! tuple_keys {
     ($($($name:ident $index:tt),*;)*) => {$(
         impl<$($name: Key),*> Key for ($($name,)*) {
@@ -288,6 +300,7 @@ mod tests {
         #[test]
         fn tuples_are_hashed_without_a_buffer_as_their_encoding(a: Compound, b: Compound) {
             check(&a, &b);
+            check(&((), a), &((), b));
         }
 
         #[test]

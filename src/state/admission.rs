@@ -1,6 +1,6 @@
 //! Finding rows, and the reads of what is not in memory.
 //!
-//! Owns which rows are loading and which are given away. Sending the reads, and keeping the records
+//! Owns which rows are loading, and which rows and entries are given away. Sending the reads, and keeping the records
 //! that wait for them, is `task`'s.
 
 use super::descriptor::ColumnId;
@@ -11,8 +11,8 @@ use crate::codec::{Key, KeyHash};
 use crate::error::{Error, ErrorKind, Result};
 use crate::teeth::{Tooth, bites};
 
-/// How many rows of a cleaning's deletions one batch gives away: some 0.1 ms.
-const LEAVING_ROWS: usize = 1024;
+/// How many of a cleaning's deletions one batch gives away: some 0.1 ms.
+const LEAVING: usize = 1024;
 
 /// An entry to be read from the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub struct Read {
     pub row: Row,
     /// Which state.
     pub column: ColumnId,
+    pub(super) entry: u32,
     /// Where its item is.
     pub key: ItemKey,
 }
@@ -71,9 +72,8 @@ impl<K: Key> KeyedState<K> {
     #[inline(never)]
     fn admit(&mut self, hash: KeyHash, key: &K) -> Row {
         let row = self.insert(hash, key.clone());
-        if self.items_sent && !self.columns.is_empty() {
-            self.load(row, |_| true);
-        } else {
+        self.load(row, |_| true);
+        if !self.is_loading(Row(row)) {
             self.untouched.push(row);
         }
         Row(row)
@@ -87,18 +87,26 @@ impl<K: Key> KeyedState<K> {
         self.load(row, |m| m == Meta::default() || bites(Tooth::PinnedReadFromTable));
     }
 
+    /// Asks for what the plain columns have of `row`, where it may be stored. Entries with a sub key are
+    /// read when they are asked for.
     fn load(&mut self, row: u32, wanted: impl Fn(Meta) -> bool) {
-        let mut reads = 0;
+        if !self.items_sent {
+            return;
+        }
         for column in self.column_ids() {
-            if wanted(self.columns[column.index()].meta(row)) {
-                let key = self.item_key(column.index(), row);
-                self.reads.push(Read { row: Row(row), column, key });
-                reads += 1;
+            let values = &self.columns[column.index()];
+            if values.is_plain() && wanted(values.meta(row)) {
+                self.read(column, row);
             }
         }
-        if reads > 0 {
-            self.loading.insert(row, reads);
-        }
+    }
+
+    /// Asks for an entry; its row is loading until the answer.
+    pub(super) fn read(&mut self, column: ColumnId, entry: u32) {
+        let row = self.columns[column.index()].row_of(entry);
+        let key = self.item_key(column.index(), entry);
+        self.reads.push(Read { row: Row(row), column, entry, key });
+        *self.loading.entry(row).or_insert(0) += 1;
     }
 
     /// The reads that became necessary since the last call, for [`super::Store::read_items`]. Each is
@@ -120,12 +128,13 @@ impl<K: Key> KeyedState<K> {
         self.loading.len()
     }
 
-    /// The answer to a [`Read`]; `true` when the row is resident now.
+    /// The answer to `read`; `true` when its row is resident now.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] where the item's value is not of the state's type;
     /// [`ErrorKind::Internal`] for an answer that nobody waits for.
-    pub fn loaded(&mut self, row: Row, column: ColumnId, item: Option<&Item>) -> Result<bool> {
+    pub fn loaded(&mut self, read: &Read, item: Option<&Item>) -> Result<bool> {
+        let Read { row, column, entry, .. } = *read;
         let Some(left) = self.loading.get_mut(&row.0) else {
             return Err(Error::internal("an answer for a row that is not loading"));
         };
@@ -135,26 +144,59 @@ impl<K: Key> KeyedState<K> {
             self.loading.remove(&row.0);
             self.untouched.push(row.0);
         }
+        let values = &mut self.columns[column.index()];
         if let Some(item) = item {
-            let values = &mut self.columns[column.index()];
-            values.restore(row.0, item.value.as_deref(), Meta::loaded()).map_err(|error| {
+            values.restore(entry, item.value.as_deref(), Meta::loaded()).map_err(|error| {
                 let message = format!("item of state {}: {error}", values.name());
                 Error::new(ErrorKind::Corrupt, message).with_source(error)
             })?;
+        }
+        if !values.is_plain() && !values.is_present(entry) {
+            self.untouched_entries.push((column, entry));
         }
         Ok(resident)
     }
 
     /// All resident rows of the batch have been used: those that still hold nothing are given away, and
-    /// some of those that a cleaning has left with nothing.
+    /// some of what a cleaning has left with nothing.
     pub fn end_batch(&mut self) {
+        if !self.untouched_entries.is_empty() {
+            self.leave_all_untouched();
+        }
         while let Some(row) = self.untouched.pop() {
             self.vacate_if_nothing(row);
         }
-        let rest = self.leaving.len().saturating_sub(LEAVING_ROWS);
-        for row in self.leaving.split_off(rest) {
-            self.vacate_if_nothing(row);
+        let rest = self.leaving.len().saturating_sub(LEAVING);
+        for (column, entry) in self.leaving.split_off(rest) {
+            self.leave_if_nothing(column, entry);
         }
+    }
+
+    fn leave_all_untouched(&mut self) {
+        for (column, entry) in std::mem::take(&mut self.untouched_entries) {
+            self.leave_if_nothing(column, entry);
+        }
+    }
+
+    /// Gives an entry away that holds nothing, and its row if that holds nothing either. Not while the
+    /// row is loading: a record may be going to run once more for which the entry was read, and an answer
+    /// that is under way may be older than the deletion.
+    fn leave_if_nothing(&mut self, column: ColumnId, entry: u32) {
+        let values = &mut self.columns[column.index()];
+        if !values.is_taken(entry) {
+            return;
+        }
+        let row = values.row_of(entry);
+        if !values.is_plain() {
+            if self.loading.contains_key(&row) {
+                self.untouched_entries.push((column, entry));
+                return;
+            }
+            if !values.is_present(entry) && values.meta(entry).is_clean(self.log.horizon()) {
+                values.give_away(entry);
+            }
+        }
+        self.vacate_if_nothing(row);
     }
 
     fn vacate_if_nothing(&mut self, row: u32) {
@@ -167,18 +209,45 @@ impl<K: Key> KeyedState<K> {
         }
     }
 
-    /// Gives away rows whose every value is in its item, looking at `max_rows` of them, where a former
-    /// call stopped; how many it were. Call it between batches while [`KeyedState::resident_bytes`]
-    /// exceeds the budget; their next use costs a read.
-    pub fn evict(&mut self, max_rows: u32) -> u32 {
+    /// Gives away rows whose every value is in its item, looking at `max` of them, where a former call
+    /// stopped, and before that entries with a sub key, looking at `max` of each column; how many it were.
+    /// Call it between batches while [`KeyedState::resident_bytes`] exceeds the budget; their next use
+    /// costs a read.
+    pub fn evict(&mut self, max: u32) -> u32 {
         let mut evicted = 0;
-        for _ in 0..max_rows.min(self.rows.end()) {
+        for column in self.column_ids() {
+            evicted += self.evict_entries(column, max);
+        }
+        for _ in 0..max.min(self.rows.end()) {
             self.sweep = if self.sweep >= self.rows.end() { 0 } else { self.sweep };
             let row = self.sweep;
             self.sweep += 1;
             let taken = self.rows.is_taken(row) && !self.is_loading(Row(row));
             if taken && self.is_clean(row) {
                 self.vacate(row);
+                evicted += 1;
+            }
+        }
+        evicted
+    }
+
+    fn evict_entries(&mut self, column: ColumnId, max: u32) -> u32 {
+        let horizon = self.log.horizon();
+        let values = &mut self.columns[column.index()];
+        if values.is_plain() {
+            return 0;
+        }
+        let sweep = &mut self.sweeps[column.index()];
+        let mut evicted = 0;
+        for _ in 0..max.min(values.end()) {
+            *sweep = if *sweep >= values.end() { 0 } else { *sweep };
+            let entry = *sweep;
+            *sweep += 1;
+            if values.is_taken(entry)
+                && !self.loading.contains_key(&values.row_of(entry))
+                && values.meta(entry).is_clean(horizon)
+            {
+                values.give_away(entry);
                 evicted += 1;
             }
         }

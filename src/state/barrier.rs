@@ -43,23 +43,24 @@ pub(super) struct Cursor {
 
 impl<K: Key> KeyedState<K> {
     /// Puts a frozen entry into the current segment.
-    pub(super) fn serialise_entry(&mut self, column: usize, row: u32) -> Result<()> {
+    pub(super) fn serialise_entry(&mut self, column: usize, entry: u32) -> Result<()> {
         let values = &mut self.columns[column];
-        let meta = values.meta(row);
+        let meta = values.meta(entry);
         // What neither log nor table ever knew needs no tombstone.
         let fresh = meta.is_fresh() || bites(Tooth::DeletionNotLogged);
-        values.set_meta(row, meta.serialised());
-        let key = self.rows.key(row);
-        self.writer.entry(
-            column,
-            fresh,
-            |out| key.encode(out),
-            |out| {
-                values.encode(row, out).map_err(|error| {
-                    Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
-                })
-            },
-        )
+        values.set_meta(entry, meta.serialised());
+        let key = self.rows.key(values.row_of(entry));
+        let sort_key = |out: &mut Vec<u8>| {
+            let before = out.len();
+            key.encode(out);
+            self.keys.add(out.len() - before);
+            values.encode_sub(entry, out);
+        };
+        self.writer.entry(column, fresh, sort_key, |out| {
+            values.encode(entry, out).map_err(|error| {
+                Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
+            })
+        })
     }
 
     /// Barrier `checkpoint`: moves the changes since the last barrier aside, which takes a time that
@@ -102,17 +103,17 @@ impl<K: Key> KeyedState<K> {
             let Some(list) = self.log.list(cursor.stamp) else {
                 return Err(Error::internal("a list was let go before it was serialised"));
             };
-            let rows = Arc::clone(&list.rows[cursor.column]);
-            let end = rows.len().min(cursor.next.saturating_add(left));
+            let entries = Arc::clone(&list.rows[cursor.column]);
+            let end = entries.len().min(cursor.next.saturating_add(left));
             left -= end - cursor.next;
-            for &row in &rows[cursor.next..end] {
+            for &entry in &entries[cursor.next..end] {
                 // Else it has changed again since, and was serialised before that.
-                if self.columns[cursor.column].meta(row).stamp == cursor.stamp | UNSERIALISED {
-                    self.serialise_entry(cursor.column, row)?;
+                if self.columns[cursor.column].meta(entry).stamp == cursor.stamp | UNSERIALISED {
+                    self.serialise_entry(cursor.column, entry)?;
                 }
             }
             cursor.next = end;
-            if end < rows.len() {
+            if end < entries.len() {
                 self.cursor = Some(cursor);
                 return Ok(false);
             }

@@ -16,7 +16,7 @@ use super::bits::Bits;
 
 use super::descriptor::ColumnId;
 use super::entry::ValueAt;
-use super::keyed::{KeyedState, Row};
+use super::keyed::KeyedState;
 use super::log::{ChangedRows, Log};
 use super::segment::{Carry, Segment};
 use super::store::{Item, ItemKey, ItemWrite, Presence};
@@ -66,7 +66,7 @@ pub struct Collected {
 /// An entry that has changed since the oldest retained checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    row: Row,
+    entry: u32,
     column: ColumnId,
     /// Where its item is.
     pub key: ItemKey,
@@ -86,8 +86,8 @@ pub struct Found {
 pub(super) struct Cleaning {
     stamp: u32,
     checkpoint: CheckpointId,
-    /// Rows that may hold nothing after it.
-    deleted: Vec<u32>,
+    /// Entries that may hold nothing after it.
+    deleted: Vec<(ColumnId, u32)>,
 }
 
 impl CleaningPlan {
@@ -119,9 +119,9 @@ impl CleaningPlan {
         let mut entries = Vec::new();
         for (column, (rows, later)) in self.rows.iter().zip(&self.later).enumerate() {
             let mut replaced = Bits::default();
-            later.iter().flat_map(|rows| rows.iter()).for_each(|&row| replaced.insert(row));
-            let live = rows.iter().filter(|&&row| !replaced.contains(row));
-            entries.extend(live.map(|&row| (ColumnId(column as u16), row)));
+            later.iter().flat_map(|rows| rows.iter()).for_each(|&entry| replaced.insert(entry));
+            let live = rows.iter().filter(|&&entry| !replaced.contains(entry));
+            entries.extend(live.map(|&entry| (ColumnId(column as u16), entry)));
         }
         CleaningRows { checkpoint: self.checkpoint, stamp: self.stamp, entries }
     }
@@ -134,7 +134,7 @@ impl CleaningRows {
         self.stamp
     }
 
-    /// Column and row of each entry.
+    /// Column and number of each entry.
     #[must_use]
     pub fn entries(&self) -> &[(ColumnId, u32)] {
         &self.entries
@@ -240,8 +240,8 @@ impl<K: Key> KeyedState<K> {
         self.check_plan(rows.stamp)?;
         let entries = rows.entries.iter().skip(from).take(max_entries);
         let mut collected = Collected::default();
-        for &(column, row) in entries {
-            self.collect_entry(rows, column, row, &mut collected)?;
+        for &(column, entry) in entries {
+            self.collect_entry(rows, column, entry, &mut collected)?;
         }
         Ok(collected)
     }
@@ -257,10 +257,10 @@ impl<K: Key> KeyedState<K> {
         &mut self,
         rows: &CleaningRows,
         column: ColumnId,
-        row: u32,
+        entry: u32,
         collected: &mut Collected,
     ) -> Result<()> {
-        let meta = self.columns[column.index()].meta(row);
+        let meta = self.columns[column.index()].meta(entry);
         let at = if bites(Tooth::ValueFromMemory) {
             ValueAt::Memory
         } else {
@@ -269,21 +269,21 @@ impl<K: Key> KeyedState<K> {
         match at {
             ValueAt::Memory => {
                 let mut bytes = Vec::new();
-                let values = &mut self.columns[column.index()];
-                let present = values.encode(row, &mut bytes).map_err(|error| {
+                let values = &self.columns[column.index()];
+                let present = values.encode(entry, &mut bytes).map_err(|error| {
                     Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
                 })?;
                 if !present && let Some(cleaning) = &mut self.cleaning {
-                    cleaning.deleted.push(row);
+                    cleaning.deleted.push((column, entry));
                 }
-                let key = self.item_key(column.index(), row);
+                let key = self.item_key(column.index(), entry);
                 let value = present.then(|| bytes.into());
-                collected.writes.extend(self.write(column, row, key, rows.checkpoint, value));
+                collected.writes.extend(self.write(column, entry, key, rows.checkpoint, value));
             }
             ValueAt::Segments => collected.missing.push(Missing {
-                row: Row(row),
+                entry,
                 column,
-                key: self.item_key(column.index(), row),
+                key: self.item_key(column.index(), entry),
                 checkpoint: rows.checkpoint,
                 has_item: meta.has_item(),
             }),
@@ -297,19 +297,19 @@ impl<K: Key> KeyedState<K> {
     fn write(
         &mut self,
         column: ColumnId,
-        row: u32,
+        entry: u32,
         key: ItemKey,
         checkpoint: CheckpointId,
         value: Option<Bytes>,
     ) -> Option<ItemWrite> {
         let values = &mut self.columns[column.index()];
-        let meta = values.meta(row);
+        let meta = values.meta(entry);
         if !meta.needs_write(value.is_some()) {
             return None;
         }
         let presence = if meta.has_item() { Presence::Possible } else { Presence::Absent };
         if !bites(Tooth::ItemNotNoted) {
-            values.set_meta(row, meta.sent());
+            values.set_meta(entry, meta.sent());
         }
         self.items_sent = true;
         let version = Version { attempt: self.config.attempt, checkpoint };
@@ -321,14 +321,14 @@ impl<K: Key> KeyedState<K> {
         found
             .into_iter()
             .filter_map(|Found { missing, value }| {
-                let Missing { row, column, key, checkpoint, .. } = missing;
-                self.write(column, row.0, key, checkpoint, value)
+                let Missing { entry, column, key, checkpoint, .. } = missing;
+                self.write(column, entry, key, checkpoint, value)
             })
             .collect()
     }
 
-    /// Every write of the plan for `checkpoint` is answered: the horizon passes it, and rows that hold
-    /// nothing any more are given away.
+    /// Every write of the plan for `checkpoint` is answered: the horizon passes it, and entries and
+    /// rows that hold nothing any more are given away.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] where that is not the current plan's.

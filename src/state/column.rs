@@ -1,114 +1,80 @@
-//! One state's values, by row, and what is remembered of each.
+//! One state's place in its operator's memory: a column.
 //!
-//! Owns slots and their meaning; when a stamp changes is decided in `keyed`, `replay` and `cleaning`.
-//! A slot of a `u64` takes 16 bytes, so that one cache line answers for value, stamp and flags.
+//! Owns what every column can do, and the plain one: one entry for each row, of the row's number. Columns
+//! with several entries for each row are `sub_column`'s, values and what is remembered of them `entries`'.
 
 use std::fmt;
 
+use super::entries::Entries;
 use super::entry::Meta;
 use super::keyed::Row;
-use super::rows::grow;
-use crate::codec::{Bincode, Codec, DecodeError, Value};
+use crate::codec::{DecodeError, Value};
 use crate::ids::Name;
 
-/// Flags and stamp stand in both variants, not in a struct of their own, because that lets them share
-/// the discriminant's padding: 16 bytes for a `u64` instead of 24.
-#[derive(Debug)]
-pub(super) enum Slot<V> {
-    Absent { flags: u8, stamp: u32 },
-    Present { flags: u8, stamp: u32, value: V },
+/// A column whose type is known only to the handles of its state.
+///
+/// What it holds, the log logs and the table stores are *entries*, numbered from 0. An entry belongs to a
+/// row; its key in log and table is the row's key followed by a sub key, which is empty in a plain column.
+pub(super) trait AnyColumn: fmt::Debug + Send + 'static {
+    fn name(&self) -> &Name;
+    /// Whether each row has one entry, of its own number, which is read when the row is admitted.
+    fn is_plain(&self) -> bool;
+    /// A row is taken, `is_new` where it is one more at the end. With `nothing_stored`, no item of it can
+    /// exist.
+    fn open_row(&mut self, row: u32, is_new: bool, nothing_stored: bool);
+    /// Makes room for `rows` rows in all.
+    fn reserve(&mut self, rows: usize);
+    /// The row is given away: forgets all about it. There are no entries with a sub key then.
+    fn close_row(&mut self, row: u32);
+    /// Whether `row` has something here that is newer than its item, or entries with a sub key.
+    fn holds_back(&self, row: u32, horizon: u32) -> bool;
+    /// Whether `row` has a value here, or entries with a sub key.
+    fn is_in_use(&self, row: u32) -> bool;
+
+    /// Whether the entry is one at present.
+    fn is_taken(&self, entry: u32) -> bool;
+    /// Whose entry it is.
+    fn row_of(&self, entry: u32) -> u32;
+    /// Appends the entry's sub key.
+    fn encode_sub(&self, entry: u32, out: &mut Vec<u8>);
+    /// The row's entry of an encoded sub key; a new and empty one, where there is none.
+    fn entry_of(&mut self, row: u32, sub: &[u8]) -> Result<u32, DecodeError>;
+    /// Takes an entry with a sub key out of memory. What may be stored of it is to be read from now on.
+    fn give_away(&mut self, entry: u32);
+    fn meta(&self, entry: u32) -> Meta;
+    fn set_meta(&mut self, entry: u32, meta: Meta);
+    fn is_present(&self, entry: u32) -> bool;
+    /// Appends the value's bytes; `false`, and no bytes, where there is no value.
+    fn encode(&self, entry: u32, out: &mut Vec<u8>) -> Result<bool, DecodeError>;
+    /// Gives the entry a stored value, or its absence.
+    fn restore(&mut self, entry: u32, bytes: Option<&[u8]>, meta: Meta) -> Result<(), DecodeError>;
+
+    /// Reads what each of `rows` has here, for nothing but to have it in the cache.
+    fn warm(&self, rows: &[Row]);
+    /// Entry numbers are smaller than this.
+    fn end(&self) -> u32;
+    /// How many entries there are where `rows` rows are taken.
+    fn entries(&self, rows: u64) -> u64;
+    /// Bytes of memory for `rows` rows, estimated.
+    fn bytes(&self, rows: u64) -> u64;
 }
 
-impl<V> Slot<V> {
-    fn new(meta: Meta, value: Option<V>) -> Self {
-        let Meta { flags, stamp } = meta;
-        match value {
-            None => Self::Absent { flags, stamp },
-            Some(value) => Self::Present { flags, stamp, value },
-        }
-    }
-
-    #[inline]
-    fn meta(&self) -> Meta {
-        match *self {
-            Self::Absent { flags, stamp } | Self::Present { flags, stamp, .. } => {
-                Meta { flags, stamp }
-            }
-        }
-    }
-
-    fn set_meta(&mut self, meta: Meta) {
-        match self {
-            Self::Absent { flags, stamp } | Self::Present { flags, stamp, .. } => {
-                *flags = meta.flags;
-                *stamp = meta.stamp;
-            }
-        }
-    }
-}
-
-/// The values of one state.
+/// A state of one value for each row.
 pub(super) struct Column<V> {
     name: Name,
-    slots: Vec<Slot<V>>,
-    /// Serialised values so far and their bytes: their mean stands for what a value owns on the heap.
-    encoded: (u64, u64),
+    pub(super) values: Entries<V>,
 }
 
 impl<V: Value> Column<V> {
     pub(super) fn new(name: Name) -> Self {
-        Self { name, slots: Vec::new(), encoded: (0, 0) }
-    }
-
-    #[inline]
-    pub(super) fn get(&self, row: u32) -> Option<&V> {
-        match &self.slots[row as usize] {
-            Slot::Present { value, .. } => Some(value),
-            Slot::Absent { .. } => None,
-        }
-    }
-
-    /// The value, if it is there and has the stamp `hot`: then it may be changed just so.
-    #[inline]
-    pub(super) fn hot_mut(&mut self, row: u32, hot: u32) -> Option<&mut V> {
-        match &mut self.slots[row as usize] {
-            Slot::Present { value, stamp, .. } if *stamp == hot => Some(value),
-            _ => None,
-        }
-    }
-
-    pub(super) fn put(&mut self, row: u32, value: Option<V>) {
-        let slot = &mut self.slots[row as usize];
-        *slot = Slot::new(slot.meta(), value);
+        Self { name, values: Entries::new() }
     }
 }
 
 impl<V> fmt::Debug for Column<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Column({}, {} rows)", self.name, self.slots.len())
+        write!(f, "Column({})", self.name)
     }
-}
-
-/// A column whose type is known only to the handles of its state.
-pub(super) trait AnyColumn: fmt::Debug + Send + 'static {
-    fn name(&self) -> &Name;
-    /// Makes room for one row more, empty.
-    fn add_row(&mut self);
-    /// Makes room for `rows` rows in all.
-    fn reserve(&mut self, rows: usize);
-    /// Empties a row's slot and forgets all about it.
-    fn vacate(&mut self, row: u32);
-    fn meta(&self, row: u32) -> Meta;
-    fn set_meta(&mut self, row: u32, meta: Meta);
-    fn is_present(&self, row: u32) -> bool;
-    /// Appends the value's bytes; `false`, and no bytes, where there is no value.
-    fn encode(&mut self, row: u32, out: &mut Vec<u8>) -> Result<bool, DecodeError>;
-    /// Puts a stored value, or its absence, into the slot.
-    fn restore(&mut self, row: u32, bytes: Option<&[u8]>, meta: Meta) -> Result<(), DecodeError>;
-    /// Reads the slots of `rows`, for nothing but to have them in the cache.
-    fn warm(&self, rows: &[Row]);
-    /// Bytes of memory of one slot and, by the mean so far, of what its value owns.
-    fn slot_bytes(&self) -> u64;
 }
 
 impl<V: Value> AnyColumn for Column<V> {
@@ -116,81 +82,84 @@ impl<V: Value> AnyColumn for Column<V> {
         &self.name
     }
 
-    fn add_row(&mut self) {
-        grow(&mut self.slots);
-        self.slots.push(Slot::new(Meta::default(), None));
+    fn is_plain(&self) -> bool {
+        true
+    }
+
+    fn open_row(&mut self, _: u32, is_new: bool, _: bool) {
+        if is_new {
+            self.values.push();
+        }
     }
 
     fn reserve(&mut self, rows: usize) {
-        self.slots.reserve_exact(rows.saturating_sub(self.slots.len()));
+        self.values.reserve(rows);
     }
 
-    fn vacate(&mut self, row: u32) {
-        self.slots[row as usize] = Slot::new(Meta::default(), None);
+    fn close_row(&mut self, row: u32) {
+        self.values.vacate(row);
     }
 
-    fn meta(&self, row: u32) -> Meta {
-        self.slots[row as usize].meta()
+    fn holds_back(&self, row: u32, horizon: u32) -> bool {
+        !self.values.meta(row).is_clean(horizon)
     }
 
-    fn set_meta(&mut self, row: u32, meta: Meta) {
-        self.slots[row as usize].set_meta(meta);
+    fn is_in_use(&self, row: u32) -> bool {
+        self.is_present(row)
     }
 
-    fn is_present(&self, row: u32) -> bool {
-        self.get(row).is_some()
+    fn is_taken(&self, _: u32) -> bool {
+        true
     }
 
-    fn encode(&mut self, row: u32, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
-        let before = out.len();
-        let Some(value) = self.get(row) else { return Ok(false) };
-        Bincode::encode(value, out)?;
-        self.encoded.0 += 1;
-        self.encoded.1 += (out.len() - before) as u64;
-        Ok(true)
+    fn row_of(&self, entry: u32) -> u32 {
+        entry
     }
 
-    fn restore(&mut self, row: u32, bytes: Option<&[u8]>, meta: Meta) -> Result<(), DecodeError> {
-        let value = bytes.map(Bincode::decode).transpose()?;
-        self.slots[row as usize] = Slot::new(meta, value);
-        Ok(())
+    fn encode_sub(&self, _: u32, _: &mut Vec<u8>) {}
+
+    fn entry_of(&mut self, row: u32, sub: &[u8]) -> Result<u32, DecodeError> {
+        if sub.is_empty() {
+            return Ok(row);
+        }
+        Err(DecodeError(format!("{} bytes after the key of state {}", sub.len(), self.name)))
+    }
+
+    fn give_away(&mut self, _: u32) {}
+
+    fn meta(&self, entry: u32) -> Meta {
+        self.values.meta(entry)
+    }
+
+    fn set_meta(&mut self, entry: u32, meta: Meta) {
+        self.values.set_meta(entry, meta);
+    }
+
+    fn is_present(&self, entry: u32) -> bool {
+        self.values.get(entry).is_some()
+    }
+
+    fn encode(&self, entry: u32, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
+        self.values.encode(entry, out)
+    }
+
+    fn restore(&mut self, entry: u32, bytes: Option<&[u8]>, meta: Meta) -> Result<(), DecodeError> {
+        self.values.restore(entry, bytes, meta)
     }
 
     fn warm(&self, rows: &[Row]) {
-        // A smaller column stays in the cache anyway.
-        if self.slots.len() * size_of::<Slot<V>>() < 1 << 18 {
-            return;
-        }
-        let stamps = rows.iter().map(|row| self.slots[row.0 as usize].meta().stamp);
-        std::hint::black_box(stamps.fold(0, u32::wrapping_add));
+        self.values.warm(rows);
     }
 
-    fn slot_bytes(&self) -> u64 {
-        let heap = if std::mem::needs_drop::<V>() {
-            self.encoded.1.checked_div(self.encoded.0).unwrap_or(0)
-        } else {
-            0
-        };
-        size_of::<Slot<V>>() as u64 + heap
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slot_of_a_u64_takes_16_bytes() {
-        assert_eq!(size_of::<Slot<u64>>(), 16);
+    fn end(&self) -> u32 {
+        self.values.len() as u32
     }
 
-    #[test]
-    fn heap_values_are_estimated_by_their_serialised_length() {
-        let mut column = Column::<String>::new(Name::new("s").unwrap());
-        column.add_row();
-        let empty = column.slot_bytes();
-        column.put(0, Some("x".repeat(99)));
-        column.encode(0, &mut Vec::new()).unwrap();
-        assert_eq!(column.slot_bytes(), empty + 100);
+    fn entries(&self, rows: u64) -> u64 {
+        rows
+    }
+
+    fn bytes(&self, rows: u64) -> u64 {
+        rows * self.values.slot_bytes()
     }
 }

@@ -5,8 +5,10 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use super::column::Column;
+use super::column::{AnyColumn, Column};
 use super::erased::Erased;
+use super::map::MapColumn;
+use super::sub_column::SubKey;
 use crate::codec::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
@@ -50,6 +52,45 @@ impl<V> fmt::Debug for ValueDescriptor<V> {
     }
 }
 
+/// A state of one value for each map key of a key. Flink: `MapStateDescriptor`.
+///
+/// ```
+/// use millpond::state::MapDescriptor;
+/// const DELAYS: MapDescriptor<String, u32> = MapDescriptor::new("delays");
+/// ```
+pub struct MapDescriptor<MK, V> {
+    name: &'static str,
+    entry: PhantomData<fn() -> (MK, V)>,
+}
+
+impl<MK, V> MapDescriptor<MK, V> {
+    /// A state called `name`, which is checked when it is registered.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, entry: PhantomData }
+    }
+
+    /// The name as given.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl<MK, V> Clone for MapDescriptor<MK, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<MK, V> Copy for MapDescriptor<MK, V> {}
+
+impl<MK, V> fmt::Debug for MapDescriptor<MK, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MapDescriptor({:?})", self.name)
+    }
+}
+
 /// The number of a state within its operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ColumnId(pub(super) u16);
@@ -83,6 +124,26 @@ impl<V> fmt::Debug for ValueState<V> {
     }
 }
 
+/// A handle to a map of its operator; copied freely. Flink: `MapState`.
+pub struct MapState<MK, V, N = ()> {
+    pub(super) column: ColumnId,
+    entry: PhantomData<fn() -> (N, MK, V)>,
+}
+
+impl<MK, V, N> Clone for MapState<MK, V, N> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<MK, V, N> Copy for MapState<MK, V, N> {}
+
+impl<MK, V, N> fmt::Debug for MapState<MK, V, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MapState({})", self.column.0)
+    }
+}
+
 /// Collects the states of one operator; what is wrong with them is told by [`States::finish`].
 #[derive(Debug, Default)]
 pub struct States {
@@ -99,25 +160,42 @@ impl States {
 
     /// Registers a state of one value for each key.
     pub fn value<V: Value>(&mut self, descriptor: ValueDescriptor<V>) -> ValueState<V> {
-        let column = ColumnId(u16::try_from(self.columns.len()).unwrap_or(u16::MAX));
-        if let Err(error) = self.add::<V>(descriptor.name, column) {
-            self.errors.push(error);
-        }
+        let column = self.add(descriptor.name, Column::<V>::new);
         ValueState { column, value: PhantomData }
     }
 
-    fn add<V: Value>(&mut self, name: &str, column: ColumnId) -> Result<(), String> {
+    /// Registers a state of one value for each map key of a key.
+    pub fn map<MK: SubKey, V: Value>(
+        &mut self,
+        descriptor: MapDescriptor<MK, V>,
+    ) -> MapState<MK, V> {
+        let column = self.add(descriptor.name, MapColumn::<(), MK, V>::new);
+        MapState { column, entry: PhantomData }
+    }
+
+    fn add<C: AnyColumn>(&mut self, name: &str, column: impl FnOnce(Name) -> C) -> ColumnId {
+        let id = ColumnId(u16::try_from(self.columns.len()).unwrap_or(u16::MAX));
+        match self.check(name, id) {
+            Ok(name) => self.columns.push(Erased::new(column(name))),
+            Err(error) => self.errors.push(error),
+        }
+        id
+    }
+
+    fn check(&self, name: &str, id: ColumnId) -> Result<Name, String> {
         let name = Name::new(name).map_err(|error| error.message().to_owned())?;
+        if name.as_str().starts_with('.') {
+            return Err(format!("the state name {name} begins with a dot: those are the engine's"));
+        }
         if self.columns.iter().any(|column| *column.name() == name) {
             return Err(format!("two states are called {name}"));
         }
         // A segment names a state in one byte's worth of columns or a little more; a row's columns
         // are walked at each new key.
-        if column.index() >= Columns::LIMIT {
+        if id.index() >= Columns::LIMIT {
             return Err(format!("more than {} states", Columns::LIMIT));
         }
-        self.columns.push(Erased::new(Column::<V>::new(name)));
-        Ok(())
+        Ok(name)
     }
 
     /// The columns, if all was well.
@@ -158,10 +236,12 @@ mod tests {
         states.value::<u64>(ValueDescriptor::new("a"));
         states.value::<String>(ValueDescriptor::new("b/c"));
         states.value::<u8>(ValueDescriptor::new("a"));
+        states.map::<u8, u8>(MapDescriptor::new(".timers"));
         let error = states.finish().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Graph);
         assert!(error.message().contains("b/c"), "{error}");
         assert!(error.message().contains("two states are called a"), "{error}");
+        assert!(error.message().contains(".timers begins with a dot"), "{error}");
     }
 
     #[test]

@@ -8,39 +8,38 @@ use std::any::TypeId;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use super::column::{AnyColumn, Column};
-use crate::codec::Value;
+use super::column::AnyColumn;
 
 /// A column of some type.
 pub(super) struct Erased {
-    /// Of the values.
-    values: TypeId,
+    /// Of the column.
+    id: TypeId,
     column: Box<dyn AnyColumn>,
 }
 
 impl Erased {
-    pub(super) fn new<V: Value>(column: Column<V>) -> Self {
-        Self { values: TypeId::of::<V>(), column: Box::new(column) }
+    pub(super) fn new<C: AnyColumn>(column: C) -> Self {
+        Self { id: TypeId::of::<C>(), column: Box::new(column) }
     }
 
-    /// The column, if its values are `V`s.
+    /// The column, if it is a `C`.
     #[inline]
     #[expect(unsafe_code, reason = "the module's page has the measurement")]
-    pub(super) fn typed<V: Value>(&self) -> Option<&Column<V>> {
+    pub(super) fn typed<C: AnyColumn>(&self) -> Option<&C> {
         let column: *const dyn AnyColumn = &raw const *self.column;
-        // SAFETY: `values` is private and set in `new` alone, from the type whose column is boxed there;
-        // nothing puts another column into the box. So the pointer is one to a `Column<V>`, and it lives
-        // and is borrowed as `self`.
-        (self.values == TypeId::of::<V>()).then(|| unsafe { &*column.cast::<Column<V>>() })
+        // SAFETY: `id` is private and set in `new` alone, from the type of the column that is boxed there;
+        // nothing puts another column into the box. So the pointer is one to a `C`, and it lives and is
+        // borrowed as `self`.
+        (self.id == TypeId::of::<C>()).then(|| unsafe { &*column.cast::<C>() })
     }
 
-    /// The column, if its values are `V`s, to be changed.
+    /// The column, if it is a `C`, to be changed.
     #[inline]
     #[expect(unsafe_code, reason = "the module's page has the measurement")]
-    pub(super) fn typed_mut<V: Value>(&mut self) -> Option<&mut Column<V>> {
+    pub(super) fn typed_mut<C: AnyColumn>(&mut self) -> Option<&mut C> {
         let column: *mut dyn AnyColumn = &raw mut *self.column;
         // SAFETY: as in `typed`; `self` is borrowed mutably as long as the column is.
-        (self.values == TypeId::of::<V>()).then(|| unsafe { &mut *column.cast::<Column<V>>() })
+        (self.id == TypeId::of::<C>()).then(|| unsafe { &mut *column.cast::<C>() })
     }
 }
 
@@ -68,15 +67,19 @@ impl fmt::Debug for Erased {
 mod tests {
     use super::*;
     use crate::ids::Name;
+    use crate::state::column::Column;
+    use crate::state::sub_column::SubColumn;
 
     #[test]
     fn a_column_is_given_back_as_what_it_is_and_as_nothing_else() {
         let mut column = Erased::new(Column::<u64>::new(Name::new("count").unwrap()));
-        column.add_row();
-        column.typed_mut::<u64>().unwrap().put(0, Some(7));
-        assert_eq!(column.typed::<u64>().unwrap().get(0), Some(&7));
-        assert!(column.typed::<i64>().is_none() && column.typed_mut::<String>().is_none());
-        column.vacate(0);
-        assert_eq!(column.typed::<u64>().unwrap().get(0), None);
+        column.open_row(0, true, true);
+        column.typed_mut::<Column<u64>>().unwrap().values.put(0, Some(7));
+        assert_eq!(column.typed::<Column<u64>>().unwrap().values.get(0), Some(&7));
+        assert!(column.typed::<Column<i64>>().is_none());
+        assert!(column.typed_mut::<Column<String>>().is_none());
+        assert!(column.typed::<SubColumn<u64, u64>>().is_none());
+        column.close_row(0);
+        assert_eq!(column.typed::<Column<u64>>().unwrap().values.get(0), None);
     }
 }

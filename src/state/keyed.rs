@@ -11,8 +11,9 @@ use hashbrown::HashMap;
 use super::barrier::{Cursor, Horizons};
 use super::bits::Bits;
 use super::cleaning::Cleaning;
-use super::column::Column;
+use super::column::{AnyColumn, Column};
 use super::descriptor::{ColumnId, Columns, ValueState};
+use super::entries::{Entries, MeanBytes};
 use super::entry::UNSERIALISED;
 use super::erased::Erased;
 use super::former::FormerHorizons;
@@ -69,25 +70,30 @@ pub struct KeyedState<K> {
     pub(super) columns: Vec<Erased>,
     pub(super) log: Log,
     pub(super) writer: Writer,
+    /// Encoded keys so far, for estimates.
+    pub(super) keys: MeanBytes,
     pub(super) cursor: Option<Cursor>,
     /// The first value that could not be serialised by copy on write; told by the next slice.
     pub(super) failed: Option<Error>,
     pub(super) items_sent: bool,
-    /// Columns still to be read, by row.
-    pub(super) loading: HashMap<u32, u16>,
+    /// Entries still to be read, by row.
+    pub(super) loading: HashMap<u32, u32>,
     pub(super) reads: Vec<Read>,
-    /// Rows of which some columns were replayed and the others not read yet.
+    /// Rows of which some plain columns were replayed and the others not read yet.
     pub(super) partial: Bits,
     pub(super) partial_rows: usize,
     /// Rows that may turn out to hold nothing.
     pub(super) untouched: Vec<u32>,
-    /// Rows whose deletions were materialised: they hold nothing, if they still do.
-    pub(super) leaving: Vec<u32>,
+    /// Entries with a sub key that may turn out to hold nothing.
+    pub(super) untouched_entries: Vec<(ColumnId, u32)>,
+    /// Entries whose deletions were materialised: they hold nothing, if they still do.
+    pub(super) leaving: Vec<(ColumnId, u32)>,
     pub(super) carries: Carries,
     pub(super) former: FormerHorizons,
     pub(super) cleaning: Option<Cleaning>,
-    /// Where the search for rows to evict goes on.
+    /// Where the search for rows to evict goes on, and in each column that for entries.
     pub(super) sweep: u32,
+    pub(super) sweeps: Vec<u32>,
 }
 
 impl<K> fmt::Debug for KeyedState<K> {
@@ -100,18 +106,32 @@ impl<K> fmt::Debug for KeyedState<K> {
     }
 }
 
-/// The column of `state`.
+/// The values of `state`.
 ///
 /// # Panics
 /// Where the handle is another operator's: handles come from the same [`super::States`] as the columns.
 #[inline]
-fn typed<V: Value>(columns: &[Erased], state: ValueState<V>) -> &Column<V> {
-    columns[state.column.index()].typed().unwrap_or_else(|| wrong_handle())
+fn typed<V: Value>(columns: &[Erased], state: ValueState<V>) -> &Entries<V> {
+    &column::<Column<V>>(columns, state.column).values
 }
 
 #[inline]
-fn typed_mut<V: Value>(columns: &mut [Erased], state: ValueState<V>) -> &mut Column<V> {
-    columns[state.column.index()].typed_mut().unwrap_or_else(|| wrong_handle())
+fn typed_mut<V: Value>(columns: &mut [Erased], state: ValueState<V>) -> &mut Entries<V> {
+    &mut column_mut::<Column<V>>(columns, state.column).values
+}
+
+/// The column of a handle.
+///
+/// # Panics
+/// As [`typed`].
+#[inline]
+pub(super) fn column<C: AnyColumn>(columns: &[Erased], id: ColumnId) -> &C {
+    columns[id.index()].typed().unwrap_or_else(|| wrong_handle())
+}
+
+#[inline]
+pub(super) fn column_mut<C: AnyColumn>(columns: &mut [Erased], id: ColumnId) -> &mut C {
+    columns[id.index()].typed_mut().unwrap_or_else(|| wrong_handle())
 }
 
 #[cold]
@@ -145,8 +165,10 @@ impl<K: Key> KeyedState<K> {
         Ok(Self {
             former: FormerHorizons::restored(&at.horizons, config.range),
             rows: Rows::new(),
+            sweeps: vec![0; columns.0.len()],
             log: Log::new(columns.0.len(), horizon, floor, stamp_of(at.checkpoint)?),
             writer: Writer::new(config.segment_bytes as usize, states),
+            keys: MeanBytes::default(),
             config,
             columns: columns.0,
             cursor: None,
@@ -157,6 +179,7 @@ impl<K: Key> KeyedState<K> {
             partial: Bits::default(),
             partial_rows: 0,
             untouched: Vec::new(),
+            untouched_entries: Vec::new(),
             leaving: Vec::new(),
             carries: Carries::default(),
             cleaning: None,
@@ -210,20 +233,20 @@ impl<K: Key> KeyedState<K> {
 
     /// Stamps an entry that is about to change; what a barrier froze is serialised before.
     #[inline(never)]
-    fn touch(&mut self, column: usize, row: u32) {
-        let meta = self.columns[column].meta(row);
+    pub(super) fn touch(&mut self, column: usize, entry: u32) {
+        let meta = self.columns[column].meta(entry);
         let hot = self.log.hot();
         if meta.stamp == hot {
             return;
         }
         if meta.stamp & UNSERIALISED != 0
             && !bites(Tooth::NoCopyOnWrite)
-            && let Err(error) = self.serialise_entry(column, row)
+            && let Err(error) = self.serialise_entry(column, entry)
         {
             self.failed.get_or_insert(error);
         }
-        self.columns[column].set_meta(row, meta.touched(&self.log));
-        self.log.change(column, row, meta.change());
+        self.columns[column].set_meta(entry, meta.touched(&self.log));
+        self.log.change(column, entry, meta.change());
     }
 
     /// Whether a put of an item may have been sent in this incarnation.
@@ -233,13 +256,15 @@ impl<K: Key> KeyedState<K> {
     }
 
     /// Where the item of an entry is.
-    pub(super) fn item_key(&self, column: usize, row: u32) -> ItemKey {
-        let key = self.rows.key(row);
+    pub(super) fn item_key(&self, column: usize, entry: u32) -> ItemKey {
+        let values = &self.columns[column];
+        let key = self.rows.key(values.row_of(entry));
         let mut sort_key = Vec::new();
         key.encode(&mut sort_key);
+        values.encode_sub(entry, &mut sort_key);
         ItemKey {
             operator: self.config.operator.clone(),
-            state: self.columns[column].name().clone(),
+            state: values.name().clone(),
             key_group: self.group_of(key.key_hash()),
             sort_key: sort_key.into(),
         }
@@ -252,24 +277,23 @@ impl<K: Key> KeyedState<K> {
     /// Gives an absent key a row with empty columns.
     pub(super) fn insert(&mut self, hash: KeyHash, key: K) -> u32 {
         let (row, is_new) = self.rows.insert(hash, key);
-        if is_new {
-            self.columns.iter_mut().for_each(|column| column.add_row());
-        }
+        let nothing_stored = !self.items_sent;
+        self.columns.iter_mut().for_each(|column| column.open_row(row, is_new, nothing_stored));
         row
     }
 
-    /// Whether nothing of `row` is newer than its items.
+    /// Whether nothing of `row` is newer than its items; entries with a sub key leave before it does.
     pub(super) fn is_clean(&self, row: u32) -> bool {
         let horizon = self.log.horizon();
-        self.columns.iter().all(|column| column.meta(row).is_clean(horizon))
+        !self.columns.iter().any(|column| column.holds_back(row, horizon))
     }
 
     pub(super) fn is_empty_row(&self, row: u32) -> bool {
-        self.columns.iter().all(|column| !column.is_present(row))
+        !self.columns.iter().any(|column| column.is_in_use(row))
     }
 
     pub(super) fn vacate(&mut self, row: u32) {
-        self.columns.iter_mut().for_each(|column| column.vacate(row));
+        self.columns.iter_mut().for_each(|column| column.close_row(row));
         if self.partial.remove(row) {
             self.partial_rows -= 1;
         }

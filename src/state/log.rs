@@ -1,6 +1,7 @@
-//! The in-memory description of the redo log: which rows changed in which checkpoint.
+//! The in-memory description of the redo log: which entries changed in which checkpoint.
 //!
-//! Owns the lists of changed rows, the horizon, and the counts that tell what cleaning a checkpoint
+//! An entry is a number within its column, where that is plain a row's: the lists below say *rows* for
+//! both. Owns the lists of what changed, the horizon, and the counts that tell what cleaning a checkpoint
 //! would write. Owns neither values nor bytes.
 //!
 //! A change is *stamped* with the number after the last barrier. A barrier's own number may be larger,

@@ -35,17 +35,21 @@ mod cleaning;
 mod column;
 pub mod contract;
 mod descriptor;
+mod entries;
 mod entry;
 mod erased;
 mod former;
 mod keyed;
 mod log;
+mod map;
 mod memory;
 mod replay;
 mod rows;
 pub mod segment;
+mod sorted;
 mod stats;
 mod store;
+mod sub_column;
 mod writer;
 
 pub use admission::Read;
@@ -54,9 +58,9 @@ pub use changes::Changes;
 pub use cleaning::{
     CleaningLimits, CleaningPlan, CleaningRows, Collected, Found, Missing, find_values,
 };
-#[expect(clippy::module_name_repetitions, reason = "Flink's name")]
-pub use descriptor::ValueState;
-pub use descriptor::{ColumnId, Columns, States, ValueDescriptor};
+pub use descriptor::{ColumnId, Columns, MapDescriptor, States, ValueDescriptor};
+#[expect(clippy::module_name_repetitions, reason = "Flink's names")]
+pub use descriptor::{MapState, ValueState};
 pub use entry::{Meta, ValueAt};
 pub use former::FormerHorizons;
 #[expect(clippy::module_name_repetitions, reason = "the module's main type; Flink's word")]
@@ -70,4 +74,5 @@ pub use store::{
     Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemWrite, MAX_BLOCK_BYTES, Presence, Store,
     WriteOutcome,
 };
+pub use sub_column::SubKey;
 pub use writer::RawSegment;

@@ -92,13 +92,15 @@ impl<K: Key> KeyedState<K> {
             None => self.insert(hash, key),
         };
         let column = columns[entry.state];
-        let old = self.columns[column].meta(row).change();
+        let values = &mut self.columns[column];
+        let number = values.entry_of(row, bytes).map_err(corrupt)?;
+        let old = values.meta(number).change();
         let mut meta = Meta::replayed(stamp);
         if bites(Tooth::PinnedWithoutTombstone) {
             meta.flags = 0;
         }
-        self.columns[column].restore(row, entry.value, meta).map_err(corrupt)?;
-        self.log.replay(segment.version.checkpoint, stamp, column, row, old);
+        values.restore(number, entry.value, meta).map_err(corrupt)?;
+        self.log.replay(segment.version.checkpoint, stamp, column, number, old);
         Ok(true)
     }
 
@@ -113,7 +115,8 @@ impl<K: Key> KeyedState<K> {
         }
         self.log.end_replay();
         if self.items_sent && self.columns.len() > 1 {
-            let unread = |row| self.columns.iter().any(|c| c.meta(row) == Meta::default());
+            let plain = || self.columns.iter().filter(|column| column.is_plain());
+            let unread = |row| plain().any(|column| column.meta(row) == Meta::default());
             for row in (0..self.rows.end()).filter(|&row| unread(row)) {
                 self.partial.insert(row);
                 self.partial_rows += 1;

@@ -25,7 +25,7 @@ pub struct Stats {
     pub dirty_bytes: u64,
     /// All rows in memory.
     pub rows: u64,
-    /// Their memory, estimated.
+    /// Their memory and that of all entries, estimated.
     pub resident_bytes: u64,
 }
 
@@ -37,21 +37,20 @@ impl<K: Key> KeyedState<K> {
         self.dirty_entries() * self.entry_bytes()
     }
 
-    fn row_bytes(&self) -> u64 {
-        let key_heap = self.writer.keys.1.checked_div(self.writer.keys.0).unwrap_or(0);
-        let columns: u64 = self.columns.iter().map(|column| column.slot_bytes()).sum();
-        Rows::<K>::row_bytes(key_heap) + columns
-    }
-
+    /// The mean of all entries, with their shares of the rows.
     fn entry_bytes(&self) -> u64 {
-        self.row_bytes() / (self.columns.len().max(1) as u64)
+        let rows = self.rows.len() as u64;
+        let entries: u64 = self.columns.iter().map(|column| column.entries(rows)).sum();
+        self.resident_bytes() / entries.max(1)
     }
 
-    /// Memory of all rows, estimated: `size_of` each part, and for what owns memory elsewhere the mean
-    /// of its serialised length.
+    /// Memory of all rows and entries, estimated: `size_of` each part, and for what owns memory elsewhere
+    /// the mean of its serialised length.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
-        self.rows.len() as u64 * self.row_bytes()
+        let rows = self.rows.len() as u64;
+        let columns: u64 = self.columns.iter().map(|column| column.bytes(rows)).sum();
+        rows * Rows::<K>::row_bytes(self.keys.get()) + columns
     }
 
     /// What the log holds.

@@ -59,8 +59,6 @@ pub(super) struct Writer {
     entries: u32,
     continued: usize,
     done: Vec<RawSegment>,
-    /// Keys so far and their bytes, for estimates.
-    pub(super) keys: (u64, u64),
 }
 
 impl Writer {
@@ -74,7 +72,6 @@ impl Writer {
             entries: 0,
             continued: 0,
             done: Vec::new(),
-            keys: (0, 0),
         }
     }
 
@@ -103,8 +100,6 @@ impl Writer {
         key(&mut self.bytes);
         let key_bytes = self.bytes.len() - key_start - 1;
         patch_number(&mut self.bytes, key_start, key_bytes as u64);
-        self.keys.0 += 1;
-        self.keys.1 += key_bytes as u64;
         let value_start = self.bytes.len();
         self.bytes.push(0);
         match value(&mut self.bytes) {

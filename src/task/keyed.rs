@@ -270,7 +270,7 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
     fn on_loaded(&mut self, answer: ReadAnswer) -> Result<()> {
         let mut ran = 0;
         for (read, item) in answer {
-            if !self.state.loaded(read.row, read.column, item.as_ref())? {
+            if !self.state.loaded(&read, item.as_ref())? {
                 continue;
             }
             let mut records = self.parked.remove(&read.row).unwrap_or_default();

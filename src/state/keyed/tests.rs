@@ -1,5 +1,6 @@
 //! Tests of keyed state: against a plain model here in `world`, and promise by promise below.
 
+mod maps;
 mod world;
 
 use super::*;
@@ -371,7 +372,7 @@ fn the_deletion_of_a_loaded_entry_is_logged_and_writes_a_tombstone() {
     let read = one.state.take_reads().remove(0);
     let version = crate::ids::Version { attempt: Attempt(1), checkpoint: CheckpointId(0) };
     let item = Item { version, value: Some(vec![9].into()) };
-    one.state.loaded(row, read.column, Some(&item)).unwrap();
+    one.state.loaded(&read, Some(&item)).unwrap();
     one.clear(1);
     assert_eq!(one.complete(1).len(), 1);
     assert_eq!(one.clean_all().len(), 1);
@@ -445,7 +446,7 @@ fn an_absent_key_is_read_only_where_items_may_exist() {
     assert_eq!(one.state.stats().rows, 1, "kept while loading");
     let version = crate::ids::Version { attempt: Attempt(1), checkpoint: CheckpointId(3) };
     let item = Item { version, value: Some(vec![9].into()) };
-    assert!(one.state.loaded(reads[0].row, reads[0].column, Some(&item)).unwrap());
+    assert!(one.state.loaded(&reads[0], Some(&item)).unwrap());
     assert_eq!(one.state.get(one.count, row), Some(&9));
     one.state.end_batch();
     assert_eq!(one.state.stats().pinned_entries, 0);
@@ -474,7 +475,7 @@ fn a_damaged_item_names_the_state() {
     let read = one.state.take_reads().remove(0);
     let version = crate::ids::Version { attempt: Attempt(1), checkpoint: CheckpointId(3) };
     let item = Item { version, value: Some(vec![1, 2, 3].into()) };
-    let error = one.state.loaded(read.row, read.column, Some(&item)).unwrap_err();
+    let error = one.state.loaded(&read, Some(&item)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.message().contains("count"), "{error}");
 }

@@ -268,7 +268,7 @@ impl World {
             subtask.state.find_rows(keys, &mut rows[i]);
             for read in subtask.state.take_reads() {
                 let item = self.table.get(&read.key);
-                subtask.state.loaded(read.row, read.column, item).unwrap();
+                subtask.state.loaded(&read, item).unwrap();
             }
             for ((key, act), &row) in mine[i].iter().zip(&rows[i]) {
                 let state = &mut subtask.state;
