@@ -45,6 +45,7 @@ impl Counts {
             max_parallelism: MaxParallelism::new(128)?,
             attempt: Attempt(1),
             segment_bytes: 256 << 10,
+            filter_bytes: 64 << 20,
         };
         let mut state = KeyedState::new(config, states.finish()?, RestorePoint::default())?;
         state.finish_restore()?;

@@ -122,6 +122,7 @@ impl DynamoDbKeyedStateBackendBuilder {
             max_parallelism: self.max_parallelism,
             attempt: self.attempt.in_versions(),
             segment_bytes: self.settings.segment_bytes,
+            filter_bytes: if self.settings.filter { self.settings.cache_bytes / 4 } else { 0 },
         };
         let keys = restored.segments.iter().map(|(at, _)| at.entries).sum::<u64>() as usize;
         let oldest = self.oldest_retained.unwrap_or(at);

@@ -151,6 +151,7 @@ pub(super) async fn read_log(
         segments,
         horizons: horizons.map(|h| (h.range, h.checkpoint)).collect(),
         may_have_items: manifest.may_have_items(id),
+        unfiltered: manifest.unfiltered.contains(id),
     })
 }
 

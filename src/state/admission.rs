@@ -95,7 +95,12 @@ impl<K: Key> KeyedState<K> {
         }
         for column in self.column_ids() {
             let values = &self.columns[column.index()];
-            if values.is_plain() && wanted(values.meta(row)) {
+            if !values.is_plain() || !wanted(values.meta(row)) {
+                continue;
+            }
+            if self.is_never_stored(column, row) {
+                self.filter.saved += 1;
+            } else {
                 self.read(column, row);
             }
         }
@@ -146,10 +151,12 @@ impl<K: Key> KeyedState<K> {
         }
         let values = &mut self.columns[column.index()];
         if let Some(item) = item {
-            values.restore(entry, item.value.as_deref(), Meta::loaded()).map_err(|error| {
-                let message = format!("item of state {}: {error}", values.name());
-                Error::new(ErrorKind::Corrupt, message).with_source(error)
-            })?;
+            values.restore(entry, item.value.as_deref(), Meta::loaded().noted()).map_err(
+                |error| {
+                    let message = format!("item of state {}: {error}", values.name());
+                    Error::new(ErrorKind::Corrupt, message).with_source(error)
+                },
+            )?;
         }
         if !values.is_plain() && !values.is_present(entry) {
             self.untouched_entries.push((column, entry));

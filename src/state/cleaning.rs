@@ -260,7 +260,7 @@ impl<K: Key> KeyedState<K> {
         entry: u32,
         collected: &mut Collected,
     ) -> Result<()> {
-        let meta = self.columns[column.index()].meta(entry);
+        let meta = self.meta_of(column.index(), entry);
         let at = if bites(Tooth::ValueFromMemory) {
             ValueAt::Memory
         } else {
@@ -269,10 +269,7 @@ impl<K: Key> KeyedState<K> {
         match at {
             ValueAt::Memory => {
                 let mut bytes = Vec::new();
-                let values = &self.columns[column.index()];
-                let present = values.encode(entry, &mut bytes).map_err(|error| {
-                    Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
-                })?;
+                let present = self.encode_value(column.index(), entry, &mut bytes)?;
                 if !present && let Some(cleaning) = &mut self.cleaning {
                     cleaning.deleted.push((column, entry));
                 }
@@ -302,16 +299,16 @@ impl<K: Key> KeyedState<K> {
         checkpoint: CheckpointId,
         value: Option<Bytes>,
     ) -> Option<ItemWrite> {
-        let values = &mut self.columns[column.index()];
-        let meta = values.meta(entry);
+        let meta = self.meta_of(column.index(), entry);
         if !meta.needs_write(value.is_some()) {
             return None;
         }
         let presence = if meta.has_item() { Presence::Possible } else { Presence::Absent };
         if !bites(Tooth::ItemNotNoted) {
-            values.set_meta(entry, meta.sent());
+            self.set_meta_of(column.index(), entry, meta.sent());
         }
         self.items_sent = true;
+        self.note(column.index(), entry, &key);
         let version = Version { attempt: self.config.attempt, checkpoint };
         Some(ItemWrite { key, item: Item { version, value }, presence })
     }
@@ -337,6 +334,7 @@ impl<K: Key> KeyedState<K> {
             Some(Cleaning { deleted, .. }) => {
                 self.log.cleaned();
                 self.leaving.extend(deleted);
+                self.let_chunks_go();
                 Ok(())
             }
             None => Err(Error::internal(format!("checkpoint {checkpoint} is not being cleaned"))),

@@ -18,12 +18,15 @@
 
 mod bloom;
 pub(super) mod chunks;
+mod keyed;
 
 use hashbrown::HashSet;
 use xxhash_rust::xxh64::xxh64;
 
 use bloom::Bloom;
 use chunks::{ChunkId, Chunks};
+
+pub use keyed::FilterChunks;
 
 use crate::ids::Name;
 use crate::key_group::{KeyGroup, KeyGroupRange};
@@ -91,15 +94,22 @@ pub(super) struct Filter {
     has_failed: bool,
     /// Key groups that had chunks in the log: of the others, what is read at the restore is all there is.
     replayed: HashSet<KeyGroup>,
+    /// The stamp of the checkpoint that was restored.
+    restored: u32,
+    /// Reads that it saved.
+    pub(super) saved: u64,
+    /// Only the tooth that saves hashes late has any.
+    late: Vec<(KeyGroup, u64)>,
 }
 
 impl Filter {
-    /// For the states of `salts`; `is_partial` as of the restored manifest.
+    /// For the states of `salts`, restored to the checkpoint of `restored`, whose manifest says whether it
+    /// `is_partial`.
     pub(super) fn new(
         range: KeyGroupRange,
         salts: Vec<Salts>,
         max_bytes: u64,
-        is_partial: bool,
+        (is_partial, restored): (bool, u32),
     ) -> Self {
         Self {
             range,
@@ -111,6 +121,9 @@ impl Filter {
             build: None,
             has_failed: false,
             replayed: HashSet::new(),
+            restored,
+            saved: 0,
+            late: Vec::new(),
         }
     }
 
@@ -205,10 +218,10 @@ impl Filter {
         if build.bits.is_none() {
             let groups = u64::from(self.range.last.0 - self.range.first.0) + 1;
             let hashes = build.read.saturating_mul(groups) + build.early.len() as u64;
-            build.size(Bloom::bytes_for(hashes.saturating_mul(2)).clamp(
-                FIRST_BYTES.min(self.max_bytes),
-                self.max_bytes,
-            ));
+            build.size(
+                Bloom::bytes_for(hashes.saturating_mul(2))
+                    .clamp(FIRST_BYTES.min(self.max_bytes), self.max_bytes),
+            );
         }
         if build.next < self.range.last {
             build.next = KeyGroup(build.next.0 + 1);
@@ -224,11 +237,11 @@ impl Filter {
         self.has_failed = true;
     }
 
-    /// Whether `id`, which was read from the table for the first bits after a restore to the checkpoint
-    /// of `restored`, may take more: nothing of its group has been in memory before.
-    pub(super) fn may_resume(&self, id: ChunkId, restored: u32) -> bool {
+    /// Whether `id`, which was read from the table for the first bits after a restore, may take more:
+    /// nothing of its group has been in memory before, so what was read is all that it holds.
+    fn may_resume(&self, id: ChunkId) -> bool {
         self.bits.is_none()
-            && id.begun <= restored
+            && id.begun <= self.restored
             && !self.replayed.contains(&id.group)
             && !self.chunks.has_room(id.group)
     }

@@ -26,6 +26,9 @@
 //!    [`KeyedState::collect`], whose writes go to the store and whose missing values are read back
 //!    from the plan's checkpoint's segments by [`find_values`] and given to [`KeyedState::found`]; when
 //!    every write is answered, [`KeyedState::cleaned`].
+//! 7. *The filter of absent keys*, after a restore and when it must grow: while there is a
+//!    [`KeyedState::filter_scan`], that is read from the store, and [`KeyedState::filter_read`] takes over
+//!    in slices what [`FilterChunks::of`] makes of it off the worker.
 
 mod admission;
 mod barrier;
@@ -38,6 +41,7 @@ mod descriptor;
 mod entries;
 mod entry;
 mod erased;
+mod filter;
 mod former;
 mod keyed;
 mod log;
@@ -62,6 +66,7 @@ pub use descriptor::{ColumnId, Columns, MapDescriptor, States, ValueDescriptor};
 #[expect(clippy::module_name_repetitions, reason = "Flink's names")]
 pub use descriptor::{MapState, ValueState};
 pub use entry::{Meta, ValueAt};
+pub use filter::{FilterChunks, STATE as FILTER_STATE};
 pub use former::FormerHorizons;
 #[expect(clippy::module_name_repetitions, reason = "the module's main type; Flink's word")]
 pub use keyed::KeyedState;
@@ -71,8 +76,8 @@ pub(crate) use memory::Passed;
 pub use memory::{Call, Fault, MemoryStore, Script};
 pub use stats::Stats;
 pub use store::{
-    Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemWrite, MAX_BLOCK_BYTES, Presence, Store,
-    WriteOutcome,
+    Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemRange, ItemWrite, MAX_BLOCK_BYTES,
+    Presence, Scanned, Store, WriteOutcome,
 };
 pub use sub_column::SubKey;
 pub use writer::RawSegment;

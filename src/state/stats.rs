@@ -25,8 +25,12 @@ pub struct Stats {
     pub dirty_bytes: u64,
     /// All rows in memory.
     pub rows: u64,
-    /// Their memory and that of all entries, estimated.
+    /// Their memory and that of all entries and of the filter, estimated.
     pub resident_bytes: u64,
+    /// Memory of the filter.
+    pub filter_bytes: u64,
+    /// Hashes that the filter knows; `None` while it does not answer.
+    pub filter_hashes: Option<u64>,
 }
 
 impl<K: Key> KeyedState<K> {
@@ -41,13 +45,17 @@ impl<K: Key> KeyedState<K> {
     fn entry_bytes(&self) -> u64 {
         let rows = self.rows.len() as u64;
         let entries: u64 = self.columns.iter().map(|column| column.entries(rows)).sum();
-        self.resident_bytes() / entries.max(1)
+        self.rows_bytes() / entries.max(1)
     }
 
     /// Memory of all rows and entries, estimated: `size_of` each part, and for what owns memory elsewhere
-    /// the mean of its serialised length.
+    /// the mean of its serialised length; and that of the filter.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
+        self.rows_bytes() + self.filter.bytes()
+    }
+
+    fn rows_bytes(&self) -> u64 {
         let rows = self.rows.len() as u64;
         let columns: u64 = self.columns.iter().map(|column| column.bytes(rows)).sum();
         rows * Rows::<K>::row_bytes(self.keys.get()) + columns
@@ -67,6 +75,8 @@ impl<K: Key> KeyedState<K> {
             dirty_bytes: self.dirty_bytes(),
             rows: self.rows.len() as u64,
             resident_bytes: self.resident_bytes(),
+            filter_bytes: self.filter.bytes(),
+            filter_hashes: self.filter.held().map(|(hashes, _)| hashes),
         }
     }
 }

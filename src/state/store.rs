@@ -36,6 +36,45 @@ pub struct ItemKey {
     pub sort_key: Bytes,
 }
 
+/// Entries of one state in one key group whose sort keys lie next to each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemRange {
+    /// The operator's id.
+    pub operator: Name,
+    /// The state's name.
+    pub state: Name,
+    /// The key group.
+    pub key_group: KeyGroup,
+    /// The first sort key; empty: from the beginning.
+    pub from: Bytes,
+    /// The first sort key that is not wanted any more; `None`: to the end.
+    pub to: Option<Bytes>,
+}
+
+impl ItemRange {
+    /// Whether `sort_key` lies in it.
+    #[must_use]
+    pub fn contains(&self, sort_key: &[u8]) -> bool {
+        sort_key >= &*self.from && self.to.as_ref().is_none_or(|to| sort_key < &**to)
+    }
+
+    /// Whether no sort key at all can lie in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.to.as_ref().is_some_and(|to| *to <= self.from)
+    }
+}
+
+/// One entry of a range.
+#[derive(Debug)]
+pub struct Scanned {
+    /// The whole sort key.
+    pub sort_key: Bytes,
+    /// The item. An error where its parts are not of one write: an entry that is pinned may be so, until
+    /// its put is answered, and then it must not be looked at; of any other it is damage.
+    pub item: Result<Item>,
+}
+
 /// What an item holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {

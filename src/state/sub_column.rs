@@ -31,6 +31,8 @@ struct Children {
     complete: bool,
     /// What may have an item is in memory, or was taken out with its value.
     traceless: bool,
+    /// The filter knows that there are items.
+    noted: bool,
 }
 
 /// A state of any number of entries for each row.
@@ -125,6 +127,7 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
         let children = &mut self.rows[row as usize];
         children.complete = nothing_stored;
         children.traceless = nothing_stored;
+        children.noted = false;
     }
 
     fn reserve(&mut self, rows: usize) {
@@ -174,6 +177,11 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
         self.values.vacate(entry);
         self.places[entry as usize].0 = NO_ROW;
         self.vacant.push(entry);
+    }
+
+    fn note_row(&mut self, entry: u32) -> bool {
+        let row = self.row_of(entry);
+        !std::mem::replace(&mut self.rows[row as usize].noted, true)
     }
 
     fn meta(&self, entry: u32) -> Meta {

@@ -52,6 +52,8 @@ pub struct Restored {
     pub horizons: Vec<(KeyGroupRange, CheckpointId)>,
     /// Whether the table may hold items that the log does not.
     pub may_have_items: bool,
+    /// Whether the filter does not know all of them.
+    pub unfiltered: bool,
 }
 
 /// What a subtask is built with; one for each worker and attempt.

@@ -53,6 +53,7 @@ impl LogWriter {
             max_parallelism: context.max_parallelism,
             attempt: context.attempt.in_versions(),
             segment_bytes: context.config.state.segment_bytes,
+            filter_bytes: filter_bytes(context),
         };
         let keys = keys_in(&restored.segments, context);
         let at = (context.restored_checkpoint, context.oldest_retained);
@@ -97,6 +98,7 @@ impl LogWriter {
             horizon: greatest.or(horizons.min()).unwrap_or_default(),
             range: Some(self.range),
             may_have_items: barrier.items_sent,
+            unfiltered: barrier.unfiltered,
             ..SubtaskSnapshot::default()
         })
     }
@@ -158,6 +160,13 @@ impl LogWriter {
         self.pressure.add(bytes as i64 - self.accounted as i64);
         self.accounted = bytes;
     }
+}
+
+/// The most memory for one subtask's filter: its share of a quarter of the cache.
+fn filter_bytes(context: &BuildContext) -> u64 {
+    let state = &context.config.state;
+    let shares = u64::from(context.subtask.parallelism) * context.keyed_operators.max(1);
+    if state.filter { (state.cache_bytes / 4 / shares).max(1) } else { 0 }
 }
 
 /// How many keys a log may hold for one subtask: no more than it has entries, nor than its bound lets

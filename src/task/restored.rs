@@ -33,6 +33,7 @@ pub fn rebuild<K: Key>(
         horizons: restored.horizons,
         oldest_retained,
         items_sent: restored.may_have_items,
+        unfiltered: restored.unfiltered,
     };
     let mut state = KeyedState::new(config, columns, at)?;
     state.reserve(keys);

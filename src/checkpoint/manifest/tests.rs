@@ -27,6 +27,7 @@ pub(super) fn sample() -> Manifest {
             },
         ],
         may_have_items: vec![name("counts")],
+        unfiltered: vec![name("later")],
         records: 200_000,
         committables: vec![Owed { sink: name("files"), committable: b"part-3-0-42".to_vec() }],
         slots: SlotTable { segments: vec![0, 8, 8], manifests: vec![1, 1] },

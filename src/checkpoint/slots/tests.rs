@@ -20,6 +20,7 @@ fn manifest(checkpoint: u64, segments: &[(u64, u64)], table: (usize, usize)) -> 
         segments: segments.iter().map(|(slot, at)| segment(*slot, 1, *at)).collect(),
         horizons: vec![],
         may_have_items: vec![],
+        unfiltered: vec![],
         committables: vec![],
         slots: SlotTable { segments: vec![0; table.0], manifests: vec![0; table.1] },
     }

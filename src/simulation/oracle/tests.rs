@@ -87,6 +87,7 @@ impl World {
             segments: Vec::new(),
             horizons: Vec::new(),
             may_have_items: Vec::new(),
+            unfiltered: Vec::new(),
             committables: Vec::new(),
             slots: SlotTable::default(),
             records: 0,

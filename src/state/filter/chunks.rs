@@ -14,7 +14,7 @@ use crate::key_group::KeyGroup;
 
 /// Hashes of a full chunk: with key and attribute names its item is just below the KiB that one write
 /// unit pays for.
-pub(crate) const CAPACITY: usize = 112;
+const CAPACITY: usize = 112;
 
 /// The format that this code writes: hashes are XXH64 of an entry's key, seeded by its state's name.
 const FORMAT: u8 = 1;
@@ -78,8 +78,10 @@ struct Chunk {
 }
 
 /// The chunks in memory: those that the log has, and of each key group one that takes more.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Chunks {
+    /// [`CAPACITY`], but in tests.
+    pub(crate) capacity: usize,
     chunks: Vec<Chunk>,
     vacant: Vec<u32>,
     places: HashMap<ChunkId, u32>,
@@ -88,11 +90,24 @@ pub(crate) struct Chunks {
     begun: u32,
 }
 
+impl Default for Chunks {
+    fn default() -> Self {
+        Self {
+            capacity: CAPACITY,
+            chunks: Vec::new(),
+            vacant: Vec::new(),
+            places: HashMap::new(),
+            open: HashMap::new(),
+            begun: 0,
+        }
+    }
+}
+
 impl Chunks {
     /// The entry that takes `group`'s next hash, as of `stamp`; a new one where there is none with room.
     pub(crate) fn with_room(&mut self, group: KeyGroup, stamp: u32) -> u32 {
         if let Some(&open) = self.open.get(&group)
-            && self.len_of(open).is_some_and(|len| len < CAPACITY)
+            && self.len_of(open).is_some_and(|len| len < self.capacity)
         {
             return open;
         }
@@ -169,7 +184,7 @@ impl Chunks {
     /// Whether the key group has a chunk that takes more.
     pub(crate) fn has_room(&self, group: KeyGroup) -> bool {
         let open = self.open.get(&group);
-        open.and_then(|&open| self.len_of(open)).is_some_and(|len| len < CAPACITY)
+        open.and_then(|&open| self.len_of(open)).is_some_and(|len| len < self.capacity)
     }
 
     /// Takes those out of memory that neither log nor key group need here.
@@ -220,6 +235,12 @@ impl Chunks {
     /// How many chunks are in memory.
     pub(crate) fn len(&self) -> usize {
         self.chunks.len() - self.vacant.len()
+    }
+
+    /// How many have changed after `horizon`.
+    #[cfg(test)]
+    pub(crate) fn newer_than(&self, horizon: u32) -> usize {
+        self.chunks.iter().filter(|chunk| chunk.meta.change() > horizon).count()
     }
 
     /// Their memory.
@@ -274,7 +295,7 @@ mod tests {
         for key in [&[][..], &[0; 9], &[0; 11]] {
             ChunkId::decode(key).unwrap_err();
         }
-        assert_eq!(decode(&[1]).unwrap(), []);
+        assert!(decode(&[1]).unwrap().is_empty());
     }
 
     #[test]

@@ -25,6 +25,7 @@ fn config(attempt: u64) -> KeyedConfig {
         max_parallelism: MaxParallelism::new(128).unwrap(),
         attempt: Attempt(attempt),
         segment_bytes: 1 << 18,
+        filter_bytes: 0,
     }
 }
 
@@ -403,6 +404,7 @@ fn parts_of_a_range_keep_their_own_horizons_until_all_are_passed() {
         oldest_retained: CheckpointId(2),
         horizons: vec![(half(63), CheckpointId(0)), (half(127), CheckpointId(2))],
         items_sent: true,
+        unfiltered: false,
     };
     for attempt in 2..4 {
         let mut one = One::at(attempt, at.clone());

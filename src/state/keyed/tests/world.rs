@@ -1,17 +1,19 @@
 //! Random jobs of several subtasks against a plain model: what each barrier saw, and nothing else.
 //!
 //! After every step, each retained checkpoint must be the fold of items and log (I2), and every item the
-//! value of the checkpoint that it names, not newer than the oldest retained one (I1).
+//! value of the checkpoint that it names, not newer than the oldest retained one (I1), and the hash of
+//! each item that a restore would read must be in the filter that it would have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::codec::{Bincode, Codec};
 use crate::ids::Version;
+use crate::state::filter::{Salts, chunks};
 use crate::state::segment::{Carry, Segment};
-use crate::state::{CleaningRows, ItemKey, Missing};
+use crate::state::{CleaningRows, FILTER_STATE, FilterChunks, ItemKey, Missing, Scanned};
 
 const KEYS: u16 = 6;
 const OPERATOR: &str = "op";
@@ -46,6 +48,8 @@ enum Step {
     Settle,
     LatePut(usize),
     Evict(u32),
+    /// Chunks are read, or what was read is taken over.
+    Scan(usize),
     Restore {
         which: usize,
         parallelism: u32,
@@ -71,6 +75,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0usize..8).prop_map(Step::LatePut),
         4 => Just(Step::Settle),
         2 => (1u32..12).prop_map(Step::Evict),
+        4 => (0usize..3).prop_map(Step::Scan),
         2 => (0usize..3, 1u32..4)
             .prop_map(|(which, parallelism)| Step::Restore { which, parallelism }),
     ]
@@ -83,6 +88,7 @@ struct Subtask {
     plan: Option<(CheckpointId, CleaningRows, usize)>,
     missing: Vec<Missing>,
     queue: Vec<ItemWrite>,
+    scanned: Option<FilterChunks>,
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +100,9 @@ struct Manifest {
 
 struct World {
     num_retained: usize,
+    filter: bool,
+    /// Reads that filters saved.
+    saved: u64,
     attempt: u64,
     next: u64,
     a: ValueState<u64>,
@@ -123,12 +132,14 @@ fn max_parallelism() -> MaxParallelism {
 }
 
 impl World {
-    fn new(num_retained: usize) -> Self {
+    fn new(num_retained: usize, filter: bool) -> Self {
         let mut states = States::new();
         let a = states.value(ValueDescriptor::new("a"));
         let b = states.value(ValueDescriptor::new("b"));
         let mut world = Self {
             num_retained,
+            filter,
+            saved: 0,
             attempt: 0,
             next: 1,
             a,
@@ -188,6 +199,7 @@ impl World {
             horizons: former.iter().flat_map(|b| b.horizons.clone()).collect(),
             oldest_retained: CheckpointId(self.floor()),
             items_sent: former.iter().any(|b| b.items_sent),
+            unfiltered: former.iter().any(|b| b.unfiltered),
         };
         let mut states = States::new();
         states.value::<u64>(ValueDescriptor::new("a"));
@@ -198,8 +210,10 @@ impl World {
             max_parallelism: max_parallelism(),
             attempt: Attempt(self.attempt),
             segment_bytes: 40,
+            filter_bytes: if self.filter { 4096 } else { 0 },
         };
         let mut state = KeyedState::new(config, states.finish().unwrap(), at).unwrap();
+        state.filter.chunks.capacity = 2;
         for segment in self.named.iter().map(|&i| &self.segments[i]) {
             if state.wants(segment) {
                 state.replay(segment).unwrap();
@@ -207,7 +221,7 @@ impl World {
         }
         state.finish_restore().unwrap();
         let (plan, missing, queue) = (None, Vec::new(), Vec::new());
-        Subtask { state, range, barrier: None, plan, missing, queue }
+        Subtask { state, range, barrier: None, plan, missing, queue, scanned: None }
     }
 
     fn run(&mut self, step: &Step) {
@@ -247,6 +261,7 @@ impl World {
                     s.state.evict(*rows);
                 });
             }
+            Step::Scan(subtask) => self.scan(subtask % self.subtasks.len()),
             Step::Restore { which, parallelism } => {
                 let keep = self.retained.len().saturating_sub(*which).max(1);
                 self.retained.truncate(keep);
@@ -302,6 +317,32 @@ impl World {
                 };
             }
             subtask.state.end_batch();
+        }
+    }
+
+    fn scan(&mut self, i: usize) {
+        let subtask = &mut self.subtasks[i];
+        if let Some(mut chunks) = subtask.scanned.take() {
+            while !subtask.state.filter_read(&mut chunks, 1) {}
+        } else if let Some(range) = subtask.state.filter_scan() {
+            let of_range = |key: &&ItemKey| {
+                (&key.state, key.key_group) == (&range.state, range.key_group)
+                    && range.contains(&key.sort_key)
+            };
+            let scanned = self.table.iter().filter(|(key, _)| of_range(key)).map(|(key, item)| {
+                Scanned { sort_key: key.sort_key.clone(), item: Ok(item.clone()) }
+            });
+            subtask.scanned = Some(FilterChunks::of(&range, scanned.collect()).unwrap());
+        }
+    }
+
+    fn scan_all(&mut self) {
+        for i in 0..self.subtasks.len() {
+            while self.subtasks[i].scanned.is_some()
+                || self.filter && !self.subtasks[i].state.filter.is_ready()
+            {
+                self.scan(i);
+            }
         }
     }
 
@@ -419,6 +460,7 @@ impl World {
 
     fn entry(key: &ItemKey) -> (usize, u16) {
         let state = usize::from(key.state.as_str() == "b");
+        assert_ne!(key.state.as_str(), FILTER_STATE);
         (state, u16::decode(&mut &key.sort_key[..]).unwrap())
     }
 
@@ -426,6 +468,9 @@ impl World {
         for (key, item) in &self.table {
             let h = item.version.checkpoint.0;
             assert!(h <= self.floor(), "I1: {key:?} holds a value of {h}");
+            if is_chunk(key) {
+                continue;
+            }
             let then = self.at[&h].get(&Self::entry(key)).map(|value| &value[..]);
             assert_eq!(then, item.value.as_deref(), "I1: {key:?} as of {h}");
         }
@@ -443,18 +488,27 @@ impl World {
                 !subtask.range.contains(max_parallelism().group_of(hash))
             };
             assert_eq!(rows.clone().find(foreign), None, "a key of another subtask");
-            assert_eq!(rows.map(newer).sum::<usize>() as u64, state.log.pinned(), "pinned");
+            let chunks = state.filter.chunks.newer_than(state.log.horizon());
+            assert_eq!((rows.map(newer).sum::<usize>() + chunks) as u64, state.log.pinned());
             let idle = state.untouched.is_empty() && state.loading.is_empty();
             assert!(idle, "rows are kept for nothing");
         }
     }
 
-    /// Items, then the manifest's segments, in the plainest way.
+    /// Items, then the manifest's segments, in the plainest way. What is left of the items is what a
+    /// restored attempt may have to read.
     fn fold(&self, manifest: &Manifest) -> Model {
         let mut model = Model::new();
+        let mut chunks: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        let mut items = BTreeSet::new();
         for (key, item) in &self.table {
             if let Some(value) = &item.value {
-                model.insert(Self::entry(key), value.to_vec());
+                if is_chunk(key) {
+                    chunks.insert(key.sort_key.to_vec(), value.to_vec());
+                } else {
+                    model.insert(Self::entry(key), value.to_vec());
+                    items.insert(Self::entry(key));
+                }
             }
         }
         let mut segments: Vec<&Segment> =
@@ -464,14 +518,24 @@ impl World {
         for segment in segments {
             segment
                 .each(&mut carry, |entry| {
-                    let state = usize::from(segment.states[entry.state].as_str() == "b");
-                    let key = u16::decode(&mut &entry.key[..]).unwrap();
-                    let group = max_parallelism().group_of(key.key_hash());
+                    let name = segment.states[entry.state].as_str();
+                    let state = usize::from(name == "b");
+                    let (key, group) = if name == FILTER_STATE {
+                        (0, chunks::ChunkId::decode(entry.key).unwrap().group)
+                    } else {
+                        let key = u16::decode(&mut &entry.key[..]).unwrap();
+                        (key, max_parallelism().group_of(key.key_hash()))
+                    };
                     let mut horizons = manifest.subtasks.iter().flat_map(|(_, b)| &b.horizons);
                     let horizon = horizons.find(|(range, _)| range.contains(group)).unwrap().1;
                     if segment.version.checkpoint <= horizon {
                         return Ok(());
                     }
+                    if name == FILTER_STATE {
+                        chunks.insert(entry.key.to_vec(), entry.value.unwrap().to_vec());
+                        return Ok(());
+                    }
+                    items.remove(&(state, key));
                     match entry.value {
                         Some(value) => drop(model.insert((state, key), value.to_vec())),
                         None => drop(model.remove(&(state, key))),
@@ -480,12 +544,25 @@ impl World {
                 })
                 .unwrap();
         }
+        if self.filter {
+            let hashes: BTreeSet<u64> =
+                chunks.values().flat_map(|value| chunks::decode(value).unwrap()).collect();
+            for (state, key) in items {
+                let hash = Salts::of(&Name::new(["a", "b"][state]).unwrap());
+                let hash = hash.entry(&key.to_be_bytes());
+                assert!(hashes.contains(&hash), "aa: no hash of state {state} of {key}");
+            }
+        }
         model
     }
 }
 
-fn check_job(num_retained: usize, steps: &[Step]) {
-    let mut world = World::new(num_retained);
+fn is_chunk(key: &ItemKey) -> bool {
+    key.state.as_str() == FILTER_STATE
+}
+
+fn check_job(num_retained: usize, filter: bool, steps: &[Step]) {
+    let mut world = World::new(num_retained, filter);
     for step in steps {
         world.run(step);
         world.check();
@@ -495,6 +572,7 @@ fn check_job(num_retained: usize, steps: &[Step]) {
     let everything: Vec<_> = (0..KEYS).map(|key| (key, Act::Get)).collect();
     world.batch(&everything);
     world.start(3);
+    world.scan_all();
     world.batch(&everything);
     world.check();
 }
@@ -504,22 +582,25 @@ proptest! {
 
     #[test]
     fn a_job_that_retains_one_checkpoint_equals_the_model(
+        filter: bool,
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        check_job(1, &steps);
+        check_job(1, filter, &steps);
     }
 
     #[test]
     fn a_job_that_retains_two_checkpoints_equals_the_model(
+        filter: bool,
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        check_job(2, &steps);
+        check_job(2, filter, &steps);
     }
 
     #[test]
     fn a_job_that_retains_three_checkpoints_equals_the_model(
+        filter: bool,
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        check_job(3, &steps);
+        check_job(3, filter, &steps);
     }
 }
