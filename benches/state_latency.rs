@@ -187,7 +187,7 @@ fn item_key(key: u64) -> Result<ItemKey> {
 async fn fill_table(store: &dyn Store) -> Result<()> {
     let version = Version { attempt: Attempt(1), checkpoint: CheckpointId(1) };
     let write = |key| {
-        let item = Item { version, value: Some(Bytes::from_static(b"\xfc\x10\x27\0\0")) };
+        let item = Item::new(version, Some(Bytes::from_static(b"\xfc\x10\x27\0\0")));
         Ok(ItemWrite { key: item_key(key)?, item, presence: Presence::Absent })
     };
     let writes = (0..ITEMS).map(write).collect::<Result<_>>()?;

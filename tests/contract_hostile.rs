@@ -127,7 +127,7 @@ async fn a_former_incarnation_is_deleted() {
         key_group: KeyGroup(0),
         sort_key: Bytes::copy_from_slice(&n.to_be_bytes()),
     };
-    let item = Item { version, value: Some(Bytes::from_static(b"v")) };
+    let item = Item::new(version, Some(Bytes::from_static(b"v")));
     let write = |n| ItemWrite { key: key(n), item: item.clone(), presence: Presence::Absent };
     store.write_items((0..250).map(write).collect()).await.unwrap();
     let block = |n| BlockKey { kind: BlockKind::Segment, slot: SlotId(n), part: 0 };

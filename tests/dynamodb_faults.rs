@@ -17,7 +17,7 @@ use millpond::clock::Clock;
 use millpond::config::Location;
 use millpond::dynamodb::{Connection, Execution};
 use millpond::ids::{Attempt, Incarnation, Name, SlotId};
-use millpond::state::{BlockKey, BlockKind, ItemWrite, Presence, Store, WriteOutcome};
+use millpond::state::{BlockKey, BlockKind, ItemRange, ItemWrite, Presence, Store, WriteOutcome};
 use serde_json::{Value, json};
 
 const SEGMENT: BlockKey = BlockKey { kind: BlockKind::Segment, slot: SlotId(0), part: 0 };
@@ -320,6 +320,16 @@ async fn every_read_is_strongly_consistent() {
     assert_eq!(store.read_items((0..150).map(key).collect()).await.unwrap(), vec![None; 150]);
     assert_eq!(store.get_block(SEGMENT).await.unwrap(), None);
     assert_eq!(connection.heads().read(&job()).await.unwrap(), None);
+    script.next("Query", [Act::Reply(nothing_there)]);
+    let key = key(0);
+    let range = ItemRange {
+        operator: key.operator,
+        state: key.state,
+        key_group: key.key_group,
+        from: Bytes::new(),
+        to: None,
+    };
+    assert!(store.scan_items(range).await.unwrap().is_empty());
     let sent = script.sent();
-    assert_eq!(sent, ["BatchGetItem", "BatchGetItem", "GetItem", "GetItem"]);
+    assert_eq!(sent, ["BatchGetItem", "BatchGetItem", "GetItem", "GetItem", "Query"]);
 }

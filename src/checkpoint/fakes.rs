@@ -16,7 +16,9 @@ use crate::error::{Error, Result};
 use crate::ids::{Attempt, CheckpointId, Name, SlotId, Version};
 use crate::io::{Io, Spawn};
 use crate::key_group::{KeyGroup, KeyGroupRange};
-use crate::state::{Block, BlockKey, Health, Item, ItemKey, ItemWrite, Store, WriteOutcome};
+use crate::state::{
+    Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, Scanned, Store, WriteOutcome,
+};
 
 pub(super) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -115,6 +117,10 @@ impl FakeStore {
 
 impl Store for FakeStore {
     fn read_items(&self, _: Vec<ItemKey>) -> BoxFuture<'_, Result<Vec<Option<Item>>>> {
+        std::future::ready(Err(Error::internal("no items here"))).boxed()
+    }
+
+    fn scan_items(&self, _: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
         std::future::ready(Err(Error::internal("no items here"))).boxed()
     }
 

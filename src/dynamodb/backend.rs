@@ -1,6 +1,6 @@
 //! Items and blocks of one incarnation of a job, in DynamoDB.
 //!
-//! Owns the scope of its calls and the expiry of tombstones. How requests are batched, answered and
+//! Owns the scope of its calls, and when tombstones and expired values may be deleted. How requests are batched, answered and
 //! retried is `read`'s, `write`'s and `call`'s.
 
 use std::time::Duration;
@@ -14,11 +14,14 @@ use super::item::{self, Scope};
 use super::meter::Purpose;
 use super::pace::{Lane, Rank};
 use super::read::{self, Get};
+use super::scan;
+use super::statement::Content;
 use super::write::{Put, Write, put_item, write_all};
 use crate::error::Result;
 use crate::ids::Version;
 use crate::state::{
-    Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemWrite, Store, WriteOutcome, segment,
+    Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemRange, ItemWrite, Scanned, Store,
+    WriteOutcome, segment,
 };
 
 /// The store of one incarnation.
@@ -34,13 +37,16 @@ impl Backend {
         Self { caller, scope, tombstone_retention }
     }
 
-    /// When a tombstone that is written now may be deleted, in seconds since 1970.
-    fn expiry(&self) -> u64 {
-        self.caller.clock().wall_ms() / 1000 + self.tombstone_retention.as_secs()
+    /// When `item` may be deleted, in seconds since 1970; `None`: never.
+    fn ttl(&self, item: &Item) -> Option<u64> {
+        let over_ms = match item.value {
+            Some(_) => item.expires_ms?,
+            None => self.caller.clock().wall_ms(),
+        };
+        Some((over_ms / 1000).saturating_add(self.tombstone_retention.as_secs()))
     }
 
     fn prepare(&self, writes: Vec<ItemWrite>) -> Result<Vec<Write>> {
-        let expires = self.expiry();
         let prepare = |(index, write): (usize, ItemWrite)| {
             let pk = self.scope.item_pk(&write.key);
             let value_bytes = write.item.value.as_ref().map_or(0, Bytes::len);
@@ -49,9 +55,12 @@ impl Backend {
                 index,
                 pk,
                 sort_key: write.key.sort_key,
-                version: write.item.version,
-                value: write.item.value,
-                expires,
+                content: Content {
+                    version: write.item.version,
+                    ttl: self.ttl(&write.item),
+                    expires_ms: write.item.expires_ms.filter(|_| write.item.value.is_some()),
+                    value: write.item.value,
+                },
                 route: write.presence.into(),
             })
         };
@@ -81,6 +90,15 @@ impl Store for Backend {
         async move {
             let place = |key: ItemKey| (self.scope.item_pk(&key), key.sort_key);
             read::read_all(&self.caller, keys.into_iter().map(place).collect()).await
+        }
+        .boxed()
+    }
+
+    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
+        async move {
+            let ItemRange { operator, state, key_group, .. } = &range;
+            let pk = self.scope.state_pk(operator, state, key_group.0);
+            scan::scan(&self.caller, &pk, &range).await
         }
         .boxed()
     }
@@ -153,7 +171,7 @@ mod tests {
     use crate::ids::{Incarnation, Name};
 
     #[tokio::test(start_paused = true)]
-    async fn tombstones_expire_after_their_retention() {
+    async fn tombstones_and_expired_values_may_be_deleted_after_the_retention() {
         let database = Database::in_memory().unwrap();
         let (embedded, _closed) = Embedded::start(database, &Execution::Inline);
         let client = client::embedded(embedded.http_client(), None);
@@ -162,8 +180,15 @@ mod tests {
         let caller = Caller::new(client, table, place, Meter::default(), clock, 1);
         let scope = Scope::new(&Name::new("job").unwrap(), Incarnation(1));
         let backend = Backend::new(caller, scope, Duration::from_secs(60));
-        assert_eq!(backend.expiry(), 1060);
+        let version = Version::from_number(1);
+        let tombstone = Item::new(version, None);
+        assert_eq!(backend.ttl(&tombstone), Some(1060));
         clock.sleep(Duration::from_secs(5)).await;
-        assert_eq!(backend.expiry(), 1065);
+        assert_eq!(backend.ttl(&tombstone), Some(1065));
+        let value = Item::new(version, Some(Bytes::new()));
+        assert_eq!(backend.ttl(&value), None);
+        let expires = |expires_ms| Item { expires_ms: Some(expires_ms), ..value.clone() };
+        assert_eq!(backend.ttl(&expires(2_500)), Some(62));
+        assert_eq!(backend.ttl(&expires(u64::MAX)), Some(u64::MAX / 1000 + 60));
     }
 }

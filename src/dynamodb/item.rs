@@ -25,8 +25,11 @@ pub(super) const SK: &str = "sk";
 pub(super) const VALUE: &str = "v";
 /// The version (N) of every item but the head.
 pub(super) const VERSION: &str = "c";
-/// When DynamoDB may delete a tombstone (N, seconds since 1970). A reserved word in expressions.
+/// When DynamoDB may delete a tombstone or an expired value (N, seconds since 1970). A reserved word in
+/// expressions.
 pub(super) const TTL: &str = "ttl";
+/// When a value expires (N, milliseconds since 1970); others have none.
+pub(super) const EXPIRES: &str = "e";
 /// A segment's bytes (B).
 const SEGMENT: &str = "b";
 /// A manifest part's bytes (B).
@@ -138,10 +141,16 @@ fn take_bytes(item: &mut Attributes, name: &str) -> Result<Option<Bytes>> {
     }
 }
 
+/// Takes the sort key.
+pub(super) fn take_sort_key(item: &mut Attributes) -> Result<Bytes> {
+    take_bytes(item, SK)?.ok_or_else(|| corrupt("has no sort key", item))
+}
+
 /// A state item or a tombstone.
 pub(super) fn read_item(mut item: Attributes) -> Result<Item> {
     let version = read_version(&item)?;
-    Ok(Item { version, value: take_bytes(&mut item, VALUE)? })
+    let expires_ms = item.contains_key(EXPIRES).then(|| read_number(&item, EXPIRES)).transpose()?;
+    Ok(Item { version, value: take_bytes(&mut item, VALUE)?, expires_ms })
 }
 
 /// A segment or a part of a manifest.

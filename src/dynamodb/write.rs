@@ -6,25 +6,26 @@
 //! Absent  ──► INSERT ──DuplicateItem──► UPDATE … AND c < ? ──no item shown──► PutItem IF c < :c
 //! ```
 //!
-//! Owns the routes and the statements. A failed condition that shows the item decides at once: done,
+//! Owns the routes; the words of a statement are `statement`'s. A failed condition that shows the item decides at once: done,
 //! or fenced. A throttled statement goes the same way again. Servers without PartiQL get `PutItem`s.
 
 use aws_sdk_dynamodb::operation::batch_execute_statement::BatchExecuteStatementError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, BatchStatementError, BatchStatementRequest, BatchStatementResponse,
-    ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
+    AttributeValue, BatchStatementError, BatchStatementResponse, ReturnConsumedCapacity,
+    ReturnValuesOnConditionCheckFailure,
 };
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::call::{Caller, Refusal};
-use super::item::{self, Attributes, PK, SK, TTL, VALUE, VERSION, number};
+use super::item::{self, Attributes, PK, SK, VERSION, number};
 use super::meter::{self, Purpose};
 use super::pace::{Ask, Lane, Rank, Size};
 use super::read::{self, Get};
 use super::retry::{Failure, Trouble, Verdict, judge};
 use super::send::Errand;
+use super::statement::{Content, statement};
 use crate::error::Result;
 use crate::ids::Version;
 use crate::state::{BlockKind, Presence, WriteOutcome};
@@ -43,18 +44,14 @@ pub(super) struct Write {
     pub(super) index: usize,
     pub(super) pk: String,
     pub(super) sort_key: Bytes,
-    pub(super) version: Version,
-    /// `None` is a tombstone.
-    pub(super) value: Option<Bytes>,
-    /// For a tombstone: when DynamoDB may delete it, seconds since 1970.
-    pub(super) expires: u64,
+    pub(super) content: Content,
     pub(super) route: Route,
 }
 
 impl Write {
     /// About what it costs.
     fn units(&self) -> f64 {
-        let value = self.value.as_ref().map_or(12, Bytes::len);
+        let value = self.content.value.as_ref().map_or(12, Bytes::len);
         meter::write_units_of(ATTRIBUTE_BYTES + self.pk.len() + self.sort_key.len() + value)
     }
 
@@ -294,7 +291,7 @@ fn step(
 fn by_item_shown(write: &mut Write, error: BatchStatementError) -> Result<Step> {
     let shown = error.item.filter(|item| item.contains_key(VERSION));
     let there = shown.as_ref().map(item::read_version).transpose()?;
-    if let Some(outcome) = WriteOutcome::settled(there, write.version) {
+    if let Some(outcome) = WriteOutcome::settled(there, write.content.version) {
         return Ok(Step::Settled(outcome));
     }
     // An item is shown that the condition should have passed: only a put can tell.
@@ -302,40 +299,8 @@ fn by_item_shown(write: &mut Write, error: BatchStatementError) -> Result<Step> 
     Ok(Step::Again)
 }
 
-/// The statement of `write` by its way, with its parameters in the statement's order.
-fn statement(table: &str, write: &Write) -> Result<BatchStatementRequest> {
-    let sk = item::binary(&write.sort_key);
-    let pk = AttributeValue::S(write.pk.clone());
-    let version = number(write.version.to_number());
-    let below = below(Purpose::Materialise, write.version);
-    let value = write.value.as_ref().map(|value| item::binary(value));
-    let content = value.unwrap_or_else(|| number(write.expires));
-    let tombstone = write.value.is_none();
-    let (text, parameters) = if tombstone && bites(Tooth::ItemsDeleted) {
-        let text = format!(r#"DELETE FROM "{table}" WHERE "pk"=? AND "sk"=? AND "c"<?"#);
-        (text, vec![pk, sk, below])
-    } else if matches!(write.route, Route::Insert { .. }) {
-        let name = if tombstone { TTL } else { VALUE };
-        let text =
-            format!(r#"INSERT INTO "{table}" VALUE {{'pk': ?, 'sk': ?, '{name}': ?, 'c': ?}}"#);
-        (text, vec![pk, sk, content, version])
-    } else {
-        let (set, remove) = if tombstone { (TTL, VALUE) } else { (VALUE, TTL) };
-        let text = format!(
-            r#"UPDATE "{table}" SET "{set}"=? SET "c"=? REMOVE "{remove}" WHERE "pk"=? AND "sk"=? AND "c"<?"#
-        );
-        (text, vec![content, version, pk, sk, below])
-    };
-    BatchStatementRequest::builder()
-        .statement(text)
-        .set_parameters(Some(parameters))
-        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-        .build()
-        .map_err(|e| crate::Error::internal(format!("a statement was not complete: {e}")))
-}
-
 /// Rule V: what the version that is there must be below.
-fn below(purpose: Purpose, mine: Version) -> AttributeValue {
+pub(super) fn below(purpose: Purpose, mine: Version) -> AttributeValue {
     let unconditional = match purpose {
         Purpose::Log => BlockKind::Segment.unconditional(),
         Purpose::Protocol => BlockKind::Manifest.unconditional(),
@@ -347,17 +312,14 @@ fn below(purpose: Purpose, mine: Version) -> AttributeValue {
 /// Puts one item under rule V; retried until answered.
 async fn put(caller: &Caller, write: &Write) -> Result<WriteOutcome> {
     let mut attributes = item::key_of(write.pk.clone(), write.sort_key.to_vec());
-    attributes.insert(VERSION.to_owned(), number(write.version.to_number()));
-    match &write.value {
-        Some(value) => attributes.insert(VALUE.to_owned(), item::binary(value)),
-        None => attributes.insert(TTL.to_owned(), number(write.expires)),
-    };
+    let content = write.content.attributes();
+    attributes.extend(content.map(|(name, value)| (name.to_owned(), value)));
     let put = Put {
         purpose: Purpose::Materialise,
         rank: Rank::Materialise,
         pk: &write.pk,
         owner: Some(write.owner()),
-        version: write.version,
+        version: write.content.version,
     };
     put_item(caller, put, attributes).await
 }
@@ -486,32 +448,6 @@ mod tests {
             }
             assert_eq!(route, Route::Put);
         }
-    }
-
-    /// A tombstone that is followed by a value must lose its expiry, or DynamoDB deletes the value.
-    #[test]
-    fn values_have_no_expiry_and_tombstones_no_value() {
-        let text = |value: Option<Bytes>, route| {
-            let write = Write {
-                index: 0,
-                pk: "pk".to_owned(),
-                sort_key: Bytes::from_static(&[1]),
-                version: version(1, 2),
-                value,
-                expires: 77,
-                route,
-            };
-            let statement = statement("t", &write).unwrap();
-            let parameters = statement.parameters.unwrap_or_default();
-            assert_eq!(parameters.contains(&number(77)), write.value.is_none());
-            statement.statement
-        };
-        let value = || Some(Bytes::from_static(b"v"));
-        let (update, insert) = (Route::Update { last: false }, Route::Insert { last: false });
-        assert!(text(value(), update).contains(r#"SET "v"=? SET "c"=? REMOVE "ttl" WHERE"#));
-        assert!(text(None, update).contains(r#"SET "ttl"=? SET "c"=? REMOVE "v" WHERE"#));
-        assert!(!text(value(), insert).contains("ttl"));
-        assert!(!text(None, insert).contains("'v'"));
     }
 
     #[test]

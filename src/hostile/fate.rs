@@ -80,7 +80,7 @@ fn suits(fault: Fault, operation: &str) -> bool {
         Fault::Unprocessed => matches!(operation, "BatchGetItem" | "BatchWriteItem"),
         // A read that is applied late, or twice, shows to nobody.
         Fault::Late | Fault::Twice | Fault::Redelivered => request::writes(operation),
-        Fault::Stale => matches!(operation, "GetItem" | "BatchGetItem"),
+        Fault::Stale => matches!(operation, "GetItem" | "BatchGetItem" | "Query"),
         _ => true,
     }
 }

@@ -205,7 +205,8 @@ pub(super) fn target(operation: &str, body: &Value) -> String {
     let Some(first) = parts.first() else {
         return body["TableName"].as_str().unwrap_or_default().to_owned();
     };
-    let place = place_of(&first.key).unwrap_or_else(|| first.table.clone());
+    let place = place_of(&first.key).or_else(|| first.pk().map(str::to_owned));
+    let place = place.unwrap_or_else(|| first.table.clone());
     match parts.len() - 1 {
         0 => place,
         others => format!("{place} and {others} more"),
@@ -252,6 +253,7 @@ mod tests {
             json!({ "TableName": "t", "ExpressionAttributeValues": { ":pk": { "S": "a" } } });
         let part = &parts("Query", &body)[0];
         assert_eq!((part.pk(), part.place()), (Some("a"), None));
+        assert_eq!(target("Query", &body), "a");
     }
 
     #[test]

@@ -119,6 +119,9 @@ pub(super) fn older(
     mut answer: Value,
     dice: &mut super::dice::Dice,
 ) -> Option<Value> {
+    if operation == "Query" {
+        return older_page(shared, body, answer, dice);
+    }
     let now = shared.clock.now();
     let mut any = false;
     for part in request::parts(operation, body) {
@@ -139,5 +142,30 @@ pub(super) fn older(
         items.retain(|item| Place::of(&part.table, item).as_ref() != Some(&place));
         items.extend((!value.is_null()).then_some(value));
     }
+    any.then_some(answer)
+}
+
+/// The same of a page: of the items that it has, since those that it would have had are not known.
+fn older_page(
+    shared: &Shared,
+    body: &Value,
+    mut answer: Value,
+    dice: &mut super::dice::Dice,
+) -> Option<Value> {
+    let table = body["TableName"].as_str()?;
+    if request::consistent(body, table) {
+        return None;
+    }
+    let now = shared.clock.now();
+    let mut any = false;
+    let items = answer["Items"].as_array_mut()?;
+    for item in items.iter_mut() {
+        let Some(place) = Place::of(table, item) else { continue };
+        if let Some(older) = shared.ledger(|ledger| ledger.older(&place, dice, now)) {
+            any = true;
+            *item = older;
+        }
+    }
+    items.retain(|item| !item.is_null());
     any.then_some(answer)
 }

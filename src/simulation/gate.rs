@@ -15,7 +15,9 @@ use crate::checkpoint::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStore};
 use crate::error::Result;
 use crate::ids::{Incarnation, Name, Version};
 use crate::runtime::{Backend, CapacityUnits, Left};
-use crate::state::{Block, BlockKey, Health, Item, ItemKey, ItemWrite, Store, WriteOutcome};
+use crate::state::{
+    Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, Scanned, Store, WriteOutcome,
+};
 
 /// Counts a process's calls down to the one at which it dies. Clones are handles.
 #[derive(Clone, Debug, Default)]
@@ -155,6 +157,10 @@ impl fmt::Debug for GatedStore {
 impl Store for GatedStore {
     fn read_items(&self, keys: Vec<ItemKey>) -> BoxFuture<'_, Result<Vec<Option<Item>>>> {
         self.gate.through(self.inner.read_items(keys))
+    }
+
+    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
+        self.gate.through(self.inner.scan_items(range))
     }
 
     fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>> {

@@ -21,7 +21,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Incarnation, Name, Version};
 use crate::runtime::{Backend, CapacityUnits, Left, MemoryBackend};
 use crate::state::{
-    Block, BlockKey, Health, Item, ItemKey, ItemWrite, MemoryStore, Store, WriteOutcome,
+    Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, MemoryStore, Scanned, Store,
+    WriteOutcome,
 };
 
 /// How long a caller waits for an answer before it calls again.
@@ -303,6 +304,11 @@ impl Store for Scoped {
     fn read_items(&self, keys: Vec<ItemKey>) -> BoxFuture<'_, Result<Vec<Option<Item>>>> {
         let inner = self.inner.clone();
         self.line.call("read items", move |_| now(inner.read_items(keys.clone()))).boxed()
+    }
+
+    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
+        let inner = self.inner.clone();
+        self.line.call("scan items", move |_| now(inner.scan_items(range.clone()))).boxed()
     }
 
     fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>> {

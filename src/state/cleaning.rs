@@ -310,7 +310,7 @@ impl<K: Key> KeyedState<K> {
         self.items_sent = true;
         self.note(column.index(), entry, &key);
         let version = Version { attempt: self.config.attempt, checkpoint };
-        Some(ItemWrite { key, item: Item { version, value }, presence })
+        Some(ItemWrite { key, item: Item::new(version, value), presence })
     }
 
     /// The writes of entries whose values were read back; they count as sent.

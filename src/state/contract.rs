@@ -3,6 +3,8 @@
 //! Owns the suite; running it is the stores' (`tests/contract_*.rs`). Each function takes a store of a
 //! scope that is empty, and fails with a sentence.
 
+mod scan;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,6 +38,11 @@ pub async fn all(mut fresh: impl FnMut() -> Arc<dyn Store>) -> Kept {
     blocks_only_move_forward(&*fresh()).await?;
     blocks_of_all_kinds_and_sizes_come_back(&*fresh()).await?;
     concurrent_writes_leave_the_greatest(fresh()).await?;
+    scan::a_scan_gives_a_range_in_order(&*fresh()).await?;
+    scan::a_scan_sees_tombstones_and_the_newest_versions(&*fresh()).await?;
+    scan::a_scan_sees_nothing_of_its_neighbours(&*fresh()).await?;
+    scan::a_scan_may_be_larger_than_a_page(&*fresh()).await?;
+    scan::an_expiry_belongs_to_its_value(&*fresh()).await?;
     scopes_are_apart(&*fresh(), &*fresh()).await?;
     values_that_do_not_fit_are_an_error(&*fresh()).await
 }
@@ -58,7 +65,7 @@ fn key(n: u32) -> Result<ItemKey, String> {
 }
 
 fn item(version: Version, value: &'static str) -> Item {
-    Item { version, value: Some(Bytes::from_static(value.as_bytes())) }
+    Item::new(version, Some(Bytes::from_static(value.as_bytes())))
 }
 
 fn ok<T>(what: &str, result: MillpondResult<T>) -> Result<T, String> {
@@ -108,7 +115,7 @@ async fn many_items_survive_batching(store: &dyn Store) -> Kept {
     let value = |n: u32| Some(Bytes::copy_from_slice(&(n * 3).to_be_bytes()));
     let mut writes = Vec::new();
     for n in 0..333 {
-        let item = Item { version: version(1, 1), value: value(n) };
+        let item = Item::new(version(1, 1), value(n));
         // Half of the hints are wrong: nothing is there.
         let presence = if n % 2 == 0 { Presence::Absent } else { Presence::Possible };
         writes.push(ItemWrite { key: key(n)?, item, presence });
@@ -122,7 +129,7 @@ async fn many_items_survive_batching(store: &dyn Store) -> Kept {
     let found = ok("read", store.read_items(keys).await)?;
     same("the number of answers", &found.len(), &400)?;
     for (n, found) in (0..400).rev().zip(found) {
-        let expected = (n < 333).then(|| Item { version: version(1, 1), value: value(n) });
+        let expected = (n < 333).then(|| Item::new(version(1, 1), value(n)));
         same(&format!("item {n}"), &found, &expected)?;
     }
     Ok(())
@@ -134,7 +141,7 @@ async fn any_bytes_can_be_stored(store: &dyn Store) -> Kept {
     let sort_keys = [Bytes::from_static(&[0]), all_bytes, Bytes::from(vec![0xFF; 1024])];
     for (value, sort_key) in values.into_iter().zip(sort_keys) {
         let key = ItemKey { sort_key, ..key(0)? };
-        let item = Item { version: version(1, 1), value: Some(value) };
+        let item = Item::new(version(1, 1), Some(value));
         write(store, key.clone(), item.clone(), Presence::Absent).await?;
         let found = read(store, key.clone()).await?;
         if found != Some(item.clone()) {
@@ -190,7 +197,7 @@ async fn items_only_move_forward(store: &dyn Store) -> Kept {
 }
 
 async fn a_tombstone_is_an_item_without_a_value(store: &dyn Store) -> Kept {
-    let gone = |version| Item { version, value: None };
+    let gone = |version| Item::new(version, None);
     for presence in [Presence::Absent, Presence::Possible] {
         let key = key(presence as u32)?;
         write(store, key.clone(), gone(version(1, 1)), presence).await?;
@@ -235,7 +242,7 @@ async fn keys_differ_in_every_part(store: &dyn Store) -> Kept {
         ItemKey { sort_key: Bytes::from_static(&[0, 0, 0, 1, 0]), ..base },
     ];
     for (n, key) in (1..).zip(&keys) {
-        let item = Item { version: version(1, n), value: Some(Bytes::new()) };
+        let item = Item::new(version(1, n), Some(Bytes::new()));
         write(store, key.clone(), item, Presence::Absent).await?;
     }
     let found = ok("read", store.read_items(keys.to_vec()).await)?;

@@ -127,7 +127,8 @@ impl<V> fmt::Debug for ValueState<V> {
 /// A handle to a map of its operator; copied freely. Flink: `MapState`.
 pub struct MapState<MK, V, N = ()> {
     pub(super) column: ColumnId,
-    entry: PhantomData<fn() -> (N, MK, V)>,
+    key: PhantomData<fn() -> (N, MK)>,
+    value: PhantomData<fn() -> V>,
 }
 
 impl<MK, V, N> Clone for MapState<MK, V, N> {
@@ -170,7 +171,7 @@ impl States {
         descriptor: MapDescriptor<MK, V>,
     ) -> MapState<MK, V> {
         let column = self.add(descriptor.name, MapColumn::<(), MK, V>::new);
-        MapState { column, entry: PhantomData }
+        MapState { column, key: PhantomData, value: PhantomData }
     }
 
     fn add<C: AnyColumn>(&mut self, name: &str, column: impl FnOnce(Name) -> C) -> ColumnId {

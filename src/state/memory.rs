@@ -14,7 +14,8 @@ use futures::future::{BoxFuture, pending};
 use tokio::sync::Notify;
 
 use super::store::{
-    Block, BlockKey, Health, Item, ItemKey, ItemWrite, MAX_BLOCK_BYTES, Store, WriteOutcome,
+    Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, MAX_BLOCK_BYTES, Scanned, Store,
+    WriteOutcome,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
@@ -25,6 +26,8 @@ use crate::teeth::{Tooth, bites};
 pub enum Call {
     /// [`Store::read_items`].
     ReadItems,
+    /// [`Store::scan_items`].
+    ScanItems,
     /// [`Store::write_items`].
     WriteItems,
     /// [`Store::put_block`].
@@ -225,6 +228,21 @@ fn lock(content: &Mutex<Content>) -> MutexGuard<'_, Content> {
 }
 
 impl Content {
+    fn scan(&self, range: &ItemRange) -> Vec<Scanned> {
+        let ItemRange { operator, state, key_group, from, .. } = range.clone();
+        let first = ItemKey { operator, state, key_group, sort_key: from };
+        let in_range = |key: &ItemKey| {
+            let of = (&key.operator, &key.state, key.key_group);
+            of == (&range.operator, &range.state, range.key_group) && range.contains(&key.sort_key)
+        };
+        let items = self.items.range(first..).take_while(|(key, _)| in_range(key));
+        let scanned = |(key, item): (&ItemKey, &Item)| Scanned {
+            sort_key: key.sort_key.clone(),
+            item: Ok(item.clone()),
+        };
+        items.map(scanned).collect()
+    }
+
     fn write(&mut self, write: &ItemWrite) -> WriteOutcome {
         let there = self.items.get(&write.key).map(|item| item.version);
         let there = there.filter(|_| !bites(Tooth::ItemsUnconditional));
@@ -253,6 +271,10 @@ impl Store for MemoryStore {
             Ok(keys.iter().map(|key| content.items.get(key).cloned()).collect())
         })
         .boxed()
+    }
+
+    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
+        self.call(Call::ScanItems, move |content| Ok(content.scan(&range))).boxed()
     }
 
     fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>> {

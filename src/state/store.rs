@@ -82,6 +82,17 @@ pub struct Item {
     pub version: Version,
     /// The encoded value; `None` is a tombstone.
     pub value: Option<Bytes>,
+    /// When the value expires, milliseconds since 1970; `None`: never. A tombstone has none. The store
+    /// keeps it with the value and may delete the item some time after that; hiding it is the reader's.
+    pub expires_ms: Option<u64>,
+}
+
+impl Item {
+    /// A value that does not expire, or a tombstone.
+    #[must_use]
+    pub fn new(version: Version, value: Option<Bytes>) -> Self {
+        Self { version, value, expires_ms: None }
+    }
 }
 
 /// Whether an item may be there already. A hint for the cheaper request; never for correctness.
@@ -185,6 +196,10 @@ impl WriteOutcome {
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Reads items; the answers are in the order of `keys`. One `BatchGetItem` for 100 distinct keys.
     fn read_items(&self, keys: Vec<ItemKey>) -> BoxFuture<'_, Result<Vec<Option<Item>>>>;
+
+    /// Reads all items of a range, tombstones included, in ascending order of their sort keys. One
+    /// `Query` for each MiB. An entry that is written meanwhile may be seen before or after that.
+    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>>;
 
     /// Writes items, no two of the same key; the outcomes are in the order of `writes`. One
     /// `BatchExecuteStatement` for 25.

@@ -74,5 +74,5 @@ pub(crate) fn write(
     presence: Presence,
 ) -> ItemWrite {
     let value = Some(Bytes::from_static(value.as_bytes()));
-    ItemWrite { key: key(n), item: Item { version, value }, presence }
+    ItemWrite { key: key(n), item: Item::new(version, value), presence }
 }

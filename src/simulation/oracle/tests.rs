@@ -109,7 +109,7 @@ impl World {
             sort_key: Bytes::from_static(key.as_bytes()),
         };
         let value = value.map(|value| Bytes::from_static(value.as_bytes()));
-        let item = Some(Item { version, value });
+        let item = Some(Item::new(version, value));
         self.0.written(Written::Item(name("job"), INCARNATION, key, item))
     }
 }

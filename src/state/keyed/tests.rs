@@ -369,10 +369,10 @@ fn the_log_is_cleaned_when_it_exceeds_a_limit_and_not_before() {
 fn the_deletion_of_a_loaded_entry_is_logged_and_writes_a_tombstone() {
     let mut one = One::at(1, RestorePoint { items_sent: true, ..RestorePoint::default() });
     one.state.finish_restore().unwrap();
-    let row = one.row(1);
+    one.row(1);
     let read = one.state.take_reads().remove(0);
     let version = crate::ids::Version { attempt: Attempt(1), checkpoint: CheckpointId(0) };
-    let item = Item { version, value: Some(vec![9].into()) };
+    let item = Item::new(version, Some(vec![9].into()));
     one.state.loaded(&read, Some(&item)).unwrap();
     one.clear(1);
     assert_eq!(one.complete(1).len(), 1);
@@ -447,7 +447,7 @@ fn an_absent_key_is_read_only_where_items_may_exist() {
     one.state.end_batch();
     assert_eq!(one.state.stats().rows, 1, "kept while loading");
     let version = crate::ids::Version { attempt: Attempt(1), checkpoint: CheckpointId(3) };
-    let item = Item { version, value: Some(vec![9].into()) };
+    let item = Item::new(version, Some(vec![9].into()));
     assert!(one.state.loaded(&reads[0], Some(&item)).unwrap());
     assert_eq!(one.state.get(one.count, row), Some(&9));
     one.state.end_batch();
@@ -476,7 +476,7 @@ fn a_damaged_item_names_the_state() {
     one.row(1);
     let read = one.state.take_reads().remove(0);
     let version = crate::ids::Version { attempt: Attempt(1), checkpoint: CheckpointId(3) };
-    let item = Item { version, value: Some(vec![1, 2, 3].into()) };
+    let item = Item::new(version, Some(vec![1, 2, 3].into()));
     let error = one.state.loaded(&read, Some(&item)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.message().contains("count"), "{error}");
