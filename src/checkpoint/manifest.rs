@@ -25,7 +25,7 @@ use crate::key_group::{KeyGroup, KeyGroupRange};
 use crate::state::MAX_BLOCK_BYTES;
 
 /// The format that this code writes.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 const MAGIC: [u8; 4] = *b"MPMF";
 const HEADER_BYTES: usize = 18;

@@ -125,6 +125,12 @@ pub struct StateSettings {
     pub segment_bytes: u64,
     /// `state.backend.dynamodb.filter`; default true.
     pub filter: bool,
+    /// Bytes of a filter's first bits, which are doubled as they fill; 64 KiB, but for simulations. No key
+    /// sets it.
+    pub filter_first_bytes: u64,
+    /// Hashes in one item of a filter; 112, with which it takes just below 1 KiB, but for simulations. No key
+    /// sets it.
+    pub filter_chunk_hashes: usize,
     /// `state.backend.dynamodb.tombstone-retention`; default 7 days.
     pub tombstone_retention: Duration,
     /// Entries that are serialised between two batches after a barrier; 4,096, which is about 0.2 ms,
@@ -262,6 +268,8 @@ impl Default for Config {
                 materialize: Materialize::Lazy,
                 segment_bytes: 256 << 10,
                 filter: true,
+                filter_first_bytes: 64 << 10,
+                filter_chunk_hashes: 112,
                 tombstone_retention: Duration::from_secs(7 * 24 * 3600),
                 slice_entries: 4096,
             },

@@ -16,7 +16,7 @@ use crate::ids::{Attempt, CheckpointId, Name};
 use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::state::{Columns, KeyedConfig, KeyedState, Store};
-use crate::task::{LogSegments, Restored, rebuild};
+use crate::task::{LogSegments, Restored, filter_of, rebuild};
 
 /// Collects what one subtask's keyed state is built of.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl DynamoDbKeyedStateBackendBuilder {
             max_parallelism: self.max_parallelism,
             attempt: self.attempt.in_versions(),
             segment_bytes: self.settings.segment_bytes,
-            filter_bytes: if self.settings.filter { self.settings.cache_bytes / 4 } else { 0 },
+            filter: filter_of(&self.settings, 1),
         };
         let keys = restored.segments.iter().map(|(at, _)| at.entries).sum::<u64>() as usize;
         let oldest = self.oldest_retained.unwrap_or(at);

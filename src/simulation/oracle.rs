@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::descent::Descent;
 use super::scenario::{Scenario, StateView, Verdict};
-use super::table::{Table, group_of};
+use super::table::Table;
 use crate::checkpoint::{Head, HeadStatus, Manifest, Retained};
 use crate::dynamodb::Written;
 use crate::ids::{Attempt, CheckpointId, Incarnation, SlotId, Version};
@@ -119,8 +119,7 @@ impl Oracle {
     /// not passed, where the owner has a newer change in its log and so put nothing: harmless.
     fn is_not_passed(&self, key: &ItemKey, version: Version) -> Verdict {
         let (Some(manifest), Some(head)) = (&self.newest, &self.table.head) else { return Ok(()) };
-        let groups = max_parallelism(head)?;
-        let horizon = manifest.horizon_of(&key.operator, group_of(groups, &key.sort_key));
+        let horizon = manifest.horizon_of(&key.operator, key.key_group);
         if version.checkpoint > horizon || version.attempt != head.attempt.in_versions() {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 //!
 //! Owns the content and the reading of checkpoints out of it. What may be written is `oracle`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +14,10 @@ use crate::codec::KeyHash;
 use crate::connector::memory_position_of;
 use crate::ids::{Incarnation, Name, SlotId, Version};
 use crate::key_group::{KeyGroup, MaxParallelism};
-use crate::state::{Block, BlockKey, BlockKind, Changes, Item, ItemKey, segment};
+use crate::state::{
+    Block, BlockKey, BlockKind, Changes, FILTER_STATE, Item, ItemKey, chunk_group, chunk_hashes,
+    item_hash, segment,
+};
 
 /// Operator, state and encoded key.
 pub(super) type Entry = (Name, Name, Bytes);
@@ -22,9 +25,12 @@ pub(super) type Entry = (Name, Name, Bytes);
 /// One change: its entry, and the value or that it was deleted.
 type Change = (Entry, Option<Bytes>);
 
-/// The group of an encoded key.
-pub(super) fn group_of(groups: MaxParallelism, key: &[u8]) -> KeyGroup {
-    groups.group_of(KeyHash(xxhash_rust::xxh64::xxh64(key, 0)))
+/// The group of an entry.
+fn group_of(groups: MaxParallelism, (_, state, key): &Entry) -> Found<KeyGroup> {
+    if state.as_str() == FILTER_STATE {
+        return chunk_group(key).map_err(|e| e.to_string());
+    }
+    Ok(groups.group_of(KeyHash(xxhash_rust::xxh64::xxh64(key, 0))))
 }
 
 /// The content, followed.
@@ -40,6 +46,23 @@ pub(super) struct Table {
 
 /// What cannot be restored, in words.
 type Found<T> = Result<T, String>;
+
+/// Whether a restored filter would know all of `read`: what is in items and not in the log.
+fn check_filters(state: &BTreeMap<Entry, Bytes>, read: &BTreeSet<Entry>) -> Found<()> {
+    let mut known = BTreeSet::new();
+    for ((operator, name, _), value) in state {
+        if name.as_str() == FILTER_STATE {
+            let hashes = chunk_hashes(value).map_err(|e| e.to_string())?;
+            known.extend(hashes.into_iter().map(|hash| (operator, hash)));
+        }
+    }
+    for (operator, name, key) in read.iter().filter(|(_, name, _)| name.as_str() != FILTER_STATE) {
+        if !known.contains(&(operator, item_hash(name, key))) {
+            return Err(format!("the filter of {operator} denies the item {name} {key:?} (aa)"));
+        }
+    }
+    Ok(())
+}
 
 impl Table {
     fn block(&self, incarnation: Incarnation, key: BlockKey, version: Version) -> Found<&Block> {
@@ -111,19 +134,22 @@ impl Table {
         groups: MaxParallelism,
     ) -> Found<BTreeMap<Entry, Bytes>> {
         let mut state = BTreeMap::new();
+        let mut read = BTreeSet::new();
         for ((_, key), item) in self.items.iter().filter(|((of, _), _)| *of == incarnation) {
             if let Some(value) = &item.value {
                 let entry = (key.operator.clone(), key.state.clone(), key.sort_key.clone());
+                read.insert(entry.clone());
                 state.insert(entry, value.clone());
             }
         }
         let mut changes = Changes::default();
         for reference in &manifest.segments {
             for (entry, value) in &*self.changes(incarnation, reference, &mut changes)? {
-                let group = group_of(groups, &entry.2);
+                let group = group_of(groups, entry)?;
                 if reference.checkpoint <= manifest.horizon_of(&entry.0, group) {
                     continue;
                 }
+                read.remove(entry);
                 match value {
                     Some(value) => state.insert(entry.clone(), value.clone()),
                     None => state.remove(entry),
@@ -131,6 +157,8 @@ impl Table {
             }
         }
         changes.finish().map_err(|e| e.to_string())?;
+        read.retain(|(operator, ..)| !manifest.unfiltered.contains(operator));
+        check_filters(&state, &read)?;
         Ok(state)
     }
 

@@ -28,14 +28,28 @@ use chunks::{ChunkId, Chunks};
 
 pub use keyed::FilterChunks;
 
+use crate::codec::DecodeError;
 use crate::ids::Name;
 use crate::key_group::{KeyGroup, KeyGroupRange};
 
 /// The hidden state of an operator that holds its filter's chunks. Users' states have no such name.
 pub const STATE: &str = ".filter";
 
-/// Bytes of the first bits: room for 32,768 hashes.
-const FIRST_BYTES: u64 = 64 << 10;
+/// How large a filter may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterConfig {
+    /// The most memory for its bits; 0: there is no filter.
+    pub max_bytes: u64,
+    /// Bytes of the first bits.
+    pub first_bytes: u64,
+    /// Hashes of a full chunk.
+    pub chunk_hashes: usize,
+}
+
+impl FilterConfig {
+    /// No filter at all.
+    pub const OFF: Self = Self { max_bytes: 0, first_bytes: 0, chunk_hashes: 1 };
+}
 
 /// How to tell the hashes of one state's entries from those of others. They depend on names, so that
 /// states may be registered in another order.
@@ -64,6 +78,21 @@ impl Salts {
     }
 }
 
+/// The hash of an item, for one who looks at a table from outside.
+pub(crate) fn item_hash(state: &Name, sort_key: &[u8]) -> u64 {
+    Salts::of(state).entry(sort_key)
+}
+
+/// The key group of the chunk with this key, for one who looks at a table from outside.
+pub(crate) fn chunk_group(sort_key: &[u8]) -> Result<KeyGroup, DecodeError> {
+    ChunkId::decode(sort_key).map(|id| id.group)
+}
+
+/// The hashes in a chunk, for one who looks at a table from outside.
+pub(crate) fn chunk_hashes(value: &[u8]) -> Result<Vec<u64>, DecodeError> {
+    chunks::decode(value)
+}
+
 /// Bits that are being filled with what is in memory, what is added meanwhile, and what the table has.
 #[derive(Debug)]
 struct Build {
@@ -83,8 +112,7 @@ pub(super) struct Filter {
     range: KeyGroupRange,
     pub(super) chunks: Chunks,
     salts: Vec<Salts>,
-    /// No more than that for all bits; 0: there is no filter.
-    max_bytes: u64,
+    config: FilterConfig,
     /// Whether there may be items whose hash is in no chunk: then it never answers.
     is_partial: bool,
     /// What answers.
@@ -108,14 +136,14 @@ impl Filter {
     pub(super) fn new(
         range: KeyGroupRange,
         salts: Vec<Salts>,
-        max_bytes: u64,
+        config: FilterConfig,
         (is_partial, restored): (bool, u32),
     ) -> Self {
         Self {
             range,
-            chunks: Chunks::default(),
+            chunks: Chunks::of(config.chunk_hashes),
             salts,
-            max_bytes,
+            config,
             is_partial,
             bits: None,
             build: None,
@@ -140,7 +168,7 @@ impl Filter {
 
     /// Whether hashes are kept.
     pub(super) fn is_used(&self) -> bool {
-        self.max_bytes > 0 && !self.is_partial
+        self.config.max_bytes > 0 && !self.is_partial
     }
 
     /// Whether there may be items whose hash is in no chunk.
@@ -174,7 +202,7 @@ impl Filter {
     pub(super) fn add(&mut self, hash: u64) {
         if let Some(bits) = &mut self.bits {
             if bits.held() == 0 {
-                *bits = Bloom::of_bytes(FIRST_BYTES.min(self.max_bytes));
+                *bits = Bloom::of_bytes(self.config.first_bytes.min(self.config.max_bytes));
             }
             bits.insert(hash);
         }
@@ -199,7 +227,7 @@ impl Filter {
 
     /// The size of bits to replace full ones. The old ones answer until the new ones are complete.
     fn larger(&self, bits: &Bloom) -> Option<u64> {
-        let room = self.max_bytes.saturating_sub(bits.bytes());
+        let room = self.config.max_bytes.saturating_sub(bits.bytes());
         let bytes = Bloom::bytes_for(bits.held().saturating_mul(2)).min(room);
         (bytes >= bits.bytes().saturating_mul(3) / 2).then_some(bytes)
     }
@@ -218,10 +246,8 @@ impl Filter {
         if build.bits.is_none() {
             let groups = u64::from(self.range.last.0 - self.range.first.0) + 1;
             let hashes = build.read.saturating_mul(groups) + build.early.len() as u64;
-            build.size(
-                Bloom::bytes_for(hashes.saturating_mul(2))
-                    .clamp(FIRST_BYTES.min(self.max_bytes), self.max_bytes),
-            );
+            let bytes = Bloom::bytes_for(hashes.saturating_mul(2)).max(self.config.first_bytes);
+            build.size(bytes.min(self.config.max_bytes));
         }
         if build.next < self.range.last {
             build.next = KeyGroup(build.next.0 + 1);

@@ -16,7 +16,7 @@ use super::descriptor::{ColumnId, Columns, ValueState};
 use super::entries::{Entries, MeanBytes};
 use super::entry::UNSERIALISED;
 use super::erased::Erased;
-use super::filter::{Filter, Salts};
+use super::filter::{Filter, FilterConfig, Salts};
 use super::former::FormerHorizons;
 use super::log::Log;
 use super::replay::Carries;
@@ -42,8 +42,8 @@ pub struct KeyedConfig {
     pub attempt: Attempt,
     /// `state.backend.dynamodb.segment-size`: bytes of a segment before compression.
     pub segment_bytes: u64,
-    /// The most memory for the filter of absent keys; 0: there is none.
-    pub filter_bytes: u64,
+    /// The filter of absent keys.
+    pub filter: FilterConfig,
 }
 
 /// Where a state goes on; the default is a fresh start.
@@ -178,7 +178,7 @@ impl<K: Key> KeyedState<K> {
         let states: Arc<[_]> = names.into_iter().chain([filter_state.clone()]).collect();
         let partial = (at.unfiltered, restored);
         Ok(Self {
-            filter: Filter::new(config.range, salts, config.filter_bytes, partial),
+            filter: Filter::new(config.range, salts, config.filter, partial),
             filter_state,
             scratch: Vec::new(),
             former: FormerHorizons::restored(&at.horizons, config.range),

@@ -36,6 +36,10 @@ impl<K: Key> KeyedState<K> {
         let entries: &MapColumn<N, MK, V> = column(&self.columns, state.column);
         if entries.find(row.0, order(namespace, key)).is_none() && !entries.is_complete(row.0) {
             let sub = (namespace.clone(), key.clone());
+            if self.is_never_stored_sub(state.column, row.0, &sub) {
+                self.filter.saved += 1;
+                return Ok(None);
+            }
             let entries: &mut MapColumn<N, MK, V> = column_mut(&mut self.columns, state.column);
             let (entry, _) = entries.find_or_insert(row.0, sub);
             self.read(state.column, entry);
@@ -84,9 +88,13 @@ impl<K: Key> KeyedState<K> {
     /// The entry of `sub`, to be written without having been read: if it is new, it may have an item.
     fn sub_entry<S: SubKey, V: Value>(&mut self, id: ColumnId, row: Row, sub: S) -> u32 {
         let entries: &mut SubColumn<S, V> = column_mut(&mut self.columns, id);
-        let traceless = entries.is_traceless(row.0);
         let (entry, is_new) = entries.find_or_insert(row.0, sub);
-        if is_new && !traceless {
+        if !is_new || entries.is_traceless(row.0) {
+            return entry;
+        }
+        let sub = entries.sub(entry).clone();
+        if !self.is_never_stored_sub(id, row.0, &sub) {
+            let entries: &mut SubColumn<S, V> = column_mut(&mut self.columns, id);
             entries.values.set_meta(entry, Meta::loaded());
         }
         entry

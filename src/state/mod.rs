@@ -66,7 +66,8 @@ pub use descriptor::{ColumnId, Columns, MapDescriptor, States, ValueDescriptor};
 #[expect(clippy::module_name_repetitions, reason = "Flink's names")]
 pub use descriptor::{MapState, ValueState};
 pub use entry::{Meta, ValueAt};
-pub use filter::{FilterChunks, STATE as FILTER_STATE};
+pub use filter::{FilterChunks, FilterConfig, STATE as FILTER_STATE};
+pub(crate) use filter::{chunk_group, chunk_hashes, item_hash};
 pub use former::FormerHorizons;
 #[expect(clippy::module_name_repetitions, reason = "the module's main type; Flink's word")]
 pub use keyed::KeyedState;

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::build::BuildContext;
 use super::cleaner::Cleaner;
+use super::filter::FilterBuilder;
 use super::log::LogWriter;
 use super::output::Consumer;
 use super::pause::PauseMeter;
@@ -53,6 +54,7 @@ pub struct KeyedSubtask<P: KeyedProcess> {
     snapshots: Snapshots,
     log: LogWriter,
     cleaner: Cleaner,
+    filter: FilterBuilder,
     store: Arc<dyn Store>,
     metrics: Metrics,
     counters: VertexCounters,
@@ -106,6 +108,7 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
             commands: context.take_commands()?,
             snapshots,
             cleaner: Cleaner::new(context),
+            filter: FilterBuilder::new(context.operator(index), context),
             log,
             store: Arc::clone(&context.store),
             metrics: context.metrics.clone(),
@@ -129,7 +132,9 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
 
     async fn run(mut self) -> Result<()> {
         loop {
+            self.filter.begin(&mut self.state);
             self.step().await?;
+            self.filter.slice(&mut self.state);
             if self.serialising {
                 self.serialise_slice()?;
             }
@@ -147,6 +152,9 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
         let open = self.waiting.is_none()
             && self.parked_records < MAX_PARKED
             && !(bites(Tooth::PressureStopsAll) && self.log.is_pressed());
+        if bites(Tooth::HorizonAtAck) {
+            self.snapshots.fix_horizon_again(self.state.horizon());
+        }
         tokio::select! {
             biased;
             command = self.commands.recv() => {
@@ -167,10 +175,16 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
                 }
                 Ok(())
             }
+            read = self.filter.wait() => {
+                self.filter.arrived(read, &mut self.state);
+                Ok(())
+            }
             event = self.gate.next(), if open => self.on_event(event?),
             // Nothing else to do: what is partial should not wait, nor should slices. But first the
             // sources of this worker have their turn, or slices would keep new batches away.
-            () = tokio::task::yield_now(), if self.unflushed || self.serialising => {
+            () = tokio::task::yield_now(), if self.unflushed
+                || self.serialising
+                || self.filter.has_slices() => {
                 self.unflushed = false;
                 self.output.flush()
             }
@@ -255,6 +269,7 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
 
     fn finish_batch(&mut self, records: u64) -> Result<()> {
         self.state.end_batch();
+        self.filter.count(&mut self.state);
         self.metrics.records_processed(records);
         self.counters.add(records, self.out.len() as u64);
         self.pause.batch_done();
@@ -269,6 +284,8 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
 
     fn on_loaded(&mut self, answer: ReadAnswer) -> Result<()> {
         let mut ran = 0;
+        let not_found = answer.iter().filter(|(_, item)| item.is_none()).count();
+        self.metrics.items_not_found(not_found as u64);
         for (read, item) in answer {
             if !self.state.loaded(&read, item.as_ref())? {
                 continue;

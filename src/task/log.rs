@@ -10,11 +10,12 @@ use super::pressure::{MemoryUse, Pressure};
 use super::restored::{LogSegments, rebuild};
 use crate::checkpoint::{SegmentData, SegmentRef, SubtaskSnapshot, Uploader};
 use crate::codec::Key;
+use crate::config::StateSettings;
 use crate::error::Result;
 use crate::ids::{Attempt, CheckpointId, Name, Version};
 use crate::io::Io;
 use crate::key_group::KeyGroupRange;
-use crate::state::{Columns, KeyedConfig, KeyedState, RawSegment, segment};
+use crate::state::{Columns, FilterConfig, KeyedConfig, KeyedState, RawSegment, segment};
 use crate::teeth::{Tooth, bites};
 
 /// Writes one keyed subtask's log.
@@ -53,7 +54,7 @@ impl LogWriter {
             max_parallelism: context.max_parallelism,
             attempt: context.attempt.in_versions(),
             segment_bytes: context.config.state.segment_bytes,
-            filter_bytes: filter_bytes(context),
+            filter: filter(context),
         };
         let keys = keys_in(&restored.segments, context);
         let at = (context.restored_checkpoint, context.oldest_retained);
@@ -162,11 +163,23 @@ impl LogWriter {
     }
 }
 
-/// The most memory for one subtask's filter: its share of a quarter of the cache.
-fn filter_bytes(context: &BuildContext) -> u64 {
-    let state = &context.config.state;
+/// One subtask's filter: it may take its share of a quarter of the cache.
+fn filter(context: &BuildContext) -> FilterConfig {
     let shares = u64::from(context.subtask.parallelism) * context.keyed_operators.max(1);
-    if state.filter { (state.cache_bytes / 4 / shares).max(1) } else { 0 }
+    filter_of(&context.config.state, shares)
+}
+
+/// The filter of one of `shares` subtasks.
+#[must_use]
+pub fn filter_of(settings: &StateSettings, shares: u64) -> FilterConfig {
+    if !settings.filter {
+        return FilterConfig::OFF;
+    }
+    FilterConfig {
+        max_bytes: (settings.cache_bytes / 4 / shares.max(1)).max(1),
+        first_bytes: settings.filter_first_bytes,
+        chunk_hashes: settings.filter_chunk_hashes,
+    }
 }
 
 /// How many keys a log may hold for one subtask: no more than it has entries, nor than its bound lets

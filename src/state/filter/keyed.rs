@@ -3,8 +3,8 @@
 //! Owns which hashes an entry has and when they are added. A chunk is an entry of one column more than
 //! the operator has, of no row.
 
+use super::STATE;
 use super::chunks::{self, ChunkId};
-use super::{Filter, STATE};
 use crate::codec::Key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
@@ -281,9 +281,5 @@ impl<K: Key> KeyedState<K> {
 
     pub(in crate::state) fn filter_name() -> Result<Name> {
         Name::new(STATE)
-    }
-
-    pub(in crate::state) fn filter(&self) -> &Filter {
-        &self.filter
     }
 }

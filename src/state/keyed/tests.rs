@@ -1,5 +1,6 @@
 //! Tests of keyed state: against a plain model here in `world`, and promise by promise below.
 
+mod filter;
 mod maps;
 mod world;
 
@@ -25,7 +26,7 @@ fn config(attempt: u64) -> KeyedConfig {
         max_parallelism: MaxParallelism::new(128).unwrap(),
         attempt: Attempt(attempt),
         segment_bytes: 1 << 18,
-        filter_bytes: 0,
+        filter: FilterConfig::OFF,
     }
 }
 

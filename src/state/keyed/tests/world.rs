@@ -101,8 +101,6 @@ struct Manifest {
 struct World {
     num_retained: usize,
     filter: bool,
-    /// Reads that filters saved.
-    saved: u64,
     attempt: u64,
     next: u64,
     a: ValueState<u64>,
@@ -139,7 +137,6 @@ impl World {
         let mut world = Self {
             num_retained,
             filter,
-            saved: 0,
             attempt: 0,
             next: 1,
             a,
@@ -210,10 +207,12 @@ impl World {
             max_parallelism: max_parallelism(),
             attempt: Attempt(self.attempt),
             segment_bytes: 40,
-            filter_bytes: if self.filter { 4096 } else { 0 },
+            filter: match self.filter {
+                true => FilterConfig { max_bytes: 4096, first_bytes: 32, chunk_hashes: 2 },
+                false => FilterConfig::OFF,
+            },
         };
         let mut state = KeyedState::new(config, states.finish().unwrap(), at).unwrap();
-        state.filter.chunks.capacity = 2;
         for segment in self.named.iter().map(|&i| &self.segments[i]) {
             if state.wants(segment) {
                 state.replay(segment).unwrap();
