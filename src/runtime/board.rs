@@ -215,6 +215,7 @@ impl Current {
             used_bytes: memory.resident_bytes,
             log_bytes: memory.pinned_bytes,
             entries: memory.rows,
+            filter_bytes: memory.filter_bytes,
             ..status.memory
         };
         status.input_slowed = self.live.pressure.stopped().map(|reason| match reason {

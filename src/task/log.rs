@@ -149,6 +149,7 @@ impl LogWriter {
             resident_bytes: stats.resident_bytes,
             pinned_bytes: stats.pinned_bytes,
             rows: stats.rows,
+            filter_bytes: stats.filter_bytes,
         };
         self.pressure.moved(self.memory, memory);
         self.memory = memory;

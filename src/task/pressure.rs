@@ -22,6 +22,7 @@ struct Account {
     resident_bytes: AtomicI64,
     pinned_bytes: AtomicI64,
     rows: AtomicI64,
+    filter_bytes: AtomicI64,
     dirty_stop: i64,
     pinned_stop: i64,
     early: Notify,
@@ -49,6 +50,8 @@ pub struct MemoryUse {
     pub pinned_bytes: u64,
     /// Keys.
     pub rows: u64,
+    /// Of all, the filters of absent keys.
+    pub filter_bytes: u64,
 }
 
 impl Pressure {
@@ -62,6 +65,7 @@ impl Pressure {
             resident_bytes: AtomicI64::new(0),
             pinned_bytes: AtomicI64::new(0),
             rows: AtomicI64::new(0),
+            filter_bytes: AtomicI64::new(0),
             dirty_stop: signed(rest),
             // Above the bound: up to it nothing is cleaned, so nothing would ever let go.
             pinned_stop: signed(log_max_bytes.saturating_add((rest / 2).max(1))),
@@ -94,6 +98,7 @@ impl Pressure {
             (&account.resident_bytes, before.resident_bytes, now.resident_bytes),
             (&account.pinned_bytes, before.pinned_bytes, now.pinned_bytes),
             (&account.rows, before.rows, now.rows),
+            (&account.filter_bytes, before.filter_bytes, now.filter_bytes),
         ] {
             total.fetch_add(now as i64 - before as i64, Ordering::AcqRel);
         }
@@ -108,6 +113,7 @@ impl Pressure {
             resident_bytes: load(&self.0.resident_bytes),
             pinned_bytes: load(&self.0.pinned_bytes),
             rows: load(&self.0.rows),
+            filter_bytes: load(&self.0.filter_bytes),
         }
     }
 

@@ -314,7 +314,7 @@ pub(crate) const LARGE_SPACES: &[Space] = &[
         },
     ),
     space(
-        "a filter, copies and an abort",
+        "a filter with copies and an abort",
         Bounds {
             input: &[SET, DELETE],
             checkpoints: 3,

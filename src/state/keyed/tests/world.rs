@@ -603,3 +603,12 @@ proptest! {
         check_job(3, filter, &steps);
     }
 }
+
+#[cfg(debug_assertions)]
+#[test]
+fn hashes_that_are_saved_late_are_found() {
+    let steps = [Step::Batch(vec![(1, Act::SetA(1))]), Step::Settle, Step::Settle];
+    check_job(1, true, &steps);
+    let late = || crate::teeth::with(Tooth::HashesLate, || check_job(1, true, &steps));
+    assert!(std::panic::catch_unwind(late).is_err());
+}
