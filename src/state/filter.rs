@@ -28,7 +28,6 @@ use chunks::{ChunkId, Chunks};
 
 pub use keyed::FilterChunks;
 
-use crate::codec::DecodeError;
 use crate::ids::Name;
 use crate::key_group::{KeyGroup, KeyGroupRange};
 
@@ -79,17 +78,20 @@ impl Salts {
 }
 
 /// The hash of an item, for one who looks at a table from outside.
+#[cfg(any(test, feature = "test-kit"))]
 pub(crate) fn item_hash(state: &Name, sort_key: &[u8]) -> u64 {
     Salts::of(state).entry(sort_key)
 }
 
 /// The key group of the chunk with this key, for one who looks at a table from outside.
-pub(crate) fn chunk_group(sort_key: &[u8]) -> Result<KeyGroup, DecodeError> {
+#[cfg(any(test, feature = "test-kit"))]
+pub(crate) fn chunk_group(sort_key: &[u8]) -> Result<KeyGroup, crate::codec::DecodeError> {
     ChunkId::decode(sort_key).map(|id| id.group)
 }
 
 /// The hashes in a chunk, for one who looks at a table from outside.
-pub(crate) fn chunk_hashes(value: &[u8]) -> Result<Vec<u64>, DecodeError> {
+#[cfg(any(test, feature = "test-kit"))]
+pub(crate) fn chunk_hashes(value: &[u8]) -> Result<Vec<u64>, crate::codec::DecodeError> {
     chunks::decode(value)
 }
 

@@ -67,6 +67,7 @@ pub use descriptor::{ColumnId, Columns, MapDescriptor, States, ValueDescriptor};
 pub use descriptor::{MapState, ValueState};
 pub use entry::{Meta, ValueAt};
 pub use filter::{FilterChunks, FilterConfig, STATE as FILTER_STATE};
+#[cfg(any(test, feature = "test-kit"))]
 pub(crate) use filter::{chunk_group, chunk_hashes, item_hash};
 pub use former::FormerHorizons;
 #[expect(clippy::module_name_repetitions, reason = "the module's main type; Flink's word")]

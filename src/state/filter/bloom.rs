@@ -70,7 +70,7 @@ impl Bloom {
 
     #[inline]
     fn block_of(&self, hash: u64) -> usize {
-        ((hash >> 32) * self.blocks.len() as u64 >> 32) as usize
+        (((hash >> 32) * self.blocks.len() as u64) >> 32) as usize
     }
 
     /// Adds a hash.
