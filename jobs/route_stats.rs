@@ -22,7 +22,7 @@ pub(crate) const JOB: Job<JobGraph> = Job {
 
 const FLIGHTS: &[u8] = include_bytes!("data/flights.csv");
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct Flight {
     delay: i32,
     origin: String,

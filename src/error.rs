@@ -35,6 +35,9 @@ pub enum ErrorKind {
     Corrupt,
     /// A checkpoint failed more often than is tolerated.
     Checkpoint,
+    /// A state call waits for a read. Return it from the function: it is called again with the same
+    /// record, and what it did until then is undone.
+    Suspended,
     /// A broken promise inside Millpond: please report it.
     Internal,
 }

@@ -73,6 +73,8 @@ counters! {
     records_skipped,
     /// Lines that could not be parsed and were sent aside.
     records_dead_lettered,
+    /// Records whose processing was suspended until what they asked for was read; once for each time.
+    records_suspended,
     /// Items read because a key was not in memory.
     items_read,
     /// Of these, what there was no item of.

@@ -154,6 +154,24 @@ teeth! {
     NoCopyOnWrite,
     /// What is materialised is the value in memory, changed since or not.
     ValueFromMemory,
+    /// An entry of a map that holds nothing is given away before its deletion is in the log or the table.
+    EmptyEntryForgotten,
+    /// What was removed from a map is believed to an answer that is older than the removal.
+    ScanWinsOverMemory,
+    /// A list's new chunk takes the number of the one before.
+    ChunkNumberReused,
+    /// What a record did to the state until it had to wait is not undone.
+    SuspendedNotUndone,
+    /// A record that has to wait for its state lets those after it pass.
+    SuspendedOvertaken,
+    /// A broadcast map is saved by no subtask.
+    BroadcastUnsaved,
+    /// After a rescale, an element of an operator's list goes to two subtasks.
+    ListDealtTwice,
+    /// A union list is dealt out like any other.
+    UnionDealtOut,
+    /// An operator state that has changed is saved as it was.
+    OperatorChangeNotNoted,
 }
 
 #[cfg(any(debug_assertions, feature = "teeth"))]

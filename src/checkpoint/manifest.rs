@@ -16,7 +16,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::messages::{Owed, SegmentRef, SourceSplits};
+use super::messages::{Owed, SavedOperator, SegmentRef, SourceSplits};
 use super::slots::SlotTable;
 use crate::codec::{Bincode, Codec, decode_from};
 use crate::error::{Error, ErrorKind, Result};
@@ -65,6 +65,8 @@ pub struct Manifest {
     /// Every committable that was not acknowledged when it was put together, of earlier checkpoints
     /// too.
     pub committables: Vec<Owed>,
+    /// Every operator that has operator state, and all of that.
+    pub operator_states: Vec<SavedOperator>,
     /// The size classes of all slots.
     pub slots: SlotTable,
     /// Records that lie before the sources' positions; for people and progress only.
@@ -141,6 +143,10 @@ impl Manifest {
 
     /// A slot that its own table does not know would make the table grow to any size at a restart.
     fn checked(self) -> Result<Self> {
+        let states = self.operator_states.iter().flat_map(|s| s.subtasks.iter().flatten());
+        if let Some(state) = states.into_iter().find(|state| !state.elements.is_whole()) {
+            return Err(corrupt(format!("the elements of operator state {} overlap", state.state)));
+        }
         let slots = self.slots.segments.len() as u64;
         match self.segments.iter().find(|s| s.slot.0 >= slots) {
             Some(segment) => {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::ids::{CheckpointId, Name, SlotId, Version};
 use crate::key_group::KeyGroupRange;
+use crate::state::unkeyed::SavedState;
 
 /// What a sink has staged for a checkpoint, in the sink's own bytes. Two committables of one sink
 /// never have equal bytes.
@@ -70,6 +71,15 @@ pub struct SegmentRef {
     pub bytes: u64,
     /// How many entries it holds.
     pub entries: u64,
+}
+
+/// All operator state of one operator.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SavedOperator {
+    /// The operator's id.
+    pub operator: Name,
+    /// What each of its subtasks has saved; empty states are not in it.
+    pub subtasks: Vec<Vec<SavedState>>,
 }
 
 /// What a checkpoint is for.
@@ -130,6 +140,8 @@ pub struct SubtaskSnapshot {
     pub unfiltered: bool,
     /// Every committable that no checkpoint known to be completed names.
     pub committables: Vec<Owed>,
+    /// All operator state of the subtask, unchanged or not: nothing of an aborted checkpoint is needed.
+    pub operator_state: Vec<SavedState>,
     /// From the first barrier to the last one, for statistics.
     pub alignment: Duration,
     /// From the barrier to the last answer, for statistics.
@@ -170,6 +182,8 @@ pub struct VertexPlan {
     pub source: Option<Name>,
     /// The operator id of the keyed state, where the vertex has one; no vertex has two.
     pub keyed: Option<Name>,
+    /// The operator id of the operator state, where the vertex has any.
+    pub operator_state: Option<Name>,
     /// How many subtasks it has.
     pub parallelism: u32,
 }

@@ -38,8 +38,8 @@ pub use head::{
 pub use manifest::{FORMAT, Horizon, Manifest};
 pub use memory::MemoryHeads;
 pub use messages::{
-    Command, Committable, Kind, Owed, Plan, Report, SegmentRef, SourceSplits, SplitSnapshot,
-    SubtaskSnapshot, VertexPlan,
+    Command, Committable, Kind, Owed, Plan, Report, SavedOperator, SegmentRef, SourceSplits,
+    SplitSnapshot, SubtaskSnapshot, VertexPlan,
 };
 pub use segments::{Fetched, SegmentData, Uploader, fetch, fetch_segment};
 pub use slots::{NamedSlots, SlotAllocator, SlotTable, Slots, size_class};

@@ -6,7 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::manifest::{Horizon, Manifest};
-use super::messages::{Kind, Owed, Plan, SegmentRef, SourceSplits, SplitSnapshot, SubtaskSnapshot};
+use super::messages::{
+    Kind, Owed, Plan, SavedOperator, SegmentRef, SourceSplits, SplitSnapshot, SubtaskSnapshot,
+    VertexPlan,
+};
 use super::rules;
 use super::slots::SlotTable;
 use super::stats::{Stats, Status};
@@ -165,6 +168,7 @@ impl Pending {
             may_have_items: self.may_have_items(plan, base),
             unfiltered: self.operators_that(plan, &base.unfiltered, |s| s.unfiltered),
             committables: self.committables(base),
+            operator_states: self.operator_states(plan),
             slots: SlotTable::default(),
             records: self.records(),
         }
@@ -231,6 +235,20 @@ impl Pending {
         let mut seen: HashSet<&Owed> = base.settled.iter().collect();
         let owed = if bites(Tooth::OnlyOwnCommittables) { &[] } else { &base.owed[..] };
         owed.iter().chain(self.reported()).filter(|o| seen.insert(o)).cloned().collect()
+    }
+
+    /// All of it, of all subtasks: nothing that an earlier checkpoint has is needed.
+    fn operator_states(&self, plan: &Plan) -> Vec<SavedOperator> {
+        let of_vertex = |(vertex, plan): (usize, &VertexPlan)| {
+            let of_subtask = |subtask| {
+                let ack = self.acks.get(&(vertex, subtask));
+                ack.map(|snapshot| snapshot.operator_state.clone()).unwrap_or_default()
+            };
+            let operator = plan.operator_state.clone()?;
+            let subtasks = (0..plan.parallelism).map(of_subtask).collect();
+            Some(SavedOperator { operator, subtasks })
+        };
+        plan.vertices.iter().enumerate().filter_map(of_vertex).collect()
     }
 
     /// The statistics of this checkpoint; `bytes` are its manifest's. Segments that were named before

@@ -29,6 +29,7 @@ impl Exit {
             | ErrorKind::User
             | ErrorKind::Corrupt
             | ErrorKind::Checkpoint
+            | ErrorKind::Suspended
             | ErrorKind::Internal => Self::Failed,
         }
     }

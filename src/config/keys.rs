@@ -128,6 +128,18 @@ static ENGINE: &[Key] = &[
          throttled or could not be reached for do not count.",
     ),
     Key::new(
+        "execution.async-state.in-flight-records-limit",
+        Kind::Count {
+            least: 1,
+            most: 10_000_000,
+            at: at!(config.state.in_flight_records_limit),
+        },
+        "6000",
+        "Most records of one subtask of a keyed operator that wait for reads of their state; while there \
+         are as many, it takes no more input. More: reads overlap further where they are slow. Fewer: \
+         less memory, and barriers, which wait for these records, are through sooner.",
+    ),
+    Key::new(
         "state.checkpoints.num-retained",
         Kind::Count { least: 1, most: 1000, at: at!(config.checkpointing.num_retained) },
         "1",

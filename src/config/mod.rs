@@ -133,6 +133,8 @@ pub struct StateSettings {
     pub filter_chunk_hashes: usize,
     /// `state.backend.dynamodb.tombstone-retention`; default 7 days.
     pub tombstone_retention: Duration,
+    /// `execution.async-state.in-flight-records-limit`; default 6,000.
+    pub in_flight_records_limit: u32,
     /// Entries that are serialised between two batches after a barrier; 4,096, which is about 0.2 ms,
     /// but for simulations. No key sets it.
     pub slice_entries: usize,
@@ -271,6 +273,7 @@ impl Default for Config {
                 filter_first_bytes: 64 << 10,
                 filter_chunk_hashes: 112,
                 tombstone_retention: Duration::from_secs(7 * 24 * 3600),
+                in_flight_records_limit: 6000,
                 slice_entries: 4096,
             },
             store: StoreSettings {

@@ -2,7 +2,10 @@
 
 use crate::codec::{Key, Value};
 use crate::error::Result;
-use crate::state::{KeyedState, Row, ValueState};
+use crate::state::{
+    Aggregating, AggregatingState, InNamespace, KeyedState, List, ListState, Map, MapKeys,
+    MapState, Reducing, ReducingState, Row, SubKey, ValueState,
+};
 
 /// Processes the records of a keyed stream. Flink: `KeyedProcessFunction`.
 ///
@@ -39,16 +42,28 @@ use crate::state::{KeyedState, Row, ValueState};
 pub trait KeyedProcess: 'static {
     /// What the stream is keyed by.
     type Key: Key;
-    /// Its records.
-    type In: Send + 'static;
+    /// Its records. One of an operator that may have to wait for its state in the midst of it is cloned
+    /// before.
+    type In: Clone + Send + 'static;
     /// What is given out.
     type Out: Send + 'static;
 
     /// Processes one record.
     ///
+    /// Where a state gives [`crate::ErrorKind::Suspended`], because it must be read first, return that: what
+    /// the record has done to states and output is undone, and it is processed again when the state is
+    /// there, before the next record of its key. So whatever else the function does must bear being
+    /// repeated until it returns `Ok`.
+    ///
     /// # Errors
-    /// An error fails the attempt; nothing of the record is committed.
+    /// Any other error fails the attempt; nothing of the record is committed.
     fn process(&self, record: Self::In, context: &mut Context<'_, Self>) -> Result<()>;
+
+    /// Names the entries of maps, and of states in namespaces, that the record will need, as far as that can
+    /// be told from the record: they are read at once, and [`KeyedProcess::process`] need not be
+    /// suspended for them. Called only where some of the state may not be in memory.
+    #[inline]
+    fn map_keys(&self, _record: &Self::In, _keys: &mut MapKeys<'_, Self::Key>) {}
 }
 
 /// What a keyed function works with while it processes one record.
@@ -79,7 +94,7 @@ impl<'a, P: KeyedProcess + ?Sized> Context<'a, P> {
         self.key
     }
 
-    /// The key's value of `state`, if it has one.
+    /// The key's value of `state`, or the state's default.
     #[inline]
     #[must_use]
     pub fn get<V: Value>(&self, state: ValueState<V>) -> Option<&V> {
@@ -102,6 +117,38 @@ impl<'a, P: KeyedProcess + ?Sized> Context<'a, P> {
     /// Removes the key's value of `state`.
     pub fn clear<V: Value>(&mut self, state: ValueState<V>) {
         self.state.clear(state, self.row);
+    }
+
+    /// The key's map.
+    pub fn map<MK: SubKey, V: Value>(&mut self, state: MapState<MK, V>) -> Map<'_, P::Key, MK, V> {
+        self.state.map(state, self.row)
+    }
+
+    /// The key's list.
+    pub fn list<T: Value>(&mut self, state: ListState<T>) -> List<'_, P::Key, T> {
+        self.state.list(state, self.row)
+    }
+
+    /// The key's value of a reducing state.
+    pub fn reducing<T: Value>(&mut self, state: ReducingState<T>) -> Reducing<'_, P::Key, T> {
+        self.state.reducing(state, self.row)
+    }
+
+    /// The key's accumulator of an aggregating state.
+    pub fn aggregating<In, Acc: Value, Out>(
+        &mut self,
+        state: AggregatingState<In, Acc, Out>,
+    ) -> Aggregating<'_, P::Key, In, Acc, Out> {
+        self.state.aggregating(state, self.row)
+    }
+
+    /// The key's states in a namespace: those that were registered by
+    /// [`crate::state::States::namespaced`].
+    pub fn in_namespace<'n, N: SubKey>(
+        &'n mut self,
+        namespace: &'n N,
+    ) -> InNamespace<'n, P::Key, N> {
+        self.state.in_namespace(namespace, self.row)
     }
 
     /// Gives out a record.

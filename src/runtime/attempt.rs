@@ -128,6 +128,7 @@ fn checkpoint_plan(shared: &Shared) -> Plan {
         let id = shared.graph.operators[vertex.operator()].clone();
         VertexPlan {
             source: vertex.source().map(|_| id.clone()),
+            operator_state: (!vertex.operator_states().is_empty()).then(|| id.clone()),
             keyed: vertex.is_keyed().then_some(id),
             parallelism: shared.config.parallelism,
         }

@@ -11,6 +11,7 @@ mod former;
 mod job;
 mod keyed_builder;
 mod keyed_snapshot;
+mod operator_state;
 mod place;
 mod purge;
 mod restart;

@@ -119,6 +119,7 @@ fn final_reason(kind: ErrorKind) -> Option<&'static str> {
         | ErrorKind::Store
         | ErrorKind::User
         | ErrorKind::Checkpoint
+        | ErrorKind::Suspended
         | ErrorKind::Internal => None,
     }
 }

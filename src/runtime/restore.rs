@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use futures::future::try_join_all;
 
+use super::operator_state;
 use crate::checkpoint::{Claimed, Manifest, SourceSplits, SplitSnapshot, assign, fetch};
 use crate::connector::SplitState;
 use crate::error::{Error, ErrorKind, Result};
@@ -79,6 +80,15 @@ pub(super) async fn plan(
         let new = log.segments.iter().filter(|(at, _)| counted.insert(at.slot));
         entries += new.map(|(at, _)| at.entries).sum::<u64>();
         subtasks[subtask].insert(operator, log);
+    }
+    if let Some(manifest) = &claimed.manifest {
+        for (operator, shares) in
+            operator_state::shares(graph, &manifest.operator_states, parallelism)?
+        {
+            for (subtask, share) in subtasks.iter_mut().zip(shares) {
+                subtask.entry(operator).or_default().operator_state = share;
+            }
+        }
     }
     Ok(RestorePlan { sources, subtasks, entries })
 }
@@ -152,6 +162,7 @@ pub(super) async fn read_log(
         horizons: horizons.map(|h| (h.range, h.checkpoint)).collect(),
         may_have_items: manifest.may_have_items(id),
         unfiltered: manifest.unfiltered.contains(id),
+        operator_state: Vec::new(),
     })
 }
 

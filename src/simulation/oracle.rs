@@ -257,7 +257,11 @@ impl Oracle {
             let values =
                 self.table.state_at(head.incarnation, manifest, groups).map_err(context)?;
             let positions = Table::positions(manifest)?;
-            let view = StateView { positions: &positions, values: &values };
+            let view = StateView {
+                positions: &positions,
+                values: &values,
+                operators: &manifest.operator_states,
+            };
             self.states_checked += 1;
             self.scenario
                 .check_state(&view)

@@ -13,10 +13,12 @@ use bytes::Bytes;
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use crate::checkpoint::SavedOperator;
 use crate::codec::{Bincode, Codec, Key, Value};
 use crate::connector::{MemoryFeed, MemorySource};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, CheckpointId, Name};
+use crate::state::unkeyed::SavedState;
 use crate::task::JobGraph;
 
 /// `Ok`, or what is wrong.
@@ -85,12 +87,13 @@ impl Positions {
     }
 }
 
-/// All keyed state at one checkpoint, as a reader of the table finds it.
+/// All state at one checkpoint, as a reader of the table finds it.
 #[derive(Debug)]
 pub struct StateView<'a> {
     /// Where the sources stand.
     pub positions: &'a Positions,
     pub(super) values: &'a BTreeMap<(Name, Name, Bytes), Bytes>,
+    pub(super) operators: &'a [SavedOperator],
 }
 
 impl StateView<'_> {
@@ -111,6 +114,26 @@ impl StateView<'_> {
         let found = self.values.get(&at);
         let decoded = found.map(|value| <Bincode as Codec<V>>::decode(value)).transpose();
         decoded.map_err(|e| format!("{operator}.{state} of {key:?}: {e}"))
+    }
+
+    /// What each subtask has saved of an operator state: the elements of a list, or the entries of a map.
+    ///
+    /// # Errors
+    /// There is no such operator, or an element cannot be read.
+    pub fn elements<T: Value>(
+        &self,
+        operator: &str,
+        state: &str,
+    ) -> std::result::Result<Vec<Vec<T>>, String> {
+        let saved = self.operators.iter().find(|saved| saved.operator.as_str() == operator);
+        let saved = saved.ok_or_else(|| format!("there is no operator state of {operator}"))?;
+        let of_subtask = |saved: &Vec<SavedState>| {
+            let of_state = saved.iter().filter(|saved| saved.state.as_str() == state);
+            let elements = of_state.flat_map(|saved| saved.elements.iter());
+            elements.map(<Bincode as Codec<T>>::decode).collect::<std::result::Result<_, _>>()
+        };
+        let decoded = saved.subtasks.iter().map(of_subtask).collect::<std::result::Result<_, _>>();
+        decoded.map_err(|e| format!("{operator}.{state}: {e}"))
     }
 
     /// How many keys have a value.

@@ -111,7 +111,25 @@ impl<K: Key> KeyedState<K> {
         let row = self.columns[column.index()].row_of(entry);
         let key = self.item_key(column.index(), entry);
         self.reads.push(Read { row: Row(row), column, entry, key });
-        *self.loading.entry(row).or_insert(0) += 1;
+        self.await_one_more(Row(row));
+    }
+
+    pub(super) fn await_one_more(&mut self, row: Row) {
+        *self.loading.entry(row.0).or_insert(0) += 1;
+    }
+
+    /// One answer is there; whether the row is resident now.
+    pub(super) fn answered(&mut self, row: Row) -> Result<bool> {
+        let Some(left) = self.loading.get_mut(&row.0) else {
+            return Err(Error::internal("an answer for a row that is not loading"));
+        };
+        *left -= 1;
+        let resident = *left == 0;
+        if resident {
+            self.loading.remove(&row.0);
+            self.untouched.push(row.0);
+        }
+        Ok(resident)
     }
 
     /// The reads that became necessary since the last call, for [`super::Store::read_items`]. Each is
@@ -140,15 +158,7 @@ impl<K: Key> KeyedState<K> {
     /// [`ErrorKind::Internal`] for an answer that nobody waits for.
     pub fn loaded(&mut self, read: &Read, item: Option<&Item>) -> Result<bool> {
         let Read { row, column, entry, .. } = *read;
-        let Some(left) = self.loading.get_mut(&row.0) else {
-            return Err(Error::internal("an answer for a row that is not loading"));
-        };
-        *left -= 1;
-        let resident = *left == 0;
-        if resident {
-            self.loading.remove(&row.0);
-            self.untouched.push(row.0);
-        }
+        let resident = self.answered(row)?;
         let values = &mut self.columns[column.index()];
         if let Some(item) = item {
             values.restore(entry, item.value.as_deref(), Meta::loaded().noted()).map_err(
@@ -195,11 +205,12 @@ impl<K: Key> KeyedState<K> {
         }
         let row = values.row_of(entry);
         if !values.is_plain() {
-            if self.loading.contains_key(&row) {
+            if self.loading.contains_key(&row) && !bites(Tooth::ScanWinsOverMemory) {
                 self.untouched_entries.push((column, entry));
                 return;
             }
-            if !values.is_present(entry) && values.meta(entry).is_clean(self.log.horizon()) {
+            let is_clean = values.meta(entry).is_clean(self.log.horizon());
+            if !values.is_present(entry) && (is_clean || bites(Tooth::EmptyEntryForgotten)) {
                 values.give_away(entry);
             }
         }

@@ -9,6 +9,7 @@ use std::fmt;
 use super::entries::Entries;
 use super::entry::Meta;
 use super::keyed::Row;
+use super::known::SubRange;
 use crate::codec::{DecodeError, Value};
 use crate::ids::Name;
 
@@ -53,6 +54,19 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     /// Gives the entry a stored value, or its absence.
     fn restore(&mut self, entry: u32, bytes: Option<&[u8]>, meta: Meta) -> Result<(), DecodeError>;
 
+    /// Whether the row has an entry of an encoded sub key in memory.
+    fn holds(&self, row: u32, sub: &[u8]) -> Result<bool, DecodeError>;
+    /// All of `row` that is stored within a range of sub keys is in memory from now on; `traceless` where
+    /// there was no tombstone.
+    fn learn(&mut self, row: u32, range: SubRange, traceless: bool);
+
+    /// Gives entries back what a record that must run again has changed.
+    fn undo(&mut self) -> Result<(), DecodeError>;
+    /// The record is done: there is nothing to give back.
+    fn forget(&mut self);
+    /// Takes out an entry that such a record has made: nothing is known of it, as before.
+    fn discard(&mut self, entry: u32);
+
     /// Reads what each of `rows` has here, for nothing but to have it in the cache.
     fn warm(&self, rows: &[Row]);
     /// Entry numbers are smaller than this.
@@ -63,6 +77,11 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn bytes(&self, rows: u64) -> u64;
 }
 
+/// A column whose values are `V`s.
+pub(super) trait Holds<V>: AnyColumn {
+    fn values_mut(&mut self) -> &mut Entries<V>;
+}
+
 /// A state of one value for each row.
 pub(super) struct Column<V> {
     name: Name,
@@ -70,8 +89,15 @@ pub(super) struct Column<V> {
 }
 
 impl<V: Value> Column<V> {
-    pub(super) fn new(name: Name) -> Self {
-        Self { name, values: Entries::new() }
+    pub(super) fn new(name: Name, default: Option<fn() -> V>) -> Self {
+        Self { name, values: Entries::new(default) }
+    }
+}
+
+impl<V: Value> Holds<V> for Column<V> {
+    #[inline]
+    fn values_mut(&mut self) -> &mut Entries<V> {
+        &mut self.values
     }
 }
 
@@ -154,6 +180,22 @@ impl<V: Value> AnyColumn for Column<V> {
     fn restore(&mut self, entry: u32, bytes: Option<&[u8]>, meta: Meta) -> Result<(), DecodeError> {
         self.values.restore(entry, bytes, meta)
     }
+
+    fn holds(&self, _: u32, _: &[u8]) -> Result<bool, DecodeError> {
+        Ok(true)
+    }
+
+    fn learn(&mut self, _: u32, _: SubRange, _: bool) {}
+
+    fn undo(&mut self) -> Result<(), DecodeError> {
+        self.values.undo()
+    }
+
+    fn forget(&mut self) {
+        self.values.forget();
+    }
+
+    fn discard(&mut self, _: u32) {}
 
     fn warm(&self, rows: &[Row]) {
         self.values.warm(rows);

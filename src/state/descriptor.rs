@@ -1,17 +1,40 @@
 //! What an operator says about its states, and the typed handles that it gets for that.
 //!
-//! Owns descriptors, handles and the check of names. Does not own values: those are in columns.
+//! Owns the descriptor and handle of plain values, and the check of names; those of other kinds of state
+//! are with them. Does not own values: those are in columns.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use super::column::{AnyColumn, Column};
 use super::erased::Erased;
-use super::map::MapColumn;
+use super::list::{ListColumn, ListDescriptor, ListState};
+use super::map::{MapColumn, MapDescriptor, MapState};
+use super::reducing::{AggregatingDescriptor, AggregatingState, ReducingDescriptor, ReducingState};
 use super::sub_column::SubKey;
 use crate::codec::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
+
+/// What every descriptor and handle is: copied freely, whatever its types, and shown by one field.
+macro_rules! handle {
+    ($name:ident<$($t:ident),+>, $format:literal, $field:ident) => {
+        impl<$($t),+> Clone for $name<$($t),+> {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+
+        impl<$($t),+> Copy for $name<$($t),+> {}
+
+        impl<$($t),+> fmt::Debug for $name<$($t),+> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, $format, self.$field)
+            }
+        }
+    };
+}
+pub(super) use handle;
 
 /// A state of one value for each key. Flink: `ValueStateDescriptor`.
 ///
@@ -20,15 +43,27 @@ use crate::ids::Name;
 /// const COUNT: ValueDescriptor<u64> = ValueDescriptor::new("count");
 /// ```
 pub struct ValueDescriptor<V> {
-    name: &'static str,
-    value: PhantomData<fn() -> V>,
+    pub(super) name: &'static str,
+    pub(super) default: Option<fn() -> V>,
 }
 
 impl<V> ValueDescriptor<V> {
     /// A state called `name`, which is checked when it is registered.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name, value: PhantomData }
+        Self { name, default: None }
+    }
+
+    /// With a value for keys that have none: what a read gives, and what a change in place begins with.
+    ///
+    /// ```
+    /// use millpond::state::ValueDescriptor;
+    /// const LEVEL: ValueDescriptor<u32> = ValueDescriptor::new("level").default(|| 100);
+    /// ```
+    #[must_use]
+    pub const fn default(mut self, make: fn() -> V) -> Self {
+        self.default = Some(make);
+        self
     }
 
     /// The name as given.
@@ -38,58 +73,7 @@ impl<V> ValueDescriptor<V> {
     }
 }
 
-impl<V> Clone for ValueDescriptor<V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<V> Copy for ValueDescriptor<V> {}
-
-impl<V> fmt::Debug for ValueDescriptor<V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ValueDescriptor({:?})", self.name)
-    }
-}
-
-/// A state of one value for each map key of a key. Flink: `MapStateDescriptor`.
-///
-/// ```
-/// use millpond::state::MapDescriptor;
-/// const DELAYS: MapDescriptor<String, u32> = MapDescriptor::new("delays");
-/// ```
-pub struct MapDescriptor<MK, V> {
-    name: &'static str,
-    entry: PhantomData<fn() -> (MK, V)>,
-}
-
-impl<MK, V> MapDescriptor<MK, V> {
-    /// A state called `name`, which is checked when it is registered.
-    #[must_use]
-    pub const fn new(name: &'static str) -> Self {
-        Self { name, entry: PhantomData }
-    }
-
-    /// The name as given.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        self.name
-    }
-}
-
-impl<MK, V> Clone for MapDescriptor<MK, V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<MK, V> Copy for MapDescriptor<MK, V> {}
-
-impl<MK, V> fmt::Debug for MapDescriptor<MK, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MapDescriptor({:?})", self.name)
-    }
-}
+handle!(ValueDescriptor<V>, "ValueDescriptor({:?})", name);
 
 /// The number of a state within its operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,38 +94,11 @@ pub struct ValueState<V> {
     value: PhantomData<fn() -> V>,
 }
 
-impl<V> Clone for ValueState<V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
+handle!(ValueState<V>, "ValueState({:?})", column);
 
-impl<V> Copy for ValueState<V> {}
-
-impl<V> fmt::Debug for ValueState<V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ValueState({})", self.column.0)
-    }
-}
-
-/// A handle to a map of its operator; copied freely. Flink: `MapState`.
-pub struct MapState<MK, V, N = ()> {
-    pub(super) column: ColumnId,
-    key: PhantomData<fn() -> (N, MK)>,
-    value: PhantomData<fn() -> V>,
-}
-
-impl<MK, V, N> Clone for MapState<MK, V, N> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<MK, V, N> Copy for MapState<MK, V, N> {}
-
-impl<MK, V, N> fmt::Debug for MapState<MK, V, N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MapState({})", self.column.0)
+impl<V> ValueState<V> {
+    pub(super) fn new(column: ColumnId) -> Self {
+        Self { column, value: PhantomData }
     }
 }
 
@@ -161,8 +118,8 @@ impl States {
 
     /// Registers a state of one value for each key.
     pub fn value<V: Value>(&mut self, descriptor: ValueDescriptor<V>) -> ValueState<V> {
-        let column = self.add(descriptor.name, Column::<V>::new);
-        ValueState { column, value: PhantomData }
+        let column = self.add(descriptor.name, |name| Column::new(name, descriptor.default));
+        ValueState::new(column)
     }
 
     /// Registers a state of one value for each map key of a key.
@@ -170,11 +127,36 @@ impl States {
         &mut self,
         descriptor: MapDescriptor<MK, V>,
     ) -> MapState<MK, V> {
-        let column = self.add(descriptor.name, MapColumn::<(), MK, V>::new);
-        MapState { column, key: PhantomData, value: PhantomData }
+        let column = |name| MapColumn::<(), MK, V>::new(name, None);
+        MapState::new(self.add(descriptor.name, column))
     }
 
-    fn add<C: AnyColumn>(&mut self, name: &str, column: impl FnOnce(Name) -> C) -> ColumnId {
+    /// Registers a state of any number of elements for each key.
+    pub fn list<T: Value>(&mut self, descriptor: ListDescriptor<T>) -> ListState<T> {
+        let column = |name| ListColumn::<(), T>::new(name, None);
+        ListState::new(self.add(descriptor.name, column))
+    }
+
+    /// Registers a state of one value for each key, into which others are combined.
+    pub fn reducing<T: Value>(&mut self, descriptor: ReducingDescriptor<T>) -> ReducingState<T> {
+        let column = self.add(descriptor.name, |name| Column::<T>::new(name, None));
+        descriptor.handle(column)
+    }
+
+    /// Registers a state of one accumulator for each key.
+    pub fn aggregating<In, Acc: Value, Out>(
+        &mut self,
+        descriptor: AggregatingDescriptor<In, Acc, Out>,
+    ) -> AggregatingState<In, Acc, Out> {
+        let column = self.add(descriptor.name, |name| Column::<Acc>::new(name, None));
+        descriptor.handle(column)
+    }
+
+    pub(super) fn add<C: AnyColumn>(
+        &mut self,
+        name: &str,
+        column: impl FnOnce(Name) -> C,
+    ) -> ColumnId {
         let id = ColumnId(u16::try_from(self.columns.len()).unwrap_or(u16::MAX));
         match self.check(name, id) {
             Ok(name) => self.columns.push(Erased::new(column(name))),

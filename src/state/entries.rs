@@ -68,15 +68,30 @@ impl MeanBytes {
     }
 }
 
+/// What an entry held before the record that is being processed changed it.
+pub(super) enum Old<V> {
+    /// It was replaced.
+    Value(Option<V>),
+    /// It was changed in place, nobody knows how.
+    Encoded(Vec<u8>),
+    /// It was this long, and things were appended.
+    Shorter(usize, fn(&mut V, usize)),
+}
+
 /// The values of one state, by entry.
 pub(super) struct Entries<V> {
     slots: Vec<Slot<V>>,
     encoded: MeanBytes,
+    /// What is given out for an entry without a value, and how one more is made.
+    default: Option<(V, fn() -> V)>,
+    /// Newest last.
+    old: Vec<(u32, Old<V>)>,
 }
 
 impl<V: Value> Entries<V> {
-    pub(super) fn new() -> Self {
-        Self { slots: Vec::new(), encoded: MeanBytes::default() }
+    pub(super) fn new(default: Option<fn() -> V>) -> Self {
+        let default = default.map(|make| (make(), make));
+        Self { slots: Vec::new(), encoded: MeanBytes::default(), default, old: Vec::new() }
     }
 
     /// How many there are, vacant ones included.
@@ -92,6 +107,17 @@ impl<V: Value> Entries<V> {
         }
     }
 
+    /// What is given out for an entry without a value.
+    #[inline]
+    pub(super) fn default_value(&self) -> Option<&V> {
+        self.default.as_ref().map(|(value, _)| value)
+    }
+
+    /// One more default value.
+    pub(super) fn make_default(&self) -> Option<V> {
+        self.default.as_ref().map(|(_, make)| make())
+    }
+
     /// The value, if it is there and has the stamp `hot`: then it may be changed just so.
     #[inline]
     pub(super) fn hot_mut(&mut self, entry: u32, hot: u32) -> Option<&mut V> {
@@ -101,9 +127,48 @@ impl<V: Value> Entries<V> {
         }
     }
 
-    pub(super) fn put(&mut self, entry: u32, value: Option<V>) {
+    /// The value, to be changed; what follows from that is the caller's.
+    pub(super) fn get_mut(&mut self, entry: u32) -> Option<&mut V> {
+        match &mut self.slots[entry as usize] {
+            Slot::Present { value, .. } => Some(value),
+            Slot::Absent { .. } => None,
+        }
+    }
+
+    /// Gives the entry a value or takes it away; what it was before.
+    pub(super) fn put(&mut self, entry: u32, value: Option<V>) -> Option<V> {
         let slot = &mut self.slots[entry as usize];
-        *slot = Slot::new(slot.meta(), value);
+        let new = Slot::new(slot.meta(), value);
+        match std::mem::replace(slot, new) {
+            Slot::Present { value, .. } => Some(value),
+            Slot::Absent { .. } => None,
+        }
+    }
+
+    /// Remembers what an entry held, until [`Entries::undo`] or [`Entries::forget`].
+    pub(super) fn remember(&mut self, entry: u32, old: Old<V>) {
+        self.old.push((entry, old));
+    }
+
+    /// Gives back what was remembered.
+    pub(super) fn undo(&mut self) -> Result<(), DecodeError> {
+        while let Some((entry, old)) = self.old.pop() {
+            match old {
+                Old::Value(value) => drop(self.put(entry, value)),
+                Old::Encoded(bytes) => drop(self.put(entry, Some(Bincode::decode(&bytes)?))),
+                Old::Shorter(length, shorten) => {
+                    if let Some(value) = self.get_mut(entry) {
+                        shorten(value, length);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what was remembered.
+    pub(super) fn forget(&mut self) {
+        self.old.clear();
     }
 
     /// One entry more, empty.
@@ -179,10 +244,10 @@ mod tests {
 
     #[test]
     fn heap_values_are_estimated_by_their_serialised_length() {
-        let mut entries = Entries::<String>::new();
+        let mut entries = Entries::<String>::new(None);
         entries.push();
         let empty = entries.slot_bytes();
-        entries.put(0, Some("x".repeat(99)));
+        assert_eq!(entries.put(0, Some("x".repeat(99))), None);
         entries.encode(0, &mut Vec::new()).unwrap();
         assert_eq!(entries.slot_bytes(), empty + 100);
     }

@@ -18,9 +18,15 @@ use super::entry::UNSERIALISED;
 use super::erased::Erased;
 use super::filter::{Filter, FilterConfig, Salts};
 use super::former::FormerHorizons;
+use super::list::{List, ListState};
 use super::log::Log;
+use super::map::{Map, MapState};
+use super::record::Effects;
+use super::reducing::{Aggregating, AggregatingState, Reducing, ReducingState};
 use super::replay::Carries;
 use super::rows::Rows;
+use super::sub_column::SubKey;
+use super::suspend::Scan;
 use super::writer::Writer;
 use super::{ItemKey, Read};
 use crate::codec::{Key, KeyHash, Value};
@@ -89,6 +95,10 @@ pub struct KeyedState<K> {
     /// Entries still to be read, by row.
     pub(super) loading: HashMap<u32, u32>,
     pub(super) reads: Vec<Read>,
+    pub(super) scans: Vec<Scan>,
+    /// Whether there are states with entries that are not known when a record is admitted.
+    pub(super) has_subs: bool,
+    pub(super) effects: Effects,
     /// Rows of which some plain columns were replayed and the others not read yet.
     pub(super) partial: Bits,
     pub(super) partial_rows: usize,
@@ -188,12 +198,14 @@ impl<K: Key> KeyedState<K> {
             writer: Writer::new(config.segment_bytes as usize, states),
             keys: MeanBytes::default(),
             config,
-            columns: columns.0,
             cursor: None,
             failed: None,
             items_sent: at.items_sent,
             loading: HashMap::new(),
             reads: Vec::new(),
+            scans: Vec::new(),
+            has_subs: columns.0.iter().any(|column| !column.is_plain()),
+            effects: Effects::default(),
             partial: Bits::default(),
             partial_rows: 0,
             untouched: Vec::new(),
@@ -202,44 +214,73 @@ impl<K: Key> KeyedState<K> {
             carries: Carries::default(),
             cleaning: None,
             sweep: 0,
+            columns: columns.0,
         })
     }
 
-    /// The value of `row`.
+    /// The value of `row`, or the state's default.
     #[inline]
     #[must_use]
     pub fn get<V: Value>(&self, state: ValueState<V>, row: Row) -> Option<&V> {
-        typed(&self.columns, state).get(row.0)
+        let values = typed(&self.columns, state);
+        values.get(row.0).or_else(|| values.default_value())
     }
 
     /// Gives `row` a value.
     #[inline]
     pub fn set<V: Value>(&mut self, state: ValueState<V>, row: Row, value: V) {
-        let hot = self.log.hot();
+        let hot = self.hot();
         if let Some(old) = typed_mut(&mut self.columns, state).hot_mut(row.0, hot) {
             *old = value;
             return;
         }
-        self.touch(state.column.index(), row.0);
-        typed_mut(&mut self.columns, state).put(row.0, Some(value));
+        self.put_entry::<Column<V>, V>(state.column, row.0, Some(value));
     }
 
-    /// The value of `row`, to be changed in place; it counts as changed.
+    /// The value of `row`, to be changed in place; it counts as changed. Where there is none, the state's
+    /// default becomes it.
     #[inline]
     pub fn get_mut<V: Value>(&mut self, state: ValueState<V>, row: Row) -> Option<&mut V> {
-        let hot = self.log.hot();
-        if typed(&self.columns, state).get(row.0).is_some() {
-            self.touch(state.column.index(), row.0);
+        let hot = self.hot();
+        if typed_mut(&mut self.columns, state).hot_mut(row.0, hot).is_some() {
+            return typed_mut(&mut self.columns, state).hot_mut(row.0, hot);
         }
-        typed_mut(&mut self.columns, state).hot_mut(row.0, hot)
+        self.entry_mut::<Column<V>, V>(state.column, row.0)
     }
 
     /// Deletes the value of `row`, if it has one.
     pub fn clear<V: Value>(&mut self, state: ValueState<V>, row: Row) {
         if typed(&self.columns, state).get(row.0).is_some() {
-            self.touch(state.column.index(), row.0);
-            typed_mut(&mut self.columns, state).put(row.0, None);
+            self.put_entry::<Column<V>, V>(state.column, row.0, None);
         }
+    }
+
+    /// The map of `row`.
+    pub fn map<MK: SubKey, V: Value>(
+        &mut self,
+        state: MapState<MK, V>,
+        row: Row,
+    ) -> Map<'_, K, MK, V> {
+        Map::new(self, state, row, &())
+    }
+
+    /// The list of `row`.
+    pub fn list<T: Value>(&mut self, state: ListState<T>, row: Row) -> List<'_, K, T> {
+        List::new(self, state, row, &())
+    }
+
+    /// The reducing state of `row`.
+    pub fn reducing<T: Value>(&mut self, state: ReducingState<T>, row: Row) -> Reducing<'_, K, T> {
+        Reducing::new(self, state, row, None)
+    }
+
+    /// The aggregating state of `row`.
+    pub fn aggregating<In, Acc: Value, Out>(
+        &mut self,
+        state: AggregatingState<In, Acc, Out>,
+        row: Row,
+    ) -> Aggregating<'_, K, In, Acc, Out> {
+        Aggregating::new(self, state, row, None)
     }
 
     /// The key of `row`.
@@ -253,8 +294,7 @@ impl<K: Key> KeyedState<K> {
     #[inline(never)]
     pub(super) fn touch(&mut self, column: usize, entry: u32) {
         let meta = self.columns[column].meta(entry);
-        let hot = self.log.hot();
-        if meta.stamp == hot {
+        if meta.stamp == self.log.hot() {
             return;
         }
         if meta.stamp & UNSERIALISED != 0
@@ -262,6 +302,10 @@ impl<K: Key> KeyedState<K> {
             && let Err(error) = self.serialise_entry(column, entry)
         {
             self.failed.get_or_insert(error);
+        }
+        if self.effects.recording {
+            let before = self.columns[column].meta(entry);
+            self.effects.touched(column, entry, before);
         }
         self.columns[column].set_meta(entry, meta.touched(&self.log));
         self.log.change(column, entry, meta.change());

@@ -147,6 +147,18 @@ impl Log {
         self.dirty[column].push(row);
     }
 
+    /// Takes the last [`Log::change`] back: the entry has not changed after all.
+    pub(super) fn undo_change(&mut self, column: usize, row: u32, old: u32) {
+        let last = self.dirty[column].pop();
+        debug_assert_eq!(last, Some(row), "changes are taken back in reverse order");
+        if old <= self.horizon {
+            self.pinned -= 1;
+        } else if let Some(i) = self.position(old) {
+            self.lists[i].replaced -= 1;
+            self.lists[i].replaced_now -= 1;
+        }
+    }
+
     /// Moves the dirty rows aside as the list of `checkpoint`; whether there are any.
     pub fn freeze(&mut self, checkpoint: CheckpointId, next: u32) -> bool {
         let dirty = self.dirty.iter_mut().map(|rows| Arc::new(std::mem::take(rows))).collect();

@@ -1,18 +1,75 @@
 //! Maps: a state of one value for each map key of a key.
 //!
-//! Owns what an access to one entry needs and does. Where entries are is `sub_column`'s.
+//! Owns their descriptor, handle and accesses. An entry of a map is an entry in memory, log and table of
+//! its own; where entries are is `sub_column`'s, what must be read first `suspend`'s.
 
 use std::cmp::Ordering;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds};
 
-use super::descriptor::{ColumnId, MapState};
-use super::entry::Meta;
-use super::keyed::{KeyedState, Row, column, column_mut};
+use super::descriptor::{ColumnId, handle};
+use super::keyed::{KeyedState, Row, column};
+use super::known::{SubRange, successor};
+use super::prefix::Prefix;
 use super::sub_column::{SubColumn, SubKey};
 use crate::codec::{Key, Value};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
-/// A map's sub key: the namespace and the map key.
+/// A state of one value for each map key of a key. Flink: `MapStateDescriptor`.
+///
+/// ```
+/// use millpond::state::MapDescriptor;
+/// const DELAYS: MapDescriptor<String, u32> = MapDescriptor::new("delays");
+/// ```
+pub struct MapDescriptor<MK, V> {
+    pub(super) name: &'static str,
+    entry: PhantomData<fn() -> (MK, V)>,
+}
+
+impl<MK, V> MapDescriptor<MK, V> {
+    /// A state called `name`, which is checked when it is registered.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, entry: PhantomData }
+    }
+
+    /// The name as given.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// A handle to a map of its operator; copied freely. Flink: `MapState`.
+pub struct MapState<MK, V> {
+    pub(super) column: ColumnId,
+    entry: PhantomData<fn() -> (MK, V)>,
+}
+
+impl<MK, V> MapState<MK, V> {
+    pub(super) fn new(column: ColumnId) -> Self {
+        Self { column, entry: PhantomData }
+    }
+}
+
+handle!(MapDescriptor<MK, V>, "MapDescriptor({:?})", name);
+handle!(MapState<MK, V>, "MapState({:?})", column);
+
+/// A map's sub key is the namespace and the map key. Without a namespace it is `()`, which takes no bytes.
 pub(super) type MapColumn<N, MK, V> = SubColumn<(N, MK), V>;
+
+/// A key's map.
+///
+/// What is not in memory is read first: the call gives [`crate::ErrorKind::Suspended`], which the function
+/// returns, and once it is there the function is called again. Map keys that are known from the record
+/// alone can be named ahead by [`crate::operator::KeyedProcess::map_keys`], which avoids that.
+pub struct Map<'a, K, MK, V, N = ()> {
+    state: &'a mut KeyedState<K>,
+    handle: MapState<MK, V>,
+    row: Row,
+    namespace: &'a N,
+}
 
 fn order<'k, N: Ord, MK: Ord>(
     namespace: &'k N,
@@ -21,82 +78,194 @@ fn order<'k, N: Ord, MK: Ord>(
     move |other| other.0.cmp(namespace).then_with(|| other.1.cmp(key))
 }
 
-impl<K: Key> KeyedState<K> {
-    /// The value of `key` in the map of `row`.
+impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
+    pub(super) fn new(
+        state: &'a mut KeyedState<K>,
+        handle: MapState<MK, V>,
+        row: Row,
+        namespace: &'a N,
+    ) -> Self {
+        Self { state, handle, row, namespace }
+    }
+
+    fn find(&mut self, key: &MK) -> Result<Option<u32>> {
+        let namespace = self.namespace;
+        let sub = || (namespace.clone(), key.clone());
+        let order = order(namespace, key);
+        self.state.sub_find::<_, V>(self.handle.column, self.row, order, sub)
+    }
+
+    fn entries(&self) -> &MapColumn<N, MK, V> {
+        column(&self.state.columns, self.handle.column)
+    }
+
+    /// The value of `key`.
     ///
     /// # Errors
-    /// Where it must be read first: [`KeyedState::take_reads`] has the read, and `row` is loading.
-    pub fn map_get<N: SubKey, MK: SubKey, V: Value>(
-        &mut self,
-        state: MapState<MK, V, N>,
-        row: Row,
-        namespace: &N,
-        key: &MK,
-    ) -> Result<Option<&V>> {
-        let entries: &MapColumn<N, MK, V> = column(&self.columns, state.column);
-        if entries.find(row.0, order(namespace, key)).is_none() && !entries.is_complete(row.0) {
-            let sub = (namespace.clone(), key.clone());
-            if self.is_never_stored_sub(state.column, row.0, &sub) {
-                self.filter.saved += 1;
-                return Ok(None);
-            }
-            let entries: &mut MapColumn<N, MK, V> = column_mut(&mut self.columns, state.column);
-            let (entry, _) = entries.find_or_insert(row.0, sub);
-            self.read(state.column, entry);
-            return Err(Error::internal("a map's entry is not in memory"));
-        }
-        let entries: &MapColumn<N, MK, V> = column(&self.columns, state.column);
-        let entry = entries.find(row.0, order(namespace, key));
-        Ok(entry.and_then(|entry| entries.values.get(entry)))
+    /// [`crate::ErrorKind::Suspended`] where it must be read first.
+    pub fn get(&mut self, key: &MK) -> Result<Option<&V>> {
+        let entry = self.find(key)?;
+        Ok(entry.and_then(|entry| self.entries().values.get(entry)))
     }
 
-    /// Gives `key` a value in the map of `row`; nothing need be read for that.
-    pub fn map_put<N: SubKey, MK: SubKey, V: Value>(
-        &mut self,
-        state: MapState<MK, V, N>,
-        row: Row,
-        namespace: &N,
-        key: MK,
-        value: V,
-    ) {
-        let entry = self.sub_entry::<_, V>(state.column, row, (namespace.clone(), key));
-        self.touch(state.column.index(), entry);
-        let entries: &mut MapColumn<N, MK, V> = column_mut(&mut self.columns, state.column);
-        entries.values.put(entry, Some(value));
+    /// The value of `key`, to be changed in place; it counts as changed.
+    ///
+    /// # Errors
+    /// As [`Map::get`].
+    pub fn get_mut(&mut self, key: &MK) -> Result<Option<&mut V>> {
+        let entry = self.find(key)?;
+        let column = self.handle.column;
+        Ok(entry.and_then(|entry| self.state.entry_mut::<MapColumn<N, MK, V>, V>(column, entry)))
     }
 
-    /// Removes `key` from the map of `row`; nothing need be read for that.
-    pub fn map_remove<N: SubKey, MK: SubKey, V: Value>(
+    /// Whether `key` has a value.
+    ///
+    /// # Errors
+    /// As [`Map::get`].
+    pub fn contains(&mut self, key: &MK) -> Result<bool> {
+        Ok(self.get(key)?.is_some())
+    }
+
+    /// Gives `key` a value. Reads nothing.
+    pub fn put(&mut self, key: MK, value: V) {
+        let sub = (self.namespace.clone(), key);
+        self.state.sub_put(self.handle.column, self.row, sub, value);
+    }
+
+    /// Removes `key`. Reads nothing.
+    pub fn remove(&mut self, key: &MK) {
+        let namespace = self.namespace;
+        let sub = || (namespace.clone(), key.clone());
+        let order = order(namespace, key);
+        self.state.sub_remove::<_, V>(self.handle.column, self.row, order, sub);
+    }
+
+    /// All entries, in the order of their keys.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Suspended`] where they must be read first: one `Query` for each MiB of them.
+    pub fn iter(&mut self) -> Result<impl Iterator<Item = (&MK, &V)>> {
+        self.range(..)
+    }
+
+    /// The entries of a range of keys, in order.
+    ///
+    /// # Errors
+    /// As [`Map::iter`], for the range alone.
+    pub fn range(
         &mut self,
-        state: MapState<MK, V, N>,
-        row: Row,
-        namespace: &N,
-        key: &MK,
-    ) {
-        let entries: &MapColumn<N, MK, V> = column(&self.columns, state.column);
-        let entry = match entries.find(row.0, order(namespace, key)) {
-            Some(entry) if entries.values.get(entry).is_none() => return,
-            Some(entry) => entry,
-            None if entries.is_complete(row.0) => return,
-            None => self.sub_entry::<_, V>(state.column, row, (namespace.clone(), key.clone())),
+        range: impl RangeBounds<MK>,
+    ) -> Result<impl Iterator<Item = (&MK, &V)>> {
+        let namespace = self.namespace;
+        self.need(|| bytes_of_range(namespace, &range))?;
+        let (start, end) = (range.start_bound().cloned(), range.end_bound().cloned());
+        let from = move |(_, key): &(N, MK)| match &start {
+            Bound::Included(first) => key.cmp(first),
+            Bound::Excluded(before) => key.cmp(before).then(Ordering::Less),
+            Bound::Unbounded => Ordering::Greater,
         };
-        self.touch(state.column.index(), entry);
-        let entries: &mut MapColumn<N, MK, V> = column_mut(&mut self.columns, state.column);
-        entries.values.put(entry, None);
+        let within = move |key: &MK| match &end {
+            Bound::Included(last) => key <= last,
+            Bound::Excluded(end) => key < end,
+            Bound::Unbounded => true,
+        };
+        Ok(self.present(from, within))
     }
 
-    /// The entry of `sub`, to be written without having been read: if it is new, it may have an item.
-    fn sub_entry<S: SubKey, V: Value>(&mut self, id: ColumnId, row: Row, sub: S) -> u32 {
-        let entries: &mut SubColumn<S, V> = column_mut(&mut self.columns, id);
-        let (entry, is_new) = entries.find_or_insert(row.0, sub);
-        if !is_new || entries.is_traceless(row.0) {
-            return entry;
-        }
-        let sub = entries.sub(entry).clone();
-        if !self.is_never_stored_sub(id, row.0, &sub) {
-            let entries: &mut SubColumn<S, V> = column_mut(&mut self.columns, id);
-            entries.values.set_meta(entry, Meta::loaded());
-        }
-        entry
+    /// The entries whose keys begin with `prefix`, in order: texts, bytes and tuples do.
+    ///
+    /// # Errors
+    /// As [`Map::iter`], for these alone.
+    pub fn prefix<'s, P: ?Sized>(
+        &'s mut self,
+        prefix: &'s P,
+    ) -> Result<impl Iterator<Item = (&'s MK, &'s V)>>
+    where
+        MK: Prefix<P>,
+    {
+        let namespace = self.namespace;
+        self.need(|| {
+            let mut bytes = Vec::new();
+            namespace.encode(&mut bytes);
+            MK::encode_prefix(prefix, &mut bytes);
+            SubRange::of_prefix(bytes)
+        })?;
+        let from = |(_, key): &(N, MK)| key.cmp_prefix(prefix);
+        Ok(self.present(from, |key| key.cmp_prefix(prefix) == Ordering::Equal))
+    }
+
+    fn need(&mut self, range: impl FnOnce() -> SubRange) -> Result<()> {
+        self.state.need_range::<(N, MK), V>(self.handle.column, self.row, range)
+    }
+
+    /// The namespace's entries that have a value, as of the first of which `from` does not say *less*, as
+    /// long as they are within.
+    fn present<'s>(
+        &'s self,
+        from: impl Fn(&(N, MK)) -> Ordering + 's,
+        within: impl Fn(&MK) -> bool + 's,
+    ) -> impl Iterator<Item = (&'s MK, &'s V)> {
+        let (entries, namespace) = (self.entries(), self.namespace);
+        let first = move |sub: &(N, MK)| {
+            sub.0.cmp(namespace).then_with(|| match from(sub) {
+                // A search stops at what is equal, which may not be the first.
+                Ordering::Equal => Ordering::Greater,
+                order => order,
+            })
+        };
+        let place = move |entry: u32| (entry, entries.sub(entry));
+        entries
+            .from(self.row.0, first)
+            .map(place)
+            .take_while(move |(_, (other, key))| other == namespace && within(key))
+            .filter_map(move |(entry, (_, key))| Some((key, entries.values.get(entry)?)))
+    }
+
+    /// Whether there is no entry.
+    ///
+    /// # Errors
+    /// As [`Map::iter`], where none is in memory.
+    pub fn is_empty(&mut self) -> Result<bool> {
+        let in_memory = self.present(|_| Ordering::Greater, |_| true).next().is_some();
+        Ok(!in_memory && self.iter()?.next().is_none())
+    }
+
+    /// Removes all entries.
+    ///
+    /// # Errors
+    /// As [`Map::iter`]: each leaves a tombstone.
+    pub fn clear(&mut self) -> Result<()> {
+        let keys: Vec<MK> = self.iter()?.map(|(key, _)| key.clone()).collect();
+        keys.iter().for_each(|key| self.remove(key));
+        Ok(())
+    }
+}
+
+/// No key's encoding begins another's, so what follows a key begins at its bytes and one more.
+fn bytes_of_range<N: Key, MK: Key>(namespace: &N, range: &impl RangeBounds<MK>) -> SubRange {
+    let mut prefix = Vec::new();
+    namespace.encode(&mut prefix);
+    let bytes = |key: &MK, after: bool| {
+        let mut bytes = prefix.clone();
+        key.encode(&mut bytes);
+        bytes.extend(after.then_some(0));
+        bytes
+    };
+    let from = match range.start_bound() {
+        Bound::Included(key) => bytes(key, false),
+        Bound::Excluded(key) => bytes(key, true),
+        Bound::Unbounded => prefix.clone(),
+    };
+    let to = match range.end_bound() {
+        Bound::Included(key) => Some(bytes(key, true)),
+        Bound::Excluded(key) => Some(bytes(key, false)),
+        Bound::Unbounded => successor(&prefix),
+    };
+    SubRange { from, to }
+}
+
+impl<K, MK, V, N> fmt::Debug for Map<'_, K, MK, V, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Map({:?}, {:?})", self.handle, self.row)
     }
 }

@@ -1,4 +1,4 @@
-//! Keyed state: rows, columns, the redo log, and the store that both rest on.
+//! Keyed state: rows, columns, the redo log, and the store that both rest on; and operator state.
 //!
 //! Owns what one subtask of one operator keeps for its keys ([`KeyedState`]), how its changes become
 //! segments ([`segment`]) and which of them must become items ([`CleaningPlan`]). Does no I/O: it says
@@ -44,16 +44,25 @@ mod erased;
 mod filter;
 mod former;
 mod keyed;
+mod known;
+mod list;
 mod log;
 mod map;
 mod memory;
+mod namespace;
+mod prefix;
+mod record;
+mod reducing;
 mod replay;
 mod rows;
 pub mod segment;
+mod single;
 mod sorted;
 mod stats;
 mod store;
 mod sub_column;
+mod suspend;
+pub mod unkeyed;
 mod writer;
 
 pub use admission::Read;
@@ -62,9 +71,9 @@ pub use changes::Changes;
 pub use cleaning::{
     CleaningLimits, CleaningPlan, CleaningRows, Collected, Found, Missing, find_values,
 };
-pub use descriptor::{ColumnId, Columns, MapDescriptor, States, ValueDescriptor};
-#[expect(clippy::module_name_repetitions, reason = "Flink's names")]
-pub use descriptor::{MapState, ValueState};
+#[expect(clippy::module_name_repetitions, reason = "Flink's name")]
+pub use descriptor::ValueState;
+pub use descriptor::{ColumnId, Columns, States, ValueDescriptor};
 pub use entry::{Meta, ValueAt};
 pub use filter::{FilterChunks, FilterConfig, STATE as FILTER_STATE};
 #[cfg(any(test, feature = "test-kit"))]
@@ -73,13 +82,30 @@ pub use former::FormerHorizons;
 #[expect(clippy::module_name_repetitions, reason = "the module's main type; Flink's word")]
 pub use keyed::KeyedState;
 pub use keyed::{KeyedConfig, RestorePoint, Row};
+#[expect(clippy::module_name_repetitions, reason = "Flink's name")]
+pub use list::ListState;
+pub use list::{List, ListDescriptor};
 pub use log::Log;
+#[expect(clippy::module_name_repetitions, reason = "Flink's name")]
+pub use map::MapState;
+pub use map::{Map, MapDescriptor};
 pub(crate) use memory::Passed;
 pub use memory::{Call, Fault, MemoryStore, Script};
+pub use namespace::{InNamespace, MapKeys, Namespaced, NamespacedStates};
+pub use prefix::Prefix;
+pub use reducing::{Aggregating, AggregatingDescriptor, Reducing, ReducingDescriptor};
+#[expect(clippy::module_name_repetitions, reason = "Flink's names")]
+pub use reducing::{AggregatingState, ReducingState};
 pub use stats::Stats;
 pub use store::{
     Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemRange, ItemWrite, MAX_BLOCK_BYTES,
     Presence, Scanned, Store, WriteOutcome,
 };
 pub use sub_column::SubKey;
+pub use suspend::Scan;
+#[expect(clippy::module_name_repetitions, reason = "Flink's names")]
+pub use unkeyed::{
+    BroadcastDescriptor, BroadcastState, BroadcastStates, OperatorListDescriptor,
+    OperatorListState, OperatorStates, UnionListDescriptor, UnionListState,
+};
 pub use writer::RawSegment;

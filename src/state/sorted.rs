@@ -23,12 +23,7 @@ pub(super) struct Place {
     at: usize,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the iteration of maps comes next"))]
 impl Sorted {
-    pub(super) fn len(&self) -> usize {
-        self.blocks.iter().map(Vec::len).sum()
-    }
-
     /// The numbers of which `order` does not say *less*, in order.
     pub(super) fn from(&self, order: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
         let (Ok(start) | Err(start)) = self.search(order);
@@ -36,13 +31,14 @@ impl Sorted {
         blocks.iter().flatten().copied().skip(start.at)
     }
 
-    /// All numbers, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
-        self.blocks.iter().flatten().copied()
+    /// The numbers of which `order` says *less*, the last one first.
+    pub(super) fn before(&self, order: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
+        let (Ok(end) | Err(end)) = self.search(order);
+        let last = self.blocks.get(end.block).map_or(&[][..], |block| &block[..end.at]);
+        let blocks = self.blocks.get(..end.block).unwrap_or(&[]);
+        last.iter().rev().chain(blocks.iter().rev().flat_map(|block| block.iter().rev())).copied()
     }
-}
 
-impl Sorted {
     pub(super) fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }
@@ -122,9 +118,10 @@ mod tests {
             }
             let from: Vec<u32> = sorted.from(order).collect();
             assert_eq!(from, model.range(n..).copied().collect::<Vec<_>>());
+            let before: Vec<u32> = sorted.before(order).collect();
+            assert_eq!(before, model.range(..n).rev().copied().collect::<Vec<_>>());
+            assert_eq!(sorted.is_empty(), model.is_empty());
         }
-        assert_eq!(sorted.iter().collect::<Vec<_>>(), model.iter().copied().collect::<Vec<_>>());
-        assert_eq!((sorted.len(), sorted.is_empty()), (model.len(), model.is_empty()));
     }
 
     proptest! {
@@ -152,7 +149,10 @@ mod tests {
                 model.remove(&n)
             };
         }
-        assert_eq!(sorted.iter().collect::<Vec<_>>(), model.into_iter().collect::<Vec<_>>());
+        let all: Vec<u32> = sorted.from(|_| Ordering::Greater).collect();
+        assert_eq!(all, model.into_iter().collect::<Vec<_>>());
+        let all_backwards: Vec<u32> = sorted.before(|_| Ordering::Less).collect();
+        assert!(all_backwards.iter().rev().eq(&all));
         assert!(sorted.blocks.len() <= 2, "{} blocks", sorted.blocks.len());
     }
 }

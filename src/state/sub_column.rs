@@ -1,15 +1,16 @@
 //! A column of a state that has entries of its own for each row: each by a sub key.
 //!
 //! Owns which entries a row has in memory and what is known of those that are not there. What they hold is
-//! `entries`'; reading what is missing is asked for by the kinds of state, `map` and others.
+//! `entries`'; reading what is missing is asked for in `suspend`.
 
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::column::AnyColumn;
+use super::column::{AnyColumn, Holds};
 use super::entries::{Entries, MeanBytes};
 use super::entry::Meta;
 use super::keyed::Row;
+use super::known::{Known, SubRange};
 use super::rows::grow;
 use super::sorted::Sorted;
 use crate::codec::{DecodeError, Key, Value};
@@ -25,12 +26,10 @@ impl<S: Key + Ord> SubKey for S {}
 /// What a row has here.
 #[derive(Debug, Default)]
 struct Children {
-    /// Its entries, by their sub keys.
+    /// Its entries in memory, by their sub keys.
     sorted: Sorted,
-    /// What has a value is in memory.
-    complete: bool,
-    /// What may have an item is in memory, or was taken out with its value.
-    traceless: bool,
+    /// What is known of others.
+    known: Known,
     /// The filter knows that there are items.
     noted: bool,
 }
@@ -47,10 +46,10 @@ pub(super) struct SubColumn<S, V> {
 }
 
 impl<S: SubKey, V: Value> SubColumn<S, V> {
-    pub(super) fn new(name: Name) -> Self {
+    pub(super) fn new(name: Name, default: Option<fn() -> V>) -> Self {
         Self {
             name,
-            values: Entries::new(),
+            values: Entries::new(default),
             places: Vec::new(),
             vacant: Vec::new(),
             rows: Vec::new(),
@@ -92,15 +91,42 @@ impl<S: SubKey, V: Value> SubColumn<S, V> {
         &self.places[entry as usize].1
     }
 
-    /// Whether what `row` has no entry of has no value.
-    pub(super) fn is_complete(&self, row: u32) -> bool {
-        self.rows[row as usize].complete
+    /// The row's entries in memory of whose sub keys `order` does not say *less*, in order.
+    pub(super) fn from(
+        &self,
+        row: u32,
+        order: impl Fn(&S) -> Ordering,
+    ) -> impl Iterator<Item = u32> {
+        self.rows[row as usize].sorted.from(move |entry| order(&self.places[entry as usize].1))
     }
 
-    /// Whether what `row` has no entry of surely has no item either.
-    pub(super) fn is_traceless(&self, row: u32) -> bool {
-        let Children { complete, traceless, .. } = self.rows[row as usize];
-        complete && traceless
+    /// The row's entries in memory of whose sub keys `order` says *less*, in descending order.
+    pub(super) fn before(
+        &self,
+        row: u32,
+        order: impl Fn(&S) -> Ordering,
+    ) -> impl Iterator<Item = u32> {
+        self.rows[row as usize].sorted.before(move |entry| order(&self.places[entry as usize].1))
+    }
+
+    /// What is known of what `row` does not have in memory.
+    pub(super) fn known(&self, row: u32) -> &Known {
+        &self.rows[row as usize].known
+    }
+
+    fn remove(&mut self, entry: u32) {
+        let (row, sub) = &self.places[entry as usize];
+        let children = &mut self.rows[*row as usize];
+        children.sorted.remove(|other| self.places[other as usize].1.cmp(sub));
+        self.values.vacate(entry);
+        self.places[entry as usize].0 = NO_ROW;
+        self.vacant.push(entry);
+    }
+}
+
+impl<S: SubKey, V: Value> Holds<V> for SubColumn<S, V> {
+    fn values_mut(&mut self) -> &mut Entries<V> {
+        &mut self.values
     }
 }
 
@@ -124,10 +150,9 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
             grow(&mut self.rows);
             self.rows.push(Children::default());
         }
-        let children = &mut self.rows[row as usize];
-        children.complete = nothing_stored;
-        children.traceless = nothing_stored;
-        children.noted = false;
+        if nothing_stored {
+            self.rows[row as usize].known = Known::nothing_stored();
+        }
     }
 
     fn reserve(&mut self, rows: usize) {
@@ -170,13 +195,16 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
 
     fn give_away(&mut self, entry: u32) {
         let (row, sub) = &self.places[entry as usize];
-        let children = &mut self.rows[*row as usize];
-        children.sorted.remove(|other| self.places[other as usize].1.cmp(sub));
-        children.complete &= self.values.get(entry).is_none();
-        children.traceless &= !self.values.meta(entry).has_item();
-        self.values.vacate(entry);
-        self.places[entry as usize].0 = NO_ROW;
-        self.vacant.push(entry);
+        let known = &mut self.rows[*row as usize].known;
+        if self.values.meta(entry).has_item() {
+            known.leave_item();
+        }
+        if self.values.get(entry).is_some() {
+            let mut bytes = Vec::new();
+            sub.encode(&mut bytes);
+            known.leave_value(&bytes);
+        }
+        self.remove(entry);
     }
 
     fn note_row(&mut self, entry: u32) -> bool {
@@ -202,6 +230,27 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
 
     fn restore(&mut self, entry: u32, bytes: Option<&[u8]>, meta: Meta) -> Result<(), DecodeError> {
         self.values.restore(entry, bytes, meta)
+    }
+
+    fn holds(&self, row: u32, mut sub: &[u8]) -> Result<bool, DecodeError> {
+        let key = S::decode(&mut sub)?;
+        Ok(self.find(row, |other| other.cmp(&key)).is_some())
+    }
+
+    fn learn(&mut self, row: u32, range: SubRange, traceless: bool) {
+        self.rows[row as usize].known.learn(range, traceless);
+    }
+
+    fn undo(&mut self) -> Result<(), DecodeError> {
+        self.values.undo()
+    }
+
+    fn forget(&mut self) {
+        self.values.forget();
+    }
+
+    fn discard(&mut self, entry: u32) {
+        self.remove(entry);
     }
 
     fn warm(&self, _: &[Row]) {}

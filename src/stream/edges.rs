@@ -5,31 +5,30 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::exchange::{Inlet, Outlet, channel};
-use crate::record::Keyed;
 use crate::task::{Edge, EdgeEnds};
 
 /// Every upstream subtask to every downstream one.
-pub(super) struct KeyedEdge<K, T>(PhantomData<fn() -> (K, T)>);
+pub(super) struct CrossEdge<T>(PhantomData<fn() -> T>);
 
-impl<K, T> Default for KeyedEdge<K, T> {
+impl<T> Default for CrossEdge<T> {
     fn default() -> Self {
         Self(PhantomData)
     }
 }
 
-impl<K, T> fmt::Debug for KeyedEdge<K, T> {
+impl<T> fmt::Debug for CrossEdge<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyedEdge")
+        f.write_str("CrossEdge")
     }
 }
 
-impl<K: Send + 'static, T: Send + 'static> Edge for KeyedEdge<K, T> {
+impl<T: Send + 'static> Edge for CrossEdge<T> {
     fn open(&self, parallelism: u32, channel_batches: usize) -> EdgeEnds {
         let count = parallelism as usize;
-        let mut inlets: Vec<Vec<Inlet<Keyed<K, T>>>> = (0..count).map(|_| Vec::new()).collect();
+        let mut inlets: Vec<Vec<Inlet<T>>> = (0..count).map(|_| Vec::new()).collect();
         let outlets = (0..count)
             .map(|_| {
-                let row: Vec<Outlet<Keyed<K, T>>> = inlets
+                let row: Vec<Outlet<T>> = inlets
                     .iter_mut()
                     .map(|target| {
                         let (outlet, inlet) = channel(channel_batches);

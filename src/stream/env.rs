@@ -1,7 +1,7 @@
 //! Where a graph begins and where it is checked.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
 use crate::operator::Identity;
 use crate::record::{Batch, Positioned};
+use crate::state::unkeyed::Declared;
 use crate::task::{AnySink, Edge, JobGraph, Port, Vertex};
 
 /// Begins a job graph. Flink: `StreamExecutionEnvironment`.
@@ -54,6 +55,8 @@ pub(super) struct Draft {
     errors: Vec<Error>,
     /// Ports that must lead somewhere: operator, and a look at the port.
     open: Vec<(usize, OpenCheck)>,
+    /// Edges that nothing reads yet, with the operators that write to them.
+    unread: BTreeMap<usize, usize>,
 }
 
 struct OpenCheck(Box<dyn Fn() -> bool>);
@@ -87,6 +90,31 @@ impl Draft {
     pub(super) fn edge(&mut self, edge: impl Edge + 'static) -> usize {
         self.edges.push(Box::new(edge));
         self.edges.len() - 1
+    }
+
+    /// Adds an edge from `operator` that something must read.
+    pub(super) fn unread_edge(&mut self, operator: usize, edge: impl Edge + 'static) -> usize {
+        let edge = self.edge(edge);
+        self.unread.insert(edge, operator);
+        edge
+    }
+
+    /// Something reads these edges.
+    pub(super) fn read(&mut self, edges: &[usize]) {
+        self.unread.retain(|edge, _| !edges.contains(edge));
+    }
+
+    /// Records an operator's keyed states.
+    pub(super) fn keyed_states(&mut self, operator: usize, names: &[Name]) {
+        let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+        self.detail(operator, format!("[{}]", names.join(", ")));
+    }
+
+    /// Records an operator's operator states.
+    pub(super) fn operator_states(&mut self, operator: usize, declared: &[Declared]) {
+        let one = |state: &Declared| format!("{}: {}", state.name, state.kind);
+        let all: Vec<String> = declared.iter().map(one).collect();
+        self.detail(operator, format!("{{{}}}", all.join(", ")));
     }
 
     /// Remembers to check that `port`, an output of `operator`, leads somewhere.
@@ -202,6 +230,12 @@ impl StreamEnvironment {
                 )));
             }
         }
+        for operator in draft.unread.values() {
+            errors.push(graph_error(format!(
+                "what {} {:?} gives out is keyed or broadcast and then leads nowhere: process it",
+                draft.operators[*operator].kind, ids[*operator]
+            )));
+        }
         match errors.len() {
             0 => {}
             1 => return Err(errors.remove(0)),
@@ -232,6 +266,14 @@ pub fn states_in(description: &str) -> Vec<(Name, Name)> {
         names.filter_map(pair).collect()
     };
     description.lines().flat_map(states_of).collect()
+}
+
+/// Two streams that are brought together must be of one graph.
+pub(super) fn check_same(one: &StreamEnvironment, other: &StreamEnvironment) {
+    if !Rc::ptr_eq(&one.0, &other.0) {
+        let message = "a stream is brought together with one of another environment".to_owned();
+        one.0.borrow_mut().error(graph_error(message));
+    }
 }
 
 pub(super) fn graph_error(message: String) -> Error {

@@ -4,7 +4,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::env::{StreamEnvironment, graph_error};
+use super::connected::{BroadcastStream, ConnectedStream};
+use super::env::{StreamEnvironment, check_same, graph_error};
 use super::stream::Stream;
 use super::vertices::KeyedVertex;
 use crate::codec::{Key, Value};
@@ -15,8 +16,8 @@ use crate::task::Port;
 /// A stream that is partitioned by key.
 #[must_use = "a stream that ends in no sink is an error when the graph is built"]
 pub struct KeyedStream<K, T> {
-    env: StreamEnvironment,
-    edge: usize,
+    pub(super) env: StreamEnvironment,
+    pub(super) edge: usize,
     record: PhantomData<fn() -> (K, T)>,
 }
 
@@ -53,6 +54,15 @@ impl<K: Key, T: Send + 'static> KeyedStream<K, T> {
         self.keyed("reduce", move |states| Reduce::new(states, Arc::clone(&function)))
     }
 
+    /// Brings in a broadcast stream, whose records every subtask is given.
+    pub fn connect<B: Send + 'static>(
+        self,
+        broadcast: BroadcastStream<B>,
+    ) -> ConnectedStream<K, T, B> {
+        check_same(&self.env, &broadcast.env);
+        ConnectedStream::new(self, broadcast)
+    }
+
     fn keyed<P, F>(self, kind: &'static str, factory: F) -> Stream<Identity<P::Out>>
     where
         P: KeyedProcess<Key = K, In = T>,
@@ -64,15 +74,13 @@ impl<K: Key, T: Send + 'static> KeyedStream<K, T> {
         let mut draft = self.env.0.borrow_mut();
         let operator = draft.operator(kind);
         match states.finish() {
-            Ok(columns) => {
-                let names: Vec<String> = columns.names().iter().map(ToString::to_string).collect();
-                draft.detail(operator, format!("[{}]", names.join(", ")));
-            }
+            Ok(columns) => draft.keyed_states(operator, &columns.names()),
             Err(error) => {
                 draft.error(graph_error(format!("{kind} operator: {}", error.message())));
             }
         }
         draft.must_lead_somewhere(operator, &port);
+        draft.read(&[self.edge]);
         draft.vertices.push(Box::new(KeyedVertex {
             operator,
             edge: self.edge,

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! source ─► map/filter/flat_map … ─► key_by ─► process/reduce ─► … ─► sink
+//!        └──► process ─► …                └─ connect(broadcast) ─► process ─► …
 //! ```
 //! A [`Stream`] carries its chain in its type, so everything between two exchanges is one loop.
 //! [`StreamEnvironment::build`] checks the whole graph before anything starts.
 
+mod connected;
 mod edges;
 mod env;
 mod keyed;
@@ -13,6 +15,8 @@ mod keyed;
 mod stream;
 mod vertices;
 
+#[expect(clippy::module_name_repetitions, reason = "Flink's names")]
+pub use connected::{BroadcastStream, ConnectedStream};
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use env::{StreamEnvironment, states_in};
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]

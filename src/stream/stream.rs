@@ -3,16 +3,21 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::edges::{ForwardEdge, KeyedEdge};
-use super::env::StreamEnvironment;
+use super::connected::BroadcastStream;
+use super::edges::{CrossEdge, ForwardEdge};
+use super::env::{StreamEnvironment, check_same, graph_error};
 use super::keyed::KeyedStream;
-use super::vertices::{SinkHolder, UnionVertex};
+use super::vertices::{ProcessVertex, SinkHolder, UnionVertex};
 use crate::codec::Key;
 use crate::connector::{Sink, WriterContext};
 use crate::exchange::{KeyRouter, Outlet};
-use crate::operator::{Chain, Filter, FlatMap, Identity, Map};
+use crate::ids::SubtaskId;
+use crate::operator::{Chain, Filter, FlatMap, Identity, Map, OperatorProcess};
 use crate::record::Keyed;
-use crate::task::{Consumer, ForkTail, ForwardTail, Fused, KeyedTail, Port, SinkTail};
+use crate::state::OperatorStates;
+use crate::task::{
+    BroadcastTail, Consumer, ForkTail, ForwardTail, Fused, KeyedTail, Port, SinkTail,
+};
 
 /// A stream; `C` is the chain of stateless operators since the last task, known to the compiler.
 #[must_use = "a stream that ends in no sink is an error when the graph is built"]
@@ -97,7 +102,8 @@ impl<C: Chain> Stream<C> {
         K: Key,
         F: Fn(&C::Out) -> K + Send + Sync + 'static,
     {
-        let edge = self.env.0.borrow_mut().edge(KeyedEdge::<K, C::Out>::default());
+        let edge = CrossEdge::<Keyed<K, C::Out>>::default();
+        let edge = self.env.0.borrow_mut().unread_edge(self.operator, edge);
         let env = self.env.clone();
         let key_of = Arc::new(key_of);
         self.end(move |chain, context| {
@@ -109,8 +115,61 @@ impl<C: Chain> Stream<C> {
         KeyedStream::new(env, edge)
     }
 
+    /// Gives each record to every subtask of the operator that the stream is connected to. See
+    /// [`KeyedStream::connect`].
+    pub fn broadcast(self) -> BroadcastStream<C::Out>
+    where
+        C::Out: Clone,
+    {
+        let edge = CrossEdge::<C::Out>::default();
+        let edge = self.env.0.borrow_mut().unread_edge(self.operator, edge);
+        let env = self.env.clone();
+        self.end(move |chain, context| {
+            let outlets = context.take_outlets::<Vec<Outlet<C::Out>>>(edge)?;
+            Ok(Box::new(Fused::new(chain, BroadcastTail::new(outlets))))
+        });
+        BroadcastStream::new(env, edge)
+    }
+
+    /// Processes each record with the operator state of its subtask. `factory` is called once when the graph is
+    /// built and once for every subtask; it declares the states and must declare the same ones each time.
+    ///
+    /// See [`OperatorProcess`] for an example.
+    pub fn process<P, F>(self, factory: F) -> Stream<Identity<P::Out>>
+    where
+        P: OperatorProcess<In = C::Out>,
+        F: Fn(&mut OperatorStates) -> P + Send + Sync + 'static,
+    {
+        let mut states = OperatorStates::new();
+        drop(factory(&mut states));
+        let env = self.env.clone();
+        let edge = self.forward();
+        let port = Port::new();
+        let mut draft = env.0.borrow_mut();
+        let operator = draft.operator("process");
+        let declared = match states.finish(SubtaskId { index: 0, parallelism: 1 }) {
+            Ok(state) => state.declared(),
+            Err(error) => {
+                draft.error(graph_error(format!("process operator: {}", error.message())));
+                Vec::new()
+            }
+        };
+        draft.operator_states(operator, &declared);
+        draft.must_lead_somewhere(operator, &port);
+        draft.vertices.push(Box::new(ProcessVertex {
+            operator,
+            edge,
+            factory,
+            declared,
+            port: port.clone(),
+        }));
+        drop(draft);
+        Stream::new(env, operator, port, Identity::new())
+    }
+
     /// Merges with `other`; each one keeps its order.
     pub fn union<D: Chain<Out = C::Out>>(self, other: Stream<D>) -> Stream<Identity<C::Out>> {
+        check_same(&self.env, &other.env);
         let env = self.env.clone();
         let edges = vec![self.forward(), other.forward()];
         let port = Port::new();

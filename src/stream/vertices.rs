@@ -1,6 +1,8 @@
 //! The vertices of a graph: what each needs to build its tasks, with its types.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use futures::future::LocalBoxFuture;
@@ -8,10 +10,12 @@ use futures::future::LocalBoxFuture;
 use crate::connector::{Committer, Guarantee, RunIdentity, Sink, Source};
 use crate::error::Result;
 use crate::ids::Name;
-use crate::operator::KeyedProcess;
-use crate::state::States;
+use crate::operator::{Connected, KeyedBroadcastProcess, KeyedProcess, OperatorProcess};
+use crate::state::unkeyed::Declared;
+use crate::state::{BroadcastStates, OperatorStates, States};
 use crate::task::{
-    AnySink, AnySource, BuildContext, Emit, KeyedSubtask, Port, SourceSubtask, UnionSubtask, Vertex,
+    AnySink, AnySource, BroadcastSide, BuildContext, Emit, KeyedSubtask, NoSide, Port,
+    ProcessSubtask, SourceSubtask, UnionSubtask, Vertex,
 };
 
 /// A source.
@@ -106,7 +110,91 @@ where
         let output = self.port.build(context)?;
         let mut states = States::new();
         let process = (self.factory)(&mut states);
-        KeyedSubtask::build(process, states.finish()?, self.operator, self.edge, output, context)
+        let columns = states.finish()?;
+        let side = (NoSide, None);
+        KeyedSubtask::build(process, side, columns, self.operator, self.edge, output, context)
+    }
+}
+
+/// A keyed operator with a broadcast input.
+pub(super) struct ConnectedVertex<P: KeyedBroadcastProcess, F> {
+    pub(super) operator: usize,
+    pub(super) keyed: usize,
+    pub(super) broadcast: usize,
+    pub(super) factory: F,
+    pub(super) declared: Vec<Declared>,
+    pub(super) port: Port<P::Out>,
+}
+
+impl<P: KeyedBroadcastProcess, F> fmt::Debug for ConnectedVertex<P, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connected")
+    }
+}
+
+impl<P, F> Vertex for ConnectedVertex<P, F>
+where
+    P: KeyedBroadcastProcess,
+    F: Fn(&mut States, &mut BroadcastStates) -> P + Send + Sync,
+{
+    fn operator(&self) -> usize {
+        self.operator
+    }
+
+    fn is_keyed(&self) -> bool {
+        true
+    }
+
+    fn operator_states(&self) -> &[Declared] {
+        &self.declared
+    }
+
+    fn build(&self, context: &mut BuildContext) -> Result<LocalBoxFuture<'static, Result<()>>> {
+        let output = self.port.build(context)?;
+        let (mut states, mut maps) = (States::new(), BroadcastStates::new());
+        let function = (self.factory)(&mut states, &mut maps);
+        let columns = states.finish()?;
+        let maps = Rc::new(RefCell::new(maps.finish(context.subtask)?));
+        let side = (BroadcastSide::new(Rc::clone(&maps)), Some(self.broadcast));
+        let process = Connected::new(function, maps);
+        KeyedSubtask::build(process, side, columns, self.operator, self.keyed, output, context)
+    }
+}
+
+/// An operator without keys.
+pub(super) struct ProcessVertex<P: OperatorProcess, F> {
+    pub(super) operator: usize,
+    pub(super) edge: usize,
+    pub(super) factory: F,
+    pub(super) declared: Vec<Declared>,
+    pub(super) port: Port<P::Out>,
+}
+
+impl<P: OperatorProcess, F> fmt::Debug for ProcessVertex<P, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Process")
+    }
+}
+
+impl<P, F> Vertex for ProcessVertex<P, F>
+where
+    P: OperatorProcess,
+    F: Fn(&mut OperatorStates) -> P + Send + Sync,
+{
+    fn operator(&self) -> usize {
+        self.operator
+    }
+
+    fn operator_states(&self) -> &[Declared] {
+        &self.declared
+    }
+
+    fn build(&self, context: &mut BuildContext) -> Result<LocalBoxFuture<'static, Result<()>>> {
+        let output = self.port.build(context)?;
+        let mut states = OperatorStates::new();
+        let process = (self.factory)(&mut states);
+        let state = states.finish(context.subtask)?;
+        ProcessSubtask::build(process, state, self.operator, self.edge, output, context)
     }
 }
 

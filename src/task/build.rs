@@ -24,6 +24,7 @@ use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::{Metrics, VertexCounters};
 use crate::state::Store;
 use crate::state::segment::Segment;
+use crate::state::unkeyed::{Declared, SavedState};
 use crate::thrift::Thrift;
 
 /// A job, ready to run: what `stream` builds and `runtime` deploys. Flink: `JobGraph`.
@@ -54,6 +55,8 @@ pub struct Restored {
     pub may_have_items: bool,
     /// Whether the filter does not know all of them.
     pub unfiltered: bool,
+    /// Operator state.
+    pub operator_state: Vec<SavedState>,
 }
 
 /// What a subtask is built with; one for each worker and attempt.
@@ -190,6 +193,11 @@ pub trait Vertex: fmt::Debug + Send + Sync {
     /// Whether it holds keyed state.
     fn is_keyed(&self) -> bool {
         false
+    }
+
+    /// Its operator states.
+    fn operator_states(&self) -> &[Declared] {
+        &[]
     }
 
     /// Builds the task of one subtask, on its worker's thread.

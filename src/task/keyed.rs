@@ -1,9 +1,12 @@
 //! The task of a keyed operator: admits records, runs the user's function, takes part in checkpoints.
 //!
 //! ```text
-//!   gate ─► find rows ─┬─ resident ─► user function ─► output
+//!   gate ─► find rows ─┬─ resident ─► user function ─┬─► output
+//!                      │                             └─ suspended: undone, in front of its key's others
 //!                      └─ loading ──► parked, in order within the key ─► (read answered) ─► …
 //! ```
+//! A function is suspended where it asks for an entry that could not be foreseen when the record was
+//! admitted, and called again.
 //! Barriers and the end of input wait for parked records. After a barrier the frozen entries are
 //! serialised in slices between batches; the log is cleaned in slices too (`cleaner`).
 
@@ -21,6 +24,7 @@ use super::filter::FilterBuilder;
 use super::log::LogWriter;
 use super::output::Consumer;
 use super::pause::PauseMeter;
+use super::side::{NoSide, SideInput};
 use super::snapshot::Snapshots;
 use crate::checkpoint::Command;
 use crate::clock::{Clock, Instant};
@@ -29,26 +33,29 @@ use crate::exchange::{Event, Inlet, InputGate};
 use crate::metrics::{Metrics, VertexCounters};
 use crate::operator::{Context, KeyedProcess};
 use crate::record::{Barrier, Keyed};
-use crate::state::{Columns, Item, KeyedState, Read, Row, Store};
+use crate::state::{Columns, Item, KeyedState, MapKeys, Read, Row, Scan, Scanned, Store};
 use crate::teeth::{Tooth, bites};
 
 use std::sync::{Arc, OnceLock};
 
-/// The gate is closed while so many records wait for reads. Flink:
-/// `execution.async-state.in-flight-records-limit`.
-const MAX_PARKED: usize = 6000;
 /// Keys that are read together: those of one `BatchGetItem`, so that no record waits for another
 /// request than its own.
 const READ_KEYS: usize = 100;
 
 type KeyedRecord<P> = Keyed<<P as KeyedProcess>::Key, <P as KeyedProcess>::In>;
-type ReadAnswer = Vec<(Read, Option<Item>)>;
 
-/// One subtask of a keyed operator.
-pub struct KeyedSubtask<P: KeyedProcess> {
+/// What the store has said.
+enum Answer {
+    Items(Vec<(Read, Option<Item>)>),
+    Range(Scan, Vec<Scanned>),
+}
+
+/// One subtask of a keyed operator, which may have a second input.
+pub struct KeyedSubtask<P: KeyedProcess, S: SideInput<P> = NoSide> {
     process: P,
+    side: S,
     state: KeyedState<P::Key>,
-    gate: InputGate<KeyedRecord<P>>,
+    gate: InputGate<KeyedRecord<P>, S::In>,
     output: Box<dyn Consumer<P::Out>>,
     commands: mpsc::UnboundedReceiver<Command>,
     snapshots: Snapshots,
@@ -59,11 +66,13 @@ pub struct KeyedSubtask<P: KeyedProcess> {
     metrics: Metrics,
     counters: VertexCounters,
     pause: PauseMeter,
-    reads: FuturesUnordered<BoxFuture<'static, Result<ReadAnswer>>>,
+    reads: FuturesUnordered<BoxFuture<'static, Result<Answer>>>,
     parked: HashMap<Row, VecDeque<KeyedRecord<P>>>,
     parked_records: usize,
+    /// The gate is closed while so many are.
+    max_parked: usize,
     /// A barrier or the end of input that waits for parked records.
-    waiting: Option<Event<KeyedRecord<P>>>,
+    waiting: Option<Event<KeyedRecord<P>, S::In>>,
     serialising: bool,
     /// Frozen entries serialised between two batches.
     slice_entries: usize,
@@ -76,19 +85,21 @@ pub struct KeyedSubtask<P: KeyedProcess> {
     out: Vec<P::Out>,
 }
 
-impl<P: KeyedProcess> std::fmt::Debug for KeyedSubtask<P> {
+impl<P: KeyedProcess, S: SideInput<P>> std::fmt::Debug for KeyedSubtask<P, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyedSubtask").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
-impl<P: KeyedProcess> KeyedSubtask<P> {
-    /// Builds the task of operator `index`, restores its state, and makes it a future.
+impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
+    /// Builds the task of operator `index`, restores its state, and makes it a future. `side` is its second
+    /// input, with the edge of that.
     ///
     /// # Errors
     /// State that cannot be restored.
     pub fn build(
         process: P,
+        (mut side, side_edge): (S, Option<usize>),
         columns: Columns,
         index: usize,
         edge: usize,
@@ -96,14 +107,18 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
         context: &mut BuildContext,
     ) -> Result<LocalBoxFuture<'static, Result<()>>> {
         let inlets = context.take_inlets::<Vec<Inlet<KeyedRecord<P>>>>(edge)?;
-        let restored = context.restored.remove(&index).unwrap_or_default();
+        let sides =
+            side_edge.map(|edge| context.take_inlets::<Vec<Inlet<S::In>>>(edge)).transpose()?;
+        let mut restored = context.restored.remove(&index).unwrap_or_default();
+        side.restore(std::mem::take(&mut restored.operator_state))?;
         let (state, log) = LogWriter::restore(columns, index, restored, context)?;
         let snapshots =
             Snapshots::new(context.vertex, context.subtask.index, context.reports.clone());
         let task = Self {
             process,
+            side,
             state,
-            gate: InputGate::new(inlets),
+            gate: InputGate::with_side(inlets, sides.unwrap_or_default()),
             output,
             commands: context.take_commands()?,
             snapshots,
@@ -117,6 +132,7 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
             reads: FuturesUnordered::new(),
             parked: HashMap::new(),
             parked_records: 0,
+            max_parked: context.config.state.in_flight_records_limit as usize,
             waiting: None,
             serialising: false,
             slice_entries: context.config.state.slice_entries,
@@ -150,7 +166,7 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
     /// Waits for the next thing to do, and does it.
     async fn step(&mut self) -> Result<()> {
         let open = self.waiting.is_none()
-            && self.parked_records < MAX_PARKED
+            && self.parked_records < self.max_parked
             && !(bites(Tooth::PressureStopsAll) && self.log.is_pressed());
         if bites(Tooth::HorizonAtAck) {
             self.snapshots.fix_horizon_again(self.state.horizon());
@@ -204,9 +220,15 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
         }
     }
 
-    fn on_event(&mut self, event: Event<KeyedRecord<P>>) -> Result<()> {
+    fn on_event(&mut self, event: Event<KeyedRecord<P>, S::In>) -> Result<()> {
         match event {
             Event::Batch(batch) => self.on_batch(batch),
+            // It waits for no parked record: there is no order between the inputs.
+            Event::Side(batch) => {
+                let records = batch.len() as u64;
+                self.side.process(&self.process, batch, &mut self.out)?;
+                self.finish_batch(records)
+            }
             mark if self.parked_records > 0 && !bites(Tooth::BarrierOvertakesParked) => {
                 self.waiting = Some(mark);
                 Ok(())
@@ -220,7 +242,7 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
         let mut ran = batch.len();
         self.rows.clear();
         self.state.find_rows(batch.iter().map(|r| (r.hash, &r.key)), &mut self.rows);
-        if self.state.loading_rows() == 0 {
+        if self.state.loading_rows() == 0 && !self.state.may_suspend() {
             for (record, row) in batch.drain(..).zip(self.rows.iter()) {
                 let Keyed { key, value, .. } = record;
                 let mut context = Context::new(&key, *row, &mut self.state, &mut self.out);
@@ -234,17 +256,28 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
         self.finish_batch(ran as u64)
     }
 
-    /// The slower way, while some rows are loading.
+    /// The slower way, while some rows are loading or may have to.
     fn run_or_park(&mut self, batch: Vec<KeyedRecord<P>>) -> Result<()> {
+        let may_suspend = self.state.may_suspend();
         for (index, record) in batch.into_iter().enumerate() {
             let row = self.rows[index];
-            if self.state.is_loading(row) {
+            if may_suspend {
+                self.process.map_keys(&record.value, &mut MapKeys::new(&mut self.state, row));
+            }
+            let waiting = match self.state.is_loading(row) {
+                true => Some(record),
+                false => self.run_record(row, record)?,
+            };
+            if let Some(record) = waiting {
                 self.parked.entry(row).or_default().push_back(record);
                 self.parked_records += 1;
-            } else {
-                self.run_record(row, record)?;
             }
         }
+        self.send_reads();
+        Ok(())
+    }
+
+    fn send_reads(&mut self) {
         let mut reads = self.state.take_reads();
         self.metrics.items_read(reads.len() as u64);
         while !reads.is_empty() {
@@ -254,17 +287,66 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
             let answer = io.run(async move {
                 let keys = reads.iter().map(|read| read.key.clone()).collect();
                 let items = store.read_items(keys).await?;
-                Ok(reads.into_iter().zip(items).collect::<ReadAnswer>())
+                Ok(Answer::Items(reads.into_iter().zip(items).collect()))
             });
             self.reads.push(Box::pin(answer));
         }
-        Ok(())
+        for scan in self.state.take_scans() {
+            let (io, store) = (self.log.io(), Arc::clone(&self.store));
+            let answer = io.run(async move {
+                let items = store.scan_items(scan.range.clone()).await?;
+                Ok(Answer::Range(scan, items))
+            });
+            self.reads.push(Box::pin(answer));
+        }
     }
 
-    fn run_record(&mut self, row: Row, record: KeyedRecord<P>) -> Result<()> {
+    /// Processes a record; gives it back where it was suspended.
+    fn run_record(&mut self, row: Row, record: KeyedRecord<P>) -> Result<Option<KeyedRecord<P>>> {
+        if self.state.may_suspend() {
+            return self.try_record(row, record);
+        }
         let Keyed { key, value, .. } = record;
         let mut context = Context::new(&key, row, &mut self.state, &mut self.out);
-        self.process.process(value, &mut context)
+        self.process.process(value, &mut context)?;
+        Ok(None)
+    }
+
+    fn try_record(&mut self, row: Row, record: KeyedRecord<P>) -> Result<Option<KeyedRecord<P>>> {
+        let given_out = self.out.len();
+        self.state.begin_record();
+        let mut context = Context::new(&record.key, row, &mut self.state, &mut self.out);
+        let result = self.process.process(record.value.clone(), &mut context);
+        // Whatever the function has made of the error.
+        if self.state.end_record()? {
+            self.metrics.records_suspended(1);
+            self.out.truncate(given_out);
+            return Ok(Some(record));
+        }
+        result.map(|()| None)
+    }
+
+    /// Processes the parked records of a row that is resident now, until one is suspended; how many.
+    fn run_parked(&mut self, row: Row) -> Result<usize> {
+        let Some(mut records) = self.parked.remove(&row) else { return Ok(0) };
+        if bites(Tooth::ParkedOutOfOrder) {
+            records.make_contiguous().reverse();
+        }
+        let mut ran = 0;
+        while let Some(record) = records.pop_front() {
+            if let Some(suspended) = self.run_record(row, record)? {
+                if bites(Tooth::SuspendedOvertaken) {
+                    records.push_back(suspended);
+                } else {
+                    records.push_front(suspended);
+                }
+                self.parked.insert(row, records);
+                break;
+            }
+            ran += 1;
+        }
+        self.parked_records -= ran;
+        Ok(ran)
     }
 
     fn finish_batch(&mut self, records: u64) -> Result<()> {
@@ -282,25 +364,26 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
         if self.out.is_empty() { Ok(()) } else { self.output.push(&mut self.out) }
     }
 
-    fn on_loaded(&mut self, answer: ReadAnswer) -> Result<()> {
+    fn on_loaded(&mut self, answer: Answer) -> Result<()> {
         let mut ran = 0;
-        let not_found = answer.iter().filter(|(_, item)| item.is_none()).count();
-        self.metrics.items_not_found(not_found as u64);
-        for (read, item) in answer {
-            if !self.state.loaded(&read, item.as_ref())? {
-                continue;
+        match answer {
+            Answer::Items(items) => {
+                let not_found = items.iter().filter(|(_, item)| item.is_none()).count();
+                self.metrics.items_not_found(not_found as u64);
+                for (read, item) in items {
+                    if self.state.loaded(&read, item.as_ref())? {
+                        ran += self.run_parked(read.row)?;
+                    }
+                }
             }
-            let mut records = self.parked.remove(&read.row).unwrap_or_default();
-            if bites(Tooth::ParkedOutOfOrder) {
-                records.make_contiguous().reverse();
-            }
-            self.parked_records -= records.len();
-            ran += records.len() as u64;
-            for record in records {
-                self.run_record(read.row, record)?;
+            Answer::Range(scan, items) => {
+                if self.state.scanned(&scan, items)? {
+                    ran += self.run_parked(scan.row)?;
+                }
             }
         }
-        self.finish_batch(ran)?;
+        self.send_reads();
+        self.finish_batch(ran as u64)?;
         if self.parked_records == 0
             && let Some(mark) = self.waiting.take()
         {
@@ -317,7 +400,8 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
         let mut staged = Vec::new();
         self.unflushed = false;
         self.output.barrier(barrier, &mut staged)?;
-        let fixed = self.log.freeze(&mut self.state, barrier.checkpoint)?;
+        let mut fixed = self.log.freeze(&mut self.state, barrier.checkpoint)?;
+        fixed.operator_state = self.side.freeze()?;
         self.snapshots.begin(barrier.checkpoint, fixed, staged);
         self.serialising = true;
         Ok(())

@@ -72,7 +72,68 @@ impl<K: Key, T, F> Output for KeyedTail<K, T, F> {
     }
 }
 
-/// Sends records to one task on the same worker: the way into a union.
+/// Sends each record to every subtask, over one channel each and so in one order.
+#[derive(Debug)]
+pub struct BroadcastTail<T> {
+    batch: Vec<T>,
+    outlets: Vec<Outlet<T>>,
+}
+
+impl<T> BroadcastTail<T> {
+    /// Broadcasts over `outlets`.
+    pub fn new(outlets: Vec<Outlet<T>>) -> Self {
+        Self { batch: Vec::new(), outlets }
+    }
+}
+
+impl<T: Clone> Tail<T> for BroadcastTail<T> {
+    #[inline]
+    fn accept(&mut self, record: T) {
+        self.batch.push(record);
+    }
+
+    fn batch_done(&mut self) -> Result<()> {
+        let batch = std::mem::take(&mut self.batch);
+        if let Some((last, others)) = self.outlets.split_last_mut()
+            && !batch.is_empty()
+        {
+            others.iter_mut().for_each(|outlet| outlet.send(Element::Batch(batch.clone())));
+            last.send(Element::Batch(batch));
+        }
+        Ok(())
+    }
+}
+
+impl<T> Output for BroadcastTail<T> {
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.outlets.iter().all(Outlet::is_ready)
+    }
+
+    fn ready(&mut self) -> LocalBoxFuture<'_, Result<()>> {
+        Box::pin(async {
+            for outlet in &mut self.outlets {
+                outlet.ready().await;
+            }
+            Ok(())
+        })
+    }
+
+    fn barrier(&mut self, barrier: Barrier, _: &mut Vec<Staged>) -> Result<()> {
+        self.outlets.iter_mut().for_each(|outlet| outlet.send(Element::Barrier(barrier)));
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.outlets.iter_mut().for_each(|outlet| outlet.send(Element::End));
+        Ok(())
+    }
+}
+
+/// Sends records to one task on the same worker: the way into a union or an operator without keys.
 #[derive(Debug)]
 pub struct ForwardTail<T> {
     batch: Vec<T>,

@@ -92,6 +92,8 @@ impl<T: 'static> UnionSubtask<T> {
                 self.snapshots.begin(barrier.checkpoint, fixed, staged);
                 self.snapshots.seal();
             }
+            // There is no second input: its records have a type without values.
+            Event::Side(_) => {}
             Event::End => self.output.end()?,
         }
         self.output.ready().await

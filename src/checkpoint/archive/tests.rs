@@ -18,6 +18,7 @@ fn manifest(attempt: u64, checkpoint: u64, bytes: usize) -> Manifest {
         may_have_items: vec![],
         unfiltered: vec![],
         committables: vec![Owed { sink: name("files"), committable: vec![7; bytes] }],
+        operator_states: vec![],
         slots: SlotTable::default(),
     }
 }

@@ -70,6 +70,7 @@ impl World {
             may_have_items: vec![],
             unfiltered: vec![],
             committables: vec![Owed { sink: name("files"), committable: vec![checkpoint as u8] }],
+            operator_states: vec![],
             slots: SlotTable::default(),
         };
         let store = Arc::clone(&claimed.store);

@@ -7,6 +7,7 @@ use crate::checkpoint::fakes::{name, range, segment, version};
 use crate::checkpoint::messages::VertexPlan;
 use crate::clock::Clock;
 use crate::ids::SlotId;
+use crate::state::unkeyed::{Elements, OperatorStateKind, SavedState};
 
 pub(super) fn settings() -> Checkpointing {
     Checkpointing {
@@ -19,8 +20,18 @@ pub(super) fn settings() -> Checkpointing {
 }
 
 pub(super) fn plan(sources: u32, keyed: u32) -> Plan {
-    let source = VertexPlan { source: Some(name("numbers")), keyed: None, parallelism: sources };
-    let counts = VertexPlan { source: None, keyed: Some(name("counts")), parallelism: keyed };
+    let source = VertexPlan {
+        source: Some(name("numbers")),
+        keyed: None,
+        operator_state: None,
+        parallelism: sources,
+    };
+    let counts = VertexPlan {
+        source: None,
+        keyed: Some(name("counts")),
+        operator_state: None,
+        parallelism: keyed,
+    };
     Plan { vertices: vec![source, counts] }
 }
 
@@ -362,4 +373,49 @@ fn the_last_number_is_an_error_and_not_a_number_used_twice() {
     let mut bench = Bench::new(|_| {});
     bench.coordinator.last_used = CheckpointId::MAX;
     assert!(failed(&bench.pass(10)));
+}
+
+fn saved(operator_state: Vec<SavedState>) -> SubtaskSnapshot {
+    SubtaskSnapshot { operator_state, ..SubtaskSnapshot::default() }
+}
+
+fn list(bytes: usize) -> Vec<SavedState> {
+    let mut elements = Elements::default();
+    elements.extend([&vec![0; bytes][..]]);
+    vec![SavedState { state: name("waiting"), kind: OperatorStateKind::List, elements }]
+}
+
+#[test]
+fn operator_state_is_what_the_acknowledgement_says_whatever_was_before() {
+    let mut bench = Bench::new(|s| s.tolerable_failed = 1);
+    bench.coordinator.plan.vertices[1].operator_state = Some(name("pairs"));
+    let waiting = |manifest: Manifest| manifest.operator_states[0].subtasks.clone();
+    assert!(triggered(&bench.pass(10)).is_some());
+    assert_eq!(waiting(bench.acks(1, saved(list(3)))), [list(3)]);
+    // Aborted: the next one needs nothing of it.
+    assert!(triggered(&bench.pass(600)).is_some());
+    assert_eq!(waiting(bench.acks(2, saved(vec![]))), [vec![]]);
+    bench.put(2);
+    bench.moved(2);
+    assert!(triggered(&bench.pass(10)).is_some());
+    assert_eq!(waiting(bench.acks(3, saved(list(4)))), [list(4)]);
+}
+
+#[test]
+fn more_operator_state_than_the_limit_fails_the_attempt_and_says_whose() {
+    let limit = rules::MAX_OPERATOR_STATE_BYTES as usize;
+    for (bytes, fails) in [(limit - 3, false), (limit - 2, true)] {
+        let mut bench = Bench::new(|s| s.tolerable_failed = 1);
+        bench.coordinator.plan.vertices[1].operator_state = Some(name("pairs"));
+        bench.pass(10);
+        bench.ack(0, 1, SubtaskSnapshot::default());
+        let effects = bench.ack(1, 1, saved(list(bytes)));
+        let error = effects.iter().find_map(|e| match e {
+            Effect::Fail(error) => Some(error.to_string()),
+            _ => None,
+        });
+        assert_eq!(error.is_some(), fails);
+        let text = error.unwrap_or_default();
+        assert!(!fails || text.contains("the list waiting of operator pairs"), "{text}");
+    }
 }

@@ -85,8 +85,18 @@ impl World {
     }
 
     fn setup(&self) -> DriverSetup {
-        let source = VertexPlan { source: Some(name("numbers")), keyed: None, parallelism: 1 };
-        let counts = VertexPlan { source: None, keyed: Some(name("counts")), parallelism: 1 };
+        let source = VertexPlan {
+            source: Some(name("numbers")),
+            keyed: None,
+            operator_state: None,
+            parallelism: 1,
+        };
+        let counts = VertexPlan {
+            source: None,
+            keyed: Some(name("counts")),
+            operator_state: None,
+            parallelism: 1,
+        };
         DriverSetup {
             job: name("job"),
             plan: Plan { vertices: vec![source, counts] },
@@ -331,6 +341,7 @@ async fn an_attempt_that_wakes_up_after_a_lease_confirms_the_head_first() {
         may_have_items: vec![],
         unfiltered: vec![],
         committables: vec![],
+        operator_states: vec![],
         slots: Default::default(),
     };
     driver.put_manifest(manifest);

@@ -5,6 +5,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::checkpoint::fakes::{name, range, segment, version};
 use crate::checkpoint::messages::SplitSnapshot;
+use crate::state::unkeyed::{Elements, OperatorStateKind, SavedState};
+
+fn saved(all: &[&[u8]]) -> SavedState {
+    let mut elements = Elements::default();
+    elements.extend(all.iter().copied());
+    SavedState { state: name("waiting"), kind: OperatorStateKind::List, elements }
+}
 
 /// What `tests/fixtures/v2/manifest.bin` holds: written once, read for ever.
 pub(super) fn sample() -> Manifest {
@@ -30,6 +37,10 @@ pub(super) fn sample() -> Manifest {
         unfiltered: vec![name("later")],
         records: 200_000,
         committables: vec![Owed { sink: name("files"), committable: b"part-3-0-42".to_vec() }],
+        operator_states: vec![SavedOperator {
+            operator: name("pairs"),
+            subtasks: vec![vec![saved(&[b"one", b""])], vec![]],
+        }],
         slots: SlotTable { segments: vec![0, 8, 8], manifests: vec![1, 1] },
     }
 }
@@ -62,6 +73,18 @@ fn large_manifests_are_cut_into_parts_that_must_all_be_there_in_order() {
     for wrong in [&parts[1..], &parts[..parts.len() - 1], &swapped, &[]] {
         assert_eq!(Manifest::decode(wrong).unwrap_err().kind(), ErrorKind::Corrupt);
     }
+}
+
+/// A text under a right checksum whose elements end where there are no bytes.
+#[test]
+fn elements_beyond_their_bytes_are_damage() {
+    let whole = sample().encode().unwrap().remove(0);
+    let mut text = whole[HEADER_BYTES..].to_vec();
+    let ends = text.windows(7).position(|at| at == b"\x02\x03\x03\x03one").unwrap();
+    text[ends + 2] = 9;
+    let error = Manifest::decode(&[encode_part(0, 1, &text)]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.message().contains("operator state waiting"), "{error}");
 }
 
 #[test]

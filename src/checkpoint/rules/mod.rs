@@ -14,7 +14,7 @@ pub use ownership::{
     restorable,
 };
 pub use retention::{
-    counts_as_failure, live_segments, merge_horizons, named_slots, next_number, retain, roll_back,
-    segments_for, too_many_failures,
+    MAX_OPERATOR_STATE_BYTES, counts_as_failure, live_segments, merge_horizons, named_slots,
+    next_number, retain, roll_back, segments_for, too_many_failures, too_much_operator_state,
 };
 pub use start::{Refusal, Start, StartFacts, StartMode, start};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::checkpoint::head::Retained;
 use crate::checkpoint::manifest::Horizon;
-use crate::checkpoint::messages::SegmentRef;
+use crate::checkpoint::messages::{SavedOperator, SegmentRef};
 use crate::ids::{CheckpointId, Name, SlotId};
 use crate::key_group::{KeyGroup, KeyGroupRange};
 use crate::teeth::{Tooth, bites};
@@ -159,6 +159,29 @@ pub fn counts_as_failure(store_is_struggling: bool) -> bool {
 #[must_use]
 pub fn too_many_failures(failures: u32, tolerable: u32) -> bool {
     failures > tolerable
+}
+
+/// What all operator state of a job may take: it stands in every manifest, changed or not, so that each
+/// checkpoint of a job at the limit costs a thousand write units for it.
+pub const MAX_OPERATOR_STATE_BYTES: u64 = 1 << 20;
+
+/// What is wrong where a job has more operator state than that.
+#[must_use]
+pub fn too_much_operator_state(states: &[SavedOperator]) -> Option<String> {
+    let all = states.iter().flat_map(|of| {
+        let each = of.subtasks.iter().flatten();
+        each.map(|saved| (saved.elements.size(), &of.operator, saved))
+    });
+    let bytes: u64 = all.clone().map(|(size, ..)| size).sum();
+    let (size, operator, saved) = all.max_by_key(|(size, ..)| *size)?;
+    (bytes > MAX_OPERATOR_STATE_BYTES).then(|| {
+        format!(
+            "the job's operator state takes {bytes} bytes, the limit is {MAX_OPERATOR_STATE_BYTES}: most of it, \
+             {size} bytes of a single subtask, is the {} {} of operator {operator}; keep less in it, or key the \
+             stream and use keyed state",
+            saved.kind, saved.state
+        )
+    })
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ fn manifest(segments: Vec<SegmentRef>, horizons: Vec<Horizon>) -> Manifest {
         may_have_items: vec![],
         unfiltered: vec![],
         committables: vec![],
+        operator_states: vec![],
         slots: SlotTable::default(),
     }
 }

@@ -22,6 +22,7 @@ fn manifest(checkpoint: u64, segments: &[(u64, u64)], table: (usize, usize)) -> 
         may_have_items: vec![],
         unfiltered: vec![],
         committables: vec![],
+        operator_states: vec![],
         slots: SlotTable { segments: vec![0; table.0], manifests: vec![0; table.1] },
     }
 }

@@ -4,6 +4,7 @@
 
 mod chain;
 mod files;
+mod rules;
 mod stages;
 mod tally;
 mod toggle;
@@ -27,7 +28,8 @@ pub struct Kind {
 }
 
 /// All of them.
-pub const ALL: [Kind; 5] = [tally::KIND, chain::KIND, stages::KIND, toggle::KIND, files::KIND];
+pub const ALL: [Kind; 6] =
+    [tally::KIND, chain::KIND, stages::KIND, toggle::KIND, rules::KIND, files::KIND];
 
 /// The kind that a seed draws.
 pub(super) fn drawn(random: &mut StdRng) -> Kind {

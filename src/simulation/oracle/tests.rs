@@ -89,6 +89,7 @@ impl World {
             may_have_items: Vec::new(),
             unfiltered: Vec::new(),
             committables: Vec::new(),
+            operator_states: vec![],
             slots: SlotTable::default(),
             records: 0,
         };

@@ -218,12 +218,12 @@ impl<K: Key> KeyedState<K> {
         })
     }
 
-    /// Whether surely the entry of `row` with this sub key has no item. Costs no read.
+    /// Whether surely the entry of `row` with this encoded sub key has no item. Costs no read.
     pub(in crate::state) fn is_never_stored_sub(
         &mut self,
         column: ColumnId,
         row: u32,
-        sub: &impl Key,
+        sub: &[u8],
     ) -> bool {
         if !self.items_sent {
             return true;
@@ -233,8 +233,23 @@ impl<K: Key> KeyedState<K> {
         }
         self.scratch.clear();
         self.rows.key(row).encode(&mut self.scratch);
-        sub.encode(&mut self.scratch);
+        self.scratch.extend_from_slice(sub);
         self.filter.denies(self.filter.salts(column.index()).entry(&self.scratch))
+    }
+
+    /// As [`KeyedState::is_never_stored_sub`], of an entry in memory.
+    pub(in crate::state) fn is_entry_never_stored(
+        &mut self,
+        column: ColumnId,
+        row: u32,
+        entry: u32,
+    ) -> bool {
+        if self.items_sent && !self.filter.is_ready() {
+            return false;
+        }
+        let mut sub = Vec::new();
+        self.columns[column.index()].encode_sub(entry, &mut sub);
+        self.is_never_stored_sub(column, row, &sub)
     }
 
     /// The chunks that are to be read next, for a filter that has been restored or has to grow. They are

@@ -1,7 +1,10 @@
 //! Tests of keyed state: against a plain model here in `world`, and promise by promise below.
 
+mod acts;
 mod filter;
+mod lists;
 mod maps;
+mod suspension;
 mod world;
 
 use super::*;

@@ -119,6 +119,7 @@ fn coordinator(
     let vertex = VertexPlan {
         source: Some(operator().clone()),
         keyed: Some(operator().clone()),
+        operator_state: None,
         parallelism: parallelism.into(),
     };
     let beginning = Beginning {

@@ -102,10 +102,11 @@ impl Job {
     fn map_get(&mut self, key: u64, map_key: u64) -> (usize, Option<u64>) {
         let (row, mut reads) = self.row(key);
         loop {
-            if let Ok(value) = self.state.map_get(self.map, row, &(), &map_key) {
-                let value = value.copied();
+            self.state.begin_record();
+            let value = self.state.map(self.map, row).get(&map_key).map(|value| value.copied());
+            if !self.state.end_record().unwrap() {
                 self.state.end_batch();
-                return (reads, value);
+                return (reads, value.unwrap());
             }
             reads += self.answer();
         }
@@ -113,7 +114,7 @@ impl Job {
 
     fn map_put(&mut self, key: u64, map_key: u64) {
         let (row, _) = self.row(key);
-        self.state.map_put(self.map, row, &(), map_key, map_key);
+        self.state.map(self.map, row).put(map_key, map_key);
         self.state.end_batch();
     }
 
@@ -399,6 +400,9 @@ fn a_new_map_and_a_new_entry_of_an_old_map_cost_no_read() {
             job.load();
         }
         assert_eq!(job.map_get(2, 10), (0, None), "a new key");
+        let (row, _) = job.row(2);
+        assert!(job.state.map(job.map, row).is_empty().unwrap(), "nothing is read to know that");
+        job.state.end_batch();
         assert_eq!(job.map_get(1, 12), (0, None), "a new entry");
         assert_eq!(job.map_get(1, 11), (1, Some(11)));
     }
@@ -413,8 +417,8 @@ fn an_entry_that_was_never_stored_leaves_no_tombstone() {
     job.settle();
     let items = job.table.len();
     let (row, _) = job.row(1);
-    job.state.map_put(job.map, row, &(), 77, 1);
-    job.state.map_remove(job.map, row, &(), &77);
+    job.state.map(job.map, row).put(77, 1);
+    job.state.map(job.map, row).remove(&77);
     job.state.end_batch();
     job.settle();
     assert_eq!(job.table.len(), items);

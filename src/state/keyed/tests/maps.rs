@@ -1,14 +1,21 @@
-//! Maps, promise by promise.
+//! Maps, promise by promise, and the small table that other kinds' tests have in common.
+
+use std::collections::BTreeMap;
 
 use super::*;
 use crate::ids::Version;
-use crate::state::{ItemKey, MapDescriptor, MapState, Read};
+use crate::state::{
+    ItemKey, ListDescriptor, ListState, MapDescriptor, MapState, Namespaced, Read, Scan, Scanned,
+};
 
-struct Maps {
-    state: KeyedState<u64>,
-    map: MapState<String, u64>,
+/// The states of one key, with a table.
+pub(super) struct Maps {
+    pub(super) state: KeyedState<u64>,
+    pub(super) map: MapState<String, u64>,
+    pub(super) list: ListState<u64>,
+    pub(super) daily: Namespaced<u32, ValueState<u64>>,
     /// The table, without versions.
-    items: std::collections::BTreeMap<ItemKey, Item>,
+    pub(super) items: BTreeMap<ItemKey, Item>,
     next: u64,
 }
 
@@ -16,58 +23,94 @@ impl Maps {
     fn at(attempt: u64, at: RestorePoint) -> Self {
         let mut states = States::new();
         let map = states.map(MapDescriptor::new("map"));
+        let list = states.list(ListDescriptor::new("list"));
+        let daily = states.namespaced().value(ValueDescriptor::new("daily"));
         let next = at.checkpoint.0 + 1;
         let state = KeyedState::new(config(attempt), states.finish().unwrap(), at).unwrap();
-        Self { state, map, items: Default::default(), next }
+        Self { state, map, list, daily, items: BTreeMap::new(), next }
     }
 
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut maps = Self::at(1, RestorePoint::default());
         maps.state.finish_restore().unwrap();
         maps
     }
 
-    fn row(&mut self) -> Row {
+    pub(super) fn row(&mut self) -> Row {
         self.state.find_row(7u64.key_hash(), &7)
     }
 
     fn put(&mut self, key: &str, value: u64) {
         let row = self.row();
-        self.state.map_put(self.map, row, &(), key.to_owned(), value);
+        self.state.map(self.map, row).put(key.to_owned(), value);
         self.state.end_batch();
     }
 
     fn remove(&mut self, key: &str) {
         let row = self.row();
-        self.state.map_remove(self.map, row, &(), &key.to_owned());
+        self.state.map(self.map, row).remove(&key.to_owned());
         self.state.end_batch();
     }
 
-    /// The value and how many reads it took.
-    fn get(&mut self, key: &str) -> (Option<u64>, usize) {
-        let key = key.to_owned();
-        let mut reads = 0;
+    /// Processes a record until it is not suspended; how often it was.
+    pub(super) fn record<T>(
+        &mut self,
+        process: impl Fn(&mut KeyedState<u64>, Row) -> Result<T>,
+    ) -> (T, usize) {
+        let mut suspensions = 0;
         loop {
             let row = self.row();
-            if let Ok(value) = self.state.map_get(self.map, row, &(), &key) {
-                let value = value.copied();
+            let may_suspend = self.state.may_suspend();
+            if may_suspend {
+                self.state.begin_record();
+            }
+            let result = process(&mut self.state, row);
+            if !may_suspend || !self.state.end_record().unwrap() {
                 self.state.end_batch();
-                return (value, reads);
+                return (result.unwrap(), suspensions);
             }
             assert!(self.state.is_loading(row));
-            reads += self.answer();
+            self.state.end_batch();
+            suspensions += 1;
+            self.answer();
         }
     }
 
-    fn answer(&mut self) -> usize {
+    /// The value and how often it took a read.
+    fn get(&mut self, key: &str) -> (Option<u64>, usize) {
+        let (map, key) = (self.map, key.to_owned());
+        self.record(|state, row| Ok(state.map(map, row).get(&key)?.copied()))
+    }
+
+    fn entries(&mut self) -> (Vec<(String, u64)>, usize) {
+        let map = self.map;
+        let pair = |(key, value): (&String, &u64)| (key.clone(), *value);
+        self.record(|state, row| Ok(state.map(map, row).iter()?.map(pair).collect()))
+    }
+
+    pub(super) fn answer(&mut self) {
         let reads: Vec<Read> = self.state.take_reads();
         for read in &reads {
             self.state.loaded(read, self.items.get(&read.key)).unwrap();
         }
-        reads.len()
+        for scan in self.state.take_scans() {
+            let scanned = self.scanned(&scan);
+            self.state.scanned(&scan, scanned).unwrap();
+        }
     }
 
-    fn complete(&mut self) -> Vec<RawSegment> {
+    pub(super) fn scanned(&self, scan: &Scan) -> Vec<Scanned> {
+        let within = |(key, _): &(&ItemKey, &Item)| {
+            key.state == scan.range.state && scan.range.contains(&key.sort_key)
+        };
+        let item = |(key, item): (&ItemKey, &Item)| Scanned {
+            sort_key: key.sort_key.clone(),
+            item: Ok(item.clone()),
+        };
+        self.items.iter().filter(within).map(item).collect()
+    }
+
+    pub(super) fn complete(&mut self) -> Vec<RawSegment> {
         let checkpoint = CheckpointId(self.next);
         self.next += 1;
         self.state.freeze(checkpoint).unwrap();
@@ -77,7 +120,7 @@ impl Maps {
     }
 
     /// A checkpoint, all of it cleaned; what was written.
-    fn clean(&mut self) -> Vec<ItemWrite> {
+    pub(super) fn clean(&mut self) -> Vec<ItemWrite> {
         self.complete();
         let mut all = Vec::new();
         while let Some(plan) = self.state.plan_cleaning(&EAGER) {
@@ -92,8 +135,8 @@ impl Maps {
         all
     }
 
-    fn evict(&mut self) {
-        self.state.evict(100);
+    pub(super) fn evict(&mut self) {
+        self.state.evict(10_000);
         assert_eq!(self.state.stats().rows, 0, "all of it was clean");
     }
 }
@@ -231,7 +274,9 @@ fn bytes_that_are_no_sub_key_are_an_error() {
     first.put("a", 1);
     let segment = stored(&first.complete()[0], 1);
     let mut states = States::new();
-    states.value::<u64>(ValueDescriptor::new("map"));
+    for name in ["map", "list", "daily"] {
+        states.value::<u64>(ValueDescriptor::new(name));
+    }
     let checkpoint = CheckpointId(1);
     let at = RestorePoint { checkpoint, oldest_retained: checkpoint, ..RestorePoint::default() };
     let mut state = KeyedState::<u64>::new(config(2), states.finish().unwrap(), at).unwrap();
@@ -249,4 +294,104 @@ fn memory_counts_rows_and_entries() {
     let two = maps.state.resident_bytes();
     assert!(two > one && two < 2 * one, "{one} {two}");
     assert!(two - one < 100, "{}", two - one);
+}
+
+#[test]
+fn iteration_is_in_the_order_of_keys_and_reads_a_range_once() {
+    let mut maps = Maps::new();
+    ["b", "", "a\0", "a"].iter().zip(1..).for_each(|(key, value)| maps.put(key, value));
+    let all: Vec<(String, u64)> =
+        [("", 2), ("a", 4), ("a\0", 3), ("b", 1)].map(|(key, n)| (key.to_owned(), n)).into();
+    assert_eq!(maps.entries(), (all.clone(), 0));
+    maps.clean();
+    maps.evict();
+    maps.put("a", 5);
+    maps.remove("b");
+    let now = vec![all[0].clone(), ("a".to_owned(), 5), all[2].clone()];
+    assert_eq!(maps.entries(), (now.clone(), 1));
+    assert_eq!(maps.entries(), (now, 0));
+    assert_eq!(maps.get("c"), (None, 0), "what has a value is in memory now");
+}
+
+#[test]
+fn a_range_and_a_prefix_read_themselves_alone() {
+    let mut maps = Maps::new();
+    ["a", "ab", "abc", "b", "c"].iter().zip(1..).for_each(|(key, value)| maps.put(key, value));
+    maps.clean();
+    maps.evict();
+    let map = maps.map;
+    let values = |state: &mut KeyedState<u64>, row, from: &str, to: &str| -> Result<Vec<u64>> {
+        let range = from.to_owned()..=to.to_owned();
+        Ok(state.map(map, row).range(range)?.map(|(_, value)| *value).collect())
+    };
+    assert_eq!(maps.record(|state, row| values(state, row, "b", "bb")), (vec![4], 1));
+    assert_eq!(maps.record(|state, row| values(state, row, "b", "b")), (vec![4], 0));
+    let of_prefix = |state: &mut KeyedState<u64>, row| {
+        let mut map = state.map(map, row);
+        Ok(map.prefix("ab")?.map(|(_, value)| *value).collect::<Vec<_>>())
+    };
+    assert_eq!(maps.record(of_prefix), (vec![2, 3], 1));
+    assert_eq!(maps.get("b"), (Some(4), 0));
+    assert_eq!(maps.get("abb"), (None, 0), "known to be absent");
+    assert_eq!(maps.get("c"), (Some(5), 1));
+    let reversed = |state: &mut KeyedState<u64>, row| values(state, row, "c", "a");
+    assert_eq!(maps.record(reversed), (vec![], 0));
+}
+
+#[test]
+fn a_map_is_cleared_and_empty_without_reading_what_is_known() {
+    let mut maps = Maps::new();
+    maps.put("a", 1);
+    maps.put("b", 1);
+    maps.clean();
+    maps.evict();
+    maps.put("a", 2);
+    let map = maps.map;
+    assert_eq!(maps.record(|state, row| state.map(map, row).is_empty()), (false, 0));
+    assert_eq!(maps.record(|state, row| state.map(map, row).clear()), ((), 1));
+    assert_eq!(maps.record(|state, row| state.map(map, row).is_empty()), (true, 0));
+    assert_eq!(maps.clean().len(), 2, "tombstones");
+    assert_eq!(maps.entries(), (vec![], 1));
+}
+
+/// A map's entry used to come back so: the answer is older than the removal.
+#[test]
+fn a_removal_that_is_materialised_while_a_range_is_read_is_not_undone_by_the_answer() {
+    let mut maps = Maps::new();
+    maps.put("a", 1);
+    maps.put("b", 1);
+    maps.clean();
+    maps.evict();
+    maps.remove("a");
+    maps.complete();
+    let (map, row) = (maps.map, maps.row());
+    assert!(maps.state.map(map, row).iter().is_err());
+    let scan = maps.state.take_scans().remove(0);
+    let before = maps.scanned(&scan);
+    assert_eq!(before.len(), 2);
+    maps.clean();
+    maps.state.evict(100);
+    assert!(maps.state.scanned(&scan, before).unwrap());
+    assert_eq!(maps.entries(), (vec![("b".to_owned(), 1)], 0));
+}
+
+#[test]
+fn a_damaged_item_in_a_range_is_an_error_unless_memory_is_newer() {
+    for (damaged, expected) in [("a", Ok(true)), ("b", Err(ErrorKind::Corrupt))] {
+        let mut maps = Maps::new();
+        maps.put("a", 1);
+        maps.put("b", 1);
+        maps.clean();
+        maps.evict();
+        maps.put("a", 2);
+        let (map, row) = (maps.map, maps.row());
+        assert!(maps.state.map(map, row).iter().is_err());
+        let scan = maps.state.take_scans().remove(0);
+        let mut sort_key = Vec::new();
+        (7u64, damaged.to_owned()).encode(&mut sort_key);
+        let error = Error::new(ErrorKind::Corrupt, "parts of two writes");
+        let item = Scanned { sort_key: sort_key.into(), item: Err(error) };
+        let told = maps.state.scanned(&scan, vec![item]).map_err(|error| error.kind());
+        assert_eq!(told, expected, "{damaged}");
+    }
 }

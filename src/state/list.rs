@@ -1,0 +1,311 @@
+//! Lists: a state of any number of elements for each key, in the order in which they were added.
+//!
+//! Owns their descriptor, handle and accesses. A list is stored in chunks, each an entry of its own whose
+//! number says when it was begun: what is added goes to a chunk of the present interval, so that the log
+//! gets the new elements alone, and nothing need be read for it, because no item of a chunk can be there
+//! whose number is later than every completed checkpoint.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::marker::PhantomData;
+
+use super::descriptor::{ColumnId, handle};
+use super::keyed::{KeyedState, Row, column};
+use super::known::SubRange;
+use super::sub_column::{SubColumn, SubKey};
+use crate::codec::{Bincode, Codec, Key, Value};
+use crate::error::{Error, ErrorKind, Result};
+use crate::teeth::{Tooth, bites};
+
+/// A state of any number of elements for each key. Flink: `ListStateDescriptor`.
+///
+/// ```
+/// use millpond::state::ListDescriptor;
+/// const FLIGHTS: ListDescriptor<String> = ListDescriptor::new("flights");
+/// ```
+pub struct ListDescriptor<T> {
+    pub(super) name: &'static str,
+    element: PhantomData<fn() -> T>,
+}
+
+impl<T> ListDescriptor<T> {
+    /// A state called `name`, which is checked when it is registered.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, element: PhantomData }
+    }
+
+    /// The name as given.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// A handle to a list of its operator; copied freely. Flink: `ListState`.
+pub struct ListState<T> {
+    pub(super) column: ColumnId,
+    element: PhantomData<fn() -> T>,
+}
+
+impl<T> ListState<T> {
+    pub(super) fn new(column: ColumnId) -> Self {
+        Self { column, element: PhantomData }
+    }
+}
+
+handle!(ListDescriptor<T>, "ListDescriptor({:?})", name);
+handle!(ListState<T>, "ListState({:?})", column);
+
+/// When a chunk was begun: the stamp of that interval, and a number within it.
+type ChunkId = (u32, u32);
+/// The sub key of a chunk is the namespace and its number.
+pub(super) type ListColumn<N, T> = SubColumn<(N, ChunkId), Vec<T>>;
+
+/// Most elements of a chunk.
+const CHUNK_ELEMENTS: usize = 1024;
+/// Encoded elements of a chunk take about this much; more only where one element does.
+const CHUNK_BYTES: usize = 64 << 10;
+/// So many chunks of a list that are not half full are joined.
+const SMALL_CHUNKS: usize = 32;
+
+/// A key's list.
+///
+/// An addition reads nothing. What else there is to do needs the whole list: where that is not in memory,
+/// it is read first, and the call gives [`ErrorKind::Suspended`], which the function returns; it is called
+/// again when the list is there.
+pub struct List<'a, K, T, N = ()> {
+    state: &'a mut KeyedState<K>,
+    handle: ListState<T>,
+    row: Row,
+    namespace: &'a N,
+}
+
+impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
+    pub(super) fn new(
+        state: &'a mut KeyedState<K>,
+        handle: ListState<T>,
+        row: Row,
+        namespace: &'a N,
+    ) -> Self {
+        Self { state, handle, row, namespace }
+    }
+
+    fn entries(&self) -> &ListColumn<N, T> {
+        column(&self.state.columns, self.handle.column)
+    }
+
+    /// The chunks in memory, the newest first.
+    fn newest_first(&self) -> impl Iterator<Item = u32> {
+        let (entries, namespace) = (self.entries(), self.namespace);
+        let before_next = |sub: &(N, ChunkId)| sub.0.cmp(namespace).then(Ordering::Less);
+        entries
+            .before(self.row.0, before_next)
+            .take_while(move |&entry| entries.sub(entry).0 == *namespace)
+    }
+
+    /// The chunks in memory, the oldest first.
+    fn oldest_first(&self) -> impl Iterator<Item = u32> {
+        let (entries, namespace) = (self.entries(), self.namespace);
+        let first = |sub: &(N, ChunkId)| sub.0.cmp(namespace).then(Ordering::Greater);
+        entries.from(self.row.0, first).take_while(move |&entry| entries.sub(entry).0 == *namespace)
+    }
+
+    fn whole(&self) -> SubRange {
+        let mut prefix = Vec::new();
+        self.namespace.encode(&mut prefix);
+        SubRange::of_prefix(prefix)
+    }
+
+    fn need(&mut self) -> Result<()> {
+        let range = self.whole();
+        self.state.need_range::<(N, ChunkId), Vec<T>>(self.handle.column, self.row, || range)
+    }
+
+    /// All elements, in order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Suspended`] where they must be read first: one `Query` for each MiB of them.
+    pub fn get(&mut self) -> Result<impl Iterator<Item = &T>> {
+        self.need()?;
+        let values = &self.entries().values;
+        Ok(self.oldest_first().filter_map(|entry| values.get(entry)).flatten())
+    }
+
+    /// Whether there is no element.
+    ///
+    /// # Errors
+    /// As [`List::get`], where none is in memory.
+    pub fn is_empty(&mut self) -> Result<bool> {
+        let in_memory = self.newest_first().any(|entry| self.entries().values.get(entry).is_some());
+        Ok(!in_memory && self.get()?.next().is_none())
+    }
+
+    /// Adds an element at the end. Reads nothing.
+    pub fn add(&mut self, element: T) {
+        self.add_all([element]);
+    }
+
+    /// Adds elements at the end, in their order. Reads nothing.
+    pub fn add_all(&mut self, elements: impl IntoIterator<Item = T>) {
+        let mut elements = elements.into_iter().peekable();
+        while elements.peek().is_some() {
+            let open = self.open_chunk();
+            let Some(entry) = open else {
+                self.begin_chunk(&mut elements);
+                continue;
+            };
+            let length = self.entries().values.get(entry).map_or(0, Vec::len);
+            let (column, shorten) = (self.handle.column, Vec::truncate);
+            let chunk = self.state.lengthen::<ListColumn<N, T>, _>(column, entry, length, shorten);
+            if let Some(chunk) = chunk {
+                fill(chunk, &mut elements);
+            }
+        }
+    }
+
+    /// The chunk that was begun in this interval, if there is room in it.
+    fn open_chunk(&self) -> Option<u32> {
+        let entry = self.newest_first().next()?;
+        let entries = self.entries();
+        let (stamp, _) = entries.sub(entry).1;
+        let is_open = stamp == self.state.log.current();
+        (is_open && entries.values.get(entry).is_some_and(|chunk| !is_full(chunk))).then_some(entry)
+    }
+
+    fn begin_chunk(&mut self, elements: &mut std::iter::Peekable<impl Iterator<Item = T>>) {
+        let current = self.state.log.current();
+        let newest = self.newest_first().next().map(|entry| self.entries().sub(entry).1);
+        let mut id = match newest {
+            Some((stamp, number)) if stamp == current => (stamp, number + 1),
+            _ => (current, 0),
+        };
+        if bites(Tooth::ChunkNumberReused) {
+            id = newest.unwrap_or_default();
+        }
+        self.join_small();
+        let mut chunk = Vec::new();
+        fill(&mut chunk, elements);
+        self.put_chunk(id, chunk);
+    }
+
+    /// Puts a chunk of this interval: no item of it can be there.
+    fn put_chunk(&mut self, id: ChunkId, chunk: Vec<T>) {
+        let column = self.handle.column;
+        let sub = (self.namespace.clone(), id);
+        let entry = self.state.fresh_entry::<(N, ChunkId), Vec<T>>(column, self.row, sub);
+        self.state.put_entry::<ListColumn<N, T>, Vec<T>>(column, entry, Some(chunk));
+    }
+
+    /// Replaces all elements.
+    ///
+    /// # Errors
+    /// As [`List::get`]: what was there leaves tombstones.
+    pub fn update(&mut self, elements: impl IntoIterator<Item = T>) -> Result<()> {
+        self.clear()?;
+        self.add_all(elements);
+        Ok(())
+    }
+
+    /// Removes all elements.
+    ///
+    /// # Errors
+    /// As [`List::update`].
+    pub fn clear(&mut self) -> Result<()> {
+        self.need()?;
+        let values = &self.entries().values;
+        let chunks: Vec<u32> =
+            self.oldest_first().filter(|&entry| values.get(entry).is_some()).collect();
+        chunks.into_iter().for_each(|entry| self.remove_chunk(entry));
+        Ok(())
+    }
+
+    fn remove_chunk(&mut self, entry: u32) {
+        self.state.put_entry::<ListColumn<N, T>, Vec<T>>(self.handle.column, entry, None);
+    }
+
+    /// A list to which an element is added in each interval has a chunk for each: the newest of them are
+    /// joined into one as long as the older one is not larger than all after it. So an element is written
+    /// again at most as often as its chunk's size can double.
+    fn join_small(&mut self) {
+        let column = self.handle.column;
+        let (entries, row) = (self.entries(), self.row.0);
+        if !entries.known(row).is_complete() && !entries.known(row).encloses(&self.whole()) {
+            return;
+        }
+        let chunk = |entry| entries.values.get(entry).map(|chunk| (entry, chunk));
+        let small: Vec<(u32, &Vec<T>)> = self
+            .newest_first()
+            .filter_map(chunk)
+            .take_while(|(_, chunk)| chunk.len() <= CHUNK_ELEMENTS / 2)
+            .take(SMALL_CHUNKS + 1)
+            .collect();
+        if small.len() <= SMALL_CHUNKS {
+            return;
+        }
+        let (mut sum, mut bytes, mut joined) = (0, 0, 0);
+        for (i, (_, chunk)) in small.iter().enumerate() {
+            bytes += chunk.len() * chunk.last().map_or(0, encoded_bytes);
+            if i > 0 && (sum + chunk.len() > CHUNK_ELEMENTS || bytes > CHUNK_BYTES) {
+                break;
+            }
+            if i > 0 && chunk.len() <= sum {
+                joined = i + 1;
+            }
+            sum += chunk.len();
+        }
+        let joined = &small[..joined];
+        let Some(&(oldest, _)) = joined.last() else { return };
+        // Elements need not be `Clone`, and the old chunks must stay as they are: the record may be undone.
+        let mut together: Vec<T> = Vec::new();
+        for (_, chunk) in joined.iter().rev() {
+            match copy(chunk) {
+                Ok(copy) => together.extend(copy),
+                Err(error) => {
+                    let message =
+                        format!("state {}: {error}", self.state.columns[column.index()].name());
+                    self.state.failed.get_or_insert(Error::new(ErrorKind::User, message));
+                    return;
+                }
+            }
+        }
+        let newer: Vec<u32> =
+            joined.iter().map(|(entry, _)| *entry).filter(|e| *e != oldest).collect();
+        self.state.put_entry::<ListColumn<N, T>, Vec<T>>(column, oldest, Some(together));
+        newer.into_iter().for_each(|entry| self.remove_chunk(entry));
+    }
+}
+
+/// Moves elements into a chunk until it is full; at least one into an empty one.
+fn fill<T: Value>(chunk: &mut Vec<T>, elements: &mut impl Iterator<Item = T>) {
+    while !is_full(chunk) {
+        let Some(element) = elements.next() else { return };
+        chunk.push(element);
+    }
+}
+
+/// Its size is looked at now and then, for what that costs.
+fn is_full<T: Value>(chunk: &[T]) -> bool {
+    let length = chunk.len();
+    let looked_at = length >= 4 && length.is_power_of_two();
+    length >= CHUNK_ELEMENTS
+        || looked_at && chunk.last().map_or(0, encoded_bytes) * length >= CHUNK_BYTES
+}
+
+fn encoded_bytes<T: Value>(element: &T) -> usize {
+    let mut bytes = Vec::new();
+    // What cannot be encoded is told when the chunk is.
+    Bincode::encode(element, &mut bytes).map_or(0, |()| bytes.len())
+}
+
+fn copy<T: Value>(chunk: &Vec<T>) -> Result<Vec<T>, crate::codec::DecodeError> {
+    let mut bytes = Vec::new();
+    Bincode::encode(chunk, &mut bytes)?;
+    Bincode::decode(&bytes)
+}
+
+impl<K, T, N> fmt::Debug for List<'_, K, T, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "List({:?}, {:?})", self.handle, self.row)
+    }
+}

@@ -1,0 +1,186 @@
+//! One record's effects on the state, and how they are undone where it must run again.
+//!
+//! Owns what is remembered for that: only while a record is processed, and only in an operator that may
+//! have to wait for an entry in the middle of one. What a column's entries held is theirs to remember.
+
+use super::column::Holds;
+use super::descriptor::ColumnId;
+use super::entries::Old;
+use super::entry::{Meta, UNSERIALISED};
+use super::keyed::{KeyedState, column_mut};
+use crate::codec::{Key, Value};
+use crate::error::{Error, Result};
+use crate::teeth::{Tooth, bites};
+
+/// What the record that is being processed has done.
+#[derive(Debug)]
+pub(super) struct Effects {
+    pub(super) recording: bool,
+    /// Something that it asked for must be read first.
+    pub(super) suspended: bool,
+    /// What it stamped, and what the entries were like before.
+    touched: Vec<(usize, u32, Meta)>,
+    created: Vec<(ColumnId, u32)>,
+    /// Whose entries it changed.
+    columns: Vec<ColumnId>,
+    /// What of a stamp must agree for the short way of a change: no stamp does while recording.
+    mask: u32,
+}
+
+impl Default for Effects {
+    fn default() -> Self {
+        Self {
+            recording: false,
+            suspended: false,
+            touched: Vec::new(),
+            created: Vec::new(),
+            columns: Vec::new(),
+            mask: u32::MAX,
+        }
+    }
+}
+
+impl Effects {
+    fn changed(&mut self, column: ColumnId) {
+        if self.columns.last() != Some(&column) {
+            self.columns.push(column);
+        }
+    }
+
+    pub(super) fn touched(&mut self, column: usize, entry: u32, before: Meta) {
+        self.touched.push((column, entry, before));
+    }
+
+    pub(super) fn created(&mut self, column: ColumnId, entry: u32) {
+        if self.recording {
+            self.created.push((column, entry));
+        }
+    }
+}
+
+impl<K: Key> KeyedState<K> {
+    /// Whether a call about the state may have to wait for a read: an operator has entries that are not
+    /// known when a record is admitted, and some may be stored. If so, each record stands between
+    /// [`KeyedState::begin_record`] and [`KeyedState::end_record`].
+    #[inline]
+    #[must_use]
+    pub fn may_suspend(&self) -> bool {
+        self.has_subs && self.items_sent
+    }
+
+    /// A record is going to be processed: what it does to the state is remembered.
+    pub fn begin_record(&mut self) {
+        self.effects.recording = true;
+        self.effects.suspended = false;
+        // No entry has this stamp.
+        self.effects.mask = UNSERIALISED;
+    }
+
+    /// The record has been processed. `true` where it asked for something that must be read first,
+    /// whatever it made of the error: then it has left no trace in the state, and is to be processed
+    /// again when its row is not loading any more.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Internal`] where a value that it changed cannot be given back.
+    pub fn end_record(&mut self) -> Result<bool> {
+        self.effects.recording = false;
+        self.effects.mask = u32::MAX;
+        if self.effects.suspended && !bites(Tooth::SuspendedNotUndone) {
+            self.undo_record()?;
+        }
+        for column in self.effects.columns.drain(..) {
+            self.columns[column.index()].forget();
+        }
+        self.effects.touched.clear();
+        self.effects.created.clear();
+        Ok(self.effects.suspended)
+    }
+
+    fn undo_record(&mut self) -> Result<()> {
+        for column in self.effects.columns.drain(..) {
+            self.columns[column.index()].undo().map_err(|error| {
+                let name = self.columns[column.index()].name();
+                Error::internal(format!("state {name}: cannot give back a value: {error}"))
+            })?;
+        }
+        while let Some((column, entry, before)) = self.effects.touched.pop() {
+            self.columns[column].set_meta(entry, before);
+            self.log.undo_change(column, entry, before.change());
+        }
+        while let Some((column, entry)) = self.effects.created.pop() {
+            self.columns[column.index()].discard(entry);
+        }
+        Ok(())
+    }
+
+    /// The stamp that an entry may be changed with just so: the current one, unless what it held must be
+    /// remembered.
+    #[inline]
+    pub(super) fn hot(&self) -> u32 {
+        self.log.hot() & self.effects.mask
+    }
+
+    /// Gives an entry a value, or takes it away.
+    pub(super) fn put_entry<C: Holds<V>, V: Value>(
+        &mut self,
+        id: ColumnId,
+        entry: u32,
+        value: Option<V>,
+    ) {
+        self.touch(id.index(), entry);
+        let values = column_mut::<C>(&mut self.columns, id).values_mut();
+        let old = values.put(entry, value);
+        if self.effects.recording {
+            values.remember(entry, Old::Value(old));
+            self.effects.changed(id);
+        }
+    }
+
+    /// An entry's value, to be changed in place; it counts as changed. Remembering it takes its encoding,
+    /// since values need not be `Clone`.
+    pub(super) fn entry_mut<C: Holds<V>, V: Value>(
+        &mut self,
+        id: ColumnId,
+        entry: u32,
+    ) -> Option<&mut V> {
+        let values = column_mut::<C>(&mut self.columns, id).values_mut();
+        if values.get(entry).is_none() {
+            let value = values.make_default()?;
+            self.put_entry::<C, V>(id, entry, Some(value));
+            return column_mut::<C>(&mut self.columns, id).values_mut().get_mut(entry);
+        }
+        self.touch(id.index(), entry);
+        let values = column_mut::<C>(&mut self.columns, id).values_mut();
+        if self.effects.recording {
+            let mut bytes = Vec::new();
+            match values.encode(entry, &mut bytes) {
+                Ok(_) => values.remember(entry, Old::Encoded(bytes)),
+                Err(error) => {
+                    let name = self.columns[id.index()].name();
+                    let error =
+                        Error::new(crate::error::ErrorKind::User, format!("state {name}: {error}"));
+                    self.failed.get_or_insert(error);
+                }
+            }
+            self.effects.changed(id);
+        }
+        column_mut::<C>(&mut self.columns, id).values_mut().get_mut(entry)
+    }
+
+    /// An entry's value, to be made longer: undoing that is to make it as long as before.
+    pub(super) fn lengthen<C: Holds<V>, V: Value>(
+        &mut self,
+        id: ColumnId,
+        entry: u32,
+        length: usize,
+        shorten: fn(&mut V, usize),
+    ) -> Option<&mut V> {
+        self.touch(id.index(), entry);
+        let values = column_mut::<C>(&mut self.columns, id).values_mut();
+        if self.effects.recording {
+            values.remember(entry, Old::Shorter(length, shorten));
+            self.effects.changed(id);
+        }
+        values.get_mut(entry)
+    }
+}

@@ -1,0 +1,128 @@
+//! The typed values behind the handles, and their way to bytes and back.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::elements::Elements;
+use crate::codec::{Bincode, Codec, DecodeError, Value};
+use crate::ids::SubtaskId;
+
+/// A broadcast map's entries.
+pub type BroadcastMap<K, V> = BTreeMap<K, V>;
+
+/// Which of all elements a subtask goes on with.
+pub type Own<T> = dyn Fn(Vec<T>, SubtaskId) -> Vec<T>;
+
+/// The values of one state of one subtask.
+pub(super) trait Cell: Any {
+    /// The values' bytes.
+    fn encode(&self) -> Result<Elements, DecodeError>;
+
+    /// Takes over what a restore has for `subtask`.
+    fn restore(&mut self, elements: &Elements, subtask: SubtaskId) -> Result<(), DecodeError>;
+
+    /// The values, as [`super::OperatorHandle::Data`].
+    fn data(&self) -> &dyn Any;
+
+    /// The same, to be changed.
+    fn data_mut(&mut self) -> &mut dyn Any;
+}
+
+impl fmt::Debug for dyn Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cell")
+    }
+}
+
+fn encode_all<'a, T: Value>(values: impl Iterator<Item = &'a T>) -> Result<Elements, DecodeError> {
+    let mut elements = Elements::default();
+    for value in values {
+        elements.push_with(|out| Bincode::encode(value, out))?;
+    }
+    Ok(elements)
+}
+
+fn decode_all<T: Value>(elements: &Elements) -> Result<Vec<T>, DecodeError> {
+    elements.iter().map(|element| <Bincode as Codec<T>>::decode(element)).collect()
+}
+
+/// Each element goes to one subtask.
+pub(super) struct ListCell<T> {
+    pub(super) items: Vec<T>,
+}
+
+impl<T: Value> Cell for ListCell<T> {
+    fn encode(&self) -> Result<Elements, DecodeError> {
+        encode_all(self.items.iter())
+    }
+
+    fn restore(&mut self, elements: &Elements, _: SubtaskId) -> Result<(), DecodeError> {
+        self.items = decode_all(elements)?;
+        Ok(())
+    }
+
+    fn data(&self) -> &dyn Any {
+        &self.items
+    }
+
+    fn data_mut(&mut self) -> &mut dyn Any {
+        &mut self.items
+    }
+}
+
+/// Every subtask is given all elements and keeps its own.
+pub(super) struct UnionCell<T> {
+    pub(super) items: Vec<T>,
+    pub(super) own: Box<Own<T>>,
+}
+
+impl<T: Value> Cell for UnionCell<T> {
+    fn encode(&self) -> Result<Elements, DecodeError> {
+        encode_all(self.items.iter())
+    }
+
+    fn restore(&mut self, elements: &Elements, subtask: SubtaskId) -> Result<(), DecodeError> {
+        self.items = (self.own)(decode_all(elements)?, subtask);
+        Ok(())
+    }
+
+    fn data(&self) -> &dyn Any {
+        &self.items
+    }
+
+    fn data_mut(&mut self) -> &mut dyn Any {
+        &mut self.items
+    }
+}
+
+/// A map that is the same in all subtasks.
+pub(super) struct MapCell<K, V> {
+    pub(super) entries: BroadcastMap<K, V>,
+}
+
+impl<K: Value + Ord, V: Value> Cell for MapCell<K, V> {
+    fn encode(&self) -> Result<Elements, DecodeError> {
+        let mut elements = Elements::default();
+        for (key, value) in &self.entries {
+            elements.push_with(|out| {
+                Bincode::encode(key, out)?;
+                Bincode::encode(value, out)
+            })?;
+        }
+        Ok(elements)
+    }
+
+    fn restore(&mut self, elements: &Elements, _: SubtaskId) -> Result<(), DecodeError> {
+        self.entries = decode_all::<(K, V)>(elements)?.into_iter().collect();
+        Ok(())
+    }
+
+    fn data(&self) -> &dyn Any {
+        &self.entries
+    }
+
+    fn data_mut(&mut self) -> &mut dyn Any {
+        &mut self.entries
+    }
+}

@@ -1,0 +1,263 @@
+//! What an operator says about its operator states, and the typed handles that it gets for that.
+//!
+//! Two collectors, so that a map that must be the same in all subtasks can only be declared where all of
+//! them are given the same records: [`OperatorStates`] for functions without keys, [`BroadcastStates`]
+//! for those with a broadcast input.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use super::cells::{BroadcastMap, Cell, ListCell, MapCell, UnionCell};
+use super::elements::OperatorStateKind;
+use super::live::{Declared, OperatorState};
+use crate::codec::Value;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Name, SubtaskId};
+
+/// The descriptor and the handle of one kind of state.
+macro_rules! state {
+    (
+        $(#[$of_descriptor:meta])* $descriptor:ident,
+        $(#[$of_handle:meta])* $handle:ident<$($type:ident),+>
+    ) => {
+        $(#[$of_descriptor])*
+        pub struct $descriptor<$($type),+> {
+            name: &'static str,
+            data: PhantomData<fn() -> ($($type,)+)>,
+        }
+
+        impl<$($type),+> $descriptor<$($type),+> {
+            /// A state called `name`, which is checked when it is registered.
+            #[must_use]
+            pub const fn new(name: &'static str) -> Self {
+                Self { name, data: PhantomData }
+            }
+        }
+
+        impl<$($type),+> Clone for $descriptor<$($type),+> {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+
+        impl<$($type),+> Copy for $descriptor<$($type),+> {}
+
+        impl<$($type),+> fmt::Debug for $descriptor<$($type),+> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($descriptor), "({:?})"), self.name)
+            }
+        }
+
+        $(#[$of_handle])*
+        pub struct $handle<$($type),+> {
+            index: usize,
+            data: PhantomData<fn() -> ($($type,)+)>,
+        }
+
+        impl<$($type),+> Clone for $handle<$($type),+> {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+
+        impl<$($type),+> Copy for $handle<$($type),+> {}
+
+        impl<$($type),+> fmt::Debug for $handle<$($type),+> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($handle), "({})"), self.index)
+            }
+        }
+    };
+}
+
+state! {
+    /// A list whose elements belong to subtasks. Flink: `OperatorStateStore::getListState`.
+    ///
+    /// ```
+    /// use millpond::state::OperatorListDescriptor;
+    /// const BUFFER: OperatorListDescriptor<u64> = OperatorListDescriptor::new("buffer");
+    /// ```
+    OperatorListDescriptor,
+    /// A handle to a list of its operator; copied freely.
+    OperatorListState<T>
+}
+
+state! {
+    /// A list of which every subtask is given all elements at a restore. Flink:
+    /// `OperatorStateStore::getUnionListState`.
+    UnionListDescriptor,
+    /// A handle to a union list of its operator; copied freely.
+    UnionListState<T>
+}
+
+state! {
+    /// A map that is the same in all subtasks, kept in the order of its keys. Flink: the
+    /// `MapStateDescriptor` of a `BroadcastState`.
+    BroadcastDescriptor,
+    /// A handle to a broadcast map of its operator; copied freely. Flink: `BroadcastState`.
+    BroadcastState<K, V>
+}
+
+/// A handle to a state of an operator, and what it leads to.
+pub trait OperatorHandle: Copy {
+    /// What the state holds.
+    type Data: 'static;
+
+    /// The state's number within its operator.
+    fn index(self) -> usize;
+}
+
+impl<T: Value> OperatorHandle for OperatorListState<T> {
+    type Data = Vec<T>;
+
+    fn index(self) -> usize {
+        self.index
+    }
+}
+
+impl<T: Value> OperatorHandle for UnionListState<T> {
+    type Data = Vec<T>;
+
+    fn index(self) -> usize {
+        self.index
+    }
+}
+
+impl<K: Value + Ord, V: Value> OperatorHandle for BroadcastState<K, V> {
+    type Data = BroadcastMap<K, V>;
+
+    fn index(self) -> usize {
+        self.index
+    }
+}
+
+/// Collects the lists of one operator; what is wrong with them is told by [`OperatorStates::finish`].
+#[derive(Debug, Default)]
+pub struct OperatorStates(Collected);
+
+impl OperatorStates {
+    /// No states yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers a list. Each element stays with its subtask; a restore at another parallelism deals all of
+    /// them out evenly, in the order of the subtasks that had them.
+    pub fn list<T: Value>(
+        &mut self,
+        descriptor: OperatorListDescriptor<T>,
+    ) -> OperatorListState<T> {
+        let cell = ListCell::<T> { items: Vec::new() };
+        let index = self.0.add(descriptor.name, OperatorStateKind::List, cell);
+        OperatorListState { index, data: PhantomData }
+    }
+
+    /// Registers a union list. At a restore each subtask calls `own` with the elements of all former subtasks,
+    /// in their order, and goes on with what that returns: its own part, most often. An element that two
+    /// subtasks keep is there twice at the next restore. Where a checkpoint has no elements, `own` is not
+    /// called.
+    pub fn union_list<T: Value>(
+        &mut self,
+        descriptor: UnionListDescriptor<T>,
+        own: impl Fn(Vec<T>, SubtaskId) -> Vec<T> + 'static,
+    ) -> UnionListState<T> {
+        let cell = UnionCell::<T> { items: Vec::new(), own: Box::new(own) };
+        let index = self.0.add(descriptor.name, OperatorStateKind::Union, cell);
+        UnionListState { index, data: PhantomData }
+    }
+
+    /// The states of `subtask`, empty, if all was well.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Graph`] that lists every invalid name and every name used twice.
+    pub fn finish(self, subtask: SubtaskId) -> Result<OperatorState> {
+        self.0.finish(subtask)
+    }
+}
+
+/// Collects the broadcast maps of one operator; what is wrong with them is told by
+/// [`BroadcastStates::finish`].
+#[derive(Debug, Default)]
+pub struct BroadcastStates(Collected);
+
+impl BroadcastStates {
+    /// No states yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers a map.
+    pub fn map<K: Value + Ord, V: Value>(
+        &mut self,
+        descriptor: BroadcastDescriptor<K, V>,
+    ) -> BroadcastState<K, V> {
+        let cell = MapCell::<K, V> { entries: BTreeMap::new() };
+        let index = self.0.add(descriptor.name, OperatorStateKind::Broadcast, cell);
+        BroadcastState { index, data: PhantomData }
+    }
+
+    /// The states of `subtask`, empty, if all was well.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Graph`] that lists every invalid name and every name used twice.
+    pub fn finish(self, subtask: SubtaskId) -> Result<OperatorState> {
+        self.0.finish(subtask)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Collected {
+    states: Vec<(Declared, Box<dyn Cell>)>,
+    errors: Vec<String>,
+    /// Those that are wrong included, so that handles stay right.
+    count: usize,
+}
+
+impl Collected {
+    fn add(&mut self, name: &str, kind: OperatorStateKind, cell: impl Cell) -> usize {
+        let index = self.count;
+        self.count += 1;
+        match Name::new(name) {
+            Err(error) => self.errors.push(error.message().to_owned()),
+            Ok(name) if self.states.iter().any(|(known, _)| known.name == name) => {
+                self.errors.push(format!("two states are called {name}"));
+            }
+            Ok(name) => self.states.push((Declared { name, kind }, Box::new(cell))),
+        }
+        index
+    }
+
+    fn finish(self, subtask: SubtaskId) -> Result<OperatorState> {
+        if self.errors.is_empty() {
+            Ok(OperatorState::new(self.states, subtask))
+        } else {
+            Err(Error::new(ErrorKind::Graph, self.errors.join("; ")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invalid_and_repeated_names_are_listed_as_a_graph_error() {
+        let subtask = SubtaskId { index: 0, parallelism: 1 };
+        let mut states = OperatorStates::new();
+        states.list::<u64>(OperatorListDescriptor::new("a"));
+        states.list::<u64>(OperatorListDescriptor::new("b/c"));
+        states.union_list::<u64>(UnionListDescriptor::new("a"), |all, _| all);
+        let error = states.finish(subtask).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Graph);
+        assert!(error.message().contains("b/c"), "{error}");
+        assert!(error.message().contains("two states are called a"), "{error}");
+
+        let mut maps = BroadcastStates::new();
+        maps.map::<u64, u64>(BroadcastDescriptor::new("rules"));
+        maps.map::<u64, String>(BroadcastDescriptor::new("rules"));
+        assert!(maps.finish(subtask).unwrap_err().message().contains("called rules"));
+    }
+}

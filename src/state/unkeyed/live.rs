@@ -1,0 +1,133 @@
+//! The operator states of one subtask, alive.
+
+use super::cells::Cell;
+use super::descriptor::OperatorHandle;
+use super::elements::{Elements, OperatorStateKind, SavedState};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Name, SubtaskId};
+use crate::teeth::{Tooth, bites};
+
+/// A state's name and kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Declared {
+    /// Its name.
+    pub name: Name,
+    /// Its kind.
+    pub kind: OperatorStateKind,
+}
+
+/// All operator states of one subtask.
+#[derive(Debug)]
+pub struct OperatorState {
+    states: Vec<Slot>,
+    subtask: SubtaskId,
+}
+
+#[derive(Debug)]
+struct Slot {
+    declared: Declared,
+    cell: Box<dyn Cell>,
+    /// Since `saved`.
+    changed: bool,
+    /// Its bytes at the last barrier.
+    saved: Elements,
+}
+
+impl OperatorState {
+    pub(super) fn new(states: Vec<(Declared, Box<dyn Cell>)>, subtask: SubtaskId) -> Self {
+        let slot =
+            |(declared, cell)| Slot { declared, cell, changed: false, saved: Elements::default() };
+        Self { states: states.into_iter().map(slot).collect(), subtask }
+    }
+
+    /// Names and kinds, in the order of their registration.
+    #[must_use]
+    pub fn declared(&self) -> Vec<Declared> {
+        self.states.iter().map(|slot| slot.declared.clone()).collect()
+    }
+
+    /// Whose states these are.
+    #[must_use]
+    pub fn subtask(&self) -> SubtaskId {
+        self.subtask
+    }
+
+    /// What is in `state`.
+    ///
+    /// # Panics
+    /// Where the handle is another operator's.
+    #[inline]
+    #[must_use]
+    pub fn get<H: OperatorHandle>(&self, state: H) -> &H::Data {
+        let data = self.states.get(state.index()).map(|slot| slot.cell.data());
+        data.and_then(|data| data.downcast_ref()).unwrap_or_else(|| wrong_handle())
+    }
+
+    /// What is in `state`, to be changed in place: it counts as changed.
+    ///
+    /// # Panics
+    /// Where the handle is another operator's.
+    #[inline]
+    pub fn get_mut<H: OperatorHandle>(&mut self, state: H) -> &mut H::Data {
+        let slot = self.states.get_mut(state.index()).unwrap_or_else(|| wrong_handle());
+        slot.changed = true;
+        slot.cell.data_mut().downcast_mut().unwrap_or_else(|| wrong_handle())
+    }
+
+    /// Takes over what a restore has for this subtask; states that are not in `saved` stay empty.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Graph`] for a state that is not declared, or is of another kind;
+    /// [`ErrorKind::Corrupt`] for elements that are of another type.
+    pub fn restore(&mut self, saved: Vec<SavedState>) -> Result<()> {
+        let subtask = self.subtask;
+        for SavedState { state, kind, elements } in saved {
+            let slot = self.states.iter_mut().find(|slot| slot.declared.name == state);
+            let slot = slot.filter(|slot| slot.declared.kind == kind).ok_or_else(|| {
+                let message = format!("the checkpoint has a {kind} {state}, the program has not");
+                Error::new(ErrorKind::Graph, message)
+            })?;
+            slot.cell.restore(&elements, subtask).map_err(|error| {
+                let message = format!("{kind} {state} is of another type in the checkpoint");
+                Error::new(ErrorKind::Corrupt, format!("{message}: {error}"))
+            })?;
+            slot.changed = true;
+        }
+        Ok(())
+    }
+
+    /// What this subtask saves at a barrier. Costs the bytes of what has changed since the last one, and a copy
+    /// of the rest; empty states, and maps of all subtasks but the first, are not in it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::User`] for a value that cannot be serialised.
+    pub fn freeze(&mut self) -> Result<Vec<SavedState>> {
+        let mut saved = Vec::new();
+        for slot in &mut self.states {
+            let Declared { name, kind } = &slot.declared;
+            let saves_maps = self.subtask.index == 0 && !bites(Tooth::BroadcastUnsaved);
+            if *kind == OperatorStateKind::Broadcast && !saves_maps {
+                continue;
+            }
+            if std::mem::take(&mut slot.changed) && !bites(Tooth::OperatorChangeNotNoted) {
+                slot.saved = slot.cell.encode().map_err(|error| {
+                    Error::new(ErrorKind::User, format!("{kind} {name}: {error}"))
+                })?;
+            }
+            if !slot.saved.is_empty() {
+                let (state, elements) = (name.clone(), slot.saved.clone());
+                saved.push(SavedState { state, kind: *kind, elements });
+            }
+        }
+        Ok(saved)
+    }
+}
+
+/// A handle that another operator's states gave.
+#[cold]
+fn wrong_handle() -> ! {
+    panic!("a state's handle is used with another operator than the one that declared it")
+}
+
+#[cfg(test)]
+mod tests;

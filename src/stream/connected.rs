@@ -1,0 +1,102 @@
+//! A stream that every subtask is given, and a keyed stream beside it. Flink: `BroadcastStream`,
+//! `BroadcastConnectedStream`.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use super::env::{StreamEnvironment, graph_error};
+use super::keyed::KeyedStream;
+use super::stream::Stream;
+use super::vertices::ConnectedVertex;
+use crate::codec::Key;
+use crate::ids::SubtaskId;
+use crate::operator::{Identity, KeyedBroadcastProcess};
+use crate::state::{BroadcastStates, States};
+use crate::task::Port;
+
+/// A stream of which every subtask of the operator that it is connected to is given each record.
+#[must_use = "a stream that ends in no sink is an error when the graph is built"]
+pub struct BroadcastStream<T> {
+    pub(super) env: StreamEnvironment,
+    pub(super) edge: usize,
+    record: PhantomData<fn() -> T>,
+}
+
+impl<T> BroadcastStream<T> {
+    pub(super) fn new(env: StreamEnvironment, edge: usize) -> Self {
+        Self { env, edge, record: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for BroadcastStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BroadcastStream over edge {}", self.edge)
+    }
+}
+
+/// A keyed stream and a broadcast one.
+#[must_use = "a stream that ends in no sink is an error when the graph is built"]
+pub struct ConnectedStream<K, T, B> {
+    keyed: KeyedStream<K, T>,
+    broadcast: BroadcastStream<B>,
+}
+
+impl<K, T, B> fmt::Debug for ConnectedStream<K, T, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} and {:?}", self.keyed, self.broadcast)
+    }
+}
+
+impl<K: Key, T: Send + 'static, B: Send + 'static> ConnectedStream<K, T, B> {
+    pub(super) fn new(keyed: KeyedStream<K, T>, broadcast: BroadcastStream<B>) -> Self {
+        Self { keyed, broadcast }
+    }
+
+    /// Processes the records of both, the keyed ones with keyed state and with maps that the broadcast ones
+    /// change. `factory` is called once when the graph is built and once for every subtask; it declares the
+    /// states and must declare the same ones each time.
+    ///
+    /// See [`KeyedBroadcastProcess`] for an example, and for what is promised about order.
+    pub fn process<P, F>(self, factory: F) -> Stream<Identity<P::Out>>
+    where
+        P: KeyedBroadcastProcess<Key = K, In = T, Broadcast = B>,
+        F: Fn(&mut States, &mut BroadcastStates) -> P + Send + Sync + 'static,
+    {
+        let (mut states, mut maps) = (States::new(), BroadcastStates::new());
+        drop(factory(&mut states, &mut maps));
+        let port = Port::new();
+        let (env, keyed, broadcast) = (self.keyed.env, self.keyed.edge, self.broadcast.edge);
+        let mut draft = env.0.borrow_mut();
+        let operator = draft.operator("broadcast-process");
+        let mut wrong = |message: &str| {
+            draft.error(graph_error(format!("broadcast-process operator: {message}")));
+        };
+        let mut names = Vec::new();
+        match states.finish() {
+            Ok(columns) => names = columns.names(),
+            Err(error) => wrong(error.message()),
+        }
+        let mut declared = Vec::new();
+        match maps.finish(SubtaskId { index: 0, parallelism: 1 }) {
+            Ok(state) => declared = state.declared(),
+            Err(error) => wrong(error.message()),
+        }
+        for state in declared.iter().filter(|state| names.contains(&state.name)) {
+            wrong(&format!("two states are called {}", state.name));
+        }
+        draft.keyed_states(operator, &names);
+        draft.operator_states(operator, &declared);
+        draft.must_lead_somewhere(operator, &port);
+        draft.read(&[keyed, broadcast]);
+        draft.vertices.push(Box::new(ConnectedVertex {
+            operator,
+            keyed,
+            broadcast,
+            factory,
+            declared,
+            port: port.clone(),
+        }));
+        drop(draft);
+        Stream::new(env, operator, port, Identity::new())
+    }
+}
