@@ -100,6 +100,12 @@ teeth! {
     OlderThroughNewest,
     /// ee: items are read with eventual consistency.
     StaleReads,
+    /// The parts of a large value are put without a condition on their versions.
+    PartsUnconditional,
+    /// The put of a large value is answered before those of its parts are.
+    PartsUnanswered,
+    /// A value that has become smaller leaves the parts of the larger one.
+    PartsLeft,
     /// Keys that an answer leaves unprocessed are taken for absent.
     UnprocessedIgnored,
     /// A statement that was throttled inside an answer 200 is taken for executed.

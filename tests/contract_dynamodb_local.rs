@@ -46,6 +46,15 @@ async fn it_keeps_all_promises() -> Result<(), String> {
 
 #[tokio::test]
 #[ignore = "needs DynamoDB Local: .ci/dynamodb-local"]
+async fn it_takes_large_values_and_keys() -> Result<(), String> {
+    let connection = try_connect(&at("large"), Execution::Inline, None).await.unwrap();
+    promises::large_kept(&connection, 407_552).await?;
+    let connection = try_connect(&at("small-parts"), Execution::Inline, None).await.unwrap();
+    promises::large_kept(&connection.in_parts_of(50), 50).await
+}
+
+#[tokio::test]
+#[ignore = "needs DynamoDB Local: .ci/dynamodb-local"]
 async fn it_keeps_them_behind_the_hostile_wrapper() -> Result<(), String> {
     let kinds = [
         Fault::StatementsThrottled,

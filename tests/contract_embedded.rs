@@ -27,6 +27,19 @@ async fn in_memory_on_a_thread_of_its_own() -> Result<(), String> {
     promises::kept(&connection).await
 }
 
+/// What DynamoDB takes in one item, less keys and names.
+#[tokio::test]
+async fn in_memory_with_values_of_megabytes() -> Result<(), String> {
+    let connection = connect(Location::EmbeddedMemory, Execution::Inline).await;
+    promises::large_kept(&connection, 407_552).await
+}
+
+#[tokio::test]
+async fn in_memory_with_values_of_many_small_parts() -> Result<(), String> {
+    let connection = connect(Location::EmbeddedMemory, Execution::Inline).await;
+    promises::large_kept(&connection.in_parts_of(50), 50).await
+}
+
 #[tokio::test]
 async fn on_a_file() -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();

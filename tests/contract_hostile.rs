@@ -30,6 +30,9 @@ async fn in_weather(plan: Plan) -> Result<(), String> {
         let hostile = Hostile::new(seed, Clock::starting_at(0), plan.clone());
         let kept = promises::kept_in_bad_weather(&connect(&hostile).await).await;
         kept.map_err(|broken| format!("seed {seed}: {broken}"))?;
+        let connection = connect(&hostile).await.in_parts_of(50);
+        let kept = promises::large_kept(&connection, 50).await;
+        kept.map_err(|broken| format!("seed {seed}: {broken}"))?;
         let counts = hostile.counts();
         println!("seed {seed}: {counts}, {} over limit", counts.over_limit);
         assert!(counts.faults() + counts.over_limit > 0);

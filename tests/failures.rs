@@ -4,8 +4,10 @@
 
 mod engine_support;
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use engine_support::{
@@ -47,18 +49,27 @@ impl KeyedProcess for Fragile {
     }
 }
 
+/// How many are left.
+struct Failures(Arc<AtomicU64>);
+
+impl From<u64> for Failures {
+    fn from(left: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(left)))
+    }
+}
+
 fn fragile(failures: u64, panics: bool, sink: &MemorySink<(u64, u64)>) -> JobGraph {
     fragile_over(MemorySource::new((0..40).collect(), 2), failures, panics, sink)
 }
 
 fn fragile_over(
     source: impl Source<Item = u64>,
-    failures: u64,
+    failures: impl Into<Failures>,
     panics: bool,
     sink: &MemorySink<(u64, u64)>,
 ) -> JobGraph {
     let env = StreamEnvironment::new();
-    let failures = Arc::new(AtomicU64::new(failures));
+    let Failures(failures) = failures.into();
     env.source(source)
         .key_by(|n| n % 5)
         .process(move |states: &mut States| Fragile {
@@ -215,6 +226,47 @@ fn a_strategy_restarts_as_often_and_as_late_as_it_says() {
             }
         });
     }
+}
+
+/// It used to end with the error of the attempt before, as failed.
+#[test]
+fn a_stop_during_the_wait_for_a_restart_ends_the_job_as_stopped() {
+    simulate(async {
+        let fixed = RestartStrategy::FixedDelay { attempts: 9, delay: Duration::from_secs(3600) };
+        let (engine, twin) = Engine::twin(restarting(fixed));
+        let sink = MemorySink::new();
+        let waits = engine.clone();
+        let stop = async move { waits.until(|s| s.state == JobState::Restarting).await };
+        let ended = engine.run_until(fragile(1, false, &sink), stop).await;
+        assert_eq!(ended.unwrap(), Ended::Stopped);
+        let status = engine.status();
+        assert_eq!(status.state, JobState::Canceled);
+        assert!(status.ended_ms.unwrap() - status.started_ms < 3_600_000);
+        // The next run need not wait for the lease, and goes on.
+        assert_eq!(head(&twin).status, HeadStatus::Stopped);
+        engine.run(fragile(0, false, &sink)).await.unwrap();
+        complete(&sink);
+    });
+}
+
+/// The last checkpoint that was asked for is not there.
+#[test]
+fn a_failure_of_the_attempt_that_is_to_stop_is_a_failure() {
+    simulate(async {
+        let fixed = RestartStrategy::FixedDelay { attempts: 9, delay: Duration::ZERO };
+        let (engine, twin) = Engine::twin(restarting(fixed));
+        let sink = MemorySink::new();
+        let failures = Arc::new(AtomicU64::new(1));
+        let source = MemorySource::new((0..40).collect(), 2);
+        let graph = fragile_over(source, Failures(Arc::clone(&failures)), false, &sink);
+        let stop = poll_fn(move |_| match failures.load(Ordering::Relaxed) {
+            0 => Poll::Ready(()),
+            _ => Poll::Pending,
+        });
+        let error = engine.run_until(graph, stop).await.unwrap_err();
+        assert!(error.to_string().contains("unlucky"), "{error}");
+        assert_eq!(head(&twin).status, HeadStatus::Failed);
+    });
 }
 
 #[test]

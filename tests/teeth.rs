@@ -21,8 +21,11 @@ use millpond::teeth::{self, Tooth};
 const SEEDS: u64 = 200;
 
 /// The teeth of requests to DynamoDB; the others are looked for over the twin, which is faster.
-const OF_REQUESTS: [Tooth; 4] = [
+const OF_REQUESTS: [Tooth; 7] = [
     Tooth::StaleReads,
+    Tooth::PartsUnconditional,
+    Tooth::PartsUnanswered,
+    Tooth::PartsLeft,
     Tooth::UnprocessedIgnored,
     Tooth::ThrottledStatementIgnored,
     Tooth::LostAnswerIsSuccess,
@@ -32,7 +35,9 @@ const OF_REQUESTS: [Tooth; 4] = [
 fn find(tooth: Tooth) -> Option<(Failure, Option<Failure>)> {
     let of_requests = OF_REQUESTS.contains(&tooth);
     let store = Some(if of_requests { Store::DynamoDb } else { Store::Twin });
-    let options = Options { store, ..Options::default() };
+    // Its values change often, and are larger than the smallest parts.
+    let graph = (tooth == Tooth::PartsUnconditional).then(|| "chain".to_owned());
+    let options = Options { store, graph, ..Options::default() };
     let run = |seed| simulation::run_with(seed, &options).err();
     let found = (0..SEEDS).find_map(|seed| teeth::with(tooth, || run(seed)))?;
     let without = run(found.report.seed);

@@ -22,7 +22,7 @@ use crate::clock::{Clock, Instant};
 use crate::config::{self, Config};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
-use crate::runtime::{JobStatus, RunOptions};
+use crate::runtime::{JobState, JobStatus, RunOptions};
 use crate::server::{self, Bound};
 
 /// How often the progress line is drawn.
@@ -269,10 +269,11 @@ impl<'a> Watcher<'a> {
 
     /// What a first signal leads to.
     fn stopping(&self) -> &'static str {
-        if self.status.borrow().start.is_some() {
-            "stopping after a last checkpoint; again to leave at once"
-        } else {
-            "stopping: the job has not begun"
+        let status = self.status.borrow();
+        match status.state {
+            JobState::Restarting => "stopping between two attempts, without a last checkpoint",
+            _ if status.start.is_none() => "stopping: the job has not begun",
+            _ => "stopping after a last checkpoint; again to leave at once",
         }
     }
 

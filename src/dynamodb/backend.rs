@@ -13,10 +13,11 @@ use super::call::Caller;
 use super::item::{self, Scope};
 use super::meter::Purpose;
 use super::pace::{Lane, Rank};
-use super::read::{self, Get};
+use super::parts::{self, PART_BYTES, Row};
+use super::put::{Put, put_item};
+use super::read::{self, Get, Place, Wanted};
 use super::scan;
-use super::statement::Content;
-use super::write::{Put, Write, put_item, write_all};
+use super::write::{Route, Write, write_all};
 use crate::error::Result;
 use crate::ids::Version;
 use crate::state::{
@@ -30,38 +31,66 @@ pub(super) struct Backend {
     caller: Caller,
     scope: Scope,
     tombstone_retention: Duration,
+    /// Values of more bytes are split.
+    part_bytes: usize,
 }
 
 impl Backend {
-    pub(super) fn new(caller: Caller, scope: Scope, tombstone_retention: Duration) -> Self {
-        Self { caller, scope, tombstone_retention }
+    pub(super) fn new(
+        caller: Caller,
+        scope: Scope,
+        tombstone_retention: Duration,
+        part_bytes: usize,
+    ) -> Self {
+        Self { caller, scope, tombstone_retention, part_bytes: part_bytes.clamp(1, PART_BYTES) }
+    }
+
+    fn now(&self) -> u64 {
+        self.caller.clock().wall_ms() / 1000
     }
 
     /// When `item` may be deleted, in seconds since 1970; `None`: never.
     fn ttl(&self, item: &Item) -> Option<u64> {
-        let over_ms = match item.value {
-            Some(_) => item.expires_ms?,
-            None => self.caller.clock().wall_ms(),
+        let over = match item.value {
+            Some(_) => item.expires_ms? / 1000,
+            None => self.now(),
         };
-        Some((over_ms / 1000).saturating_add(self.tombstone_retention.as_secs()))
+        Some(over.saturating_add(self.tombstone_retention.as_secs()))
+    }
+
+    fn place(&self, key: &ItemKey) -> Place {
+        Place { pk: self.scope.item_pk(key), sk: parts::first_place(&key.sort_key) }
     }
 
     fn prepare(&self, writes: Vec<ItemWrite>) -> Result<Vec<Write>> {
         let prepare = |(index, write): (usize, ItemWrite)| {
-            let pk = self.scope.item_pk(&write.key);
-            let value_bytes = write.item.value.as_ref().map_or(0, Bytes::len);
-            item::check_limits(&pk, &write.key, value_bytes)?;
+            let ItemWrite { key, mut item, presence } = write;
+            let Place { pk, sk: sort_key } = self.place(&key);
+            let bytes = item.value.as_ref().map_or(0, Bytes::len);
+            let ttl = self.ttl(&item);
+            let whole_key = parts::is_hidden(&key.sort_key).then(|| key.sort_key.clone());
+            // A long key stands beside the first part.
+            let room = PART_BYTES.saturating_sub(whole_key.as_ref().map_or(0, Bytes::len));
+            let mut others = Vec::new();
+            if let Some(value) = item.value.take() {
+                let (first, more) = parts::split(value, room.min(self.part_bytes), self.part_bytes);
+                (item.value, others) = (Some(first), more);
+            } else {
+                item.expires_ms = None;
+            }
+            let number = 1 + others.len();
+            item::check_limits(&pk, &key, number, bytes)?;
+            let parts = number as u32;
+            let by_put = parts > 1 || whole_key.is_some();
             Ok(Write {
                 index,
                 pk,
-                sort_key: write.key.sort_key,
-                content: Content {
-                    version: write.item.version,
-                    ttl: self.ttl(&write.item),
-                    expires_ms: write.item.expires_ms.filter(|_| write.item.value.is_some()),
-                    value: write.item.value,
-                },
-                route: write.presence.into(),
+                sort_key,
+                row: Row { ttl, parts, whole_key, ..Row::from(item) },
+                others,
+                parts_ttl: self.now().saturating_add(self.tombstone_retention.as_secs()),
+                parts_there: 1,
+                route: if by_put { Route::Put } else { presence.into() },
             })
         };
         writes.into_iter().enumerate().map(prepare).collect()
@@ -88,8 +117,9 @@ fn owner_of(kind: BlockKind, bytes: &[u8]) -> Option<String> {
 impl Store for Backend {
     fn read_items(&self, keys: Vec<ItemKey>) -> BoxFuture<'_, Result<Vec<Option<Item>>>> {
         async move {
-            let place = |key: ItemKey| (self.scope.item_pk(&key), key.sort_key);
-            read::read_all(&self.caller, keys.into_iter().map(place).collect()).await
+            let wanted = |key: ItemKey| Wanted { place: self.place(&key), whole_key: key.sort_key };
+            let wanted = keys.into_iter().map(wanted).collect();
+            read::read_all(&self.caller, wanted, self.now()).await
         }
         .boxed()
     }
@@ -98,7 +128,7 @@ impl Store for Backend {
         async move {
             let ItemRange { operator, state, key_group, .. } = &range;
             let pk = self.scope.state_pk(operator, state, key_group.0);
-            scan::scan(&self.caller, &pk, &range).await
+            scan::scan(&self.caller, &pk, &range, self.now()).await
         }
         .boxed()
     }
@@ -130,6 +160,7 @@ impl Store for Backend {
                 pk: &self.scope.slot_pk(key.kind, key.slot.0),
                 owner: owner.as_deref(),
                 version,
+                unconditional: key.kind.unconditional(),
             };
             put_item(&self.caller, put, block).await
         }
@@ -179,7 +210,7 @@ mod tests {
         let (table, place) = ("table".to_owned(), "here".to_owned());
         let caller = Caller::new(client, table, place, Meter::default(), clock, 1);
         let scope = Scope::new(&Name::new("job").unwrap(), Incarnation(1));
-        let backend = Backend::new(caller, scope, Duration::from_secs(60));
+        let backend = Backend::new(caller, scope, Duration::from_secs(60), PART_BYTES);
         let version = Version::from_number(1);
         let tombstone = Item::new(version, None);
         assert_eq!(backend.ttl(&tombstone), Some(1060));

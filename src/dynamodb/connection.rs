@@ -20,6 +20,7 @@ use super::heads::Heads;
 use super::item::Scope;
 use super::lock::LockedFile;
 use super::meter::Meter;
+use super::parts::PART_BYTES;
 use super::purge::{Partition, purge};
 use super::served::{self, Witness};
 use super::table::{self, Table};
@@ -65,6 +66,7 @@ pub struct Connection {
     settings: StoreSettings,
     embedded: Option<(Embedded, Ending)>,
     exclusive: bool,
+    part_bytes: usize,
 }
 
 impl fmt::Debug for Connection {
@@ -126,7 +128,15 @@ impl Connection {
         )
         .provisioned(options.settings.provisioned);
         let (embedded, exclusive) = (reached.embedded, reached.exclusive);
-        Ok(Self { caller, meter, settings, embedded, exclusive })
+        Ok(Self { caller, meter, settings, embedded, exclusive, part_bytes: PART_BYTES })
+    }
+
+    /// The same, for a test: values of more than `bytes` are split over several items, in place of those
+    /// that DynamoDB would not take whole.
+    #[must_use]
+    pub fn in_parts_of(mut self, bytes: usize) -> Self {
+        self.part_bytes = bytes;
+        self
     }
 
     /// The table, to manage it.
@@ -156,7 +166,7 @@ impl Connection {
         tombstone_retention: Duration,
     ) -> Arc<dyn Store> {
         let scope = Scope::new(job, incarnation);
-        Arc::new(Backend::new(self.caller.clone(), scope, tombstone_retention))
+        Arc::new(Backend::new(self.caller.clone(), scope, tombstone_retention, self.part_bytes))
     }
 
     /// What this connection has consumed.

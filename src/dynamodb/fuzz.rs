@@ -5,7 +5,7 @@
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::item::{Attributes, ONLY, binary, key_of, number, read_block, read_item};
+use super::item::{Attributes, ONLY, binary, key_of, number, read_block, read_row};
 use super::{head_item, item};
 use crate::error::{Error, ErrorKind};
 use crate::fuzzing::Target;
@@ -13,7 +13,7 @@ use crate::ids::{Name, Version};
 use crate::state::BlockKind;
 
 /// Names in heads, items, blocks and in the maps of heads.
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 26] = [
     "attempt",
     "checkpoint",
     "retained",
@@ -35,6 +35,11 @@ const NAMES: [&str; 21] = [
     "v",
     "b",
     "m",
+    "e",
+    "ttl",
+    "n",
+    "i",
+    "k",
 ];
 const NUMBERS: [&str; 9] = [
     "0",
@@ -157,8 +162,14 @@ fn any_attributes_are_an_item_and_a_block_or_an_error() {
         Script(input).change(&mut attributes);
         item::size_of(&attributes);
         let place = "counting/1/log/0";
-        let mut answer = match read_item(attributes.clone()) {
-            Ok(item) => format!("{:?}", item.value.is_some()),
+        let mut answer = match read_row(attributes.clone()) {
+            Ok(row) => {
+                let mut again = key_of(place.to_owned(), ONLY);
+                let written = row.attributes().map(|(name, value)| (name.to_owned(), value));
+                again.extend(written);
+                assert_eq!(read_row(again).unwrap(), row);
+                format!("{:?} {} {}", row.value.is_some(), row.part > 0, row.parts > 1)
+            }
             Err(e) => told(&e, place),
         };
         for kind in [BlockKind::Segment, BlockKind::Manifest] {

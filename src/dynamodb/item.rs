@@ -10,9 +10,10 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 
+use super::parts::{MAX_KEY_BYTES, MAX_PARTS, Row};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Incarnation, Name, Version};
-use crate::state::{Block, BlockKey, BlockKind, Item, ItemKey, MAX_BLOCK_BYTES};
+use crate::state::{Block, BlockKey, BlockKind, ItemKey, MAX_BLOCK_BYTES};
 
 /// An item, or a key, as the SDK has it.
 pub(super) type Attributes = HashMap<String, AttributeValue>;
@@ -30,6 +31,12 @@ pub(super) const VERSION: &str = "c";
 pub(super) const TTL: &str = "ttl";
 /// When a value expires (N, milliseconds since 1970); others have none.
 pub(super) const EXPIRES: &str = "e";
+/// Of how many parts an item is (N); without it, of one.
+pub(super) const PARTS: &str = "n";
+/// Which part after the first an item is (N).
+pub(super) const PART: &str = "i";
+/// The key of an entry whose sort key is only its beginning and hash (B).
+pub(super) const WHOLE_KEY: &str = "k";
 /// A segment's bytes (B).
 const SEGMENT: &str = "b";
 /// A manifest part's bytes (B).
@@ -37,8 +44,6 @@ const MANIFEST: &str = "m";
 
 /// The sort key of items that are alone under their partition key.
 pub(super) const ONLY: [u8; 1] = [0];
-/// DynamoDB's limit for an item, names and keys included.
-pub(super) const MAX_ITEM_BYTES: usize = 400 << 10;
 /// DynamoDB's limit for a sort key.
 pub(super) const MAX_SORT_KEY_BYTES: usize = 1024;
 
@@ -146,11 +151,41 @@ pub(super) fn take_sort_key(item: &mut Attributes) -> Result<Bytes> {
     take_bytes(item, SK)?.ok_or_else(|| corrupt("has no sort key", item))
 }
 
-/// A state item or a tombstone.
-pub(super) fn read_item(mut item: Attributes) -> Result<Item> {
-    let version = read_version(&item)?;
-    let expires_ms = item.contains_key(EXPIRES).then(|| read_number(&item, EXPIRES)).transpose()?;
-    Ok(Item { version, value: take_bytes(&mut item, VALUE)?, expires_ms })
+/// Of how many parts an item is.
+pub(super) fn read_parts(item: &Attributes) -> Result<u32> {
+    let Some(parts) = read_optional(item, PARTS)? else { return Ok(1) };
+    let parts = u32::try_from(parts).ok().filter(|parts| (2..=MAX_PARTS).contains(parts));
+    parts.ok_or_else(|| corrupt("is of a number of parts that cannot be", item))
+}
+
+fn read_optional(item: &Attributes, name: &str) -> Result<Option<u64>> {
+    item.contains_key(name).then(|| read_number(item, name)).transpose()
+}
+
+/// A part of a state item, or of a tombstone.
+pub(super) fn read_row(mut item: Attributes) -> Result<Row> {
+    let part = read_optional(&item, PART)?.map(u32::try_from).transpose();
+    let part = part.map_err(|_| corrupt("is a part with a number that cannot be", &item))?;
+    Ok(Row {
+        version: read_version(&item)?,
+        expires_ms: read_optional(&item, EXPIRES)?,
+        ttl: read_optional(&item, TTL)?,
+        part: part.unwrap_or_default(),
+        parts: read_parts(&item)?,
+        whole_key: take_bytes(&mut item, WHOLE_KEY)?,
+        value: take_bytes(&mut item, VALUE)?,
+    })
+}
+
+/// Whose the items under the partition key `pk` of a state are, in words.
+pub(super) fn whose(pk: &str) -> String {
+    let found = pk.split_once('/').and_then(|(job, rest)| {
+        let (_, state) = rest.split_once("/s/")?;
+        let (operator, state) = state.split_once('/')?;
+        let (state, group) = state.rsplit_once('#')?;
+        Some(format!("job {job}, operator {operator}, state {state}, key group {group}"))
+    });
+    found.unwrap_or_else(|| format!("the items under {pk:?}"))
 }
 
 /// A segment or a part of a manifest.
@@ -180,34 +215,30 @@ fn value_size(value: &AttributeValue) -> usize {
     }
 }
 
-/// Checks `key` and a value of `value_bytes` against DynamoDB's limits.
+/// Checks a key, and the number of parts of its value, which has `value_bytes`.
 ///
 /// # Errors
-/// [`ErrorKind::Store`] that names operator, state, key group and bytes.
-pub(super) fn check_limits(pk: &str, key: &ItemKey, value_bytes: usize) -> Result<()> {
-    let what = |problem: String| {
-        Error::new(
-            ErrorKind::Store,
-            format!(
-                "operator {}, state {}, key group {}: {problem}",
-                key.operator, key.state, key.key_group
-            ),
-        )
-    };
-    let sk_bytes = key.sort_key.len();
-    if sk_bytes == 0 || sk_bytes > MAX_SORT_KEY_BYTES {
-        return Err(what(format!(
-            "a key of {sk_bytes} bytes cannot be stored; DynamoDB takes 1 to {MAX_SORT_KEY_BYTES}"
-        )));
+/// [`ErrorKind::Store`] that names job, operator, state, key group and bytes.
+pub(super) fn check_limits(
+    pk: &str,
+    key: &ItemKey,
+    parts: usize,
+    value_bytes: usize,
+) -> Result<()> {
+    let what =
+        |problem: String| Err(Error::new(ErrorKind::Store, format!("{}: {problem}", whose(pk))));
+    let key_bytes = key.sort_key.len();
+    if key_bytes > MAX_KEY_BYTES {
+        return what(format!(
+            "a key of {key_bytes} bytes cannot be stored: {MAX_KEY_BYTES} bytes are the most, encoded, \
+             with namespace and map key"
+        ));
     }
-    let version_bytes = 12;
-    let names = PK.len() + SK.len() + VALUE.len() + VERSION.len();
-    let bytes = names + pk.len() + sk_bytes + version_bytes + value_bytes;
-    if bytes > MAX_ITEM_BYTES {
-        return Err(what(format!(
-            "a value of {value_bytes} bytes cannot be stored; with its key it takes {bytes} bytes \
-             of the {MAX_ITEM_BYTES} of a DynamoDB item"
-        )));
+    if parts > MAX_PARTS as usize {
+        return what(format!(
+            "a value of {value_bytes} bytes cannot be stored: it would take {parts} items, of \
+             {MAX_PARTS} at most"
+        ));
     }
     Ok(())
 }
@@ -275,18 +306,18 @@ mod tests {
         assert!(error.to_string().contains("a/1/log/0"), "{error}");
         item.insert(VERSION.to_owned(), number(1));
         item.insert(VALUE.to_owned(), AttributeValue::S("text".to_owned()));
-        assert_eq!(read_item(item).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(read_row(item).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 
     #[test]
-    fn limits_name_operator_state_and_bytes() {
+    fn limits_name_job_operator_state_key_group_and_bytes() {
         let pk = scope().item_pk(&key(b"k"));
-        assert!(check_limits(&pk, &key(b"k"), 400_000).is_ok());
-        let large = check_limits(&pk, &key(b"k"), 409_600).unwrap_err().to_string();
-        for part in ["counts", "total", "17", "409600"] {
-            assert!(large.contains(part), "{large}");
-        }
-        assert!(check_limits(&pk, &key(&[1; 1025]), 1).is_err());
-        assert!(check_limits(&pk, &key(&[]), 1).is_err());
+        assert!(check_limits(&pk, &key(b"k"), 65_536, 400_000).is_ok());
+        assert!(check_limits(&pk, &key(&[1; 204_800]), 1, 1).is_ok());
+        let large = check_limits(&pk, &key(b"k"), 65_537, 40_960_123).unwrap_err().to_string();
+        let place = "job route_stats, operator counts, state total, key group 17: ";
+        assert!(large.starts_with(place) && large.contains("40960123"), "{large}");
+        let long = check_limits(&pk, &key(&[1; 204_801]), 1, 1).unwrap_err().to_string();
+        assert!(long.starts_with(place) && long.contains("204801"), "{long}");
     }
 }

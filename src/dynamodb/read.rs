@@ -1,6 +1,7 @@
 //! Consistent reads: 100 items a `BatchGetItem`, or one `GetItem`.
 //!
-//! Owns the batches, the match of answers to keys, and the retry of what was left unprocessed.
+//! Owns the batches, the match of answers to keys, the second round for values of several parts, and the
+//! retry of what was left unprocessed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,10 +13,11 @@ use super::call::Caller;
 use super::item::{self, Attributes, PK, SK};
 use super::meter::{self, Purpose};
 use super::pace::{Ask, Lane, Rank, Size};
+use super::parts::{self, Row, Torn, place_of_part};
 use super::retry::{Failure, Verdict};
 use super::send::Errand;
 use super::write::IN_FLIGHT;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::state::Item;
 use crate::teeth::{Tooth, bites};
 
@@ -24,35 +26,140 @@ const KEYS: usize = 100;
 /// An answer of at least this many bytes was cut by DynamoDB's limit of 16 MB.
 const FULL_ANSWER_BYTES: usize = 15 << 20;
 
-/// An item's place, as text and bytes.
-type Place = (String, Bytes);
+/// An item's place: partition key and sort key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) pk: String,
+    pub(super) sk: Bytes,
+}
 
-/// Reads the items at `places`, in their order; a place may be named more than once.
-pub(super) async fn read_all(caller: &Caller, places: Vec<Place>) -> Result<Vec<Option<Item>>> {
-    let mut found: HashMap<&Place, Option<Item>> = places.iter().map(|p| (p, None)).collect();
+/// An entry to read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Wanted {
+    pub(super) place: Place,
+    /// What its key must be, where its place does not tell.
+    pub(super) whole_key: Bytes,
+}
+
+/// How often parts of several writes are read again: whoever reads them is fenced, or they are damage.
+const TORN_READS: u32 = 5;
+
+/// Reads the items of `wanted`, in their order; one may be named more than once. `now` is in seconds since
+/// 1970.
+pub(super) async fn read_all(
+    caller: &Caller,
+    wanted: Vec<Wanted>,
+    now: u64,
+) -> Result<Vec<Option<Item>>> {
+    let mut found: HashMap<&Place, Option<Item>> = HashMap::with_capacity(wanted.len());
+    let mut seen = HashSet::with_capacity(wanted.len());
     // In the order of the first mention, so that a run is the same for the same seed.
-    let mut seen = HashSet::with_capacity(found.len());
-    let distinct: Vec<&Place> = places.iter().filter(|place| seen.insert(*place)).collect();
-    let key = |(pk, sk): &&Place| item::key_of(pk.clone(), sk.to_vec());
-    let chunks: Vec<Vec<Attributes>> =
-        distinct.chunks(KEYS).map(|chunk| chunk.iter().map(key).collect()).collect();
+    let mut left: Vec<&Wanted> = wanted.iter().filter(|w| seen.insert(&w.place)).collect();
+    let mut retries = caller.retries();
+    let mut tries = 0;
+    loop {
+        let mut rows = read_rows(caller, left.iter().map(|wanted| wanted.place.clone())).await?;
+        let mut large = Vec::new();
+        for wanted in left {
+            let Some(row) = rows.remove(&wanted.place) else { continue };
+            let row = item::read_row(row)?;
+            check_key(wanted, &row)?;
+            if row.parts > 1 {
+                large.push((wanted, row));
+            } else {
+                found.insert(&wanted.place, Some(row.into_item()));
+            }
+        }
+        let torn = read_parts(caller, large, &mut found, now).await?;
+        tries += 1;
+        let Some((wanted, Torn(why))) = torn.first() else { break };
+        if tries == TORN_READS {
+            let whose = item::whose(&wanted.place.pk);
+            let message = format!(
+                "{whose}: a value's parts are not of one write: {why}; they are damaged, or another \
+                 attempt, which owns the job now, is writing them"
+            );
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        retries.wait(&Failure::inside("PartsOfSeveralWrites", why)).await;
+        left = torn.into_iter().map(|(wanted, _)| wanted).collect();
+    }
+    Ok(wanted.iter().map(|wanted| found.get(&wanted.place).cloned().flatten()).collect())
+}
+
+/// Reads the other parts of `large` entries, and gives back those whose parts are of several writes.
+async fn read_parts<'a>(
+    caller: &Caller,
+    large: Vec<(&'a Wanted, Row)>,
+    found: &mut HashMap<&'a Place, Option<Item>>,
+    now: u64,
+) -> Result<Vec<(&'a Wanted, Torn)>> {
+    if large.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places = |(wanted, row): &(&'a Wanted, Row)| {
+        let Place { pk, sk } = wanted.place.clone();
+        (1..row.parts).map(move |part| Place { pk: pk.clone(), sk: place_of_part(&sk, part) })
+    };
+    let mut rows = read_rows(caller, large.iter().flat_map(places)).await?;
+    let mut torn = Vec::new();
+    for (wanted, first) in large {
+        let others = places(&(wanted, first.clone())).map(|place| rows.remove(&place));
+        let others = others.map(|row| row.map(item::read_row).transpose());
+        match parts::join(first, others.collect::<Result<Vec<_>>>()?, now) {
+            Ok(item) => drop(found.insert(&wanted.place, item)),
+            Err(why) => torn.push((wanted, why)),
+        }
+    }
+    Ok(torn)
+}
+
+/// Whether what stands where `wanted` would is of its key.
+fn check_key(wanted: &Wanted, row: &Row) -> Result<()> {
+    let key = &wanted.whole_key;
+    let beside = parts::is_hidden(key).then_some(key);
+    let is = row.part == 0 && row.whole_key.as_ref() == beside;
+    if is {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Corrupt,
+        format!(
+            "{}: an entry with a key of {} bytes stands where another one is: their keys have one \
+             beginning and one hash, or they are damaged",
+            item::whose(&wanted.place.pk),
+            key.len()
+        ),
+    ))
+}
+
+/// Reads what stands at distinct `places`, [`IN_FLIGHT`] requests at a time.
+pub(super) async fn read_rows(
+    caller: &Caller,
+    places: impl Iterator<Item = Place>,
+) -> Result<HashMap<Place, Attributes>> {
+    let keys: Vec<Attributes> =
+        places.map(|Place { pk, sk }| item::key_of(pk, sk.to_vec())).collect();
+    let chunks: Vec<Vec<Attributes>> = keys.chunks(KEYS).map(<[_]>::to_vec).collect();
     let answers: Vec<Vec<Attributes>> = stream::iter(chunks)
         .map(|chunk| read_chunk(caller, chunk))
         .buffer_unordered(IN_FLIGHT)
         .try_collect()
         .await?;
+    let mut rows = HashMap::with_capacity(answers.iter().map(Vec::len).sum());
     for mut attributes in answers.into_iter().flatten() {
-        let Some(place) = take_place(&mut attributes) else { continue };
-        if let Some(slot) = found.get_mut(&place) {
-            *slot = Some(item::read_item(attributes)?);
+        if let Some(place) = take_place(&mut attributes) {
+            rows.insert(place, attributes);
         }
     }
-    Ok(places.iter().map(|place| found.get(place).cloned().flatten()).collect())
+    Ok(rows)
 }
 
 fn take_place(attributes: &mut Attributes) -> Option<Place> {
     match (attributes.remove(PK)?, attributes.remove(SK)?) {
-        (AttributeValue::S(pk), AttributeValue::B(sk)) => Some((pk, Bytes::from(sk.into_inner()))),
+        (AttributeValue::S(pk), AttributeValue::B(sk)) => {
+            Some(Place { pk, sk: Bytes::from(sk.into_inner()) })
+        }
         _ => None,
     }
 }
@@ -139,7 +246,7 @@ fn consistent(keys: Vec<Attributes>) -> Result<KeysAndAttributes> {
         .set_keys(Some(keys))
         .consistent_read(!bites(Tooth::StaleReads))
         .build()
-        .map_err(|e| crate::Error::internal(format!("a request was not complete: {e}")))
+        .map_err(|e| Error::internal(format!("a request was not complete: {e}")))
 }
 
 /// Why one item is read.

@@ -1,6 +1,6 @@
 //! Consistent reads of a range: a `Query` for each MiB.
 //!
-//! Owns the pages, and the bounds as DynamoDB takes them.
+//! Owns the pages, the bounds as DynamoDB takes them, and which parts belong to which entry.
 
 use std::collections::HashMap;
 
@@ -11,33 +11,84 @@ use super::call::Caller;
 use super::item::{self, Attributes, MAX_SORT_KEY_BYTES};
 use super::meter::{self, Purpose};
 use super::pace::{Ask, Lane, Rank, Size};
+use super::parts::{self, PREFIX_BYTES, Row, Torn, place_of_part};
+use super::read::{Place, read_rows};
 use super::send::Errand;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::state::{ItemRange, Scanned};
 use crate::teeth::{Tooth, bites};
 
-/// Reads the items of `range`, whose partition key is `pk`.
-pub(super) async fn scan(caller: &Caller, pk: &str, range: &ItemRange) -> Result<Vec<Scanned>> {
-    let mut found = Vec::new();
+/// Reads the items of `range`, whose partition key is `pk`; `now` is in seconds since 1970.
+pub(super) async fn scan(
+    caller: &Caller,
+    pk: &str,
+    range: &ItemRange,
+    now: u64,
+) -> Result<Vec<Scanned>> {
     if range.is_empty() {
-        return Ok(found);
+        return Ok(Vec::new());
     }
     let bounds = Bounds::of(range);
     let mut start = None;
+    // Entries whose keys are in the range, each with the place of its first part.
+    let mut entries: Vec<(Bytes, Bytes, Row)> = Vec::new();
+    let mut others: HashMap<Bytes, Row> = HashMap::new();
     loop {
         let (items, more) = page(caller, pk, &bounds, start).await?;
         for mut item in items {
-            let sort_key = item::take_sort_key(&mut item)?;
-            // The upper bound is the last one for DynamoDB, and the first that is not wanted here.
-            if range.contains(&sort_key) {
-                found.push(Scanned { sort_key, item: item::read_item(item) });
+            let place = item::take_sort_key(&mut item)?;
+            let mut row = item::read_row(item)?;
+            if row.part > 0 {
+                others.insert(place, row);
+                continue;
+            }
+            let key = row.whole_key.take().unwrap_or_else(|| place.clone());
+            if parts::first_place(&key) != place {
+                let whose = item::whose(pk);
+                let message = format!("{whose}: an entry stands where its key does not belong");
+                return Err(Error::new(ErrorKind::Corrupt, message));
+            }
+            if range.contains(&key) {
+                entries.push((key, place, row));
             }
         }
         start = more;
         if start.is_none() {
-            return Ok(found);
+            break;
         }
     }
+    let missing = missing(pk, &entries, &others);
+    for (place, item) in read_rows(caller, missing.into_iter()).await? {
+        others.insert(place.sk, item::read_row(item)?);
+    }
+    // Long keys are in order of their beginnings only.
+    entries.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    let mut scanned = Vec::with_capacity(entries.len());
+    for (sort_key, place, first) in entries {
+        let rows: Vec<_> =
+            (1..first.parts).map(|part| others.remove(&place_of_part(&place, part))).collect();
+        match parts::join(first, rows, now) {
+            Ok(None) => {}
+            Ok(Some(item)) => scanned.push(Scanned { sort_key, item: Ok(item) }),
+            Err(Torn(why)) => {
+                let whose = item::whose(pk);
+                let message = format!("{whose}: a value's parts are not of one write: {why}");
+                let item = Err(Error::new(ErrorKind::Corrupt, message));
+                scanned.push(Scanned { sort_key, item });
+            }
+        }
+    }
+    Ok(scanned)
+}
+
+/// The places of parts of `entries` that are not among `others`: parts of the last entry may lie beyond
+/// the range.
+fn missing(pk: &str, entries: &[(Bytes, Bytes, Row)], others: &HashMap<Bytes, Row>) -> Vec<Place> {
+    let places = entries
+        .iter()
+        .flat_map(|(_, place, row)| (1..row.parts).map(move |part| place_of_part(place, part)));
+    let missing = places.filter(|place| !others.contains_key(place));
+    missing.map(|sk| Place { pk: pk.to_owned(), sk }).collect()
 }
 
 /// A range as a key condition: both ends belong to it.
@@ -48,10 +99,16 @@ struct Bounds {
 
 impl Bounds {
     fn of(range: &ItemRange) -> Self {
-        // No key is empty, and none is longer than the limit.
+        // No key is empty. A long one stands under its beginning, followed by anything.
         let first = Bytes::from_static(&[0]);
-        let from = if range.from.is_empty() { first } else { within_limit(&range.from) };
-        Self { from, to: range.to.as_ref().map(within_limit) }
+        let from = range.from.slice(..range.from.len().min(PREFIX_BYTES));
+        let to = range.to.as_ref().map(|to| match to.get(..PREFIX_BYTES) {
+            Some(beginning) => {
+                [beginning, &[0xFF; MAX_SORT_KEY_BYTES - PREFIX_BYTES]].concat().into()
+            }
+            None => to.clone(),
+        });
+        Self { from: if from.is_empty() { first } else { from }, to }
     }
 
     fn condition(&self) -> &'static str {
@@ -71,11 +128,6 @@ impl Bounds {
         }
         values
     }
-}
-
-/// A bound that is over the limit of keys, cut to it: what lies between is left out afterwards.
-fn within_limit(bound: &Bytes) -> Bytes {
-    bound.slice(..bound.len().min(MAX_SORT_KEY_BYTES))
 }
 
 /// One page from after `start`, and where the next one starts.

@@ -1,63 +1,57 @@
 //! What an item is to hold, as attributes and as a statement.
 //!
-//! Owns [`Content`] and the words of statements. Which one is sent, and what its answer means, is
+//! Owns the attributes of a [`Row`] and the words of statements. A statement is for an item of one part under
+//! a plain key, and takes effect only where such a one is, or none.
+//! Which one is sent, and what its answer means, is
 //! `write`'s.
 
+use super::item::{self, EXPIRES, PART, PARTS, TTL, VALUE, VERSION, WHOLE_KEY, number};
+use super::parts::Row;
+use super::put::below;
+use super::write::{Route, Write};
+use crate::error::{Error, Result};
+use crate::teeth::{Tooth, bites};
 use aws_sdk_dynamodb::types::{
     AttributeValue, BatchStatementRequest, ReturnValuesOnConditionCheckFailure,
 };
-use bytes::Bytes;
-
-use super::item::{self, EXPIRES, TTL, VALUE, VERSION, number};
-use super::meter::Purpose;
-use super::write::{Route, Write, below};
-use crate::error::{Error, Result};
-use crate::ids::Version;
-use crate::teeth::{Tooth, bites};
-
-/// What an item will hold besides its key.
-#[derive(Clone, Debug)]
-pub(super) struct Content {
-    pub(super) version: Version,
-    /// `None` is a tombstone.
-    pub(super) value: Option<Bytes>,
-    /// When the value expires, milliseconds since 1970.
-    pub(super) expires_ms: Option<u64>,
-    /// When DynamoDB may delete the item, seconds since 1970.
-    pub(super) ttl: Option<u64>,
-}
 
 /// The attributes that an item may have and lose again.
 const OPTIONAL: [&str; 3] = [VALUE, TTL, EXPIRES];
+/// What only items that are put have.
+const PUT_ONLY: [&str; 3] = [PART, PARTS, WHOLE_KEY];
 
-impl Content {
+impl Row {
     /// Its attributes, in one order.
     pub(super) fn attributes(&self) -> impl Iterator<Item = (&'static str, AttributeValue)> {
         let values = [
             self.value.as_ref().map(|value| item::binary(value)),
             self.ttl.map(number),
             self.expires_ms.map(number),
+            (self.part > 0).then(|| number(self.part.into())),
+            (self.parts > 1).then(|| number(self.parts.into())),
+            self.whole_key.as_ref().map(|key| item::binary(key)),
         ];
         let there = |(name, value): (_, Option<_>)| Some((name, value?));
         let version = (VERSION, number(self.version.to_number()));
-        OPTIONAL.into_iter().zip(values).filter_map(there).chain([version])
+        let names = OPTIONAL.into_iter().chain(PUT_ONLY);
+        names.zip(values).filter_map(there).chain([version])
     }
 }
 
 /// The statement of `write` by its way, with its parameters in the statement's order.
 pub(super) fn statement(table: &str, write: &Write) -> Result<BatchStatementRequest> {
     let key = [AttributeValue::S(write.pk.clone()), item::binary(&write.sort_key)];
-    let below = below(Purpose::Materialise, write.content.version);
+    let below = below(write.row.version, Tooth::ItemsUnconditional);
     let mut parameters = Vec::with_capacity(8);
     // One buffer: thousands of statements are made at a time.
     let mut text = String::with_capacity(160);
     let insert = matches!(write.route, Route::Insert { .. });
-    if write.content.value.is_none() && bites(Tooth::ItemsDeleted) {
+    if write.row.value.is_none() && bites(Tooth::ItemsDeleted) {
         push(&mut text, &["DELETE FROM \"", table, "\""]);
     } else if insert {
         push(&mut text, &["INSERT INTO \"", table, "\" VALUE {'pk': ?, 'sk': ?"]);
         parameters.extend(key.clone());
-        for (name, value) in write.content.attributes() {
+        for (name, value) in write.row.attributes() {
             push(&mut text, &[", '", name, "': ?"]);
             parameters.push(value);
         }
@@ -65,7 +59,7 @@ pub(super) fn statement(table: &str, write: &Write) -> Result<BatchStatementRequ
     } else {
         push(&mut text, &["UPDATE \"", table, "\""]);
         let mut gone = OPTIONAL.map(Some);
-        for (name, value) in write.content.attributes() {
+        for (name, value) in write.row.attributes() {
             push(&mut text, &[" SET \"", name, "\"=?"]);
             parameters.push(value);
             gone.iter_mut().filter(|it| **it == Some(name)).for_each(|it| *it = None);
@@ -74,6 +68,10 @@ pub(super) fn statement(table: &str, write: &Write) -> Result<BatchStatementRequ
     }
     if parameters.is_empty() || !insert {
         text.push_str(r#" WHERE "pk"=? AND "sk"=? AND "c"<?"#);
+        // An item of several parts is for `whole`, which empties those that are too many.
+        if !bites(Tooth::PartsLeft) {
+            text.push_str(r#" AND "n" IS MISSING"#);
+        }
         parameters.extend(key);
         parameters.push(below);
     }
@@ -91,14 +89,26 @@ fn push(text: &mut String, words: &[&str]) {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::ids::Version;
+    use crate::state::Item;
 
     fn text(value: Option<Bytes>, expires_ms: Option<u64>, route: Route) -> String {
         let ttl = (value.is_none() || expires_ms.is_some()).then_some(77);
         let version = Version::from_number(1_000_000_000_002);
-        let content = Content { version, value, expires_ms, ttl };
-        let sort_key = Bytes::from_static(&[1]);
-        let write = Write { index: 0, pk: "pk".to_owned(), sort_key, content, route };
+        let row = Row { ttl, ..Row::from(Item { version, value, expires_ms }) };
+        let write = Write {
+            index: 0,
+            pk: "pk".to_owned(),
+            sort_key: Bytes::from_static(&[1]),
+            row,
+            others: Vec::new(),
+            parts_ttl: 0,
+            parts_there: 1,
+            route,
+        };
         let statement = statement("t", &write).unwrap();
         let parameters = statement.parameters.unwrap_or_default();
         assert_eq!(parameters.contains(&number(77)), ttl.is_some());

@@ -21,19 +21,20 @@ use serde_json::{Value, json};
 
 use super::head_item;
 use super::item::{self, Attributes, PK, SK};
+use super::parts::Row;
 use crate::checkpoint::Head;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Incarnation, Name, SlotId};
 use crate::key_group::KeyGroup;
-use crate::state::{Block, BlockKey, BlockKind, Item, ItemKey};
+use crate::state::{Block, BlockKey, BlockKind, ItemKey};
 
 /// What one write left in the table; `None` where it deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
     /// A head.
     Head(Name, Option<Box<Head>>),
-    /// A state item or a tombstone.
-    Item(Name, Incarnation, ItemKey, Option<Item>),
+    /// A part of a state item or of a tombstone, under its own sort key.
+    Item(Name, Incarnation, ItemKey, Option<Row>),
     /// A segment or a part of a manifest.
     Block(Name, Incarnation, BlockKey, Option<Block>),
     /// Something that is none of these: why.
@@ -285,7 +286,7 @@ fn present(item: Attributes) -> Result<Written> {
             Written::Head(job, Some(Box::new(head)))
         }
         Place::Item(job, incarnation, key) => {
-            Written::Item(job, incarnation, key, Some(item::read_item(item)?))
+            Written::Item(job, incarnation, key, Some(item::read_row(item)?))
         }
         Place::Block(job, incarnation, key) => {
             Written::Block(job, incarnation, key, Some(item::read_block(key.kind, item)?))

@@ -6,29 +6,28 @@
 //! Absent  ──► INSERT ──DuplicateItem──► UPDATE … AND c < ? ──no item shown──► PutItem IF c < :c
 //! ```
 //!
-//! Owns the routes; the words of a statement are `statement`'s. A failed condition that shows the item decides at once: done,
-//! or fenced. A throttled statement goes the same way again. Servers without PartiQL get `PutItem`s.
+//! Owns the routes; the words of a statement are `statement`'s, puts are `whole`'s, which also has all
+//! that is larger than an item. A failed condition that shows the item decides at once: done, or fenced.
+//! A throttled statement goes the same way again. Servers without PartiQL get `PutItem`s.
 
 use aws_sdk_dynamodb::operation::batch_execute_statement::BatchExecuteStatementError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, BatchStatementError, BatchStatementResponse, ReturnConsumedCapacity,
-    ReturnValuesOnConditionCheckFailure,
+    BatchStatementError, BatchStatementResponse, ReturnConsumedCapacity,
 };
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::call::{Caller, Refusal};
-use super::item::{self, Attributes, PK, SK, VERSION, number};
+use super::item::{self, PARTS, VERSION};
 use super::meter::{self, Purpose};
 use super::pace::{Ask, Lane, Rank, Size};
-use super::read::{self, Get};
+use super::parts::Row;
 use super::retry::{Failure, Trouble, Verdict, judge};
 use super::send::Errand;
-use super::statement::{Content, statement};
+use super::statement::statement;
+use super::whole;
 use crate::error::Result;
-use crate::ids::Version;
-use crate::state::{BlockKind, Presence, WriteOutcome};
+use crate::state::{Presence, WriteOutcome};
 use crate::teeth::{Tooth, bites};
 
 /// DynamoDB's limit for a `BatchExecuteStatement`.
@@ -43,20 +42,28 @@ pub(super) struct Write {
     /// Where its outcome belongs in the answer.
     pub(super) index: usize,
     pub(super) pk: String,
+    /// Where the first part stands.
     pub(super) sort_key: Bytes,
-    pub(super) content: Content,
+    /// The first part.
+    pub(super) row: Row,
+    /// The other parts of the value.
+    pub(super) others: Vec<Bytes>,
+    /// When DynamoDB may delete what is left of parts that are not needed any more.
+    pub(super) parts_ttl: u64,
+    /// Of how many parts the item was that is there, as far as that was shown.
+    pub(super) parts_there: u32,
     pub(super) route: Route,
 }
 
 impl Write {
     /// About what it costs.
     fn units(&self) -> f64 {
-        let value = self.content.value.as_ref().map_or(12, Bytes::len);
+        let value = self.row.value.as_ref().map_or(12, Bytes::len);
         meter::write_units_of(ATTRIBUTE_BYTES + self.pk.len() + self.sort_key.len() + value)
     }
 
     /// Whose it is, for the meter.
-    fn owner(&self) -> &str {
+    pub(super) fn owner(&self) -> &str {
         meter::owner_of(&self.pk).unwrap_or_default()
     }
 }
@@ -136,7 +143,7 @@ async fn write_chunk(
         let (puts, batch): (Vec<_>, Vec<_>) =
             pending.into_iter().partition(|write| write.route == Route::Put);
         let put = |write: Write| async move {
-            Ok::<_, crate::Error>((write.index, put(caller, &write).await?))
+            Ok::<_, crate::Error>((write.index, whole::put(caller, &write).await?))
         };
         outcomes.extend(
             stream::iter(puts).map(put).buffer_unordered(IN_FLIGHT).try_collect::<Vec<_>>().await?,
@@ -291,7 +298,10 @@ fn step(
 fn by_item_shown(write: &mut Write, error: BatchStatementError) -> Result<Step> {
     let shown = error.item.filter(|item| item.contains_key(VERSION));
     let there = shown.as_ref().map(item::read_version).transpose()?;
-    if let Some(outcome) = WriteOutcome::settled(there, write.content.version) {
+    if let Some(item) = shown.as_ref().filter(|item| item.contains_key(PARTS)) {
+        write.parts_there = item::read_parts(item)?;
+    }
+    if let Some(outcome) = WriteOutcome::settled(there, write.row.version) {
         return Ok(Step::Settled(outcome));
     }
     // An item is shown that the condition should have passed: only a put can tell.
@@ -299,127 +309,10 @@ fn by_item_shown(write: &mut Write, error: BatchStatementError) -> Result<Step> 
     Ok(Step::Again)
 }
 
-/// Rule V: what the version that is there must be below.
-pub(super) fn below(purpose: Purpose, mine: Version) -> AttributeValue {
-    let unconditional = match purpose {
-        Purpose::Log => BlockKind::Segment.unconditional(),
-        Purpose::Protocol => BlockKind::Manifest.unconditional(),
-        _ => Tooth::ItemsUnconditional,
-    };
-    number(if bites(unconditional) { u64::MAX } else { mine.to_number() })
-}
-
-/// Puts one item under rule V; retried until answered.
-async fn put(caller: &Caller, write: &Write) -> Result<WriteOutcome> {
-    let mut attributes = item::key_of(write.pk.clone(), write.sort_key.to_vec());
-    let content = write.content.attributes();
-    attributes.extend(content.map(|(name, value)| (name.to_owned(), value)));
-    let put = Put {
-        purpose: Purpose::Materialise,
-        rank: Rank::Materialise,
-        pk: &write.pk,
-        owner: Some(write.owner()),
-        version: write.content.version,
-    };
-    put_item(caller, put, attributes).await
-}
-
-/// Why one item is put, and whose it is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Put<'a> {
-    pub(super) purpose: Purpose,
-    pub(super) rank: Rank,
-    pub(super) pk: &'a str,
-    pub(super) owner: Option<&'a str>,
-    pub(super) version: Version,
-}
-
-impl Put<'_> {
-    /// Divides `units`, which were charged.
-    fn divide(&self, caller: &Caller, units: f64) {
-        if let Some(owner) = self.owner {
-            let all = std::iter::once((owner, 1.0));
-            caller.meter().divide(self.purpose, Lane::Write, units, all);
-        }
-    }
-}
-
-/// Puts `attributes` unless as great a version is there. One `PutItem`, retried until it is answered.
-pub(super) async fn put_item(
-    caller: &Caller,
-    put: Put<'_>,
-    attributes: Attributes,
-) -> Result<WriteOutcome> {
-    let version = below(put.purpose, put.version);
-    let size = Size::Units(meter::write_units_of(item::size_of(&attributes)));
-    let ask = Ask { lane: Lane::Write, purpose: put.purpose, rank: put.rank, size };
-    let errand = Errand { ask, pk: put.pk };
-    loop {
-        let send = || {
-            caller
-                .client()
-                .put_item()
-                .table_name(caller.table())
-                .set_item(Some(attributes.clone()))
-                .condition_expression("attribute_not_exists(c) OR c < :c")
-                .expression_attribute_values(":c", version.clone())
-                .return_values_on_condition_check_failure(
-                    ReturnValuesOnConditionCheckFailure::AllOld,
-                )
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .send()
-        };
-        if bites(Tooth::LostAnswerIsSuccess)
-            && let Err(refusal) = caller.once(put.purpose, send()).await
-            && matches!(refusal.verdict, Verdict::Retry { surely_not_applied: false, .. })
-        {
-            return Ok(WriteOutcome::Done);
-        }
-        match caller.send(errand, send).await {
-            Ok(answered) => {
-                put.divide(caller, answered.units);
-                answered.book(0.0);
-                return Ok(WriteOutcome::Done);
-            }
-            Err(refusal) if refusal.verdict == Verdict::ConditionFailed => {
-                let there = version_shown(caller, put, &refusal, &attributes).await?;
-                if let Some(outcome) = WriteOutcome::settled(there, put.version) {
-                    return Ok(outcome);
-                }
-            }
-            Err(refusal) => return Err(caller.error("PutItem", &refusal)),
-        }
-    }
-}
-
-/// The version because of which a put was refused: as the refusal shows it, else read.
-async fn version_shown(
-    caller: &Caller,
-    put: Put<'_>,
-    refusal: &Refusal<PutItemError>,
-    attributes: &Attributes,
-) -> Result<Option<Version>> {
-    let shown = match refusal.service.as_deref() {
-        Some(PutItemError::ConditionalCheckFailedException(error)) => error.item(),
-        _ => None,
-    };
-    let units = meter::write_units_of(shown.map_or(0, item::size_of));
-    caller.meter().charge(put.purpose, Lane::Write, units);
-    put.divide(caller, units);
-    if let Some(item) = shown {
-        return item::read_version(item).map(Some);
-    }
-    let key = attributes.iter().filter(|(name, _)| [PK, SK].contains(&name.as_str()));
-    let key = key.map(|(name, value)| (name.clone(), value.clone())).collect();
-    let get = Get { purpose: put.purpose, rank: put.rank, pk: put.pk };
-    let (item, _) = read::get(caller, get, key).await?;
-    item.as_ref().map(item::read_version).transpose()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Attempt, CheckpointId};
+    use crate::ids::{Attempt, CheckpointId, Version};
 
     fn version(attempt: u64, checkpoint: u64) -> Version {
         Version { attempt: Attempt(attempt), checkpoint: CheckpointId(checkpoint) }

@@ -19,7 +19,7 @@ use super::place::Place;
 use super::restart::{Decision, RestartPolicy};
 use super::sinks::Sinks;
 use super::status::{JobState, JobStatus};
-use crate::checkpoint::rules::StartMode;
+use crate::checkpoint::rules::{Mine, StartMode};
 use crate::checkpoint::{
     ClaimOptions, Claimer, Ended, HeadStatus, History, Identity, Waiting, set_status,
 };
@@ -167,6 +167,9 @@ async fn supervise(
         // What fails before the first attempt has begun would fail again.
         let decision = if first && !shared.status.has_run() {
             Decision::GiveUp("the job did not start".to_owned())
+        } else if stop.clone().now_or_never().is_some() {
+            // The last checkpoint that was asked for has failed with the attempt.
+            Decision::GiveUp("it was to stop".to_owned())
         } else {
             let (now, ran) = (now - begun, now - attempt_began);
             policy.on_failure(error.kind(), now, ran, random.random())
@@ -179,34 +182,50 @@ async fn supervise(
                 tokio::select! {
                     biased;
                     () = shared.clock.sleep(delay) => {}
-                    () = stop.clone() => return Err(error),
+                    () = stop.clone() => return stopped_between(shared, mine.as_ref()).await,
                 }
             }
             Decision::GiveUp(reason) => {
                 tracing::debug!("no further attempt: {reason}");
-                if let Some(mine) = mine
+                if let Some(mine) = &mine
                     && error.kind() != ErrorKind::Fenced
+                    // Whatever else went wrong did so in a job that is another's, which may be why: its
+                    // slots are written anew.
+                    && let Err(fenced) = mark(shared, mine, HeadStatus::Failed).await
                 {
-                    let heads = shared.backend.heads();
-                    let failed = HeadStatus::Failed;
-                    let marked =
-                        set_status(&*heads, shared.clock, &shared.job, &mine, failed).await;
-                    match marked {
-                        Ok(()) => {}
-                        // Whatever else went wrong did so in a job that is another's, which may be why:
-                        // its slots are written anew.
-                        Err(fenced) if fenced.kind() == ErrorKind::Fenced => {
-                            tracing::warn!("before it was known who owns the job: {error}");
-                            return Err(fenced.at(format!("job {}", shared.job)));
-                        }
-                        Err(second) => {
-                            tracing::warn!("the head could not be marked as failed: {second}");
-                        }
-                    }
+                    tracing::warn!("before it was known who owns the job: {error}");
+                    return Err(fenced);
                 }
                 return Err(error);
             }
         }
+    }
+}
+
+/// A stop between two attempts: nothing runs that could take a last checkpoint.
+async fn stopped_between(shared: &Shared, mine: Option<&Mine>) -> Result<Ended> {
+    if let Some(mine) = mine {
+        mark(shared, mine, HeadStatus::Stopped).await?;
+    }
+    Ok(Ended::Stopped)
+}
+
+/// Tells the head, so that the next run need not wait for the lease. Where it cannot be told, that is
+/// logged only.
+///
+/// # Errors
+/// [`ErrorKind::Fenced`] where the job is another's.
+async fn mark(shared: &Shared, mine: &Mine, status: HeadStatus) -> Result<()> {
+    let heads = shared.backend.heads();
+    match set_status(&*heads, shared.clock, &shared.job, mine, status).await {
+        Err(fenced) if fenced.kind() == ErrorKind::Fenced => {
+            Err(fenced.at(format!("job {}", shared.job)))
+        }
+        Err(error) => {
+            tracing::warn!("the head could not be marked as {status}: {error}");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 
@@ -226,7 +245,7 @@ async fn one_attempt(
     shared: &Shared,
     claimer: &mut Claimer,
     stop: Stop,
-) -> (Option<crate::checkpoint::rules::Mine>, Result<Ended>) {
+) -> (Option<Mine>, Result<Ended>) {
     shared.status.initializing();
     let told = AtomicU64::new(0);
     let progress = |waiting: Waiting| {

@@ -25,7 +25,8 @@ impl World {
             Ok(Ended::Stopped) if stopping => Ok(()),
             // The stop came while a restart was waited for.
             Err(ErrorKind::Checkpoint | ErrorKind::User) if stopping => Ok(()),
-            Err(ErrorKind::Fenced) if fenced => {
+            // Corrupt: it has read what its successor was writing in several parts.
+            Err(ErrorKind::Fenced | ErrorKind::Corrupt) if fenced => {
                 self.counts.fenced += 1;
                 Ok(())
             }

@@ -20,10 +20,10 @@ use super::descent::Descent;
 use super::scenario::{Scenario, StateView, Verdict};
 use super::table::Table;
 use crate::checkpoint::{Head, HeadStatus, Manifest, Retained};
-use crate::dynamodb::Written;
+use crate::dynamodb::{Row, Written, place_of_first};
 use crate::ids::{Attempt, CheckpointId, Incarnation, SlotId, Version};
 use crate::key_group::MaxParallelism;
-use crate::state::{Block, BlockKey, BlockKind, Item, ItemKey};
+use crate::state::{Block, BlockKey, BlockKind, ItemKey};
 
 /// What starts may do to the head besides going on.
 #[derive(Clone, Debug, Default)]
@@ -87,7 +87,7 @@ impl Oracle {
         self.table.head.as_ref().map(|head| head.incarnation)
     }
 
-    fn item(&mut self, incarnation: Incarnation, key: ItemKey, item: Option<Item>) -> Verdict {
+    fn item(&mut self, incarnation: Incarnation, key: ItemKey, item: Option<Row>) -> Verdict {
         let what = format!("item {}.{} {:?}", key.operator, key.state, key.sort_key);
         let Some(item) = item else {
             let deleted = self.table.items.remove(&(incarnation, key)).is_some();
@@ -108,6 +108,8 @@ impl Oracle {
                 return Err(format!("{what} has {version}, the oldest retained is {oldest} (I1)"));
             }
             self.is_not_passed(&at.1, item.version).map_err(|e| format!("{what}: {e}"))?;
+            self.parts_are_counted(incarnation, &at.1, &item)
+                .map_err(|e| format!("{what}: {e}"))?;
         }
         self.items_changed = true;
         self.table.items.insert(at, item);
@@ -124,6 +126,23 @@ impl Oracle {
             return Ok(());
         }
         Err(format!("put as {version} after the horizon had passed {horizon} (I4)"))
+    }
+
+    /// No part has a value that its first one does not count: it would stay for ever.
+    fn parts_are_counted(&self, incarnation: Incarnation, key: &ItemKey, row: &Row) -> Verdict {
+        if row.part == 0 {
+            let more = self.table.part(incarnation, key, row.parts.max(1));
+            return match more.filter(|more| more.value.is_some()) {
+                Some(more) => Err(format!("{} parts, and {} is there", row.parts, more.part)),
+                None => Ok(()),
+            };
+        }
+        let first = ItemKey { sort_key: place_of_first(&key.sort_key), ..key.clone() };
+        let parts = self.table.items.get(&(incarnation, first)).map_or(0, |first| first.parts);
+        if row.value.is_some() && row.part >= parts {
+            return Err(format!("part {} of an item of {parts}", row.part));
+        }
+        Ok(())
     }
 
     fn oldest(&self) -> CheckpointId {

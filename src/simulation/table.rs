@@ -12,10 +12,11 @@ use super::scenario::Positions;
 use crate::checkpoint::{Head, Manifest, Retained, SegmentRef};
 use crate::codec::KeyHash;
 use crate::connector::memory_position_of;
+use crate::dynamodb::{Row, Torn, join, place_of_part};
 use crate::ids::{Incarnation, Name, SlotId, Version};
 use crate::key_group::{KeyGroup, MaxParallelism};
 use crate::state::{
-    Block, BlockKey, BlockKind, Changes, FILTER_STATE, Item, ItemKey, chunk_group, chunk_hashes,
+    Block, BlockKey, BlockKind, Changes, FILTER_STATE, ItemKey, chunk_group, chunk_hashes,
     item_hash, segment,
 };
 
@@ -37,7 +38,8 @@ fn group_of(groups: MaxParallelism, (_, state, key): &Entry) -> Found<KeyGroup> 
 #[derive(Debug, Default)]
 pub(super) struct Table {
     pub(super) head: Option<Head>,
-    pub(super) items: BTreeMap<(Incarnation, ItemKey), Item>,
+    /// Under their own sort keys, each part by itself.
+    pub(super) items: BTreeMap<(Incarnation, ItemKey), Row>,
     pub(super) blocks: BTreeMap<(Incarnation, BlockKey), Block>,
     manifests: BTreeMap<(Incarnation, Version), Arc<Manifest>>,
     /// The changes of each checkpoint's segments, by the versions and places of these.
@@ -133,13 +135,25 @@ impl Table {
         manifest: &Manifest,
         groups: MaxParallelism,
     ) -> Found<BTreeMap<Entry, Bytes>> {
-        let mut state = BTreeMap::new();
+        // What an item's parts come to, which must be a value where the log has none.
         let mut read = BTreeSet::new();
-        for ((_, key), item) in self.items.iter().filter(|((of, _), _)| *of == incarnation) {
-            if let Some(value) = &item.value {
-                let entry = (key.operator.clone(), key.state.clone(), key.sort_key.clone());
-                read.insert(entry.clone());
-                state.insert(entry, value.clone());
+        let mut state: BTreeMap<Entry, Found<Bytes>> = BTreeMap::new();
+        let firsts = self.items.iter().filter(|((of, _), row)| *of == incarnation && row.part == 0);
+        for ((_, key), row) in firsts {
+            let sort_key = row.whole_key.as_ref().unwrap_or(&key.sort_key);
+            let entry = (key.operator.clone(), key.state.clone(), sort_key.clone());
+            let others = (1..row.parts).map(|part| self.part(incarnation, key, part).cloned());
+            match join(row.clone(), others, 0) {
+                Ok(item) => {
+                    if let Some(value) = item.and_then(|item| item.value) {
+                        read.insert(entry.clone());
+                        state.insert(entry, Ok(value));
+                    }
+                }
+                Err(Torn(why)) => {
+                    read.insert(entry.clone());
+                    state.insert(entry, Err(format!("{key:?}: {why}")));
+                }
             }
         }
         let mut changes = Changes::default();
@@ -151,15 +165,30 @@ impl Table {
                 }
                 read.remove(entry);
                 match value {
-                    Some(value) => state.insert(entry.clone(), value.clone()),
+                    Some(value) => state.insert(entry.clone(), Ok(value.clone())),
                     None => state.remove(entry),
                 };
             }
         }
         changes.finish().map_err(|e| e.to_string())?;
+        let state = state
+            .into_iter()
+            .map(|(entry, value)| Ok((entry, value?)))
+            .collect::<Found<BTreeMap<_, _>>>()?;
         read.retain(|(operator, ..)| !manifest.unfiltered.contains(operator));
         check_filters(&state, &read)?;
         Ok(state)
+    }
+
+    /// Another part of the entry whose first one is at `first`.
+    pub(super) fn part(
+        &self,
+        incarnation: Incarnation,
+        first: &ItemKey,
+        part: u32,
+    ) -> Option<&Row> {
+        let sort_key = place_of_part(&first.sort_key, part);
+        self.items.get(&(incarnation, ItemKey { sort_key, ..first.clone() }))
     }
 
     /// The changes of one segment; those of earlier ones of the checkpoint must have been asked for.

@@ -16,7 +16,7 @@ use super::watch::Watch;
 use super::weather::{Fate, Weather};
 use crate::checkpoint::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStore, MemoryHeads};
 use crate::clock::{Clock, Instant};
-use crate::dynamodb::Written;
+use crate::dynamodb::{Row, Written};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Incarnation, Name, Version};
 use crate::runtime::{Backend, CapacityUnits, Left, MemoryBackend};
@@ -320,7 +320,7 @@ impl Store for Scoped {
             let outcomes = now(this.inner.write_items(part))?;
             for (key, item) in keys.iter().zip(now(this.inner.read_items(keys.clone()))?) {
                 let (job, key) = (this.job.clone(), key.clone());
-                watch.written(Written::Item(job, this.incarnation, key, item));
+                watch.written(Written::Item(job, this.incarnation, key, item.map(Row::from)));
             }
             Ok(outcomes)
         };

@@ -3,6 +3,7 @@
 //! Owns the suite; running it is the stores' (`tests/contract_*.rs`). Each function takes a store of a
 //! scope that is empty, and fails with a sentence.
 
+mod large;
 mod scan;
 
 use std::sync::Arc;
@@ -45,6 +46,20 @@ pub async fn all(mut fresh: impl FnMut() -> Arc<dyn Store>) -> Kept {
     scan::an_expiry_belongs_to_its_value(&*fresh()).await?;
     scopes_are_apart(&*fresh(), &*fresh()).await?;
     values_that_do_not_fit_are_an_error(&*fresh()).await
+}
+
+/// Runs what is promised of values and keys that are too large for one item, which has at most
+/// `part_bytes` of a value; `fresh` gives a store of a new scope at each call.
+///
+/// # Errors
+/// The first promise that was not kept.
+pub async fn large(mut fresh: impl FnMut() -> Arc<dyn Store>, part_bytes: usize) -> Kept {
+    large::values_of_any_size_come_back(&*fresh(), part_bytes).await?;
+    large::values_grow_and_shrink(&*fresh(), part_bytes).await?;
+    large::large_values_only_move_forward(&*fresh(), part_bytes).await?;
+    large::a_range_has_whole_values(&*fresh(), part_bytes).await?;
+    large::the_empty_key_is_a_key(&*fresh(), part_bytes).await?;
+    large::long_keys_are_told_apart_and_come_back(&*fresh(), part_bytes).await
 }
 
 fn name(text: &str) -> Result<Name, String> {

@@ -7,7 +7,9 @@
 //! # Contract
 //! - Every read is strongly consistent: it shows every write answered before the read was sent.
 //! - Every write is rule V: it takes effect only where there is nothing yet, or something of a smaller
-//!   version, and it takes effect on a whole item at once.
+//!   version. It takes effect at once on what fits into one item of a table; on a larger one part by part,
+//!   each of which is rule V, and it is answered after all. A writer that dies meanwhile leaves an item that
+//!   is an error to read and none to write.
 //! - Throttling, time-outs, resets and internal errors are retried inside, with jitter, until the
 //!   returned future is dropped. A write may take effect once more at any time after that.
 //! - An error is final: access denied, disk full, a table of the wrong shape.
@@ -82,8 +84,10 @@ pub struct Item {
     pub version: Version,
     /// The encoded value; `None` is a tombstone.
     pub value: Option<Bytes>,
-    /// When the value expires, milliseconds since 1970; `None`: never. A tombstone has none. The store
-    /// keeps it with the value and may delete the item some time after that; hiding it is the reader's.
+    /// When the value expires by the clock on the wall, milliseconds since 1970; `None`: never. A tombstone
+    /// has none. The store keeps it with the value and may delete the item the tombstone retention after
+    /// that; hiding it until then is the reader's. Of a time in events only so much as the wall has reached
+    /// may be given.
     pub expires_ms: Option<u64>,
 }
 
@@ -194,15 +198,18 @@ impl WriteOutcome {
 
 /// Items and blocks of one scope.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// Reads items; the answers are in the order of `keys`. One `BatchGetItem` for 100 distinct keys.
+    /// Reads items; the answers are in the order of `keys`. One `BatchGetItem` for 100 distinct keys, and
+    /// others for what does not fit into one item of a table.
     fn read_items(&self, keys: Vec<ItemKey>) -> BoxFuture<'_, Result<Vec<Option<Item>>>>;
 
     /// Reads all items of a range, tombstones included, in ascending order of their sort keys. One
-    /// `Query` for each MiB. An entry that is written meanwhile may be seen before or after that.
+    /// `Query` for each MiB. An entry that is written meanwhile may be seen before, after or in the midst
+    /// of that, so one that has changed since the scan began must not be taken from it.
     fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>>;
 
     /// Writes items, no two of the same key; the outcomes are in the order of `writes`. One
-    /// `BatchExecuteStatement` for 25.
+    /// `BatchExecuteStatement` for 25, or a `PutItem` for each part of one that does not fit. Until it is
+    /// answered an item may be there in part.
     fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>>;
 
     /// Puts a block. One `PutItem`.

@@ -20,6 +20,17 @@ pub(crate) async fn kept_in_bad_weather(connection: &Connection) -> Result<(), S
     kept_by(connection, &Resolved(connection.heads())).await
 }
 
+/// Of values and keys that are too large for one item, of which each has at most `part_bytes` of a value.
+pub(crate) async fn large_kept(connection: &Connection, part_bytes: usize) -> Result<(), String> {
+    let job = Name::new("large").unwrap();
+    let mut incarnation = 0;
+    let fresh = || {
+        incarnation += 1;
+        connection.scoped(&job, Incarnation(incarnation), Duration::from_secs(60))
+    };
+    state::contract::large(fresh, part_bytes).await
+}
+
 async fn kept_by(connection: &Connection, heads: &dyn HeadStore) -> Result<(), String> {
     let job = Name::new("job").unwrap();
     let mut incarnation = 0;

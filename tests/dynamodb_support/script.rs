@@ -22,6 +22,8 @@ pub(crate) enum Act {
     Change(fn(&mut Value)),
     /// It is sent; the connection breaks before the answer.
     LoseAnswer,
+    /// It is sent, and its answer comes.
+    Pass,
     /// There is no connection.
     Refuse,
 }
@@ -53,6 +55,11 @@ impl Script {
     /// The next calls of `operation` go by `acts`, later ones pass.
     pub(crate) fn next(&self, operation: &'static str, acts: impl IntoIterator<Item = Act>) {
         self.0.lock().unwrap().acts.push((operation, acts.into_iter().collect()));
+    }
+
+    /// All calls pass from now on.
+    pub(crate) fn forget(&self) {
+        self.0.lock().unwrap().acts.clear();
     }
 
     /// The operations sent since the last time this was asked.
@@ -104,7 +111,7 @@ impl HttpConnector for ScriptedConnector {
             Ok(HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body)))
         };
         match self.script.take(&operation) {
-            None => self.inner.call(request),
+            None | Some(Act::Pass) => self.inner.call(request),
             Some(Act::Answer(status, body)) => HttpConnectorFuture::ready(answer(status, body)),
             Some(Act::Reply(reply)) => {
                 let body = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();

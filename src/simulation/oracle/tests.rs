@@ -12,6 +12,7 @@ use crate::ids::{Name, SlotId};
 use crate::key_group::KeyGroup;
 use crate::simulation::graphs;
 use crate::simulation::scenario::Mishap;
+use crate::state::Item;
 
 const INCARNATION: Incarnation = Incarnation(1);
 
@@ -110,7 +111,7 @@ impl World {
             sort_key: Bytes::from_static(key.as_bytes()),
         };
         let value = value.map(|value| Bytes::from_static(value.as_bytes()));
-        let item = Some(Item::new(version, value));
+        let item = Some(Row::from(Item::new(version, value)));
         self.0.written(Written::Item(name("job"), INCARNATION, key, item))
     }
 }

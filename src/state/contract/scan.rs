@@ -12,13 +12,16 @@ fn at(sort_key: &[u8]) -> Result<ItemKey, String> {
     Ok(ItemKey { sort_key: Bytes::copy_from_slice(sort_key), ..key(0)? })
 }
 
-fn range(from: &[u8], to: Option<&[u8]>) -> Result<ItemRange, String> {
+pub(super) fn range(from: &[u8], to: Option<&[u8]>) -> Result<ItemRange, String> {
     let ItemKey { operator, state, key_group, .. } = key(0)?;
     let (from, to) = (Bytes::copy_from_slice(from), to.map(Bytes::copy_from_slice));
     Ok(ItemRange { operator, state, key_group, from, to })
 }
 
-async fn scan(store: &dyn Store, range: ItemRange) -> Result<Vec<(Bytes, Item)>, String> {
+pub(super) async fn scan(
+    store: &dyn Store,
+    range: ItemRange,
+) -> Result<Vec<(Bytes, Item)>, String> {
     let scanned = ok("scan", store.scan_items(range).await)?;
     scanned
         .into_iter()

@@ -1,0 +1,150 @@
+//! Puts of an entry with all of its parts.
+//!
+//! ```text
+//! 1. what is left of an older value's parts, beyond the new one's number: emptied
+//! 2. part 0, if it has no more parts than that        ─ refused: shows of how many; from 1
+//! 3. the other parts
+//! ```
+//! So every part that has a value is one that the first one counts: whoever comes next knows what there
+//! is to be overwritten or emptied, whatever moment a writer has died at. A late copy of an emptied part
+//! finds a greater version. In between the parts are of several versions: nobody reads them so, since
+//! an entry is pinned until its put is answered, which is after all three.
+//!
+//! Owns that order. Single puts are `put`'s, the places of parts `parts`'.
+
+use std::collections::HashMap;
+
+use futures::FutureExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::call::Caller;
+use super::item::{self, Attributes, WHOLE_KEY, number};
+use super::meter::Purpose;
+use super::pace::Rank;
+use super::parts::{Row, place_of_part};
+use super::put::{Answer, Condition, Put, put_if, put_item};
+use super::write::{IN_FLIGHT, Write};
+use crate::error::{Error, ErrorKind, Result};
+use crate::state::WriteOutcome;
+use crate::teeth::{Tooth, bites};
+
+/// Puts an item under rule V; retried until answered. One `PutItem` for each part, one more for each that
+/// the value before had and this one has not, and one that is refused where that was not known.
+pub(super) async fn put(caller: &Caller, write: &Write) -> Result<WriteOutcome> {
+    let whole = Whole { caller, write };
+    // So many parts there may be that this write overwrites or has emptied.
+    let mut counted = write.row.parts;
+    let mut there = write.parts_there;
+    let first = whole.attributes(&write.row);
+    loop {
+        if there > counted {
+            if let fenced @ WriteOutcome::Fenced(_) = whole.empty(counted..there).await? {
+                return Ok(fenced);
+            }
+            counted = there;
+        }
+        let condition = whole.condition(counted);
+        let put = whole.put(Tooth::ItemsUnconditional);
+        let refused = match put_if(caller, put, &first, &condition).await? {
+            Answer::Applied => break,
+            Answer::Refused(None) => continue,
+            Answer::Refused(Some(refused)) => refused,
+        };
+        whole.check_key(&refused)?;
+        let version = item::read_version(&refused)?;
+        if version == write.row.version {
+            break;
+        }
+        if let Some(outcome) = WriteOutcome::settled(Some(version), write.row.version) {
+            return Ok(outcome);
+        }
+        there = item::read_parts(&refused)?;
+    }
+    let others = whole.others();
+    if bites(Tooth::PartsUnanswered) {
+        drop(others.now_or_never());
+        return Ok(WriteOutcome::Done);
+    }
+    others.await
+}
+
+struct Whole<'a> {
+    caller: &'a Caller,
+    write: &'a Write,
+}
+
+impl Whole<'_> {
+    fn put(&self, unconditional: Tooth) -> Put<'_> {
+        Put {
+            purpose: Purpose::Materialise,
+            rank: Rank::Materialise,
+            pk: &self.write.pk,
+            owner: Some(self.write.owner()),
+            version: self.write.row.version,
+            unconditional,
+        }
+    }
+
+    fn attributes(&self, row: &Row) -> Attributes {
+        let first = &self.write.sort_key;
+        let place = if row.part == 0 { first.clone() } else { place_of_part(first, row.part) };
+        let mut attributes = item::key_of(self.write.pk.clone(), place.to_vec());
+        attributes.extend(row.attributes().map(|(name, value)| (name.to_owned(), value)));
+        attributes
+    }
+
+    /// The item there has no parts beyond those counted, and is of the same key.
+    fn condition(&self, counted: u32) -> Condition {
+        if bites(Tooth::PartsLeft) {
+            return Condition::default();
+        }
+        let mut values = HashMap::from([(":n".to_owned(), number(counted.into()))]);
+        let Some(key) = &self.write.row.whole_key else {
+            return Condition { words: " AND (attribute_not_exists(n) OR n <= :n)", values };
+        };
+        values.insert(":k".to_owned(), item::binary(key));
+        Condition { words: " AND k = :k AND (attribute_not_exists(n) OR n <= :n)", values }
+    }
+
+    /// Whether what is there is of the same key.
+    fn check_key(&self, there: &Attributes) -> Result<()> {
+        let Some(key) = &self.write.row.whole_key else { return Ok(()) };
+        let other = there.get(WHOLE_KEY).and_then(|other| other.as_b().ok());
+        if other.is_some_and(|other| other.as_ref() == key) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Store,
+            format!(
+                "{}: a key of {} bytes has beginning and hash of another one, of {} bytes",
+                item::whose(&self.write.pk),
+                key.len(),
+                other.map_or(0, |other| other.as_ref().len())
+            ),
+        ))
+    }
+
+    /// Leaves nothing of these parts but their versions.
+    async fn empty(&self, parts: std::ops::Range<u32>) -> Result<WriteOutcome> {
+        let Write { row, parts_ttl, .. } = self.write;
+        let rows = parts.map(|part| row.nothing(part, *parts_ttl)).collect();
+        self.all(rows, Tooth::ItemsUnconditional).await
+    }
+
+    /// Puts all parts but the first.
+    async fn others(&self) -> Result<WriteOutcome> {
+        let Write { row, others, .. } = self.write;
+        let rows = (1..).zip(others).map(|(part, value)| row.another(part, value.clone()));
+        self.all(rows.collect(), Tooth::PartsUnconditional).await
+    }
+
+    async fn all(&self, rows: Vec<Row>, unconditional: Tooth) -> Result<WriteOutcome> {
+        let put = |row: Row| async move {
+            put_item(self.caller, self.put(unconditional), self.attributes(&row)).await
+        };
+        let puts = stream::iter(rows).map(put).buffer_unordered(IN_FLIGHT);
+        let outcomes: Vec<WriteOutcome> = puts.try_collect().await?;
+        let fenced = |outcome: &WriteOutcome| matches!(outcome, WriteOutcome::Fenced(_));
+        Ok(outcomes.into_iter().find(fenced).unwrap_or(WriteOutcome::Done))
+    }
+}

@@ -1,0 +1,164 @@
+//! Values of up to 5 MB, and keys of no bytes, of more than 1,024 and of any letters, through the log, a
+//! restart, the table and back.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod engine_support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use engine_support::{Engine, embedded, simulate, small};
+use millpond::config::{Config, Materialize};
+use millpond::connector::{MemoryFeed, MemorySink, MemorySource};
+use millpond::operator::{Context, KeyedProcess};
+use millpond::runtime::{Backend, JobStatus};
+use millpond::state::{States, ValueDescriptor, ValueState};
+use millpond::stream::StreamEnvironment;
+use millpond::task::JobGraph;
+use tokio::sync::oneshot;
+
+const MB: usize = 1 << 20;
+
+/// A key, and of how many bytes its value becomes; `None` leaves it as it is.
+type Record = (String, Option<usize>);
+/// A key, and the value that it had.
+type Line = (String, Option<Vec<u8>>);
+
+struct Keep(ValueState<Vec<u8>>);
+
+impl KeyedProcess for Keep {
+    type Key = String;
+    type In = Record;
+    type Out = Line;
+
+    fn process(
+        &self,
+        (key, size): Record,
+        context: &mut Context<'_, Self>,
+    ) -> millpond::Result<()> {
+        let before = context.get(self.0).cloned();
+        if let Some(size) = size {
+            context.set(self.0, value(&key, size));
+        }
+        context.emit((key, before));
+        Ok(())
+    }
+}
+
+/// Bytes that do not compress to nothing, of a key's own.
+fn value(key: &str, size: usize) -> Vec<u8> {
+    let mut state = (key.len() * 31 + size) as u64 | 1;
+    let next = |_| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..size).map(next).collect()
+}
+
+fn keys() -> Vec<String> {
+    let long = |end: &str| format!("{}{end}", "long".repeat(750));
+    let texts = ["", "\0", "a", "Grüße", "日本\u{1F600}\u{10FFFF}"].map(str::to_owned);
+    texts.into_iter().chain([long(""), long("a"), long("é")]).collect()
+}
+
+fn graph(source: MemorySource<Record>, sink: &MemorySink<Line>) -> JobGraph {
+    let env = StreamEnvironment::new();
+    env.source(source)
+        .key_by(|(key, _)| key.clone())
+        .process(|states: &mut States| Keep(states.value(ValueDescriptor::new("kept"))))
+        .sink(sink.clone());
+    env.build().unwrap()
+}
+
+/// What each key's value was, as the output says, and what it is from now on.
+struct Model(BTreeMap<String, Option<usize>>);
+
+struct World {
+    backend: Arc<dyn Backend>,
+    feed: MemoryFeed<Record>,
+    source: MemorySource<Record>,
+    sink: MemorySink<Line>,
+    model: Model,
+}
+
+impl World {
+    /// A process that is given a record for each key, and ends when `done` holds besides.
+    async fn process(
+        &mut self,
+        config: Config,
+        size: impl Fn(usize) -> Option<usize>,
+        done: impl Fn(&JobStatus) -> bool,
+    ) -> JobStatus {
+        let (keys, seen) = (keys(), self.sink.output().len());
+        for (n, key) in keys.iter().enumerate() {
+            self.feed.push(n % 4, [(key.clone(), size(n))]);
+        }
+        let engine = Engine::new(Arc::clone(&self.backend), config);
+        let (stop, stopped) = oneshot::channel();
+        let graph = graph(self.source.clone(), &self.sink);
+        let run = engine.run_until(graph, async move { drop(stopped.await) });
+        let watch = async {
+            let all = keys.len() as u64;
+            engine.until(|status| status.metrics.records_written == all && done(status)).await;
+            stop.send(()).unwrap();
+        };
+        let (ended, ()) = futures::join!(run, watch);
+        ended.unwrap();
+        let output = self.sink.output();
+        assert_eq!(output.len(), seen + keys.len());
+        for (key, before) in &output[seen..] {
+            let expected = self.model.0.get(key).copied().flatten().map(|size| value(key, size));
+            assert!(
+                *before == expected,
+                "{:?}: {:?} bytes",
+                key.get(..4),
+                before.as_ref().map(Vec::len)
+            );
+        }
+        for (n, key) in keys.into_iter().enumerate() {
+            let before = self.model.0.get(&key).copied().flatten();
+            self.model.0.insert(key, size(n).or(before));
+        }
+        engine.status()
+    }
+}
+
+fn config(materialize: Materialize, log_max_bytes: usize) -> Config {
+    let mut config = small();
+    config.state.cache_bytes = 512 * MB as u64;
+    config.state.log_max_bytes = log_max_bytes as u64;
+    config.state.materialize = materialize;
+    config
+}
+
+#[test]
+fn large_values_pass_through_log_restart_cleaning_and_table() {
+    simulate(async {
+        let (feed, source) = MemorySource::fed_without_end(4);
+        let (sink, model) = (MemorySink::new(), Model(BTreeMap::new()));
+        let mut world = World { backend: embedded(None).await, feed, source, sink, model };
+        let all = keys().len() as u64;
+        let in_log = || config(Materialize::Lazy, 200 * MB);
+        let sizes = [5 * MB, 0, MB, 300_000, 2 * MB, MB, 407_600, 1];
+        world.process(in_log(), |n| Some(sizes[n]), |_| true).await;
+        // From the log alone; each grows or shrinks, over the limit and under.
+        let other = |n: usize| Some(sizes[(n + 1) % sizes.len()]);
+        let status = world.process(in_log(), other, |_| true).await;
+        assert_eq!(status.checkpoints.restored.unwrap().entries, all);
+        assert_eq!((status.metrics.items_read, status.metrics.items_materialised), (0, 0));
+        // A log that takes less than one of the values has all of them cleaned.
+        let cleaned = |status: &JobStatus| status.metrics.items_materialised >= all;
+        let small_log = || config(Materialize::Lazy, MB / 2);
+        world.process(small_log(), |_| None, cleaned).await;
+        let status = world.process(in_log(), |_| None, |_| true).await;
+        assert_eq!(status.metrics.items_read, all);
+        // Smaller and larger ones over them, of which each is put after its checkpoint.
+        let third = |n: usize| Some(sizes[(n + 3) % sizes.len()]);
+        let written = |status: &JobStatus| status.metrics.items_materialised >= all;
+        world.process(config(Materialize::Eager, 200 * MB), third, written).await;
+        let status = world.process(in_log(), |_| None, |_| true).await;
+        assert_eq!(status.metrics.items_read, all);
+    });
+}
