@@ -160,10 +160,6 @@ teeth! {
     NoCopyOnWrite,
     /// What is materialised is the value in memory, changed since or not.
     ValueFromMemory,
-    /// An entry of a map that holds nothing is given away before its deletion is in the log or the table.
-    EmptyEntryForgotten,
-    /// What was removed from a map is believed to an answer that is older than the removal.
-    ScanWinsOverMemory,
     /// A list's new chunk takes the number of the one before.
     ChunkNumberReused,
     /// What a record did to the state until it had to wait is not undone.

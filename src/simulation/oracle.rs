@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::descent::Descent;
 use super::scenario::{Scenario, StateView, Verdict};
-use super::table::Table;
+use super::table::{Entry, Table, group_of};
 use crate::checkpoint::{Head, HeadStatus, Manifest, Retained};
 use crate::dynamodb::{Row, Written, place_of_first};
 use crate::ids::{Attempt, CheckpointId, Incarnation, SlotId, Version};
@@ -271,10 +271,15 @@ impl Oracle {
         let skip =
             if std::mem::take(&mut self.items_changed) { 0 } else { manifests.len().max(1) - 1 };
         let groups = max_parallelism(head)?;
+        let scenario = Arc::clone(&self.scenario);
+        let in_group = |(operator, state, key): &Entry| {
+            let bytes = scenario.key_bytes(operator.as_str(), state.as_str(), key);
+            group_of(groups, &key[..bytes.min(key.len())])
+        };
         for manifest in manifests.iter().skip(skip) {
             let context = |e| format!("restoring checkpoint {}: {e}", manifest.checkpoint);
             let values =
-                self.table.state_at(head.incarnation, manifest, groups).map_err(context)?;
+                self.table.state_at(head.incarnation, manifest, in_group).map_err(context)?;
             let positions = Table::positions(manifest)?;
             let view = StateView {
                 positions: &positions,

@@ -68,6 +68,12 @@ pub trait Scenario: Send + Sync {
     /// What was not read.
     fn check_end(&self, positions: &Positions) -> Verdict;
 
+    /// How many bytes of an entry's key are the record's key, which decides on its key group: all of them,
+    /// but in states with namespaces, maps and lists.
+    fn key_bytes(&self, _operator: &str, _state: &str, key: &[u8]) -> usize {
+        key.len()
+    }
+
     /// Whether the state of a checkpoint is what a loop over the records before its positions leaves.
     ///
     /// # Errors

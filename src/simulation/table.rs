@@ -26,12 +26,9 @@ pub(super) type Entry = (Name, Name, Bytes);
 /// One change: its entry, and the value or that it was deleted.
 type Change = (Entry, Option<Bytes>);
 
-/// The group of an entry.
-fn group_of(groups: MaxParallelism, (_, state, key): &Entry) -> Found<KeyGroup> {
-    if state.as_str() == FILTER_STATE {
-        return chunk_group(key).map_err(|e| e.to_string());
-    }
-    Ok(groups.group_of(KeyHash(xxhash_rust::xxh64::xxh64(key, 0))))
+/// The group of an encoded key.
+pub(super) fn group_of(groups: MaxParallelism, key: &[u8]) -> KeyGroup {
+    groups.group_of(KeyHash(xxhash_rust::xxh64::xxh64(key, 0)))
 }
 
 /// The content, followed.
@@ -133,7 +130,7 @@ impl Table {
         &mut self,
         incarnation: Incarnation,
         manifest: &Manifest,
-        groups: MaxParallelism,
+        group_of: impl Fn(&Entry) -> KeyGroup,
     ) -> Found<BTreeMap<Entry, Bytes>> {
         // What an item's parts come to, which must be a value where the log has none.
         let mut read = BTreeSet::new();
@@ -159,7 +156,10 @@ impl Table {
         let mut changes = Changes::default();
         for reference in &manifest.segments {
             for (entry, value) in &*self.changes(incarnation, reference, &mut changes)? {
-                let group = group_of(groups, entry)?;
+                let group = match entry.1.as_str() {
+                    FILTER_STATE => chunk_group(&entry.2).map_err(|e| e.to_string())?,
+                    _ => group_of(entry),
+                };
                 if reference.checkpoint <= manifest.horizon_of(&entry.0, group) {
                     continue;
                 }

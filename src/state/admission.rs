@@ -205,12 +205,11 @@ impl<K: Key> KeyedState<K> {
         }
         let row = values.row_of(entry);
         if !values.is_plain() {
-            if self.loading.contains_key(&row) && !bites(Tooth::ScanWinsOverMemory) {
+            if self.loading.contains_key(&row) {
                 self.untouched_entries.push((column, entry));
                 return;
             }
-            let is_clean = values.meta(entry).is_clean(self.log.horizon());
-            if !values.is_present(entry) && (is_clean || bites(Tooth::EmptyEntryForgotten)) {
+            if !values.is_present(entry) && values.meta(entry).is_clean(self.log.horizon()) {
                 values.give_away(entry);
             }
         }

@@ -26,7 +26,7 @@ use crate::task::JobGraph;
 
 pub(super) const KIND: Kind = Kind {
     name: "chain",
-    share: 24,
+    share: 14,
     draw: |random: &mut StdRng, mishap| {
         Arc::new(Chain { links: Links::draw(random, mishap), sink: MemorySink::new() })
     },

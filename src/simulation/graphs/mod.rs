@@ -3,8 +3,10 @@
 //! Owns the list. Each file gives a [`Kind`]: a name, and how a scenario is drawn.
 
 mod chain;
+mod diary;
 mod files;
 mod rules;
+mod shelves;
 mod stages;
 mod tally;
 mod toggle;
@@ -28,8 +30,16 @@ pub struct Kind {
 }
 
 /// All of them.
-pub const ALL: [Kind; 6] =
-    [tally::KIND, chain::KIND, stages::KIND, toggle::KIND, rules::KIND, files::KIND];
+pub const ALL: [Kind; 8] = [
+    tally::KIND,
+    chain::KIND,
+    stages::KIND,
+    toggle::KIND,
+    rules::KIND,
+    shelves::KIND,
+    diary::KIND,
+    files::KIND,
+];
 
 /// The kind that a seed draws.
 pub(super) fn drawn(random: &mut StdRng) -> Kind {

@@ -19,7 +19,7 @@ use crate::task::JobGraph;
 
 pub(super) const KIND: Kind = Kind {
     name: "stages",
-    share: 24,
+    share: 14,
     draw: |random: &mut StdRng, mishap| {
         let (left, last_left) = events(random);
         let (right, last_right) = events(random);

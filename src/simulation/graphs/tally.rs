@@ -20,7 +20,7 @@ use crate::task::JobGraph;
 
 pub(super) const KIND: Kind = Kind {
     name: "tally",
-    share: 24,
+    share: 18,
     draw: |random: &mut StdRng, mishap| {
         let (splits, last) = events(random);
         of(splits, last, mishap)

@@ -19,7 +19,7 @@ use crate::task::JobGraph;
 
 pub(super) const KIND: Kind = Kind {
     name: "toggle",
-    share: 12,
+    share: 18,
     draw: |random: &mut StdRng, mishap| {
         let (splits, last) = events(random);
         Arc::new(Toggle { input: Input::new(splits, last), sink: MemorySink::new(), mishap })
