@@ -149,6 +149,8 @@ teeth! {
     NoCopyOnWrite,
     /// What is materialised is the value in memory, changed since or not.
     ValueFromMemory,
+    /// A value that was restored or read does not expire.
+    ExpiryForgotten,
 }
 
 #[cfg(debug_assertions)]

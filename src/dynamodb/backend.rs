@@ -41,7 +41,7 @@ impl Backend {
     /// When `item` may be deleted, in seconds since 1970; `None`: never.
     fn ttl(&self, item: &Item) -> Option<u64> {
         let over_ms = match item.value {
-            Some(_) => item.expires_ms?,
+            Some(_) => item.expires_ms.filter(|_| !item.event_time)?,
             None => self.caller.clock().wall_ms(),
         };
         Some((over_ms / 1000).saturating_add(self.tombstone_retention.as_secs()))
@@ -189,6 +189,8 @@ mod tests {
         assert_eq!(backend.ttl(&tombstone), Some(1065));
         let value = Item::new(version, Some(Bytes::new()));
         assert_eq!(backend.ttl(&value), None);
+        let of_records = Item { expires_ms: Some(1), event_time: true, ..value.clone() };
+        assert_eq!(backend.ttl(&of_records), None, "long ago, and not by the table's clock");
         let expires = |expires_ms| Item { expires_ms: Some(expires_ms), ..value.clone() };
         assert_eq!(backend.ttl(&expires(2_500)), Some(62));
         assert_eq!(backend.ttl(&expires(u64::MAX)), Some(u64::MAX / 1000 + 60));

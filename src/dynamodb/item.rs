@@ -156,8 +156,9 @@ pub(super) fn read_item(mut item: Attributes) -> Result<Item> {
     let native =
         item.remove(NATIVE).map(|attribute| native::to_json(attribute, &item)).transpose()?;
     let is_native = native.is_some();
+    let event_time = expires_ms.is_some() && !item.contains_key(TTL);
     let value = native.map_or_else(|| take_bytes(&mut item, VALUE), |json| Ok(Some(json)))?;
-    Ok(Item { version, value, native: is_native, expires_ms })
+    Ok(Item { version, value, native: is_native, expires_ms, event_time })
 }
 
 /// A segment or a part of a manifest.

@@ -49,6 +49,12 @@ pub trait KeyedProcess: 'static {
     /// # Errors
     /// An error fails the attempt; nothing of the record is committed.
     fn process(&self, record: Self::In, context: &mut Context<'_, Self>) -> Result<()>;
+
+    /// When what a record tells of happened, in milliseconds since 1970: asked for each record where a
+    /// state lives for a time that is judged by it (`state::TtlTime::Event`), and else never.
+    fn event_time(&self, _record: &Self::In) -> Option<u64> {
+        None
+    }
 }
 
 /// What a keyed function works with while it processes one record.

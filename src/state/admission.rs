@@ -146,9 +146,16 @@ impl<K: Key> KeyedState<K> {
             self.untouched.push(row.0);
         }
         let values = &mut self.columns[column.index()];
+        let mut immortal = false;
         if let Some(item) = item {
-            let (native, checkpoint) = (item.native, item.version.checkpoint);
-            let stored = item.value.as_deref().map(|bytes| Stored { bytes, native, checkpoint });
+            let stored = item.value.as_deref().map(|bytes| Stored {
+                bytes,
+                native: item.native,
+                checkpoint: item.version.checkpoint,
+                expires_ms: item.expires_ms.unwrap_or(0),
+            });
+            // Where values do not expire any more, this one is written anew before the table deletes it.
+            immortal = stored.is_some() && item.expires_ms.is_some() && values.ttl().is_none();
             values.restore(entry, stored, Meta::loaded()).map_err(|error| {
                 let operator = &self.config.operator;
                 let message =
@@ -159,12 +166,18 @@ impl<K: Key> KeyedState<K> {
         if !values.is_plain() && !values.is_present(entry) {
             self.untouched_entries.push((column, entry));
         }
+        if immortal {
+            self.touch(column.index(), entry);
+        }
         Ok(resident)
     }
 
     /// All resident rows of the batch have been used: those that still hold nothing are given away, and
     /// some of what a cleaning has left with nothing.
     pub fn end_batch(&mut self) {
+        if self.has_ttl() {
+            self.sweep_expired();
+        }
         if !self.untouched_entries.is_empty() {
             self.leave_all_untouched();
         }

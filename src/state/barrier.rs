@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::entry::UNSERIALISED;
 use super::keyed::{KeyedState, stamp_of};
-use super::writer::RawSegment;
+use super::writer::{RawSegment, put_number};
 use crate::codec::Key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CheckpointId;
@@ -57,6 +57,9 @@ impl<K: Key> KeyedState<K> {
             values.encode_sub(entry, out);
         };
         self.writer.entry(column, fresh, sort_key, |out| {
+            if values.ttl().is_some() && values.is_present(entry) {
+                put_number(out, values.expires_at(entry));
+            }
             values.encode(entry, out).map_err(|error| {
                 Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
             })

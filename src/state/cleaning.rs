@@ -20,6 +20,7 @@ use super::keyed::KeyedState;
 use super::log::{ChangedRows, Log};
 use super::segment::{Carry, Segment};
 use super::store::{Item, ItemKey, ItemWrite, Presence};
+use super::ttl::TtlTime;
 use crate::codec::Key;
 use crate::config::ValueFormat;
 use crate::error::{Error, ErrorKind, Result};
@@ -80,6 +81,7 @@ pub struct Missing {
 pub struct Found {
     missing: Missing,
     value: Option<Bytes>,
+    expires_ms: u64,
 }
 
 /// The plan that is under way.
@@ -162,14 +164,14 @@ impl CleaningRows {
 pub fn find_values(segments: &[Segment], missing: Vec<Missing>) -> Result<Vec<Found>> {
     let mut ordered: Vec<&Segment> = segments.iter().collect();
     ordered.sort_by_key(|segment| (segment.range.first, segment.sequence));
-    let mut values: Vec<Option<Option<Bytes>>> = vec![None; missing.len()];
+    let mut values: Vec<Option<(Option<Bytes>, u64)>> = vec![None; missing.len()];
     let places: HashMap<(&str, &[u8]), usize> =
         missing.iter().enumerate().map(|(i, m)| ((m.state(), m.sort_key()), i)).collect();
     let mut carry = Carry::default();
     for segment in ordered {
         segment.each(&mut carry, |entry| {
             if let Some(&i) = places.get(&(segment.states[entry.state].as_str(), entry.key)) {
-                values[i] = Some(entry.value.map(Bytes::copy_from_slice));
+                values[i] = Some((entry.value.map(Bytes::copy_from_slice), entry.expires_ms));
             }
             Ok(())
         })?;
@@ -195,10 +197,10 @@ impl Missing {
 }
 
 /// An entry that was created and deleted before it was ever logged or written is in no segment.
-fn found_or_fresh(missing: Missing, value: Option<Option<Bytes>>) -> Result<Found> {
+fn found_or_fresh(missing: Missing, value: Option<(Option<Bytes>, u64)>) -> Result<Found> {
     match value {
-        Some(value) => Ok(Found { missing, value }),
-        None if !missing.has_item => Ok(Found { missing, value: None }),
+        Some((value, expires_ms)) => Ok(Found { missing, value, expires_ms }),
+        None if !missing.has_item => Ok(Found { missing, value: None, expires_ms: 0 }),
         None => {
             let Missing { key, checkpoint, .. } = missing;
             let message = format!("the log of checkpoint {checkpoint} lacks {key:?}");
@@ -272,7 +274,12 @@ impl<K: Key> KeyedState<K> {
         match at {
             ValueAt::Memory => {
                 let mut bytes = Vec::new();
-                let values = &self.columns[column.index()];
+                let values = &mut self.columns[column.index()];
+                let expires_ms = values.expires_at(entry);
+                // Memory agrees with the table then.
+                if values.ttl().is_some_and(|ttl| self.times.has_lapsed(ttl, expires_ms)) {
+                    values.forget(entry);
+                }
                 let present = values.encode(entry, &mut bytes).map_err(|error| {
                     Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
                 })?;
@@ -281,7 +288,8 @@ impl<K: Key> KeyedState<K> {
                 }
                 let key = self.item_key(column.index(), entry);
                 let value = present.then(|| bytes.into());
-                collected.writes.extend(self.write(column, entry, key, rows.checkpoint, value));
+                let (checkpoint, value) = (rows.checkpoint, value.map(|value| (value, expires_ms)));
+                collected.writes.extend(self.write(column, entry, key, checkpoint, value));
             }
             ValueAt::Segments => collected.missing.push(Missing {
                 entry,
@@ -296,16 +304,20 @@ impl<K: Key> KeyedState<K> {
     }
 
     /// The write of an entry, which counts as sent from now on. A deletion needs one only where a put
-    /// was sent before.
+    /// was sent before, and what has expired counts as deleted.
     fn write(
         &mut self,
         column: ColumnId,
         entry: u32,
         key: ItemKey,
         checkpoint: CheckpointId,
-        value: Option<Bytes>,
+        value: Option<(Bytes, u64)>,
     ) -> Option<ItemWrite> {
         let values = &mut self.columns[column.index()];
+        let ttl = values.ttl();
+        let value = value.filter(|(_, expires_ms)| {
+            ttl.is_none_or(|ttl| !self.times.has_lapsed(ttl, *expires_ms))
+        });
         let meta = values.meta(entry);
         if !meta.needs_write(value.is_some()) {
             return None;
@@ -316,13 +328,19 @@ impl<K: Key> KeyedState<K> {
         }
         self.items_sent = true;
         let version = Version { attempt: self.config.attempt, checkpoint };
+        let expires_ms = value.as_ref().map(|(_, expires_ms)| *expires_ms).filter(|ms| *ms != 0);
         let native = match (self.config.value_format, &value) {
-            (ValueFormat::Native, Some(bytes)) => values.coding().to_native(bytes, checkpoint),
+            (ValueFormat::Native, Some((bytes, _))) => values.coding().to_native(bytes, checkpoint),
             _ => None,
         };
         let is_native = native.is_some();
-        let value = native.map(Bytes::from).or(value);
-        let item = Item { native: is_native, ..Item::new(version, value) };
+        let value = native.map(Bytes::from).or(value.map(|(bytes, _)| bytes));
+        let item = Item {
+            native: is_native,
+            expires_ms: expires_ms.filter(|_| ttl.is_some()),
+            event_time: ttl.is_some_and(|ttl| matches!(ttl.time, TtlTime::Event { .. })),
+            ..Item::new(version, value)
+        };
         Some(ItemWrite { key, item, presence })
     }
 
@@ -330,9 +348,9 @@ impl<K: Key> KeyedState<K> {
     pub fn found(&mut self, found: Vec<Found>) -> Vec<ItemWrite> {
         found
             .into_iter()
-            .filter_map(|Found { missing, value }| {
+            .filter_map(|Found { missing, value, expires_ms }| {
                 let Missing { entry, column, key, checkpoint, .. } = missing;
-                self.write(column, entry, key, checkpoint, value)
+                self.write(column, entry, key, checkpoint, value.map(|value| (value, expires_ms)))
             })
             .collect()
     }

@@ -20,6 +20,8 @@ pub(super) struct Stored<'a> {
     pub(super) native: bool,
     /// Whose change it is.
     pub(super) checkpoint: CheckpointId,
+    /// When it expires, milliseconds since 1970; 0 for never.
+    pub(super) expires_ms: u64,
 }
 
 type Decode<V> = dyn Fn(Stored<'_>) -> std::result::Result<V, DecodeError> + Send + Sync;

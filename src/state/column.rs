@@ -9,6 +9,7 @@ use super::coding::{AnyCoding, Coding, Stored};
 use super::entries::Entries;
 use super::entry::Meta;
 use super::keyed::Row;
+use super::ttl::Ttl;
 use crate::codec::{DecodeError, Value};
 use crate::ids::Name;
 
@@ -54,6 +55,14 @@ pub(super) trait AnyColumn: fmt::Debug + Send + 'static {
         stored: Option<Stored<'_>>,
         meta: Meta,
     ) -> Result<(), DecodeError>;
+    /// For how long its values live.
+    fn ttl(&self) -> Option<Ttl>;
+    /// When the entry expires, milliseconds since 1970; 0 for never.
+    fn expires_at(&self, entry: u32) -> u64;
+    /// Sets when the entry expires, where values do.
+    fn set_expiry(&mut self, entry: u32, expires_ms: u64);
+    /// Takes the entry's value away.
+    fn forget(&mut self, entry: u32);
     /// How its values become bytes.
     fn coding(&self) -> &dyn AnyCoding;
     /// The same, to be told what the table holds.
@@ -76,8 +85,8 @@ pub(super) struct Column<V> {
 }
 
 impl<V: Value> Column<V> {
-    pub(super) fn new(name: Name, coding: Coding<V>) -> Self {
-        Self { name, values: Entries::new(coding) }
+    pub(super) fn new(name: Name, coding: Coding<V>, ttl: Option<Ttl>) -> Self {
+        Self { name, values: Entries::new(coding, ttl) }
     }
 }
 
@@ -160,6 +169,23 @@ impl<V: Value> AnyColumn for Column<V> {
         meta: Meta,
     ) -> Result<(), DecodeError> {
         self.values.restore(entry, stored, meta)
+    }
+
+    fn ttl(&self) -> Option<Ttl> {
+        self.values.ttl()
+    }
+
+    fn expires_at(&self, entry: u32) -> u64 {
+        self.values.expires_at(entry)
+    }
+
+    fn set_expiry(&mut self, entry: u32, expires_ms: u64) {
+        self.values.set_expiry(entry, expires_ms);
+    }
+
+    fn forget(&mut self, entry: u32) {
+        self.values.put(entry, None);
+        self.values.set_expiry(entry, 0);
     }
 
     fn coding(&self) -> &dyn AnyCoding {

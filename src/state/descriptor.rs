@@ -11,6 +11,7 @@ use super::erased::Erased;
 use super::formats::{StateFormats, StateKind};
 use super::map::MapColumn;
 use super::sub_column::SubKey;
+use super::ttl::{Lives, Ttl};
 use crate::codec::{Bincode, Codec, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
@@ -24,6 +25,7 @@ use crate::ids::{CheckpointId, Name};
 pub struct ValueDescriptor<V> {
     name: &'static str,
     coding: Coding<V>,
+    ttl: Option<Ttl>,
 }
 
 /// A state of one value for each map key of a key. Flink: `MapStateDescriptor`.
@@ -35,6 +37,7 @@ pub struct ValueDescriptor<V> {
 pub struct MapDescriptor<MK, V> {
     name: &'static str,
     coding: Coding<V>,
+    ttl: Option<Ttl>,
     key: PhantomData<fn() -> MK>,
 }
 
@@ -42,7 +45,7 @@ impl<V: Value> ValueDescriptor<V> {
     /// A state called `name`, which is checked when it is registered.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name, coding: Coding::new(StateKind::Value) }
+        Self { name, coding: Coding::new(StateKind::Value), ttl: None }
     }
 }
 
@@ -50,7 +53,7 @@ impl<MK, V: Value> MapDescriptor<MK, V> {
     /// A state called `name`, which is checked when it is registered.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name, coding: Coding::new(StateKind::Map), key: PhantomData }
+        Self { name, coding: Coding::new(StateKind::Map), ttl: None, key: PhantomData }
     }
 }
 
@@ -62,6 +65,13 @@ macro_rules! descriptors {
             #[must_use]
             pub const fn with_codec<C: Codec<$value>>(mut self) -> Self {
                 self.coding.write_by::<C>();
+                self
+            }
+
+            /// Has values expire.
+            #[must_use]
+            pub const fn with_ttl(mut self, ttl: Ttl) -> Self {
+                self.ttl = Some(ttl);
                 self
             }
 
@@ -103,7 +113,7 @@ macro_rules! descriptors {
 
         impl<$($key,)? $value> Clone for $descriptor<$($key,)? $value> {
             fn clone(&self) -> Self {
-                Self { name: self.name, coding: self.coding.clone(), $($field: PhantomData)? }
+                Self { name: self.name, coding: self.coding.clone(), ttl: self.ttl, $($field: PhantomData)? }
             }
         }
 
@@ -134,6 +144,7 @@ impl ColumnId {
 /// A handle to a state of its operator; copied freely. Flink: `ValueState`.
 pub struct ValueState<V> {
     pub(super) column: ColumnId,
+    pub(super) lives: Lives,
     value: PhantomData<fn() -> V>,
 }
 
@@ -154,6 +165,7 @@ impl<V> fmt::Debug for ValueState<V> {
 /// A handle to a map of its operator; copied freely. Flink: `MapState`.
 pub struct MapState<MK, V, N = ()> {
     pub(super) column: ColumnId,
+    pub(super) lives: Lives,
     key: PhantomData<fn() -> (N, MK)>,
     value: PhantomData<fn() -> V>,
 }
@@ -188,8 +200,10 @@ impl States {
 
     /// Registers a state of one value for each key.
     pub fn value<V: Value>(&mut self, descriptor: ValueDescriptor<V>) -> ValueState<V> {
-        let column = self.add(descriptor.name, |name| Column::new(name, descriptor.coding));
-        ValueState { column, value: PhantomData }
+        let ttl = descriptor.ttl;
+        let ttl = descriptor.ttl;
+        let column = self.add(descriptor.name, |name| Column::new(name, descriptor.coding, ttl));
+        ValueState { column, lives: ttl.into(), value: PhantomData }
     }
 
     /// Registers a state of one value for each map key of a key.
@@ -197,9 +211,9 @@ impl States {
         &mut self,
         descriptor: MapDescriptor<MK, V>,
     ) -> MapState<MK, V> {
-        let column =
-            self.add(descriptor.name, |name| MapColumn::<(), MK, V>::new(name, descriptor.coding));
-        MapState { column, key: PhantomData, value: PhantomData }
+        let column = self
+            .add(descriptor.name, |name| MapColumn::<(), MK, V>::new(name, descriptor.coding, ttl));
+        MapState { column, lives: ttl.into(), key: PhantomData, value: PhantomData }
     }
 
     fn add<C: AnyColumn>(&mut self, name: &str, column: impl FnOnce(Name) -> C) -> ColumnId {

@@ -10,7 +10,9 @@ use super::coding::{Coding, Stored};
 use super::entry::Meta;
 use super::keyed::Row;
 use super::rows::grow;
+use super::ttl::Ttl;
 use crate::codec::{DecodeError, Value};
+use crate::teeth::{Tooth, bites};
 
 /// Flags and stamp stand in both variants, not in a struct of their own, because that lets them share
 /// the discriminant's padding: 16 bytes for a `u64` instead of 24.
@@ -73,12 +75,16 @@ impl MeanBytes {
 pub(super) struct Entries<V> {
     slots: Vec<Slot<V>>,
     pub(super) coding: Coding<V>,
+    ttl: Option<Ttl>,
+    /// By entry, in milliseconds since 1970, 0 for never; none at all without a time to live.
+    expiries: Vec<u64>,
     encoded: MeanBytes,
 }
 
 impl<V: Value> Entries<V> {
-    pub(super) fn new(coding: Coding<V>) -> Self {
-        Self { slots: Vec::new(), coding, encoded: MeanBytes::default() }
+    pub(super) fn new(coding: Coding<V>, ttl: Option<Ttl>) -> Self {
+        let (slots, expiries) = (Vec::new(), Vec::new());
+        Self { slots, coding, ttl, expiries, encoded: MeanBytes::default() }
     }
 
     /// How many there are, vacant ones included.
@@ -112,6 +118,27 @@ impl<V: Value> Entries<V> {
     pub(super) fn push(&mut self) {
         grow(&mut self.slots);
         self.slots.push(Slot::new(Meta::default(), None));
+        if self.ttl.is_some() {
+            grow(&mut self.expiries);
+            self.expiries.push(0);
+        }
+    }
+
+    /// For how long values live.
+    pub(super) fn ttl(&self) -> Option<Ttl> {
+        self.ttl
+    }
+
+    /// When the entry expires; 0 for never.
+    pub(super) fn expires_at(&self, entry: u32) -> u64 {
+        self.expiries.get(entry as usize).copied().unwrap_or(0)
+    }
+
+    /// Sets when the entry expires, where values do.
+    pub(super) fn set_expiry(&mut self, entry: u32, expires_ms: u64) {
+        if let Some(expiry) = self.expiries.get_mut(entry as usize) {
+            *expiry = expires_ms;
+        }
     }
 
     /// Makes room for `entries` in all.
@@ -122,6 +149,7 @@ impl<V: Value> Entries<V> {
     /// Empties an entry and forgets all about it.
     pub(super) fn vacate(&mut self, entry: u32) {
         self.slots[entry as usize] = Slot::new(Meta::default(), None);
+        self.set_expiry(entry, 0);
     }
 
     #[inline]
@@ -150,6 +178,9 @@ impl<V: Value> Entries<V> {
         meta: Meta,
     ) -> Result<(), DecodeError> {
         let value = stored.map(|stored| self.coding.decode(stored)).transpose()?;
+        if !bites(Tooth::ExpiryForgotten) {
+            self.set_expiry(entry, stored.map_or(0, |stored| stored.expires_ms));
+        }
         self.slots[entry as usize] = Slot::new(meta, value);
         Ok(())
     }
@@ -166,7 +197,8 @@ impl<V: Value> Entries<V> {
 
     /// Bytes of memory of one slot and, by the mean so far, of what its value owns.
     pub(super) fn slot_bytes(&self) -> u64 {
-        size_of::<Slot<V>>() as u64 + self.encoded.heap_of::<V>()
+        let expiry = if self.ttl.is_some() { size_of::<u64>() as u64 } else { 0 };
+        size_of::<Slot<V>>() as u64 + expiry + self.encoded.heap_of::<V>()
     }
 }
 
@@ -182,7 +214,7 @@ mod tests {
 
     #[test]
     fn heap_values_are_estimated_by_their_serialised_length() {
-        let mut entries = Entries::<String>::new(Coding::new(StateKind::Value));
+        let mut entries = Entries::<String>::new(Coding::new(StateKind::Value), None);
         entries.push();
         let empty = entries.slot_bytes();
         entries.put(0, Some("x".repeat(99)));

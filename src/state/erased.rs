@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn a_column_is_given_back_as_what_it_is_and_as_nothing_else() {
         let name = Name::new("count").unwrap();
-        let mut column = Erased::new(Column::<u64>::new(name, Coding::new(StateKind::Value)));
+        let mut column = Erased::new(Column::<u64>::new(name, Coding::new(StateKind::Value), None));
         column.open_row(0, true, true);
         column.typed_mut::<Column<u64>>().unwrap().values.put(0, Some(7));
         assert_eq!(column.typed::<Column<u64>>().unwrap().values.get(0), Some(&7));

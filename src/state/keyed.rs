@@ -3,6 +3,7 @@
 //! Owns [`KeyedState`] and access to values. Admission, barriers, cleaning, replay and estimates are
 //! further `impl` blocks of it in files of their own.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use super::former::FormerHorizons;
 use super::log::Log;
 use super::replay::Carries;
 use super::rows::Rows;
+use super::ttl::Times;
 use super::writer::Writer;
 use super::{ItemKey, Read};
 use crate::codec::{Key, KeyHash, Value};
@@ -100,6 +102,9 @@ pub struct KeyedState<K> {
     /// Where the search for rows to evict goes on, and in each column that for entries.
     pub(super) sweep: u32,
     pub(super) sweeps: Vec<u32>,
+    pub(super) times: Times,
+    /// Read by the record that runs, where that begins their time to live anew.
+    pub(super) read_entries: RefCell<Vec<(ColumnId, u32)>>,
 }
 
 impl<K> fmt::Debug for KeyedState<K> {
@@ -170,12 +175,15 @@ impl<K: Key> KeyedState<K> {
         let floor = stamp_of(at.oldest_retained)?;
         columns.settle(&config.operator, &at.formats, at.checkpoint)?;
         let states: Arc<[_]> = columns.names().into();
+        let expiring = columns.0.iter().map(|column| column.ttl().is_some()).collect();
         Ok(Self {
             former: FormerHorizons::restored(&at.horizons, config.range),
             rows: Rows::new(),
             sweeps: vec![0; columns.0.len()],
+            times: Times::new(columns.0.iter().map(|column| column.ttl())),
+            read_entries: RefCell::default(),
             log: Log::new(columns.0.len(), horizon, floor, stamp_of(at.checkpoint)?),
-            writer: Writer::new(config.segment_bytes as usize, states),
+            writer: Writer::new(config.segment_bytes as usize, states, expiring),
             keys: MeanBytes::default(),
             config,
             columns: columns.0,
@@ -199,12 +207,19 @@ impl<K: Key> KeyedState<K> {
     #[inline]
     #[must_use]
     pub fn get<V: Value>(&self, state: ValueState<V>, row: Row) -> Option<&V> {
-        typed(&self.columns, state).get(row.0)
+        let value = typed(&self.columns, state).get(row.0);
+        if state.lives.refreshed && value.is_some() {
+            self.note_read(state.column, row.0);
+        }
+        value
     }
 
     /// Gives `row` a value.
     #[inline]
     pub fn set<V: Value>(&mut self, state: ValueState<V>, row: Row, value: V) {
+        if state.lives.limited {
+            return self.set_limited(state, row, value);
+        }
         let hot = self.log.hot();
         if let Some(old) = typed_mut(&mut self.columns, state).hot_mut(row.0, hot) {
             *old = value;
@@ -214,12 +229,22 @@ impl<K: Key> KeyedState<K> {
         typed_mut(&mut self.columns, state).put(row.0, Some(value));
     }
 
+    /// As [`KeyedState::set`], for a value that expires.
+    fn set_limited<V: Value>(&mut self, state: ValueState<V>, row: Row, value: V) {
+        self.touch(state.column.index(), row.0);
+        typed_mut(&mut self.columns, state).put(row.0, Some(value));
+        self.renew(state.column, row.0);
+    }
+
     /// The value of `row`, to be changed in place; it counts as changed.
     #[inline]
     pub fn get_mut<V: Value>(&mut self, state: ValueState<V>, row: Row) -> Option<&mut V> {
         let hot = self.log.hot();
         if typed(&self.columns, state).get(row.0).is_some() {
             self.touch(state.column.index(), row.0);
+            if state.lives.limited {
+                self.renew(state.column, row.0);
+            }
         }
         typed_mut(&mut self.columns, state).hot_mut(row.0, hot)
     }
@@ -228,7 +253,7 @@ impl<K: Key> KeyedState<K> {
     pub fn clear<V: Value>(&mut self, state: ValueState<V>, row: Row) {
         if typed(&self.columns, state).get(row.0).is_some() {
             self.touch(state.column.index(), row.0);
-            typed_mut(&mut self.columns, state).put(row.0, None);
+            self.columns[state.column.index()].forget(row.0);
         }
     }
 

@@ -43,6 +43,12 @@ impl<K: Key> KeyedState<K> {
         }
         let entries: &MapColumn<N, MK, V> = column(&self.columns, state.column);
         let entry = entries.find(row.0, order(namespace, key));
+        if state.lives.limited
+            && let Some(entry) = entry
+        {
+            self.ask(state.column, state.lives, entry);
+        }
+        let entries: &MapColumn<N, MK, V> = column(&self.columns, state.column);
         Ok(entry.and_then(|entry| entries.values.get(entry)))
     }
 
@@ -59,6 +65,9 @@ impl<K: Key> KeyedState<K> {
         self.touch(state.column.index(), entry);
         let entries: &mut MapColumn<N, MK, V> = column_mut(&mut self.columns, state.column);
         entries.values.put(entry, Some(value));
+        if state.lives.limited {
+            self.renew(state.column, entry);
+        }
     }
 
     /// Removes `key` from the map of `row`; nothing need be read for that.
@@ -77,8 +86,7 @@ impl<K: Key> KeyedState<K> {
             None => self.sub_entry::<_, V>(state.column, row, (namespace.clone(), key.clone())),
         };
         self.touch(state.column.index(), entry);
-        let entries: &mut MapColumn<N, MK, V> = column_mut(&mut self.columns, state.column);
-        entries.values.put(entry, None);
+        self.columns[state.column.index()].forget(entry);
     }
 
     /// The entry of `sub`, to be written without having been read: if it is new, it may have an item.

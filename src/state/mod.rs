@@ -53,6 +53,7 @@ mod sorted;
 mod stats;
 mod store;
 mod sub_column;
+mod ttl;
 mod writer;
 
 pub use admission::Read;
@@ -83,4 +84,5 @@ pub use store::{
     Presence, Scanned, Store, WriteOutcome,
 };
 pub use sub_column::SubKey;
+pub use ttl::{Refresh, Ttl, TtlTime, Visibility};
 pub use writer::RawSegment;

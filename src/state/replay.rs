@@ -101,7 +101,9 @@ impl<K: Key> KeyedState<K> {
             meta.flags = 0;
         }
         let checkpoint = segment.version.checkpoint;
-        let stored = entry.value.map(|bytes| Stored { bytes, native: false, checkpoint });
+        let expires_ms = entry.expires_ms;
+        let stored =
+            entry.value.map(|bytes| Stored { bytes, native: false, checkpoint, expires_ms });
         values.restore(number, stored, meta).map_err(|error| {
             let operator = &self.config.operator;
             let message = format!("segment: operator {operator}, state {}: {error}", values.name());

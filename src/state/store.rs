@@ -87,13 +87,16 @@ pub struct Item {
     /// When the value expires, milliseconds since 1970; `None`: never. A tombstone has none. The store
     /// keeps it with the value and may delete the item some time after that; hiding it is the reader's.
     pub expires_ms: Option<u64>,
+    /// Whether that is a time of records and not of clocks: then the store, which knows only its own,
+    /// never deletes the item.
+    pub event_time: bool,
 }
 
 impl Item {
     /// A value that does not expire, or a tombstone.
     #[must_use]
     pub fn new(version: Version, value: Option<Bytes>) -> Self {
-        Self { version, value, native: false, expires_ms: None }
+        Self { version, value, native: false, expires_ms: None, event_time: false }
     }
 }
 

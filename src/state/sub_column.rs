@@ -13,6 +13,7 @@ use super::entry::Meta;
 use super::keyed::Row;
 use super::rows::grow;
 use super::sorted::Sorted;
+use super::ttl::Ttl;
 use crate::codec::{DecodeError, Key, Value};
 use crate::ids::Name;
 
@@ -46,10 +47,10 @@ pub(super) struct SubColumn<S, V> {
 }
 
 impl<S: SubKey, V: Value> SubColumn<S, V> {
-    pub(super) fn new(name: Name, coding: Coding<V>) -> Self {
+    pub(super) fn new(name: Name, coding: Coding<V>, ttl: Option<Ttl>) -> Self {
         Self {
             name,
-            values: Entries::new(coding),
+            values: Entries::new(coding, ttl),
             places: Vec::new(),
             vacant: Vec::new(),
             rows: Vec::new(),
@@ -200,6 +201,23 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
         meta: Meta,
     ) -> Result<(), DecodeError> {
         self.values.restore(entry, stored, meta)
+    }
+
+    fn ttl(&self) -> Option<Ttl> {
+        self.values.ttl()
+    }
+
+    fn expires_at(&self, entry: u32) -> u64 {
+        self.values.expires_at(entry)
+    }
+
+    fn set_expiry(&mut self, entry: u32, expires_ms: u64) {
+        self.values.set_expiry(entry, expires_ms);
+    }
+
+    fn forget(&mut self, entry: u32) {
+        self.values.put(entry, None);
+        self.values.set_expiry(entry, 0);
     }
 
     fn coding(&self) -> &dyn AnyCoding {

@@ -203,14 +203,24 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
     }
 
     fn on_batch(&mut self, mut batch: Vec<KeyedRecord<P>>) -> Result<()> {
+        let limited = self.state.has_ttl();
+        if limited {
+            self.state.set_processing_time(self.clock.wall_ms());
+        }
         let mut ran = batch.len();
         self.rows.clear();
         self.state.find_rows(batch.iter().map(|r| (r.hash, &r.key)), &mut self.rows);
         if self.state.loading_rows() == 0 {
             for (record, row) in batch.drain(..).zip(self.rows.iter()) {
                 let Keyed { key, value, .. } = record;
+                if limited {
+                    self.state.begin_record(*row, self.process.event_time(&value));
+                }
                 let mut context = Context::new(&key, *row, &mut self.state, &mut self.out);
                 self.process.process(value, &mut context)?;
+                if limited {
+                    self.state.end_record();
+                }
             }
         } else {
             let parked_before = self.parked_records;
@@ -249,8 +259,16 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
 
     fn run_record(&mut self, row: Row, record: KeyedRecord<P>) -> Result<()> {
         let Keyed { key, value, .. } = record;
+        let limited = self.state.has_ttl();
+        if limited {
+            self.state.begin_record(row, self.process.event_time(&value));
+        }
         let mut context = Context::new(&key, row, &mut self.state, &mut self.out);
-        self.process.process(value, &mut context)
+        self.process.process(value, &mut context)?;
+        if limited {
+            self.state.end_record();
+        }
+        Ok(())
     }
 
     fn finish_batch(&mut self, records: u64) -> Result<()> {
@@ -269,6 +287,9 @@ impl<P: KeyedProcess> KeyedSubtask<P> {
 
     fn on_loaded(&mut self, answer: ReadAnswer) -> Result<()> {
         let mut ran = 0;
+        if self.state.has_ttl() {
+            self.state.set_processing_time(self.clock.wall_ms());
+        }
         for (read, item) in answer {
             if !self.state.loaded(&read, item.as_ref())? {
                 continue;

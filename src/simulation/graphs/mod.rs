@@ -3,6 +3,7 @@
 //! Owns the list. Each file gives a [`Kind`]: a name, and how a scenario is drawn.
 
 mod chain;
+mod expiring;
 mod files;
 mod stages;
 mod tally;
@@ -27,7 +28,8 @@ pub struct Kind {
 }
 
 /// All of them.
-pub const ALL: [Kind; 5] = [tally::KIND, chain::KIND, stages::KIND, toggle::KIND, files::KIND];
+pub const ALL: [Kind; 6] =
+    [tally::KIND, chain::KIND, stages::KIND, toggle::KIND, files::KIND, expiring::KIND];
 
 /// The kind that a seed draws.
 pub(super) fn drawn(random: &mut StdRng) -> Kind {

@@ -2,6 +2,7 @@
 
 mod maps;
 mod migration;
+mod ttl;
 mod world;
 
 use super::*;

@@ -17,9 +17,9 @@ const TOTAL: &str = "total";
 
 /// What a program leaves.
 #[derive(Default)]
-struct Table {
-    items: BTreeMap<ItemKey, Item>,
-    log: Vec<Segment>,
+pub(super) struct Table {
+    pub(super) items: BTreeMap<ItemKey, Item>,
+    pub(super) log: Vec<Segment>,
     manifests: BTreeMap<u64, (Barrier, Vec<StateFormats>)>,
 }
 
@@ -30,9 +30,9 @@ impl Table {
 }
 
 /// A program whose state is of `V`s.
-struct Program<V> {
-    state: KeyedState<u64>,
-    total: ValueState<V>,
+pub(super) struct Program<V> {
+    pub(super) state: KeyedState<u64>,
+    pub(super) total: ValueState<V>,
     formats: Vec<StateFormats>,
     attempt: u64,
 }
@@ -45,7 +45,7 @@ fn declare<V: Value>(descriptor: ValueDescriptor<V>) -> (Columns, ValueState<V>)
 
 impl Table {
     /// Restores checkpoint `at`, the only one that is retained.
-    fn start<V: Value>(
+    pub(super) fn start<V: Value>(
         &self,
         attempt: u64,
         at: u64,
@@ -74,14 +74,14 @@ impl Table {
     }
 
     /// The bytes of key's item.
-    fn bytes(&self, key: u64) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&self, key: u64) -> Option<Vec<u8>> {
         let found = self.items.iter().find(|(at, _)| at.sort_key[..] == key.to_be_bytes());
         found.and_then(|(_, item)| item.value.as_ref().map(|v| v.to_vec()))
     }
 }
 
 impl<V: Value + Clone> Program<V> {
-    fn row(&mut self, table: &Table, key: u64) -> Result<super::Row> {
+    pub(super) fn row(&mut self, table: &Table, key: u64) -> Result<super::Row> {
         let row = self.state.find_row(key.key_hash(), &key);
         for read in self.state.take_reads() {
             self.state.loaded(&read, table.items.get(&read.key))?;
@@ -103,7 +103,7 @@ impl<V: Value + Clone> Program<V> {
     }
 
     /// Checkpoint n, completed and the only one that is retained then.
-    fn complete(&mut self, table: &mut Table, n: u64) {
+    pub(super) fn complete(&mut self, table: &mut Table, n: u64) {
         let barrier = self.state.freeze(CheckpointId(n)).unwrap();
         assert!(self.state.serialise(usize::MAX).unwrap());
         let segments = self.state.take_segments();
@@ -113,7 +113,7 @@ impl<V: Value + Clone> Program<V> {
     }
 
     /// Materialises all that is completed, and evicts it.
-    fn materialise(&mut self, table: &mut Table) {
+    pub(super) fn materialise(&mut self, table: &mut Table) {
         while let Some(plan) = self.state.plan_cleaning(&EAGER) {
             let rows = plan.compute();
             let mut collected = self.state.collect(&rows, 0, rows.len()).unwrap();
