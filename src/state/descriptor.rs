@@ -200,9 +200,8 @@ impl States {
 
     /// Registers a state of one value for each key.
     pub fn value<V: Value>(&mut self, descriptor: ValueDescriptor<V>) -> ValueState<V> {
-        let ttl = descriptor.ttl;
-        let ttl = descriptor.ttl;
-        let column = self.add(descriptor.name, |name| Column::new(name, descriptor.coding, ttl));
+        let ValueDescriptor { name, coding, ttl } = descriptor;
+        let column = self.add(name, |name| Column::new(name, coding, ttl));
         ValueState { column, lives: ttl.into(), value: PhantomData }
     }
 
@@ -211,8 +210,8 @@ impl States {
         &mut self,
         descriptor: MapDescriptor<MK, V>,
     ) -> MapState<MK, V> {
-        let column = self
-            .add(descriptor.name, |name| MapColumn::<(), MK, V>::new(name, descriptor.coding, ttl));
+        let MapDescriptor { name, coding, ttl, .. } = descriptor;
+        let column = self.add(name, |name| MapColumn::<(), MK, V>::new(name, coding, ttl));
         MapState { column, lives: ttl.into(), key: PhantomData, value: PhantomData }
     }
 
