@@ -36,11 +36,18 @@ pub(super) fn to_native<T: Value, C: Codec<T>>(bytes: &[u8]) -> Option<Vec<u8>> 
     let again: AttributeValue = to_attribute_value(&back).ok()?;
     let mut coded = Vec::new();
     C::encode(&back, &mut coded).ok()?;
-    // Not the bytes themselves: a hash map's have any order. Of options in options the length tells.
-    if again != attribute || coded.len() != bytes.len() {
+    if again != attribute || how_many(&coded) != how_many(bytes) {
         return None;
     }
     serde_json::to_vec(&attribute).ok().filter(|json| json.len() <= MAX_BYTES)
+}
+
+/// How often each byte occurs: what tells `Some(())` from `None`, and is the same in whatever order a hash
+/// map gives its entries out.
+fn how_many(bytes: &[u8]) -> [u32; 256] {
+    let mut counts = [0; 256];
+    bytes.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
+    counts
 }
 
 /// The value of an attribute's JSON.

@@ -161,7 +161,7 @@ fn memory_is_swept_in_small_steps() {
     (0..100).for_each(|key| program.put(&table, key, 200, key));
     program.complete(&mut table, 2);
     program.state.set_processing_time(210);
-    (0..4).for_each(|_| program.state.end_batch());
+    (0..40).for_each(|_| program.state.end_batch());
     assert_eq!(program.state.stats().dirty_entries, 100);
     program.complete(&mut table, 3);
     let mut restored = table.start(2, 3, of(None)).unwrap();
@@ -243,6 +243,7 @@ fn event_time_is_each_records_own_and_the_table_never_deletes_by_it() {
     program.materialise(&mut table);
     let item = table.items.values().next().unwrap();
     assert_eq!((item.expires_ms, item.event_time), (Some(110), true));
+    assert_eq!(program.look(&table, 2, 109), Some(7));
     // Other keys are further on; what counts is the record's own time.
     program.put(&table, 3, 205, 1);
     assert_eq!(look(&mut program, &table, Some(109)), Some(7));
