@@ -41,6 +41,11 @@
 //! [`stream`] is where graphs are drawn, [`operator::KeyedProcess`] what keyed functions implement,
 //! [`connector`] what they read and write, and [`cli::run`] makes a whole program of jobs.
 
+#![cfg_attr(
+    not(feature = "test-kit"),
+    allow(dead_code, unused_imports, reason = "some of it only the simulation looks at")
+)]
+
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;
@@ -52,6 +57,7 @@ mod error;
 pub mod exchange;
 #[cfg(test)]
 mod fuzzing;
+#[cfg(feature = "test-kit")]
 pub mod hostile;
 pub mod ids;
 pub mod io;
@@ -62,6 +68,7 @@ pub mod points;
 pub mod record;
 pub mod runtime;
 pub mod server;
+#[cfg(feature = "test-kit")]
 pub mod simulation;
 pub mod state;
 pub mod stream;

@@ -3,7 +3,8 @@
 //!
 //! Owns the names and the arming. `MILLPOND_KILL_AT=after-head-moved:3` ends the process at the third
 //! time that it comes by `after-head-moved`, `MILLPOND_STOP_AT` stops it; without these variables,
-//! which are read once, a point costs one load. Tests run the ordinary binary, so the points are in it.
+//! which are read once, a point costs one load. Tests run the ordinary binary, so the points are in it,
+//! unless it was built without the feature `test-kit`.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,7 +45,12 @@ pub const BEFORE_LAST_CHECKPOINT: &str = "before-last-checkpoint";
 /// After the last checkpoint of a bounded input, before its sinks commit and the head says finished.
 pub const AFTER_LAST_CHECKPOINT: &str = "after-last-checkpoint";
 
-/// All names, in the order of the protocol.
+/// Before a batch of a purge's deletions is sent.
+pub const BEFORE_DELETION: &str = "before-deletion";
+/// After a batch of a purge's deletions was answered.
+pub const AFTER_DELETION: &str = "after-deletion";
+
+/// Those that a job passes, in the order of the protocol.
 pub const ALL: [&str; 12] = [
     BEFORE_SEGMENT_PUT,
     AFTER_SEGMENT_PUT,
@@ -59,6 +65,13 @@ pub const ALL: [&str; 12] = [
     BEFORE_LAST_CHECKPOINT,
     AFTER_LAST_CHECKPOINT,
 ];
+
+/// Those that a purge passes, by hand or in the background of a job.
+pub const OF_PURGES: [&str; 2] = [BEFORE_DELETION, AFTER_DELETION];
+
+fn known() -> impl Iterator<Item = &'static str> {
+    ALL.into_iter().chain(OF_PURGES)
+}
 
 static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
 
@@ -88,7 +101,8 @@ impl Armed {
 /// Passes the point `name`; ends or stops the process there if it is armed for this hit.
 #[inline]
 pub fn hit(name: &'static str) {
-    if let Some(armed) = ARMED.get_or_init(Armed::from_environment)
+    if cfg!(feature = "test-kit")
+        && let Some(armed) = ARMED.get_or_init(Armed::from_environment)
         && armed.is_due(name)
     {
         signal_self(armed.signal);
@@ -98,11 +112,15 @@ pub fn hit(name: &'static str) {
 /// Checks what the environment asks for, so that a misspelt point is not a test that tests nothing.
 ///
 /// # Errors
-/// [`ErrorKind::Usage`] that names the known points.
+/// [`ErrorKind::Usage`] that names the known points, or says that this build has none.
 pub fn check_environment() -> Result<()> {
     for variable in [KILL_VARIABLE, STOP_VARIABLE] {
         if let Ok(text) = std::env::var(variable) {
             parse(variable, &text)?;
+            if !cfg!(feature = "test-kit") {
+                let why = "this binary was built without the feature test-kit, and has no points";
+                return Err(Error::new(ErrorKind::Usage, format!("{variable} is set, and {why}")));
+            }
         }
     }
     Ok(())
@@ -110,12 +128,15 @@ pub fn check_environment() -> Result<()> {
 
 fn parse(variable: &str, text: &str) -> Result<(&'static str, u64)> {
     let (name, hit) = text.split_once(':').unwrap_or((text, "1"));
-    let known = ALL.into_iter().find(|known| *known == name);
+    let point = known().find(|known| *known == name);
     let hit = hit.parse().ok().filter(|hit| *hit > 0);
-    known.zip(hit).ok_or_else(|| {
+    point.zip(hit).ok_or_else(|| {
         Error::new(
             ErrorKind::Usage,
-            format!("{variable} is {text:?}; use NAME or NAME:HIT with one of {}", ALL.join(", ")),
+            format!(
+                "{variable} is {text:?}; use NAME or NAME:HIT with one of {}",
+                known().collect::<Vec<_>>().join(", ")
+            ),
         )
     })
 }

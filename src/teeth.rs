@@ -3,9 +3,10 @@
 //! A test switches a [`Tooth`] on for its own thread by [`with`], and a simulation, which runs on one
 //! thread, must then find something wrong. Owns the list and the switch; each fault stands where the
 //! protection does. Without debug assertions [`bites`] is the constant `false` and [`with`] does not
-//! exist: a release build has neither the branches nor the faults.
+//! exist: a release build has neither the branches nor the faults, unless the feature `teeth` asks for
+//! them.
 
-#[cfg(debug_assertions)]
+#[cfg(any(debug_assertions, feature = "teeth"))]
 use std::cell::Cell;
 
 macro_rules! teeth {
@@ -153,21 +154,23 @@ teeth! {
     ExpiryForgotten,
 }
 
-#[cfg(debug_assertions)]
+#[cfg(any(debug_assertions, feature = "teeth"))]
 thread_local! {
     static ON: Cell<Option<Tooth>> = const { Cell::new(None) };
 }
 
-/// Whether `tooth` is on for this thread. The constant `false` without debug assertions.
-#[cfg(debug_assertions)]
+/// Whether `tooth` is on for this thread. The constant `false` without debug assertions, unless the
+/// feature `teeth` is on.
+#[cfg(any(debug_assertions, feature = "teeth"))]
 #[inline]
 #[must_use]
 pub fn bites(tooth: Tooth) -> bool {
     ON.get() == Some(tooth)
 }
 
-/// Whether `tooth` is on for this thread. The constant `false` without debug assertions.
-#[cfg(not(debug_assertions))]
+/// Whether `tooth` is on for this thread. The constant `false` without debug assertions, unless the
+/// feature `teeth` is on.
+#[cfg(not(any(debug_assertions, feature = "teeth")))]
 #[inline(always)]
 #[must_use]
 pub const fn bites(_tooth: Tooth) -> bool {
@@ -175,8 +178,8 @@ pub const fn bites(_tooth: Tooth) -> bool {
 }
 
 /// Calls `work` with `tooth` on for this thread: for what it does on this thread alone, hence for
-/// simulations. Only in builds with debug assertions.
-#[cfg(debug_assertions)]
+/// simulations. Only in builds with debug assertions or the feature `teeth`.
+#[cfg(any(debug_assertions, feature = "teeth"))]
 pub fn with<T>(tooth: Tooth, work: impl FnOnce() -> T) -> T {
     struct Before(Option<Tooth>);
     impl Drop for Before {
@@ -192,7 +195,7 @@ pub fn with<T>(tooth: Tooth, work: impl FnOnce() -> T) -> T {
 mod tests {
     use super::*;
 
-    #[cfg(debug_assertions)]
+    #[cfg(any(debug_assertions, feature = "teeth"))]
     #[test]
     fn a_tooth_bites_inside_of_with_on_its_thread_alone() {
         let tooth = Tooth::HeadByAttempt;
@@ -208,7 +211,7 @@ mod tests {
     }
 
     /// Only a constant is a pattern's or an array's length.
-    #[cfg(not(debug_assertions))]
+    #[cfg(not(any(debug_assertions, feature = "teeth")))]
     #[test]
     fn no_tooth_is_in_a_release_build() {
         const NONE: bool = bites(Tooth::HeadByAttempt);

@@ -1,16 +1,19 @@
-//! A subtask's keyed state is built from a checkpoint in the table, whole or in part, and a build that
-//! fails holds nothing.
+//! A subtask's keyed state is built from a checkpoint in the table, whole or in part, a build that fails
+//! holds nothing, and what is built takes snapshots that are built from in turn.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod dynamodb_support;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use dynamodb_support::{Tokio, connect};
-use millpond::checkpoint::{Manifest, read_manifest};
+use futures::future::BoxFuture;
+use millpond::checkpoint::{Manifest, Slots, read_manifest};
 use millpond::clock::Clock;
 use millpond::codec::Key;
 use millpond::config::{Config, Location};
@@ -21,11 +24,14 @@ use millpond::io::Io;
 use millpond::metrics::Metrics;
 use millpond::runtime::{
     self, Backend, DynamoDbKeyedStateBackendBuilder, DynamoDbStateBackend, JobStatus,
-    KeyedStateBackend, Place, RunOptions, Wiring,
+    KeyedStateBackend, Place, RunOptions, SnapshotStrategy, Wiring,
 };
-use millpond::state::{BlockKey, BlockKind, Columns, States, Store, ValueDescriptor, ValueState};
+use millpond::state::{
+    Block, BlockKey, BlockKind, Columns, Health, Item, ItemKey, ItemRange, ItemWrite, Scanned,
+    States, Store, ValueDescriptor, ValueState, WriteOutcome,
+};
 use millpond::stream::StreamEnvironment;
-use millpond::{ErrorKind, MaxParallelism};
+use millpond::{Error, ErrorKind, MaxParallelism, Result};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
@@ -123,4 +129,118 @@ async fn a_build_that_fails_names_the_operator_and_holds_nothing() {
     assert_eq!(failed.kind(), ErrorKind::Corrupt);
     assert!(failed.to_string().starts_with("operator largest: "), "{failed}");
     assert_eq!(Arc::strong_count(&store), held);
+}
+
+/// A store that refuses the next puts of blocks.
+#[derive(Debug)]
+struct Refusing {
+    inner: Arc<dyn Store>,
+    next: AtomicU32,
+}
+
+impl Store for Refusing {
+    fn read_items(&self, keys: Vec<ItemKey>) -> BoxFuture<'_, Result<Vec<Option<Item>>>> {
+        self.inner.read_items(keys)
+    }
+
+    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
+        self.inner.scan_items(range)
+    }
+
+    fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>> {
+        self.inner.write_items(writes)
+    }
+
+    fn put_block(
+        &self,
+        key: BlockKey,
+        version: Version,
+        bytes: Bytes,
+    ) -> BoxFuture<'_, Result<WriteOutcome>> {
+        let one_less = |left: u32| left.checked_sub(1);
+        if self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+            return Box::pin(async { Err(Error::new(ErrorKind::Store, "refused")) });
+        }
+        self.inner.put_block(key, version, bytes)
+    }
+
+    fn get_block(&self, key: BlockKey) -> BoxFuture<'_, Result<Option<Block>>> {
+        self.inner.get_block(key)
+    }
+
+    fn health(&self) -> Health {
+        self.inner.health()
+    }
+}
+
+fn put(built: &mut KeyedStateBackend<u64>, largest: ValueState<u64>, key: u64, value: u64) {
+    let row = built.state.find_row(key.key_hash(), &key);
+    built.state.set(largest, row, value);
+}
+
+#[tokio::test]
+async fn a_snapshot_is_built_from_at_any_parallelism_and_one_that_failed_is_in_the_next() {
+    let (backend, store, mut manifest) = ran().await;
+    let head = backend.heads().read(&Name::new("job").unwrap()).await.unwrap().unwrap();
+    let last = *head.retained.last().unwrap();
+    let at = manifest.checkpoint;
+    let after = |n: u64| CheckpointId(at.0 + n);
+
+    let (whole, largest, groups) = builder(&store);
+    let mut read_only = whole.restore(manifest.clone(), at).build::<u64>().await.unwrap();
+    let refused = read_only.snapshot(after(1)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Usage);
+
+    let refusing = Arc::new(Refusing { inner: Arc::clone(&store), next: AtomicU32::new(0) });
+    let attempt = Attempt(head.attempt.0 + 1);
+    let bytes = manifest.encode().unwrap().iter().map(Bytes::len).sum::<usize>() as u64;
+    let slots = Slots::restored(attempt, &[(last.slot, bytes, &manifest)]);
+    let (whole, ..) = builder(&(Arc::clone(&refusing) as Arc<dyn Store>));
+    let mut config = Config::default().state;
+    config.segment_bytes = 100;
+    let mut built: KeyedStateBackend<u64> = whole
+        .settings(config)
+        .snapshots(SnapshotStrategy::Incremental { attempt, slots })
+        .restore(manifest.clone(), at)
+        .build()
+        .await
+        .unwrap();
+    // Two puts of several are refused: all that changed is in the next snapshot, each part once.
+    (0..30).for_each(|key| put(&mut built, largest, key, 5_000 + key));
+    refusing.next.store(2, Ordering::Relaxed);
+    assert_eq!(built.snapshot(after(1)).await.unwrap_err().kind(), ErrorKind::Store);
+    (100..110).for_each(|key| put(&mut built, largest, key, key));
+    let snapshot = built.snapshot(after(2)).await.unwrap();
+    let of = |n: u64| snapshot.segments.iter().filter(move |s| s.checkpoint == after(n));
+    assert!(of(1).count() > 2 && of(2).count() >= 1, "{snapshot:?}");
+    let slots: BTreeSet<_> = snapshot.segments.iter().map(|segment| segment.slot).collect();
+    assert_eq!(slots.len(), snapshot.segments.len());
+    assert!(manifest.segments.iter().all(|segment| !slots.contains(&segment.slot)));
+    assert_eq!(snapshot.segments.iter().map(|segment| segment.entries).sum::<u64>(), 40);
+    // Nobody has said that one of them completed.
+    assert_eq!(built.snapshot(after(3)).await.unwrap().segments.len(), snapshot.segments.len());
+    built.completed(after(3), after(3));
+    assert_eq!(built.snapshot(after(4)).await.unwrap().segments, []);
+
+    manifest.checkpoint = after(2);
+    manifest.segments.extend(snapshot.segments);
+    manifest.segments.sort_by_key(|segment| (segment.checkpoint, segment.sequence));
+    let mut found = 0;
+    for subtask in 0..3 {
+        let range = groups.range_of(subtask, 3);
+        let part = builder(&store).0.range(range).restore(manifest.clone(), after(2));
+        let mut built: KeyedStateBackend<u64> = part.build().await.unwrap();
+        let own = |key: &u64| range.contains(groups.group_of(key.key_hash()));
+        for key in (0..KEYS).chain(100..110).filter(own) {
+            let value = match key {
+                0..30 => 5_000 + key,
+                100.. => key,
+                _ => RECORDS - KEYS + key,
+            };
+            let row = built.state.find_row(key.key_hash(), &key);
+            assert_eq!(built.state.get(largest, row), Some(&value), "{key}");
+            found += 1;
+        }
+    }
+    assert_eq!(found, KEYS + 10);
 }

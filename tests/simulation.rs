@@ -103,6 +103,19 @@ fn a_seed_does_not_change_with_its_neighbours() {
     assert_eq!(simulation::run(9).unwrap(), alone);
 }
 
+/// What two machines or builds compare instead of all their traces.
+#[test]
+fn the_digest_of_many_seeds_does_not_depend_on_their_order() {
+    let sweep = |seeds, threads| {
+        let options = Options { store: Some(Store::Twin), ..Options::default() };
+        simulation::sweep(seeds, &options, threads, |_| {}).unwrap()
+    };
+    let totals = sweep(0..6, 1);
+    assert_eq!(totals, sweep(0..6, 3));
+    assert!(totals.to_string().contains(&format!("all traces together: {:016x}", totals.digest)));
+    assert_ne!(totals.digest, sweep(1..7, 1).digest);
+}
+
 #[test]
 fn an_hour_of_throttling_loses_nothing_and_is_caught_up_with() {
     for store in [Store::Twin, Store::DynamoDb] {

@@ -1,11 +1,15 @@
 //! Each deliberate fault of the engine is found by the simulation within 200 seeds, and by no seed
 //! where it is off.
 //!
-//! `MILLPOND_TOOTH=name,…` looks for these alone and prints the whole finding. The table of
-//! `docs/correctness.md` is what this test prints: `cargo test --test teeth -- --nocapture`.
+//! `MILLPOND_TOOTH=name,…` looks for these alone and prints the whole finding. `UPDATE_TEETH=1 cargo test
+//! --test teeth` writes the table of `docs/correctness.md` anew. How many seeds a tooth needs changes with
+//! whatever changes runs: a table that is old in that is told, and is no failure.
 
-#![cfg(debug_assertions)]
-use std::collections::BTreeMap;
+#![cfg(any(debug_assertions, feature = "teeth"))]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -33,6 +37,30 @@ fn find(tooth: Tooth) -> Option<(Failure, Option<Failure>)> {
     let found = (0..SEEDS).find_map(|seed| teeth::with(tooth, || run(seed)))?;
     let without = run(found.report.seed);
     Some((found, without))
+}
+
+/// The page, and the lines between which it has the table.
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/correctness.md");
+const BEGIN: &str = "<!-- teeth: written by UPDATE_TEETH=1 cargo test --test teeth -->\n";
+const END: &str = "<!-- teeth: end -->\n";
+
+/// What is before the table, the table, and what is after it.
+fn parts(page: &str) -> (&str, &str, &str) {
+    let (before, rest) = page.split_once(BEGIN).expect("the page has no table of teeth");
+    let (table, after) = rest.split_once(END).expect("the page's table of teeth has no end");
+    (before, table, after)
+}
+
+fn table(found: &BTreeMap<Tooth, Option<(Failure, Option<Failure>)>>) -> String {
+    let mut table = "| tooth | with it on | seeds | found as |\n|---|---|---|---|\n".to_owned();
+    for (tooth, found) in found {
+        let (seeds, how) =
+            found.as_ref().map_or(("—".to_owned(), String::new()), |(found, _)| {
+                ((found.report.seed + 1).to_string(), in_short(&found.wrong))
+            });
+        writeln!(table, "| `{tooth:?}` | {} | {seeds} | {how} |", tooth.what()).unwrap();
+    }
+    table
 }
 
 /// The words of a finding, for one line of a table.
@@ -69,13 +97,10 @@ fn each_is_found_within_200_seeds() {
     if wanted.is_some() {
         found.values().flatten().for_each(|(failure, _)| println!("{failure}"));
     }
-    println!("| tooth | with it on | seeds | found as |\n|---|---|---|---|");
-    for (tooth, found) in &found {
-        let (seeds, how) =
-            found.as_ref().map_or(("—".to_owned(), String::new()), |(found, _)| {
-                ((found.report.seed + 1).to_string(), in_short(&found.wrong))
-            });
-        println!("| `{tooth:?}` | {} | {seeds} | {how} |", tooth.what());
+    let now = table(&found);
+    println!("{now}");
+    if wanted.is_none() && is_old(&now) {
+        println!("the table in {PAGE} is old: UPDATE_TEETH=1 cargo test --test teeth");
     }
     let missed: Vec<_> =
         found.iter().filter(|(_, f)| f.is_none()).map(|(tooth, _)| tooth).collect();
@@ -83,4 +108,25 @@ fn each_is_found_within_200_seeds() {
     for (_, without) in found.values().flatten() {
         assert!(without.is_none(), "found without any tooth: {}", without.as_ref().unwrap());
     }
+}
+
+/// Whether the page has another table than `now`, and was not to be written anew.
+fn is_old(now: &str) -> bool {
+    let page = std::fs::read_to_string(PAGE).unwrap();
+    let (before, table, after) = parts(&page);
+    if std::env::var_os("UPDATE_TEETH").is_some() {
+        std::fs::write(PAGE, [before, BEGIN, now, END, after].concat()).unwrap();
+        return false;
+    }
+    table != now
+}
+
+#[test]
+fn the_page_lists_every_tooth() {
+    let page = std::fs::read_to_string(PAGE).unwrap();
+    let rows = parts(&page).1.lines().skip(2);
+    let listed: BTreeSet<String> =
+        rows.map(|row| row.split(" | ").take(2).collect::<Vec<_>>().join(" | ")).collect();
+    let there = Tooth::ALL.iter().map(|tooth| format!("| `{tooth:?}` | {}", tooth.what()));
+    assert_eq!(listed, there.collect(), "UPDATE_TEETH=1 cargo test --test teeth writes it anew");
 }

@@ -34,7 +34,8 @@ pub(super) enum Command {
     #[command(subcommand)]
     Demo(Demo),
     /// Simulate jobs under faults and crashes, each seed a run of its own, and check all they leave.
-    Simulate(SimulateArgs),
+    #[cfg(feature = "test-kit")]
+    Simulate(super::simulate::SimulateArgs),
     /// Print the reference of all configuration keys, as Markdown.
     #[command(hide = true)]
     ConfigReference,
@@ -196,39 +197,6 @@ impl RunArgs {
     pub(super) fn job_args(&self) -> JobArgs {
         JobArgs { input: self.input.clone(), output: self.output.clone(), rate: self.rate }
     }
-}
-
-#[derive(Args)]
-pub(super) struct SimulateArgs {
-    /// How many seeds.
-    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "seed")]
-    pub(super) seeds: u64,
-    /// The first of them.
-    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "seed")]
-    pub(super) from: u64,
-    /// Only this seed.
-    #[arg(long, value_name = "N")]
-    pub(super) seed: Option<u64>,
-    /// Print every step of that seed.
-    #[arg(long, requires = "seed")]
-    pub(super) trace: bool,
-    /// The graph, whatever the seed would draw.
-    #[arg(long, value_name = "NAME")]
-    pub(super) graph: Option<String>,
-    /// The store, whatever the seed would draw.
-    #[arg(long)]
-    pub(super) store: Option<StoreArg>,
-    /// On so many threads. Default: the number of cores.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) threads: Option<u32>,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-pub(super) enum StoreArg {
-    /// In memory: the fastest.
-    Twin,
-    /// The embedded DynamoDB, through the SDK and a hostile HTTP client.
-    Dynamodb,
 }
 
 #[derive(Args)]

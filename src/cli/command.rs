@@ -11,7 +11,9 @@ use super::exit::Exit;
 use super::job::{self, Job};
 use super::local::Local;
 use super::run as run_command;
-use super::{demo, logging, print, simulate, table};
+#[cfg(feature = "test-kit")]
+use super::simulate;
+use super::{demo, logging, print, table};
 use crate::config;
 use crate::error::Result;
 use crate::points;
@@ -47,8 +49,7 @@ pub fn run_with<E: Engine>(engine: E, jobs: &[Job<E::Graph>]) -> ExitCode {
 fn carry_out<E: Engine>(engine: E, jobs: &[Job<E::Graph>], cli: &Cli) -> Result<Exit> {
     let results_on_stdout = matches!(&cli.command, Command::Run(args) if args.output.is_none());
     let bar = Bar::new(results_on_stdout);
-    // What goes wrong in a simulation is no news: its warnings are wanted only where asked for.
-    if !matches!(&cli.command, Command::Simulate(_)) || cli.verbose > 0 {
+    if !cli.command.is_simulation() || cli.verbose > 0 {
         logging::start(cli.verbose, &bar)?;
     }
     points::check_environment()?;
@@ -57,6 +58,7 @@ fn carry_out<E: Engine>(engine: E, jobs: &[Job<E::Graph>], cli: &Cli) -> Result<
         Command::Table(command) => return table::run(command, environment()),
         Command::Jobs => print::result(&job::list(jobs)),
         Command::ConfigReference => print::result(config::reference().trim_end()),
+        #[cfg(feature = "test-kit")]
         Command::Simulate(args) => return simulate::run(args, &bar),
         Command::Demo(Demo::Recovery(args)) => {
             job::find(jobs, demo::JOB)?;
@@ -68,6 +70,16 @@ fn carry_out<E: Engine>(engine: E, jobs: &[Job<E::Graph>], cli: &Cli) -> Result<
         }
     }
     Ok(Exit::Done)
+}
+
+impl Command {
+    /// What goes wrong in a simulation is no news: its warnings are wanted only where asked for.
+    fn is_simulation(&self) -> bool {
+        #[cfg(feature = "test-kit")]
+        return matches!(self, Self::Simulate(_));
+        #[cfg(not(feature = "test-kit"))]
+        false
+    }
 }
 
 /// Variables that are not Unicode cannot be settings.

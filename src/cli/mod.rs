@@ -18,6 +18,7 @@ mod logging;
 mod print;
 mod run;
 mod signals;
+#[cfg(feature = "test-kit")]
 mod simulate;
 mod table;
 mod text;

@@ -2,13 +2,47 @@
 
 use std::time::Duration;
 
-use super::args::SimulateArgs;
+use clap::Args;
+
 use super::bar::Bar;
 use super::exit::Exit;
 use super::print;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::simulation::{Failure, Options, Report, Store, Totals, graphs, run_with, sweep};
+
+#[derive(Args)]
+pub(super) struct SimulateArgs {
+    /// How many seeds.
+    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "seed")]
+    pub(super) seeds: u64,
+    /// The first of them.
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "seed")]
+    pub(super) from: u64,
+    /// Only this seed.
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u64>,
+    /// Print every step of that seed.
+    #[arg(long, requires = "seed")]
+    pub(super) trace: bool,
+    /// The graph, whatever the seed would draw.
+    #[arg(long, value_name = "NAME")]
+    pub(super) graph: Option<String>,
+    /// The store, whatever the seed would draw.
+    #[arg(long)]
+    pub(super) store: Option<StoreArg>,
+    /// On so many threads. Default: the number of cores.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) threads: Option<u32>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(super) enum StoreArg {
+    /// In memory: the fastest.
+    Twin,
+    /// The embedded DynamoDB, through the SDK and a hostile HTTP client.
+    Dynamodb,
+}
 
 /// Runs the seeds that `args` names.
 ///
@@ -103,8 +137,8 @@ fn summary(seeds: &std::ops::Range<u64>, totals: &Totals, took: Duration) -> Str
 impl SimulateArgs {
     fn store(&self) -> Option<Store> {
         self.store.map(|store| match store {
-            super::args::StoreArg::Twin => Store::Twin,
-            super::args::StoreArg::Dynamodb => Store::DynamoDb,
+            StoreArg::Twin => Store::Twin,
+            StoreArg::Dynamodb => Store::DynamoDb,
         })
     }
 

@@ -21,6 +21,7 @@ use super::send::Errand;
 use crate::error::{Error, Result};
 use crate::ids::{Name, SlotId};
 use crate::key_group::KeyGroup;
+use crate::points;
 use crate::state::BlockKind;
 
 /// DynamoDB's limit for a `BatchWriteItem`.
@@ -189,8 +190,10 @@ impl Purge<'_> {
             };
             let size = Size::Units(pending.len() as f64);
             let pk = keys.first().map_or("", read::pk_of);
+            points::hit(points::BEFORE_DELETION);
             match caller.try_send(Errand { ask: ask(Lane::Write, size), pk }, send).await {
                 Ok(mut answered) => {
+                    points::hit(points::AFTER_DELETION);
                     let units = answered.units;
                     let left = answered.answer.unprocessed_items.take().into_iter().flatten();
                     let left: Vec<_> = left.flat_map(|(_, requests)| requests).collect();

@@ -2,19 +2,21 @@
 //! `ForStKeyedStateBackendBuilder`.
 //!
 //! Restore first, then assemble: what the builder takes it owns, so a failure lets all of it go. A job's
-//! own subtasks are built of the same parts (`restore`, `task::rebuild`), with the attempt around them,
-//! which takes their snapshots.
+//! own subtasks are built of the same parts (`restore`, `task::rebuild`), with the attempt around them.
+//! Snapshots of what is built here are `keyed_snapshot`'s.
 
 use std::sync::Arc;
 
+use super::keyed_snapshot::{SnapshotStrategy, Snapshots};
 use super::restore::read_log;
-use crate::checkpoint::Manifest;
+use crate::checkpoint::{Manifest, Uploader};
 use crate::codec::Key;
 use crate::config::{Config, StateSettings};
 use crate::error::{Error, Result};
 use crate::ids::{Attempt, CheckpointId, Name};
 use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
+use crate::metrics::Metrics;
 use crate::state::{Columns, KeyedConfig, KeyedState, Store};
 use crate::task::{LogSegments, Restored, rebuild};
 
@@ -28,7 +30,7 @@ pub struct DynamoDbKeyedStateBackendBuilder {
     max_parallelism: MaxParallelism,
     range: KeyGroupRange,
     settings: StateSettings,
-    attempt: Attempt,
+    strategy: SnapshotStrategy,
     manifest: Option<Manifest>,
     oldest_retained: Option<CheckpointId>,
 }
@@ -43,6 +45,8 @@ pub struct KeyedStateBackend<K> {
     pub log: LogSegments,
     /// Where its items are.
     pub store: Arc<dyn Store>,
+    /// Where it may be written.
+    pub(super) snapshots: Option<Snapshots>,
 }
 
 impl DynamoDbKeyedStateBackendBuilder {
@@ -63,7 +67,7 @@ impl DynamoDbKeyedStateBackendBuilder {
             max_parallelism,
             range: max_parallelism.range_of(0, 1),
             settings: Config::default().state,
-            attempt: Attempt(0),
+            strategy: SnapshotStrategy::ReadOnly,
             manifest: None,
             oldest_retained: None,
         }
@@ -81,11 +85,11 @@ impl DynamoDbKeyedStateBackendBuilder {
         Self { settings, ..self }
     }
 
-    /// For whom: what is written carries this attempt, which must own the job. Without it the state can
-    /// only be read.
+    /// What becomes of the state at a barrier ([`KeyedStateBackend::snapshot`]); without this it can only
+    /// be read.
     #[must_use]
-    pub fn attempt(self, attempt: Attempt) -> Self {
-        Self { attempt, ..self }
+    pub fn snapshots(self, strategy: SnapshotStrategy) -> Self {
+        Self { strategy, ..self }
     }
 
     /// Goes on at a checkpoint, of which its `manifest` tells; `oldest_retained` is the oldest one that the
@@ -116,17 +120,27 @@ impl DynamoDbKeyedStateBackendBuilder {
             }
         };
         let at = self.manifest.as_ref().map_or(CheckpointId::NONE, |manifest| manifest.checkpoint);
+        let (attempt, snapshots) = match self.strategy {
+            SnapshotStrategy::ReadOnly => (Attempt(0), None),
+            SnapshotStrategy::Incremental { attempt, slots } => {
+                let attempt = attempt.in_versions();
+                let store = Arc::clone(&self.store);
+                let uploader = Uploader::new(store, slots, attempt, Metrics::default());
+                let (operator, io) = (self.operator.clone(), self.io.clone());
+                (attempt, Some(Snapshots::new(operator, self.range, attempt, io, uploader)))
+            }
+        };
         let config = KeyedConfig {
             operator: self.operator,
             range: self.range,
             max_parallelism: self.max_parallelism,
-            attempt: self.attempt.in_versions(),
+            attempt,
             segment_bytes: self.settings.segment_bytes,
             value_format: self.settings.value_format,
         };
         let keys = restored.segments.iter().map(|(at, _)| at.entries).sum::<u64>() as usize;
         let oldest = self.oldest_retained.unwrap_or(at);
         let (state, log) = rebuild(config, self.columns, restored, (at, oldest), keys)?;
-        Ok(KeyedStateBackend { state, log, store: self.store })
+        Ok(KeyedStateBackend { state, log, store: self.store, snapshots })
     }
 }

@@ -23,6 +23,9 @@ pub struct Totals {
     pub counts: Counts,
     /// How many failed.
     pub failed: u64,
+    /// A number that every line of every trace goes into, in whatever order the runs end: equal where
+    /// all runs were equal.
+    pub digest: u64,
 }
 
 impl Totals {
@@ -30,13 +33,22 @@ impl Totals {
         self.runs += 1;
         self.over_dynamodb += u64::from(report.what.ends_with("dynamodb"));
         self.counts += report.counts;
+        self.digest = self.digest.wrapping_add(mixed(report.seed ^ mixed(report.digest)));
     }
+}
+
+/// The finaliser of SplitMix64: no bit of a sum stands for one bit of what is added.
+fn mixed(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
 }
 
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { runs, over_dynamodb, counts, failed } = self;
+        let Self { runs, over_dynamodb, counts, failed, digest } = self;
         writeln!(f, "{runs} seeds, {over_dynamodb} of them over DynamoDB; {failed} failed")?;
+        writeln!(f, "all traces together: {digest:016x}")?;
         write!(f, "of a run, in the mean:")?;
         let mut separator = "";
         for (name, number) in counts.named() {

@@ -355,3 +355,6 @@ impl Store for Scoped {
         self.line.health()
     }
 }
+
+#[cfg(test)]
+mod tests;

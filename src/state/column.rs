@@ -3,6 +3,7 @@
 //! Owns what every column can do, and the plain one: one entry for each row, of the row's number. Columns
 //! with several entries for each row are `sub_column`'s, values and what is remembered of them `entries`'.
 
+use std::any::Any;
 use std::fmt;
 
 use super::coding::{AnyCoding, Coding, Stored};
@@ -17,7 +18,7 @@ use crate::ids::Name;
 ///
 /// What it holds, the log logs and the table stores are *entries*, numbered from 0. An entry belongs to a
 /// row; its key in log and table is the row's key followed by a sub key, which is empty in a plain column.
-pub(super) trait AnyColumn: fmt::Debug + Send + 'static {
+pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn name(&self) -> &Name;
     /// Whether each row has one entry, of its own number, which is read when the row is admitted.
     fn is_plain(&self) -> bool;

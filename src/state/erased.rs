@@ -2,9 +2,10 @@
 //!
 //! Owns the way back from a handle to its typed column, which every access to a value takes. `Any`
 //! would do the same through a call to the column's `type_id` in its table, at each access: of a keyed
-//! count of 1,000 keys these calls and what they keep from being inlined took a fifth of the time.
+//! count of 1,000 keys these calls and what they keep from being inlined took a fifth of the time. Builds
+//! with debug assertions, so all tests and simulations of those, make that call at each access and compare.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -22,10 +23,18 @@ impl Erased {
         Self { id: TypeId::of::<C>(), column: Box::new(column) }
     }
 
+    /// What the two casts below rest on: `id` tells of the column in the box.
+    #[inline]
+    fn check<C: AnyColumn>(&self) {
+        let column: &dyn Any = &*self.column;
+        debug_assert_eq!(self.id == TypeId::of::<C>(), column.is::<C>());
+    }
+
     /// The column, if it is a `C`.
     #[inline]
     #[expect(unsafe_code, reason = "the module's page has the measurement")]
     pub(super) fn typed<C: AnyColumn>(&self) -> Option<&C> {
+        self.check::<C>();
         let column: *const dyn AnyColumn = &raw const *self.column;
         // SAFETY: `id` is private and set in `new` alone, from the type of the column that is boxed there;
         // nothing puts another column into the box. So the pointer is one to a `C`, and it lives and is
@@ -37,6 +46,7 @@ impl Erased {
     #[inline]
     #[expect(unsafe_code, reason = "the module's page has the measurement")]
     pub(super) fn typed_mut<C: AnyColumn>(&mut self) -> Option<&mut C> {
+        self.check::<C>();
         let column: *mut dyn AnyColumn = &raw mut *self.column;
         // SAFETY: as in `typed`; `self` is borrowed mutably as long as the column is.
         (self.id == TypeId::of::<C>()).then(|| unsafe { &mut *column.cast::<C>() })
