@@ -102,6 +102,7 @@ pub struct KeyedState<K> {
     /// Where the search for rows to evict goes on, and in each column that for entries.
     pub(super) sweep: u32,
     pub(super) sweeps: Vec<u32>,
+    formats: Vec<StateFormats>,
     pub(super) times: Times,
     /// Read by the record that runs, where that begins their time to live anew.
     pub(super) read_entries: RefCell<Vec<(ColumnId, u32)>>,
@@ -173,13 +174,14 @@ impl<K: Key> KeyedState<K> {
         }
         let horizon = stamp_of(horizons.min().unwrap_or_default())?;
         let floor = stamp_of(at.oldest_retained)?;
-        columns.settle(&config.operator, &at.formats, at.checkpoint)?;
+        let formats = columns.settle(&config.operator, &at.formats, at.checkpoint)?;
         let states: Arc<[_]> = columns.names().into();
         let expiring = columns.0.iter().map(|column| column.ttl().is_some()).collect();
         Ok(Self {
             former: FormerHorizons::restored(&at.horizons, config.range),
             rows: Rows::new(),
             sweeps: vec![0; columns.0.len()],
+            formats,
             times: Times::new(columns.0.iter().map(|column| column.ttl())),
             read_entries: RefCell::default(),
             log: Log::new(columns.0.len(), horizon, floor, stamp_of(at.checkpoint)?),
@@ -280,6 +282,12 @@ impl<K: Key> KeyedState<K> {
         }
         self.columns[column].set_meta(entry, meta.touched(&self.log));
         self.log.change(column, entry, meta.change());
+    }
+
+    /// How the values of each state are stored: what a manifest says of them.
+    #[must_use]
+    pub fn formats(&self) -> &[StateFormats] {
+        &self.formats
     }
 
     /// Whether a put of an item may have been sent in this incarnation.
