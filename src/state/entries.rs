@@ -8,6 +8,7 @@ use std::cell::Cell;
 
 use super::entry::Meta;
 use super::keyed::Row;
+use super::pages::huge;
 use super::rows::grow;
 use crate::codec::{Bincode, Codec, DecodeError, Value};
 
@@ -115,6 +116,7 @@ impl<V: Value> Entries<V> {
     /// Makes room for `entries` in all.
     pub(super) fn reserve(&mut self, entries: usize) {
         self.slots.reserve_exact(entries.saturating_sub(self.slots.len()));
+        huge(&self.slots);
     }
 
     /// Empties an entry and forgets all about it.

@@ -43,6 +43,7 @@ mod keyed;
 mod log;
 mod map;
 mod memory;
+mod pages;
 mod replay;
 mod rows;
 pub mod segment;

@@ -6,6 +6,7 @@
 use hashbrown::HashTable;
 
 use super::bits::Bits;
+use super::pages::huge;
 use crate::codec::{Key, KeyHash};
 
 /// Makes room for one element more by half as much again: doubling would let a large table cost twice
@@ -14,6 +15,7 @@ use crate::codec::{Key, KeyHash};
 pub(super) fn grow<T>(vec: &mut Vec<T>) {
     if vec.len() == vec.capacity() {
         vec.reserve_exact((vec.len() / 2).max(16));
+        huge(vec);
     }
 }
 
@@ -98,6 +100,7 @@ impl<K: Key> Rows<K> {
         let more = rows.saturating_sub(self.index.len());
         self.index.reserve(more, |&row| keys[row as usize].key_hash().0);
         self.keys.reserve_exact(rows.saturating_sub(self.keys.len()));
+        huge(&self.keys);
     }
 
     /// How many rows are taken.
