@@ -14,7 +14,8 @@ use crate::key_group::KeyGroupRange;
 /// ascending sequences.
 #[derive(Debug, Default)]
 pub struct Changes {
-    carries: HashMap<KeyGroupRange, Carry>,
+    /// By operator and key groups: those of several operators come mixed.
+    carries: HashMap<(Name, KeyGroupRange), Carry>,
 }
 
 impl Changes {
@@ -28,13 +29,14 @@ impl Changes {
         segment: &Segment,
         mut each: impl FnMut(&Name, &[u8], Option<&[u8]>),
     ) -> Result<()> {
-        let mut carry = self.carries.remove(&segment.range).unwrap_or_default();
+        let writer = (segment.operator.clone(), segment.range);
+        let mut carry = self.carries.remove(&writer).unwrap_or_default();
         segment.each(&mut carry, |entry| {
             each(&segment.states[entry.state], entry.key, entry.value);
             Ok(())
         })?;
         if !carry.is_empty() {
-            self.carries.insert(segment.range, carry);
+            self.carries.insert(writer, carry);
         }
         Ok(())
     }
@@ -48,5 +50,46 @@ impl Changes {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Corrupt, "segment: the last one of a checkpoint is missing"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Attempt, CheckpointId, Version};
+    use crate::key_group::KeyGroup;
+    use crate::state::segment;
+    use crate::state::writer::Writer;
+
+    /// One entry over three segments, as `operator` writes it.
+    fn segments(operator: &str) -> Vec<Segment> {
+        let checkpoint = CheckpointId(1);
+        let mut writer = Writer::new(16, [Name::new("state").unwrap()].into());
+        writer.begin(checkpoint);
+        let value = |out: &mut Vec<u8>| {
+            out.extend_from_slice(&[7; 30]);
+            Ok(true)
+        };
+        writer.entry(0, false, |out| out.push(1), value).unwrap();
+        writer.finish();
+        let version = Version { attempt: Attempt(1), checkpoint };
+        let range = KeyGroupRange { first: KeyGroup(0), last: KeyGroup(7) };
+        let operator = Name::new(operator).unwrap();
+        let stored = |raw| segment::encode(raw, version, &operator, range).unwrap();
+        writer.take().iter().map(|raw| segment::decode(&stored(raw)).unwrap()).collect()
+    }
+
+    /// They used to be taken for each other's, where a manifest names them in turns.
+    #[test]
+    fn entries_of_two_operators_may_come_mixed() {
+        let (first, second) = (segments("first"), segments("second"));
+        assert!(first.len() > 1);
+        let mut changes = Changes::default();
+        let mut read = 0;
+        for segment in first.iter().zip(&second).flat_map(|(a, b)| [a, b]) {
+            changes.read(segment, |_, _, value| read += value.map_or(0, <[u8]>::len)).unwrap();
+        }
+        changes.finish().unwrap();
+        assert_eq!(read, 60);
     }
 }
