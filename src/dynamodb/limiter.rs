@@ -285,6 +285,7 @@ mod tests {
             let (passed, throttled) = pump(&mut bucket, start + warm_up, time, 5.0, &mut table);
             let used = passed / time.as_secs_f64() / limit;
             let refused = throttled / (passed + throttled);
+            // Was 0.04: at 50 units a second 4.5 % are refused, which is found now and then and not mended.
             prop_assert!(used > 0.95 && refused < 0.05, "used {used:.3}, refused {refused:.3}");
         }
     }
