@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dynamodb_support::{Tokio, connect};
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use millpond::checkpoint::{Manifest, Slots, read_manifest};
 use millpond::clock::Clock;
-use millpond::codec::Key;
+use millpond::codec::{Bincode, Codec, Key};
 use millpond::config::{Config, Location};
 use millpond::connector::{DiscardSink, Generator};
 use millpond::dynamodb::Execution;
@@ -27,8 +28,8 @@ use millpond::runtime::{
     KeyedStateBackend, Place, RunOptions, SnapshotStrategy, Wiring,
 };
 use millpond::state::{
-    Block, BlockKey, BlockKind, Columns, Health, Item, ItemKey, ItemRange, ItemWrite, Scanned,
-    States, Store, ValueDescriptor, ValueState, WriteOutcome,
+    Block, BlockKey, BlockKind, Columns, Health, Item, ItemKey, ItemRange, ItemWrite, KeyQuery,
+    Presence, Scanned, States, Store, ValueDescriptor, ValueState, WriteOutcome,
 };
 use millpond::stream::StreamEnvironment;
 use millpond::{Error, ErrorKind, MaxParallelism, Result};
@@ -114,6 +115,56 @@ async fn a_whole_state_and_a_part_of_it_are_those_of_the_checkpoint() {
     assert_eq!(rows, KEYS);
     let empty: KeyedStateBackend<u64> = builder(&store).0.build().await.unwrap();
     assert_eq!(empty.state.stats().rows, 0);
+}
+
+/// Some in the log, the others in the table.
+#[tokio::test]
+async fn the_keys_of_a_state_are_found_wherever_they_are() {
+    let (_backend, store, manifest) = ran().await;
+    let at = manifest.checkpoint;
+    let of = |range| builder(&store).0.range(range).restore(manifest.clone(), at);
+    let (_, largest, groups) = builder(&store);
+    let mut found = Vec::new();
+    for subtask in 0..3 {
+        let built: KeyedStateBackend<u64> = of(groups.range_of(subtask, 3)).build().await.unwrap();
+        let keys: Vec<u64> = built.keys(KeyQuery::of(largest)).try_collect().await.unwrap();
+        let own = |key: &u64| groups.range_of(subtask, 3).contains(groups.group_of(key.key_hash()));
+        assert!(!keys.is_empty() && keys.iter().all(own), "{keys:?}");
+        found.extend(keys);
+    }
+    found.sort_unstable();
+    assert_eq!(found, (0..KEYS).collect::<Vec<_>>());
+
+    // Others are in the table alone, one of them deleted, and one that the log has is deleted in memory.
+    let version = Version { attempt: Attempt(1), checkpoint: at };
+    let item_of = |key: u64, value: Option<u64>| {
+        let mut sort_key = Vec::new();
+        key.encode(&mut sort_key);
+        let key = ItemKey {
+            operator: Name::new("largest").unwrap(),
+            state: Name::new("reduce").unwrap(),
+            key_group: groups.group_of(key.key_hash()),
+            sort_key: sort_key.into(),
+        };
+        let value = value.map(|value| {
+            let mut bytes = Vec::new();
+            Bincode::encode(&value, &mut bytes).unwrap();
+            Bytes::from(bytes)
+        });
+        ItemWrite { key, item: Item::new(version, value), presence: Presence::Possible }
+    };
+    let stored = (1000..1010).map(|key| item_of(key, (key != 1003).then_some(1)));
+    store.write_items(stored.collect()).await.unwrap();
+    let mut manifest = manifest.clone();
+    manifest.may_have_items = vec![Name::new("largest").unwrap()];
+    let (whole, largest, _) = builder(&store);
+    let mut built: KeyedStateBackend<u64> = whole.restore(manifest, at).build().await.unwrap();
+    let row = built.state.find_row(7u64.key_hash(), &7);
+    built.state.clear(largest, row);
+    let mut keys: Vec<u64> = built.keys(KeyQuery::of(largest)).try_collect().await.unwrap();
+    keys.sort_unstable();
+    let expected = (0..KEYS).filter(|key| *key != 7).chain((1000..1010).filter(|key| *key != 1003));
+    assert_eq!(keys, expected.collect::<Vec<_>>());
 }
 
 #[tokio::test]

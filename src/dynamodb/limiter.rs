@@ -27,8 +27,9 @@ const SAVED: Duration = Duration::from_secs(60);
 const FORGOTTEN: Duration = Duration::from_secs(60);
 /// From nothing to the whole provisioned rate.
 const RISE: Duration = Duration::from_secs(20);
-/// By which a learned rate grows at least, units a second each second.
-const STEP: f64 = 5.0;
+/// By which a learned rate grows at least, units a second each second. With 5, a table that takes 50 units
+/// refused 4.5 % of them.
+const STEP: f64 = 2.0;
 /// The step of a learned rate grows by itself each time this passes without throttling: near what the
 /// table takes it is small, and after an outage the way up is not long.
 const EAGER: Duration = Duration::from_secs(2);
@@ -285,8 +286,7 @@ mod tests {
             let (passed, throttled) = pump(&mut bucket, start + warm_up, time, 5.0, &mut table);
             let used = passed / time.as_secs_f64() / limit;
             let refused = throttled / (passed + throttled);
-            // Was 0.04: at 50 units a second 4.5 % are refused, which is found now and then and not mended.
-            prop_assert!(used > 0.95 && refused < 0.05, "used {used:.3}, refused {refused:.3}");
+            prop_assert!(used > 0.95 && refused < 0.04, "used {used:.3}, refused {refused:.3}");
         }
     }
 }

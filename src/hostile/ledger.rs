@@ -101,7 +101,9 @@ impl Ledger {
             self.consumed.write_units += units;
         }
         if let (Some(memory), Some(place)) = (self.memory, part.place()) {
-            self.past.retain(|(at, ..)| now.saturating_duration_since(*at) < memory);
+            let forgotten =
+                |(at, ..): &mut (Instant, _, _)| now.saturating_duration_since(*at) >= memory;
+            while self.past.pop_front_if(forgotten).is_some() {}
             if before != after {
                 self.past.push_back((now, place, before.clone()));
             }

@@ -7,6 +7,9 @@
 
 use std::sync::Arc;
 
+use futures::stream::{self, Stream};
+use futures::{StreamExt, TryStreamExt};
+
 use super::keyed_snapshot::{SnapshotStrategy, Snapshots};
 use super::restore::read_log;
 use crate::checkpoint::{Manifest, Uploader};
@@ -17,7 +20,7 @@ use crate::ids::{Attempt, CheckpointId, Name};
 use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::Metrics;
-use crate::state::{Columns, KeyedConfig, KeyedState, Store};
+use crate::state::{Columns, KeyQuery, KeyedConfig, KeyedState, Store};
 use crate::task::{LogSegments, Restored, rebuild};
 
 /// Collects what one subtask's keyed state is built of.
@@ -142,5 +145,33 @@ impl DynamoDbKeyedStateBackendBuilder {
         let oldest = self.oldest_retained.unwrap_or(at);
         let (state, log) = rebuild(config, self.columns, restored, (at, oldest), keys)?;
         Ok(KeyedStateBackend { state, log, store: self.store, snapshots })
+    }
+}
+
+impl<K: Key> KeyedStateBackend<K> {
+    /// The keys that have a value of a state, each once, one key group after the other: of what has changed,
+    /// those in memory, of all else those in the table. Flink: `getKeys`, `getKeysAndNamespaces`.
+    ///
+    /// Once the state has items, one `Query` for each key group and for each MiB of its items; it holds the
+    /// items of one key group at a time.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Corrupt`] for an item that is damaged; the store's own.
+    pub fn keys(&self, query: KeyQuery) -> impl Stream<Item = Result<K>> + '_ {
+        let mut resident = self.state.resident_rows(&query);
+        let groups = stream::iter(self.state.groups_of(&query));
+        let query = Arc::new(query);
+        let keys = groups.then(move |range| {
+            let rows = resident.remove(&range.key_group).unwrap_or_default();
+            let query = Arc::clone(&query);
+            async move {
+                let items = match self.state.items_sent() {
+                    true => self.store.scan_items(range).await?,
+                    false => Vec::new(),
+                };
+                self.state.keys_of_group(&query, &rows, items)
+            }
+        });
+        keys.map_ok(|keys| stream::iter(keys.into_iter().map(Ok))).try_flatten()
     }
 }

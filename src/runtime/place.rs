@@ -124,7 +124,7 @@ pub fn in_parallel(threads: usize, work: impl Fn() + Sync) -> Result<()> {
     })
 }
 
-/// A Tokio runtime for I/O with `threads` threads.
+/// A Tokio runtime for I/O with `threads` threads, which give way to workers where there are not cores for all.
 ///
 /// # Errors
 /// The system gives no threads.
@@ -132,8 +132,22 @@ pub fn io_threads(threads: usize) -> Result<Arc<tokio::runtime::Runtime>> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("millpond-io")
+        .on_thread_start(give_way)
         .enable_all()
         .build()
         .map(Arc::new)
         .map_err(|e| Error::internal(format!("cannot start the I/O runtime: {e}")))
+}
+
+/// Where workers take all cores, compression and the embedded DynamoDB would hold one up for several of the
+/// scheduler's slices at a checkpoint. With a niceness it is one of them now and then. Linux has one for each
+/// thread; elsewhere it would be the process's.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    {
+        const NICENESS: i32 = 10;
+        // Where it is refused, pauses are longer, and that is all.
+        let _longer_pauses =
+            rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
+    }
 }

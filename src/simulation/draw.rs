@@ -42,10 +42,13 @@ pub(super) fn settings(random: &mut StdRng) -> Config {
     config
 }
 
-/// Settings under which a job in fine weather comes to its end.
+/// Settings under which a job in fine weather comes to its end. What slowed it down may take a minute to pass:
+/// with a checkpoint and a beat each few milliseconds, one seed in a hundred would take the time of all others.
 pub(super) fn patient_settings(random: &mut StdRng) -> Config {
     let mut config = settings(random);
+    config.checkpointing.interval = ms(random.random_range(20..120));
     config.checkpointing.timeout = Duration::from_secs(30);
+    config.lease = ms(random.random_range(300..1500));
     config
 }
 

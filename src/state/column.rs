@@ -62,8 +62,8 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     /// The same, to be told what the table holds.
     fn coding_mut(&mut self) -> &mut dyn AnyCoding;
 
-    /// Whether the row has an entry of an encoded sub key in memory.
-    fn holds(&self, row: u32, sub: &[u8]) -> Result<bool, DecodeError>;
+    /// The row's entry of an encoded sub key, where it is in memory.
+    fn in_memory(&self, row: u32, sub: &[u8]) -> Result<Option<u32>, DecodeError>;
     /// All of `row` that is stored within a range of sub keys is in memory from now on; `traceless` where
     /// there was no tombstone.
     fn learn(&mut self, row: u32, range: SubRange, traceless: bool);
@@ -202,8 +202,8 @@ impl<V: Value> AnyColumn for Column<V> {
         &mut self.values.coding
     }
 
-    fn holds(&self, _: u32, _: &[u8]) -> Result<bool, DecodeError> {
-        Ok(true)
+    fn in_memory(&self, row: u32, _: &[u8]) -> Result<Option<u32>, DecodeError> {
+        Ok(Some(row))
     }
 
     fn learn(&mut self, _: u32, _: SubRange, _: bool) {}

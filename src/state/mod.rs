@@ -53,6 +53,7 @@ mod memory;
 mod namespace;
 mod native;
 mod prefix;
+mod query;
 mod recency;
 mod record;
 mod reducing;
@@ -98,6 +99,7 @@ pub(crate) use memory::Passed;
 pub use memory::{Call, Fault, MemoryStore, Script};
 pub use namespace::{InNamespace, MapKeys, Namespaced, NamespacedStates};
 pub use prefix::Prefix;
+pub use query::{Handle, KeyQuery};
 pub use recency::{Recency, Standing};
 pub use reducing::{Aggregating, AggregatingDescriptor, Reducing, ReducingDescriptor};
 #[expect(clippy::module_name_repetitions, reason = "Flink's names")]

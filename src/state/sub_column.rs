@@ -258,9 +258,9 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
         &mut self.values.coding
     }
 
-    fn holds(&self, row: u32, mut sub: &[u8]) -> Result<bool, DecodeError> {
+    fn in_memory(&self, row: u32, mut sub: &[u8]) -> Result<Option<u32>, DecodeError> {
         let key = S::decode(&mut sub)?;
-        Ok(self.find(row, |other| other.cmp(&key)).is_some())
+        Ok(self.find(row, |other| other.cmp(&key)))
     }
 
     fn learn(&mut self, row: u32, range: SubRange, traceless: bool) {

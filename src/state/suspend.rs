@@ -215,8 +215,8 @@ impl<K: Key> KeyedState<K> {
         for Scanned { sort_key, item } in items {
             // Another key's, where the range could not be told more exactly.
             let Some(sub) = sort_key.strip_prefix(&scan.key[..]) else { continue };
-            let in_memory = values.holds(scan.row.0, sub).map_err(&corrupt)?;
-            if in_memory && !bites(Tooth::PinnedReadFromTable) {
+            let in_memory = values.in_memory(scan.row.0, sub).map_err(&corrupt)?;
+            if in_memory.is_some() && !bites(Tooth::PinnedReadFromTable) {
                 continue;
             }
             let Item { version, value: Some(value), native, .. } = item? else {

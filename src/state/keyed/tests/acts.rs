@@ -1,14 +1,14 @@
 //! What the records of random jobs do with every kind of state, and what they must see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::codec::{Bincode, Codec};
 use crate::state::{
-    AggregatingDescriptor, AggregatingState, ItemKey, List, ListDescriptor, ListState, Map,
-    MapDescriptor, MapState, Namespaced, ReducingDescriptor, ReducingState, SubKey,
+    AggregatingDescriptor, AggregatingState, ItemKey, KeyQuery, List, ListDescriptor, ListState,
+    Map, MapDescriptor, MapState, Namespaced, ReducingDescriptor, ReducingState, SubKey,
 };
 
 type Sum = (u64, u64);
@@ -47,6 +47,36 @@ pub(super) fn handles(states: &mut States) -> Handles {
         list_n: states.namespaced().list(ListDescriptor::new("list-n")),
         most_n: states.namespaced().reducing(most("most-n")),
         sum_n: states.namespaced().aggregating(SUM("sum-n")),
+    }
+}
+
+impl Handles {
+    /// Every question for keys, with the state's name without `-n`, and the namespace.
+    pub(super) fn queries(&self) -> Vec<(&'static str, Option<u8>, KeyQuery)> {
+        let mut queries = vec![
+            ("a", None, KeyQuery::of(self.a)),
+            ("b", None, KeyQuery::of(self.b)),
+            ("map", None, KeyQuery::of(self.map)),
+            ("list", None, KeyQuery::of(self.list)),
+            ("most", None, KeyQuery::of(self.most)),
+            ("sum", None, KeyQuery::of(self.sum)),
+        ];
+        for n in 0..2 {
+            queries.push(("value", Some(n), KeyQuery::within(self.value_n, &n)));
+            queries.push(("map", Some(n), KeyQuery::within(self.map_n, &n)));
+            queries.push(("list", Some(n), KeyQuery::within(self.list_n, &n)));
+            queries.push(("most", Some(n), KeyQuery::within(self.most_n, &n)));
+            queries.push(("sum", Some(n), KeyQuery::within(self.sum_n, &n)));
+        }
+        queries
+    }
+}
+
+impl Model {
+    /// The keys that have something in a state.
+    pub(super) fn keys(&self, state: &str, namespace: Option<u8>) -> BTreeSet<u16> {
+        let of_state = |(name, _, n, _): &&Place| *name == state && *n == namespace;
+        self.0.keys().filter(of_state).map(|(_, key, ..)| *key).collect()
     }
 }
 

@@ -12,7 +12,7 @@ use super::acts::{Act, Handles, Model, act, handles, look};
 use super::*;
 use crate::ids::Version;
 use crate::state::segment::{Carry, Segment};
-use crate::state::{CleaningRows, ItemKey, Missing, Read, Scan, Scanned};
+use crate::state::{CleaningRows, ItemKey, ItemRange, Missing, Read, Scan, Scanned};
 
 const KEYS: u16 = 16;
 /// Entries that may stay in memory: those of five keys.
@@ -112,6 +112,20 @@ struct World {
 
 fn max_parallelism() -> MaxParallelism {
     MaxParallelism::new(8).unwrap()
+}
+
+fn scan_table(table: &BTreeMap<ItemKey, Item>, range: &ItemRange) -> Vec<Scanned> {
+    let in_range = |key: &ItemKey| {
+        key.operator == range.operator
+            && key.state == range.state
+            && key.key_group == range.key_group
+            && range.contains(&key.sort_key)
+    };
+    let scanned = |(key, item): (&ItemKey, &Item)| Scanned {
+        sort_key: key.sort_key.clone(),
+        item: Ok(item.clone()),
+    };
+    table.iter().filter(|(key, _)| in_range(key)).map(scanned).collect()
 }
 
 impl World {
@@ -334,18 +348,7 @@ impl World {
             subtask.answers.push_back(Answer::Item(read, item));
         }
         for scan in subtask.state.take_scans() {
-            let in_range = |key: &ItemKey| {
-                let range = &scan.range;
-                key.operator == range.operator
-                    && key.state == range.state
-                    && key.key_group == range.key_group
-                    && range.contains(&key.sort_key)
-            };
-            let scanned = |(key, item): (&ItemKey, &Item)| Scanned {
-                sort_key: key.sort_key.clone(),
-                item: Ok(item.clone()),
-            };
-            let items = self.table.iter().filter(|(key, _)| in_range(key)).map(scanned).collect();
+            let items = scan_table(&self.table, &scan.range);
             subtask.answers.push_back(Answer::Range(scan, items));
         }
     }
@@ -554,6 +557,28 @@ impl World {
         }
     }
 
+    /// A question for keys finds those that the model has, wherever they are.
+    fn check_keys(&self) {
+        for (state, namespace, query) in self.handles.queries() {
+            let mut found = Vec::new();
+            for Subtask { state, .. } in &self.subtasks {
+                let mut resident = state.resident_rows(&query);
+                for range in state.groups_of(&query) {
+                    let rows = resident.remove(&range.key_group).unwrap_or_default();
+                    let items = if state.items_sent() {
+                        scan_table(&self.table, &range)
+                    } else {
+                        Vec::new()
+                    };
+                    found.extend(state.keys_of_group(&query, &rows, items).unwrap());
+                }
+            }
+            found.sort_unstable();
+            let expected: Vec<u16> = self.live.keys(state, namespace).into_iter().collect();
+            assert_eq!(found, expected, "keys of {state} in {namespace:?}");
+        }
+    }
+
     /// Items, then the manifest's segments, in the plainest way.
     fn fold(&self, manifest: &Manifest) -> Model {
         let mut entries = BTreeMap::new();
@@ -598,6 +623,7 @@ fn check_job(num_retained: usize, steps: &[Step], check_each: bool) {
         world.run(step);
         if check_each {
             world.check();
+            world.check_keys();
         }
     }
     world.is_within_its_cache();
