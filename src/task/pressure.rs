@@ -56,7 +56,7 @@ pub enum Reason {
 pub struct MemoryUse {
     /// All rows and entries.
     pub resident_bytes: u64,
-    /// What stays whatever leaves.
+    /// What stays whatever leaves: the filters of absent keys.
     pub fixed_bytes: u64,
     /// Entries that only the log has.
     pub pinned_bytes: u64,

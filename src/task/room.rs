@@ -116,7 +116,7 @@ impl Room {
         let frozen: u64 = self.frozen.iter().map(|(_, bytes)| bytes).sum();
         let now = MemoryUse {
             resident_bytes: state.resident_bytes(),
-            fixed_bytes: 0,
+            fixed_bytes: state.filter_bytes(),
             pinned_bytes: state.pinned_bytes(),
             dirty_bytes: state.dirty_bytes() + frozen,
             held_back: state.held_back(),

@@ -88,6 +88,7 @@ impl World {
             segments: Vec::new(),
             horizons: Vec::new(),
             may_have_items: Vec::new(),
+            unfiltered: Vec::new(),
             committables: Vec::new(),
             states: Vec::new(),
             operator_states: vec![],
