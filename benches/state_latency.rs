@@ -22,8 +22,8 @@ use millpond::dynamodb::{Connection, Execution, Options};
 use millpond::ids::{Attempt, CheckpointId, Incarnation, Name, SlotId, Version};
 use millpond::runtime::{Place, io_threads};
 use millpond::state::{
-    BlockKey, BlockKind, Item, ItemKey, ItemWrite, KeyedConfig, KeyedState, Presence, RawSegment,
-    RestorePoint, States, Store, ValueDescriptor, ValueState, segment,
+    BlockKey, BlockKind, FilterConfig, Item, ItemKey, ItemWrite, KeyedConfig, KeyedState, Presence,
+    RawSegment, RestorePoint, States, Store, ValueDescriptor, ValueState, segment,
 };
 use millpond::{Error, KeyGroup, KeyGroupRange, MaxParallelism, Result};
 
@@ -46,6 +46,7 @@ impl Counts {
             attempt: Attempt(1),
             segment_bytes: 256 << 10,
             value_format: millpond::config::ValueFormat::Codec,
+            filter: FilterConfig { max_bytes: 64 << 20, first_bytes: 64 << 10, chunk_hashes: 112 },
         };
         let mut state = KeyedState::new(config, states.finish()?, RestorePoint::default())?;
         state.finish_restore()?;

@@ -79,10 +79,18 @@ counters! {
     records_suspended,
     /// Items read because a key was not in memory.
     items_read,
+    /// Of these, what there was no item of.
+    items_not_found,
+    /// Items that were not read, since the filter said that there are none.
+    reads_saved,
+    /// Items of filters read, after restarts and as they grow: a hundred hashes each.
+    filter_chunks_read,
     /// Rows and map entries that left memory for want of room.
     entries_evicted,
-    /// Items written by materialising.
+    /// Items written by materialising, but for those of filters.
     items_materialised,
+    /// Items of filters written: a hundred hashes each.
+    filter_chunks_materialised,
     /// Segments put.
     segments_put,
     /// Bytes of segments put, compressed.

@@ -90,6 +90,10 @@ teeth! {
     NumberReused,
     /// z: two segments of one checkpoint are put into one slot.
     OneSlotTwice,
+    /// aa: the hash of an item that is put is saved one barrier late.
+    HashesLate,
+    /// aa: the horizon is fixed when a checkpoint is acknowledged, not at its barrier.
+    HorizonAtAck,
     /// bb: a manifest names only what its own interval has staged.
     OnlyOwnCommittables,
     /// cc: slots of older retained checkpoints are not known after a restart.

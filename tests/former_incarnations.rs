@@ -21,7 +21,7 @@ use millpond::metrics::Metrics;
 use millpond::runtime::{
     self, Backend, DynamoDbStateBackend, JobStatus, Place, RunOptions, Wiring,
 };
-use millpond::state::{BlockKey, BlockKind, ItemKey};
+use millpond::state::{BlockKey, BlockKind, FILTER_STATE, ItemKey, ItemRange};
 use millpond::stream::StreamEnvironment;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -99,6 +99,23 @@ async fn left(backend: &DynamoDbStateBackend, incarnation: u64, operator: &str) 
     (items.iter().flatten().count(), blocks)
 }
 
+/// How many items an incarnation's filter of absent keys has.
+async fn left_of_filter(backend: &DynamoDbStateBackend, incarnation: u64, operator: &str) -> usize {
+    let store = backend.store(&job(), Incarnation(incarnation));
+    let mut items = 0;
+    for group in 0..GROUPS {
+        let scan = ItemRange {
+            operator: Name::new(operator).unwrap(),
+            state: Name::new(FILTER_STATE).unwrap(),
+            key_group: KeyGroup(u16::try_from(group).unwrap()),
+            from: Bytes::new(),
+            to: None,
+        };
+        items += store.scan_items(scan).await.unwrap().len();
+    }
+    items
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_former_incarnation_is_deleted_in_the_background_and_after_a_crash() {
     let connection = connect(Location::EmbeddedMemory, Execution::Inline).await;
@@ -107,6 +124,7 @@ async fn a_former_incarnation_is_deleted_in_the_background_and_after_a_crash() {
     let (items, blocks) = left(&backend, 1, "first").await;
     assert_eq!(items as u64, KEYS);
     assert!(blocks > 2, "{blocks}");
+    assert!(left_of_filter(&backend, 1, "first").await > 0);
 
     // The pace leaves it half done; the graph of the former incarnation is another one.
     run(&backend, true, "second", Duration::from_millis(400)).await;
@@ -117,6 +135,8 @@ async fn a_former_incarnation_is_deleted_in_the_background_and_after_a_crash() {
     run(&backend, true, "first", Duration::from_secs(3)).await;
     assert_eq!(left(&backend, 1, "first").await, (0, 0));
     assert_eq!(left(&backend, 2, "second").await, (0, 0));
+    assert_eq!(left_of_filter(&backend, 1, "first").await, 0);
+    assert_eq!(left_of_filter(&backend, 2, "second").await, 0);
     let (items, blocks) = left(&backend, 3, "first").await;
     assert_eq!(items as u64, KEYS, "the live one is whole");
     assert!(blocks > 2, "{blocks}");

@@ -41,6 +41,7 @@ fn assert_enough(totals: &Totals) {
     for often in [counts.frozen, counts.fenced, counts.roll_backs, counts.mishaps, counts.hours] {
         assert!(mean(often) >= 0.2, "{totals}");
     }
+    assert!(mean(counts.reads_saved) >= 1.0 && mean(counts.filter_chunks_read) >= 1.0, "{totals}");
     assert!(totals.over_dynamodb * 3 > totals.runs && totals.over_dynamodb < totals.runs);
 }
 

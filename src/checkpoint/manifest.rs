@@ -60,6 +60,8 @@ pub struct Manifest {
     pub horizons: Vec<Horizon>,
     /// Operators whose items may be in the table; the others' surely are not.
     pub may_have_items: Vec<Name>,
+    /// Operators that may have items which their filter of absent keys does not know.
+    pub unfiltered: Vec<Name>,
     /// Every committable that was not acknowledged when it was put together, of earlier checkpoints
     /// too.
     pub committables: Vec<Owed>,

@@ -137,6 +137,8 @@ pub struct SubtaskSnapshot {
     pub range: Option<KeyGroupRange>,
     /// Whether a put of an item of the keyed operator may ever have been sent.
     pub may_have_items: bool,
+    /// Whether there may be items that its filter of absent keys does not know.
+    pub unfiltered: bool,
     /// Every committable that no checkpoint known to be completed names.
     pub committables: Vec<Owed>,
     /// All operator state of the subtask, unchanged or not: nothing of an aborted checkpoint is needed.

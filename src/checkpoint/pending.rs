@@ -29,6 +29,7 @@ pub(super) struct Base {
     pub(super) horizons: Vec<Horizon>,
     /// Operators whose items may be in the table.
     pub(super) may_have_items: BTreeSet<Name>,
+    pub(super) unfiltered: BTreeSet<Name>,
     /// What the head owes: named by the last completed manifest and not acknowledged.
     pub(super) owed: Vec<Owed>,
     /// Acknowledged, but perhaps reported once more by a subtask that has not heard of completion.
@@ -46,6 +47,7 @@ impl Base {
             segments: manifest.segments.clone(),
             horizons: manifest.horizons.clone(),
             may_have_items: manifest.may_have_items.iter().cloned().collect(),
+            unfiltered: manifest.unfiltered.iter().cloned().collect(),
             owed: manifest.committables.clone(),
             settled: BTreeSet::new(),
             records: manifest.records,
@@ -68,6 +70,7 @@ impl Base {
         self.segments = manifest.segments;
         self.horizons = manifest.horizons;
         self.may_have_items = manifest.may_have_items.into_iter().collect();
+        self.unfiltered = manifest.unfiltered.into_iter().collect();
         new
     }
 
@@ -163,6 +166,7 @@ impl Pending {
             segments: self.segments(base, &horizons),
             horizons,
             may_have_items: self.may_have_items(plan, base),
+            unfiltered: self.operators_that(plan, &base.unfiltered, |s| s.unfiltered),
             committables: self.committables(base),
             states: plan.states.clone(),
             operator_states: self.operator_states(plan),
@@ -209,12 +213,22 @@ impl Pending {
     }
 
     fn may_have_items(&self, plan: &Plan, base: &Base) -> Vec<Name> {
-        let reported = self.acks.iter().filter(|(_, snapshot)| snapshot.may_have_items);
-        let reported = reported.filter_map(|((vertex, _), _)| plan.vertices[*vertex].keyed.clone());
-        let all: BTreeSet<Name> = base.may_have_items.iter().cloned().chain(reported).collect();
         if bites(Tooth::ItemsFlagLost) {
             return Vec::new();
         }
+        self.operators_that(plan, &base.may_have_items, |snapshot| snapshot.may_have_items)
+    }
+
+    /// The operators of `base`, and those of which a subtask says so.
+    fn operators_that(
+        &self,
+        plan: &Plan,
+        base: &BTreeSet<Name>,
+        says: impl Fn(&SubtaskSnapshot) -> bool,
+    ) -> Vec<Name> {
+        let reported = self.acks.iter().filter(|(_, snapshot)| says(snapshot));
+        let reported = reported.filter_map(|((vertex, _), _)| plan.vertices[*vertex].keyed.clone());
+        let all: BTreeSet<Name> = base.iter().cloned().chain(reported).collect();
         all.into_iter().collect()
     }
 

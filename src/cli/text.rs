@@ -89,12 +89,27 @@ pub(super) fn summary(status: &JobStatus, now_ms: u64) -> String {
         grouped(records * UNITS_OF_ONE_PUT),
         status.consumed.read,
     ));
+    lines.extend(reads(status));
     lines.push(cost(status, seconds));
     if let Some(last) = &status.throttling.last {
         let times: u64 = status.throttling.reasons.values().sum();
         lines.push(format!("  throttled {} times, the last: {last}", grouped(times)));
     }
     lines.join("\n")
+}
+
+/// Reads of state that was not in memory, where there were any.
+fn reads(status: &JobStatus) -> Option<String> {
+    let counters = &status.metrics;
+    if counters.items_read + counters.reads_saved == 0 {
+        return None;
+    }
+    Some(format!(
+        "  reads of state: {}, of which {} found nothing; the filter of absent keys saved {} more",
+        grouped(counters.items_read),
+        grouped(counters.items_not_found),
+        grouped(counters.reads_saved),
+    ))
 }
 
 fn checkpoints(status: &JobStatus) -> String {
@@ -182,7 +197,7 @@ pub(super) fn bytes(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Lag;
+    use crate::metrics::{Lag, Snapshot};
     use crate::runtime::{CheckpointEntry, Restore, WriteUnits};
 
     fn status() -> JobStatus {
@@ -282,6 +297,13 @@ mod tests {
              on demand on AWS, this would have cost $0.000067, $0.024 an hour, \
              $0.0034 for a million records"
         );
+        status.metrics.items_read = 1234;
+        status.metrics.items_not_found = 5;
+        status.metrics.reads_saved = 20_000;
+        let reads = "  reads of state: 1,234, of which 5 found nothing; the filter of absent keys \
+                     saved 20,000 more";
+        assert_eq!(summary(&status, 0).lines().nth(3), Some(reads));
+        status.metrics = Snapshot { records_read: 20_000, ..Snapshot::default() };
         status.cost.billing = Billing::Provisioned;
         status.cost.on_aws = true;
         status.cost.saving = Some("checkpoints are 20s apart instead of 10s".to_owned());

@@ -330,6 +330,14 @@ static ENGINE: &[Key] = &[
     )
     .by_default("256 KiB, or a KiB for each provisioned write unit where that is less"),
     Key::new(
+        "state.backend.dynamodb.filter",
+        Kind::Switch { at: at!(config.state.filter) },
+        "true",
+        "Whether each operator remembers which keys have an item, so that a new key costs no read: some 2 to \
+         4 bytes of memory a key, at most a quarter of `cache-size`, and one write for a hundred keys. What \
+         is written while it is off makes it useless for the rest of the job's incarnation.",
+    ),
+    Key::new(
         "state.backend.dynamodb.tombstone-retention",
         Kind::Duration { least: MINUTE, at: at!(config.state.tombstone_retention) },
         "7 d",

@@ -125,6 +125,14 @@ pub struct StateSettings {
     pub value_format: ValueFormat,
     /// `state.backend.dynamodb.segment-size`, bytes before compression; default 256 KiB.
     pub segment_bytes: u64,
+    /// `state.backend.dynamodb.filter`; default true.
+    pub filter: bool,
+    /// Bytes of a filter's first bits, which are doubled as they fill; 64 KiB, but for simulations. No key
+    /// sets it.
+    pub filter_first_bytes: u64,
+    /// Hashes in one item of a filter; 112, with which it takes just below 1 KiB, but for simulations. No key
+    /// sets it.
+    pub filter_chunk_hashes: usize,
     /// `state.backend.dynamodb.tombstone-retention`; default 7 days.
     pub tombstone_retention: Duration,
     /// `execution.async-state.in-flight-records-limit`; default 6,000.
@@ -273,6 +281,9 @@ impl Default for Config {
                 materialize: Materialize::Lazy,
                 value_format: ValueFormat::Codec,
                 segment_bytes: 256 << 10,
+                filter: true,
+                filter_first_bytes: 64 << 10,
+                filter_chunk_hashes: 112,
                 tombstone_retention: Duration::from_secs(7 * 24 * 3600),
                 in_flight_records_limit: 6000,
                 slice_entries: 4096,

@@ -216,6 +216,7 @@ impl Current {
             most_bytes: self.live.pressure.most_bytes(),
             log_bytes: memory.pinned_bytes,
             entries: memory.rows,
+            filter_bytes: memory.fixed_bytes,
             ..status.memory
         };
         status.input_slowed = self.live.pressure.stopped().map(|reason| match reason {

@@ -11,7 +11,7 @@ use super::job::Shared;
 use crate::checkpoint::{Claimed, Identity, Manifest, read_left};
 use crate::error::Result;
 use crate::ids::{Incarnation, Name, SlotId};
-use crate::state::{BlockKey, BlockKind, Store};
+use crate::state::{BlockKey, BlockKind, FILTER_STATE, Store};
 use crate::stream::states_in;
 
 /// Incarnations in a row of which nothing is left, after which no older one is looked at: they are
@@ -81,6 +81,9 @@ async fn left_of(store: &dyn Store, identities: &[&Identity]) -> Result<Option<L
     let slots = |m: &Manifest| m.slots.segments.len() as u64;
     // Whether items were put after the last manifest, no manifest says.
     let mut states: Vec<_> = identities.iter().flat_map(|i| states_in(&i.graph)).collect();
+    let filter = Name::new(FILTER_STATE)?;
+    let filters: Vec<_> = states.iter().map(|(of, _)| (of.clone(), filter.clone())).collect();
+    states.extend(filters);
     states.sort();
     states.dedup();
     let key_groups = identities.iter().map(|i| i.max_parallelism).max().unwrap_or(0);

@@ -21,7 +21,7 @@ use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::Metrics;
 use crate::state::{Columns, KeyQuery, KeyedConfig, KeyedState, Store};
-use crate::task::{LogSegments, Restored, rebuild};
+use crate::task::{LogSegments, Restored, filter_of, rebuild};
 
 /// Collects what one subtask's keyed state is built of.
 #[derive(Debug)]
@@ -140,6 +140,7 @@ impl DynamoDbKeyedStateBackendBuilder {
             attempt,
             segment_bytes: self.settings.segment_bytes,
             value_format: self.settings.value_format,
+            filter: filter_of(&self.settings, 1),
         };
         let keys = restored.segments.iter().map(|(at, _)| at.entries).sum::<u64>() as usize;
         let oldest = self.oldest_retained.unwrap_or(at);

@@ -132,6 +132,7 @@ impl<K: Key> KeyedStateBackend<K> {
             horizon: barrier.horizons.iter().map(|(_, horizon)| *horizon).min().unwrap_or_default(),
             range: Some(snapshots.range),
             may_have_items: barrier.items_sent,
+            unfiltered: barrier.unfiltered,
             ..SubtaskSnapshot::default()
         };
         let answered = std::mem::take(&mut snapshots.answered);

@@ -176,6 +176,7 @@ pub(super) async fn read_log(
         horizons: horizons.map(|h| (h.range, h.checkpoint)).collect(),
         may_have_items: manifest.may_have_items(id),
         formats: manifest.states.clone(),
+        unfiltered: manifest.unfiltered.contains(id),
         operator_state: Vec::new(),
     })
 }

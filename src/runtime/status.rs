@@ -244,6 +244,8 @@ pub struct Memory {
     pub log_bytes: u64,
     /// Entries in memory.
     pub entries: u64,
+    /// Of all that is in use, the filters of absent keys, bytes.
+    pub filter_bytes: u64,
 }
 
 /// What DynamoDB said it charged.

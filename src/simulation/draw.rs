@@ -36,6 +36,9 @@ pub(super) fn settings(random: &mut StdRng) -> Config {
     if random.random_bool(0.3) {
         config.state.materialize = Materialize::Eager;
     }
+    config.state.filter = random.random_bool(0.94);
+    config.state.filter_first_bytes = one_of(random, &[32, 1 << 16]);
+    config.state.filter_chunk_hashes = one_of(random, &[1, 3, 112]);
     config.state.slice_entries = one_of(random, &[1, 7, 4096]);
     config.state.in_flight_records_limit = one_of(random, &[1, 8, 6000]);
     config.lease = ms(random.random_range(20..200));

@@ -203,7 +203,10 @@ async fn course(setting: Setting, watch: &watch::Watch) -> (Verdict, Counts) {
     let mut counts = world.counts;
     counts.faults = world.sky.faults();
     counts.mishaps = world.mishap.happened();
-    counts.items_written = world.common.metrics.snapshot().items_materialised;
+    let metrics = world.common.metrics.snapshot();
+    counts.items_written = metrics.items_materialised;
+    counts.reads_saved = metrics.reads_saved;
+    counts.filter_chunks_read = metrics.filter_chunks_read;
     (verdict, counts)
 }
 

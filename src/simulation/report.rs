@@ -28,12 +28,16 @@ pub struct Counts {
     pub states_checked: u64,
     /// Items that were written.
     pub items_written: u64,
+    /// Reads that filters of absent keys saved.
+    pub reads_saved: u64,
+    /// Items that filters were restored or grown from.
+    pub filter_chunks_read: u64,
 }
 
 impl Counts {
     /// All of them with their names.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 11] {
+    pub fn named(&self) -> [(&'static str, u64); 13] {
         [
             ("faults", self.faults),
             ("crashes", self.crashes),
@@ -46,6 +50,8 @@ impl Counts {
             ("mishaps", self.mishaps),
             ("states compared", self.states_checked),
             ("items written", self.items_written),
+            ("reads saved", self.reads_saved),
+            ("filters' items read", self.filter_chunks_read),
         ]
     }
 }
@@ -63,6 +69,8 @@ impl AddAssign for Counts {
         self.mishaps += other.mishaps;
         self.states_checked += other.states_checked;
         self.items_written += other.items_written;
+        self.reads_saved += other.reads_saved;
+        self.filter_chunks_read += other.filter_chunks_read;
     }
 }
 

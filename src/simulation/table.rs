@@ -3,7 +3,7 @@
 //!
 //! Owns the content and the reading of checkpoints out of it. What may be written is `oracle`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +15,10 @@ use crate::connector::memory_position_of;
 use crate::dynamodb::{Row, Torn, join, place_of_part};
 use crate::ids::{Incarnation, Name, SlotId, Version};
 use crate::key_group::{KeyGroup, MaxParallelism};
-use crate::state::{Block, BlockKey, BlockKind, Changes, ItemKey, segment};
+use crate::state::{
+    Block, BlockKey, BlockKind, Changes, FILTER_STATE, ItemKey, chunk_group, chunk_hashes,
+    item_hash, segment,
+};
 
 /// Operator, state and encoded key.
 pub(super) type Entry = (Name, Name, Bytes);
@@ -42,6 +45,23 @@ pub(super) struct Table {
 
 /// What cannot be restored, in words.
 type Found<T> = Result<T, String>;
+
+/// Whether a restored filter would know all of `read`: what is in items and not in the log.
+fn check_filters(state: &BTreeMap<Entry, Bytes>, read: &BTreeSet<Entry>) -> Found<()> {
+    let mut known = BTreeSet::new();
+    for ((operator, name, _), value) in state {
+        if name.as_str() == FILTER_STATE {
+            let hashes = chunk_hashes(value).map_err(|e| e.to_string())?;
+            known.extend(hashes.into_iter().map(|hash| (operator, hash)));
+        }
+    }
+    for (operator, name, key) in read.iter().filter(|(_, name, _)| name.as_str() != FILTER_STATE) {
+        if !known.contains(&(operator, item_hash(name, key))) {
+            return Err(format!("the filter of {operator} denies the item {name} {key:?} (aa)"));
+        }
+    }
+    Ok(())
+}
 
 impl Table {
     fn block(&self, incarnation: Incarnation, key: BlockKey, version: Version) -> Found<&Block> {
@@ -113,6 +133,7 @@ impl Table {
         group_of: impl Fn(&Entry) -> KeyGroup,
     ) -> Found<BTreeMap<Entry, Bytes>> {
         // What an item's parts come to, which must be a value where the log has none.
+        let mut read = BTreeSet::new();
         let mut state: BTreeMap<Entry, Found<Bytes>> = BTreeMap::new();
         let firsts = self.items.iter().filter(|((of, _), row)| *of == incarnation && row.part == 0);
         for ((_, key), row) in firsts {
@@ -122,10 +143,12 @@ impl Table {
             match join(row.clone(), others, 0) {
                 Ok(item) => {
                     if let Some(value) = item.and_then(|item| item.value) {
+                        read.insert(entry.clone());
                         state.insert(entry, Ok(value));
                     }
                 }
                 Err(Torn(why)) => {
+                    read.insert(entry.clone());
                     state.insert(entry, Err(format!("{key:?}: {why}")));
                 }
             }
@@ -133,9 +156,14 @@ impl Table {
         let mut changes = Changes::default();
         for reference in &manifest.segments {
             for (entry, value) in &*self.changes(incarnation, reference, &mut changes)? {
-                if reference.checkpoint <= manifest.horizon_of(&entry.0, group_of(entry)) {
+                let group = match entry.1.as_str() {
+                    FILTER_STATE => chunk_group(&entry.2).map_err(|e| e.to_string())?,
+                    _ => group_of(entry),
+                };
+                if reference.checkpoint <= manifest.horizon_of(&entry.0, group) {
                     continue;
                 }
+                read.remove(entry);
                 match value {
                     Some(value) => state.insert(entry.clone(), Ok(value.clone())),
                     None => state.remove(entry),
@@ -143,7 +171,13 @@ impl Table {
             }
         }
         changes.finish().map_err(|e| e.to_string())?;
-        state.into_iter().map(|(entry, value)| Ok((entry, value?))).collect()
+        let state = state
+            .into_iter()
+            .map(|(entry, value)| Ok((entry, value?)))
+            .collect::<Found<BTreeMap<_, _>>>()?;
+        read.retain(|(operator, ..)| !manifest.unfiltered.contains(operator));
+        check_filters(&state, &read)?;
+        Ok(state)
     }
 
     /// Another part of the entry whose first one is at `first`.

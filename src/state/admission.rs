@@ -115,7 +115,12 @@ impl<K: Key> KeyedState<K> {
         }
         for column in self.column_ids() {
             let values = &self.columns[column.index()];
-            if values.is_plain() && wanted(values.meta(row)) {
+            if !values.is_plain() || !wanted(values.meta(row)) {
+                continue;
+            }
+            if self.is_never_stored(column, row) {
+                self.filter.saved += 1;
+            } else {
                 self.read(column, row);
             }
         }
@@ -181,7 +186,7 @@ impl<K: Key> KeyedState<K> {
             let values = &mut self.columns[column.index()];
             let (native, checkpoint) = (item.native, item.version.checkpoint);
             let stored = item.value.as_deref().map(|bytes| Stored { bytes, native, checkpoint });
-            values.restore(entry, stored, Meta::loaded()).map_err(|error| {
+            values.restore(entry, stored, Meta::loaded().noted()).map_err(|error| {
                 let operator = &self.config.operator;
                 let message =
                     format!("operator {operator}, item of state {}: {error}", values.name());

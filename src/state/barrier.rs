@@ -29,6 +29,8 @@ pub struct Barrier {
     pub horizons: Horizons,
     /// Whether puts of items may have been sent.
     pub items_sent: bool,
+    /// Whether there may be items whose hash the filter has not: then it must never answer.
+    pub unfiltered: bool,
     /// How many entries changed since the last barrier.
     pub entries: u64,
 }
@@ -44,6 +46,9 @@ pub(super) struct Cursor {
 impl<K: Key> KeyedState<K> {
     /// Puts a frozen entry into the current segment.
     pub(super) fn serialise_entry(&mut self, column: usize, entry: u32) -> Result<()> {
+        if column == self.chunk_column() {
+            return self.serialise_chunk(entry);
+        }
         let values = &mut self.columns[column];
         let meta = values.meta(entry);
         // What neither log nor table ever knew needs no tombstone.
@@ -83,6 +88,7 @@ impl<K: Key> KeyedState<K> {
         let barrier = Barrier {
             horizons: self.former.at_barrier(self.log.horizon(), self.config.range),
             items_sent: self.items_sent,
+            unfiltered: self.filter.is_partial(),
             entries: self.log.dirty(),
         };
         let frozen = self.log.current();
@@ -90,6 +96,7 @@ impl<K: Key> KeyedState<K> {
             self.cursor = Some(Cursor { stamp: frozen, column: 0, next: 0 });
             self.writer.begin(checkpoint);
         }
+        self.keep_late();
         Ok(barrier)
     }
 
@@ -104,7 +111,7 @@ impl<K: Key> KeyedState<K> {
         }
         let Some(mut cursor) = self.cursor else { return Ok(true) };
         let mut left = max_entries;
-        while cursor.column < self.columns.len() {
+        while cursor.column <= self.chunk_column() {
             let Some(list) = self.log.list(cursor.stamp) else {
                 return Err(Error::internal("a list was let go before it was serialised"));
             };
@@ -113,7 +120,7 @@ impl<K: Key> KeyedState<K> {
             left -= end - cursor.next;
             for &entry in &entries[cursor.next..end] {
                 // Else it has changed again since, and was serialised before that.
-                if self.columns[cursor.column].meta(entry).stamp == cursor.stamp | UNSERIALISED {
+                if self.meta_of(cursor.column, entry).stamp == cursor.stamp | UNSERIALISED {
                     self.serialise_entry(cursor.column, entry)?;
                 }
             }
@@ -146,6 +153,7 @@ impl<K: Key> KeyedState<K> {
         // A number that exceeds stamps was refused at its barrier.
         self.log.completed(oldest_retained.0 as u32);
         self.look_again();
+        self.let_chunks_go();
     }
 
     /// Every change up to this checkpoint is materialised. What an acknowledgement reports is

@@ -305,21 +305,20 @@ impl<K: Key> KeyedState<K> {
         entry: u32,
         collected: &mut Collected,
     ) -> Result<()> {
-        let meta = self.columns[column.index()].meta(entry);
+        let meta = self.meta_of(column.index(), entry);
         let at = if bites(Tooth::ValueFromMemory) {
             ValueAt::Memory
         } else {
-            let values = &self.columns[column.index()];
-            let former = values.is_present(entry) && rows.checkpoint < values.coding().since();
+            // Chunks of the filter have no format that was another before.
+            let former = self.columns.get(column.index()).is_some_and(|values| {
+                values.is_present(entry) && rows.checkpoint < values.coding().since()
+            });
             meta.value_at(rows.stamp, self.log.floor()).or_segments(former)
         };
         match at {
             ValueAt::Memory => {
                 let mut bytes = Vec::new();
-                let values = &self.columns[column.index()];
-                let present = values.encode(entry, &mut bytes).map_err(|error| {
-                    Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
-                })?;
+                let present = self.encode_value(column.index(), entry, &mut bytes)?;
                 if !present && let Some(cleaning) = &mut self.cleaning {
                     cleaning.deleted.push((column, entry));
                 }
@@ -349,19 +348,21 @@ impl<K: Key> KeyedState<K> {
         checkpoint: CheckpointId,
         value: Option<Bytes>,
     ) -> Option<ItemWrite> {
-        let values = &mut self.columns[column.index()];
-        let meta = values.meta(entry);
+        let meta = self.meta_of(column.index(), entry);
         if !meta.needs_write(value.is_some()) {
             return None;
         }
         let presence = if meta.has_item() { Presence::Possible } else { Presence::Absent };
         if !bites(Tooth::ItemNotNoted) {
-            values.set_meta(entry, meta.sent());
+            self.set_meta_of(column.index(), entry, meta.sent());
         }
         self.items_sent = true;
+        self.note(column.index(), entry, &key);
         let version = Version { attempt: self.config.attempt, checkpoint };
-        let native = match (self.config.value_format, &value) {
-            (ValueFormat::Native, Some(bytes)) => values.coding().to_native(bytes, checkpoint),
+        let native = match (self.config.value_format, &value, self.columns.get(column.index())) {
+            (ValueFormat::Native, Some(bytes), Some(values)) => {
+                values.coding().to_native(bytes, checkpoint)
+            }
             _ => None,
         };
         let is_native = native.is_some();
@@ -392,6 +393,7 @@ impl<K: Key> KeyedState<K> {
                 self.log.cleaned();
                 self.look_again();
                 self.leaving.extend(deleted);
+                self.let_chunks_go();
                 Ok(())
             }
             None => Err(Error::internal(format!("checkpoint {checkpoint} is not being cleaned"))),

@@ -45,6 +45,9 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn entry_of(&mut self, row: u32, sub: &[u8]) -> Result<u32, DecodeError>;
     /// Takes an entry with a sub key out of memory. What may be stored of it is to be read from now on.
     fn give_away(&mut self, entry: u32);
+    /// An entry has an item from now on; whether it is the first one of its row that is said so of, where
+    /// rows have several.
+    fn note_row(&mut self, entry: u32) -> bool;
     fn meta(&self, entry: u32) -> Meta;
     fn set_meta(&mut self, entry: u32, meta: Meta);
     fn is_present(&self, entry: u32) -> bool;
@@ -168,6 +171,10 @@ impl<V: Value> AnyColumn for Column<V> {
     }
 
     fn give_away(&mut self, _: u32) {}
+
+    fn note_row(&mut self, _: u32) -> bool {
+        false
+    }
 
     fn meta(&self, entry: u32) -> Meta {
         self.values.meta(entry)

@@ -146,8 +146,10 @@ descriptor!(ValueDescriptor<V>, V { default });
 pub struct ColumnId(pub(super) u16);
 
 impl ColumnId {
+    /// Its place among them.
     #[inline]
-    pub(super) fn index(self) -> usize {
+    #[must_use]
+    pub fn index(self) -> usize {
         usize::from(self.0)
     }
 }

@@ -11,11 +11,13 @@ pub(super) const UNSERIALISED: u32 = 1 << 31;
 pub(super) const HAS_ITEM: u8 = 1;
 /// Neither log nor table knew the entry before the change that its stamp names.
 pub(super) const FRESH: u8 = 2;
+/// The filter surely has the entry's hash, saved with the next checkpoint at the latest.
+const NOTED: u8 = 4;
 
 /// What is remembered of an entry beside its value. The default is an entry that nobody knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Meta {
-    /// [`HAS_ITEM`], [`FRESH`].
+    /// [`HAS_ITEM`], [`FRESH`], [`NOTED`].
     pub(super) flags: u8,
     /// The change's checkpoint, 0 for none, with [`UNSERIALISED`].
     pub(super) stamp: u32,
@@ -92,6 +94,19 @@ impl Meta {
     #[must_use]
     pub fn sent(self) -> Self {
         Self { flags: self.flags | HAS_ITEM, ..self }
+    }
+
+    /// Whether the filter surely has its hash. Of an entry that was replayed or written unread nobody
+    /// knows.
+    #[must_use]
+    pub fn is_noted(self) -> bool {
+        self.flags & NOTED != 0
+    }
+
+    /// Once the filter has its hash, which it does where its item was found in the table.
+    #[must_use]
+    pub fn noted(self) -> Self {
+        Self { flags: self.flags | NOTED, ..self }
     }
 
     /// Whether nothing of it is newer than its item, so that it may leave memory.

@@ -16,6 +16,7 @@ use super::descriptor::{ColumnId, Columns, ValueState};
 use super::entries::{Entries, MeanBytes};
 use super::entry::UNSERIALISED;
 use super::erased::Erased;
+use super::filter::{Filter, FilterConfig, Salts};
 use super::formats::StateFormats;
 use super::former::FormerHorizons;
 use super::list::{List, ListState};
@@ -52,6 +53,8 @@ pub struct KeyedConfig {
     pub segment_bytes: u64,
     /// `state.backend.dynamodb.value-format`.
     pub value_format: ValueFormat,
+    /// The filter of absent keys.
+    pub filter: FilterConfig,
 }
 
 /// Where a state goes on; the default is a fresh start.
@@ -69,6 +72,8 @@ pub struct RestorePoint {
     pub items_sent: bool,
     /// How R's manifest says that states are stored; those of other operators too.
     pub formats: Vec<StateFormats>,
+    /// Whether R's manifest says that the filter does not know all of them ([`super::Barrier::unfiltered`]).
+    pub unfiltered: bool,
 }
 
 /// The place of one key in its operator's memory. Good until the next [`KeyedState::end_batch`]
@@ -89,6 +94,11 @@ pub struct KeyedState<K> {
     /// The first value that could not be serialised by copy on write; told by the next slice.
     pub(super) failed: Option<Error>,
     pub(super) items_sent: bool,
+    pub(super) filter: Filter,
+    /// The name of the filter's hidden state.
+    pub(super) filter_state: Name,
+    /// For keys that are hashed.
+    pub(super) scratch: Vec<u8>,
     /// Entries still to be read, by row.
     pub(super) loading: HashMap<u32, u32>,
     pub(super) reads: Vec<Read>,
@@ -184,11 +194,19 @@ impl<K: Key> KeyedState<K> {
         let horizon = stamp_of(horizons.min().unwrap_or_default())?;
         let floor = stamp_of(at.oldest_retained)?;
         columns.settle(&config.operator, &at.formats, at.checkpoint)?;
-        let states: Arc<[_]> = columns.names().into();
+        let names = columns.names();
+        let salts = names.iter().map(Salts::of).collect();
+        let restored = stamp_of(at.checkpoint)?;
+        let filter_state = Self::filter_name()?;
+        let states: Arc<[_]> = names.into_iter().chain([filter_state.clone()]).collect();
+        let partial = (at.unfiltered, restored);
         Ok(Self {
+            filter: Filter::new(config.range, salts, config.filter, partial),
+            filter_state,
+            scratch: Vec::new(),
             former: FormerHorizons::restored(&at.horizons, config.range),
             rows: Rows::new(),
-            log: Log::new(columns.0.len(), horizon, floor, stamp_of(at.checkpoint)?),
+            log: Log::new(columns.0.len() + 1, horizon, floor, restored),
             writer: Writer::new(config.segment_bytes as usize, states),
             keys: MeanBytes::default(),
             config,
@@ -316,7 +334,7 @@ impl<K: Key> KeyedState<K> {
 
     /// Where the item of an entry is.
     pub(super) fn item_key(&self, column: usize, entry: u32) -> ItemKey {
-        let values = &self.columns[column];
+        let Some(values) = self.columns.get(column) else { return self.chunk_key(entry) };
         let key = self.rows.key(values.row_of(entry));
         let mut sort_key = Vec::new();
         key.encode(&mut sort_key);
@@ -336,8 +354,13 @@ impl<K: Key> KeyedState<K> {
     /// Gives an absent key a row with empty columns.
     pub(super) fn insert(&mut self, hash: KeyHash, key: K) -> u32 {
         let (row, is_new) = self.rows.insert(hash, key);
-        let nothing_stored = !self.items_sent;
-        self.columns.iter_mut().for_each(|column| column.open_row(row, is_new, nothing_stored));
+        for id in self.column_ids() {
+            let nothing_stored = match self.columns[id.index()].is_plain() {
+                true => !self.items_sent,
+                false => self.is_never_stored(id, row),
+            };
+            self.columns[id.index()].open_row(row, is_new, nothing_stored);
+        }
         row
     }
 

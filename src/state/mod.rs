@@ -28,6 +28,9 @@
 //!    every write is answered, [`KeyedState::cleaned`].
 //! 7. *Memory.* Between batches, while [`KeyedState::resident_bytes`] exceeds what the state may take,
 //!    [`KeyedState::evict_bytes`]. Where that finds nothing, changes must be committed and cleaned first.
+//! 8. *The filter of absent keys*, after a restore and when it must grow: while there is a
+//!    [`KeyedState::filter_scan`], that is read from the store, and [`KeyedState::filter_read`] takes over
+//!    in slices what [`FilterChunks::of`] makes of it off the worker.
 
 mod admission;
 mod barrier;
@@ -42,6 +45,7 @@ mod entries;
 mod entry;
 mod erased;
 mod evict;
+mod filter;
 mod formats;
 mod former;
 mod keyed;
@@ -79,6 +83,9 @@ pub use cleaning::{
 pub use descriptor::ValueState;
 pub use descriptor::{ColumnId, Columns, States, ValueDescriptor};
 pub use entry::{Meta, ValueAt};
+pub use filter::{FilterChunks, FilterConfig, STATE as FILTER_STATE};
+#[cfg(any(test, feature = "test-kit"))]
+pub(crate) use filter::{chunk_group, chunk_hashes, item_hash};
 #[expect(
     clippy::module_name_repetitions,
     reason = "kinds and formats of other things would be others"

@@ -10,6 +10,7 @@ use super::keyed::{KeyedState, stamp_of};
 use super::segment::{Carry, Entry, Segment};
 use crate::codec::Key;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Name;
 use crate::key_group::KeyGroupRange;
 use crate::teeth::{Tooth, bites};
 
@@ -62,8 +63,10 @@ impl<K: Key> KeyedState<K> {
     }
 
     fn columns_of(&self, segment: &Segment) -> Result<Vec<usize>> {
-        let find = |state| {
-            self.columns.iter().position(|column| column.name() == state).ok_or_else(|| {
+        let find = |state: &Name| {
+            let own = self.columns.iter().position(|column| column.name() == state);
+            let hidden = (*state == self.filter_state).then(|| self.chunk_column());
+            own.or(hidden).ok_or_else(|| {
                 let operator = &self.config.operator;
                 let message = format!("{operator} has no state {state} any more, the log has");
                 Error::new(ErrorKind::Graph, message)
@@ -79,6 +82,9 @@ impl<K: Key> KeyedState<K> {
         columns: &[usize],
         entry: Entry<'_>,
     ) -> Result<bool> {
+        if columns[entry.state] == self.chunk_column() {
+            return self.replay_chunk(segment.version.checkpoint, entry);
+        }
         let corrupt = |error| Error::new(ErrorKind::Corrupt, format!("segment: {error}"));
         let mut bytes = entry.key;
         let key = K::decode(&mut bytes).map_err(corrupt)?;
@@ -121,6 +127,7 @@ impl<K: Key> KeyedState<K> {
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
         self.log.end_replay();
+        self.filter.begin(self.items_sent, self.log.horizon());
         if self.items_sent && self.columns.len() > 1 {
             let plain = || self.columns.iter().filter(|column| column.is_plain());
             let unread = |row| plain().any(|column| column.meta(row) == Meta::default());

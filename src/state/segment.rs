@@ -178,7 +178,7 @@ pub fn decode(bytes: &[u8]) -> Result<Segment> {
 const OPERATOR_AT: usize = 49;
 
 /// Whose entries a segment holds, from its header alone, nothing of which is checked: the operator, and
-/// the state where there is only one. `None` where these are no segment's bytes.
+/// the state where there is only one beside the hidden ones. `None` where these are no segment's bytes.
 #[must_use]
 pub fn owner(bytes: &[u8]) -> Option<(Name, Option<Name>)> {
     let mut reader = Reader(bytes);
@@ -186,9 +186,12 @@ pub fn owner(bytes: &[u8]) -> Option<(Name, Option<Name>)> {
         return None;
     }
     let operator = reader.name("operator").ok()?;
-    let only = reader.u16("states").ok()? == 1;
-    let state = if only { reader.name("state").ok() } else { None };
-    Some((operator, state))
+    let mut states = (0..reader.u16("states").ok()?)
+        .map_while(|_| reader.name("state").ok())
+        .filter(|state| !state.as_str().starts_with('.'));
+    let first = states.next();
+    let is_only = states.next().is_none();
+    Some((operator, first.filter(|_| is_only)))
 }
 
 fn unpack(packed: &[u8], raw_bytes: usize) -> Result<Vec<u8>> {

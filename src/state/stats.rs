@@ -29,6 +29,10 @@ pub struct Stats {
     pub rows: u64,
     /// Their memory and that of all entries, estimated.
     pub resident_bytes: u64,
+    /// Memory of the filter, beside that.
+    pub filter_bytes: u64,
+    /// Hashes that the filter knows; `None` while it does not answer.
+    pub filter_hashes: Option<u64>,
 }
 
 impl<K: Key> KeyedState<K> {
@@ -43,13 +47,18 @@ impl<K: Key> KeyedState<K> {
     fn entry_bytes(&self) -> u64 {
         let rows = self.rows.len() as u64;
         let entries: u64 = self.columns.iter().map(|column| column.entries(rows)).sum();
-        self.resident_bytes() / entries.max(1)
+        self.rows_bytes() / entries.max(1)
     }
 
-    /// Memory of all rows and entries and of the log's lists, estimated: `size_of` each part, and for what owns
-    /// memory elsewhere its serialised length, or the mean of all.
+    /// Memory of all rows and entries, of the filter's chunks in the log and of the log's lists, estimated:
+    /// `size_of` each part, and for what owns memory elsewhere its serialised length, or the mean of all.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
+        self.rows_bytes() + self.filter.chunks.takes().pinned_bytes
+    }
+
+    /// The same without chunks: what may leave once it is clean.
+    pub(super) fn rows_bytes(&self) -> u64 {
         let rows = self.rows.len() as u64;
         let columns: u64 = self.columns.iter().map(|column| column.bytes(rows)).sum();
         self.rows.bytes(self.keys.get()) + columns + self.log.bytes()
@@ -58,7 +67,18 @@ impl<K: Key> KeyedState<K> {
     /// Memory of the entries that are newer than their items, estimated.
     #[must_use]
     pub fn pinned_bytes(&self) -> u64 {
-        self.log.pinned() * self.entry_bytes()
+        self.pinned_entries() * self.entry_bytes() + self.filter.chunks.takes().pinned_bytes
+    }
+
+    /// Entries that are newer than their items, the filter's chunks aside.
+    fn pinned_entries(&self) -> u64 {
+        self.log.pinned().saturating_sub(self.filter.chunks.takes().pinned)
+    }
+
+    /// Memory of the filter, which stays whatever leaves.
+    #[must_use]
+    pub fn filter_bytes(&self) -> u64 {
+        self.filter.bytes()
     }
 
     /// Checkpoints of the log that cannot be cleaned before others complete.
@@ -78,7 +98,7 @@ impl<K: Key> KeyedState<K> {
     pub fn is_mostly_pinned(&self) -> bool {
         let rows = self.rows.len() as u64;
         let entries: u64 = self.columns.iter().map(|column| column.entries(rows)).sum();
-        self.log.pinned() > entries / 4 * 3
+        self.pinned_entries() > entries / 4 * 3
     }
 
     /// Serialises a value that has just changed, now and then, where only that tells what values take.
@@ -112,6 +132,8 @@ impl<K: Key> KeyedState<K> {
             dirty_bytes: self.dirty_bytes(),
             rows: self.rows.len() as u64,
             resident_bytes: self.resident_bytes(),
+            filter_bytes: self.filter_bytes(),
+            filter_hashes: self.filter.held().map(|(hashes, _)| hashes),
         }
     }
 }

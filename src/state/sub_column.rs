@@ -32,6 +32,8 @@ struct Children {
     sorted: Sorted,
     /// What is known of others.
     known: Known,
+    /// The filter knows that there are items.
+    noted: bool,
 }
 
 /// A state of any number of entries for each row.
@@ -223,6 +225,11 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
             known.leave_value(&bytes);
         }
         self.remove(entry);
+    }
+
+    fn note_row(&mut self, entry: u32) -> bool {
+        let row = self.row_of(entry);
+        !std::mem::replace(&mut self.rows[row as usize].noted, true)
     }
 
     fn meta(&self, entry: u32) -> Meta {

@@ -82,6 +82,11 @@ impl<K: Key> KeyedState<K> {
         if entries.known(row.0).contains(&bytes) {
             return false;
         }
+        if self.is_never_stored_sub(id, row.0, &bytes) {
+            self.filter.saved += 1;
+            return false;
+        }
+        let entries: &mut SubColumn<S, V> = column_mut(&mut self.columns, id);
         let (entry, _) = entries.find_or_insert(row.0, sub);
         self.read(id, entry);
         true
@@ -101,8 +106,8 @@ impl<K: Key> KeyedState<K> {
         let traceless = entries.known(row.0).is_traceless();
         let (entry, is_new) = entries.find_or_insert(row.0, sub);
         if is_new {
-            if !traceless {
-                entries.values.set_meta(entry, Meta::loaded());
+            if !traceless && !self.is_entry_never_stored(id, row.0, entry) {
+                self.set_meta_of(id.index(), entry, Meta::loaded());
             }
             self.effects.created(id, entry);
         }
@@ -173,6 +178,10 @@ impl<K: Key> KeyedState<K> {
         if is_empty || known.encloses(&sub) {
             return Ok(());
         }
+        if self.is_never_stored(id, row.0) {
+            self.filter.saved += 1;
+            return Ok(());
+        }
         self.scan(id, row, sub);
         self.effects.suspended = true;
         Err(suspended())
@@ -225,7 +234,7 @@ impl<K: Key> KeyedState<K> {
             };
             let entry = values.entry_of(scan.row.0, sub).map_err(&corrupt)?;
             let stored = Stored { bytes: &value, native, checkpoint: version.checkpoint };
-            values.restore(entry, Some(stored), Meta::loaded()).map_err(&corrupt)?;
+            values.restore(entry, Some(stored), Meta::loaded().noted()).map_err(&corrupt)?;
         }
         values.learn(scan.row.0, scan.sub.clone(), traceless);
         Ok(resident)

@@ -55,6 +55,8 @@ pub struct Restored {
     pub may_have_items: bool,
     /// How the values of states are stored.
     pub formats: Vec<StateFormats>,
+    /// Whether the filter does not know all of them.
+    pub unfiltered: bool,
     /// Operator state.
     pub operator_state: Vec<SavedState>,
 }

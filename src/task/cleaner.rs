@@ -26,8 +26,8 @@ use crate::io::Io;
 use crate::metrics::Metrics;
 use crate::points;
 use crate::state::{
-    CleaningLimits, CleaningRows, Finder, Found, ItemWrite, KeyedState, Missing, Store,
-    WriteOutcome, segment,
+    CleaningLimits, CleaningRows, FILTER_STATE, Finder, Found, ItemWrite, KeyedState, Missing,
+    Store, WriteOutcome, segment,
 };
 use crate::teeth::{Tooth, bites};
 use crate::thrift::Thrift;
@@ -215,7 +215,9 @@ impl Cleaner {
         let write = self
             .io
             .run(async move {
-                let items = writes.len() as u64;
+                let of_filter = |write: &&ItemWrite| write.key.state.as_str() == FILTER_STATE;
+                let chunks = writes.iter().filter(of_filter).count() as u64;
+                let items = writes.len() as u64 - chunks;
                 points::hit(points::BEFORE_MATERIALISE_PUT);
                 for outcome in store.write_items(writes).await? {
                     if let WriteOutcome::Fenced(by) = outcome {
@@ -227,6 +229,7 @@ impl Cleaner {
                 }
                 points::hit(points::AFTER_MATERIALISE_PUT);
                 metrics.items_materialised(items);
+                metrics.filter_chunks_materialised(chunks);
                 Ok(Step::Written)
             })
             .boxed();

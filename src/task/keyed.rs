@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use super::build::BuildContext;
 use super::cleaner::Cleaner;
+use super::filter::FilterBuilder;
 use super::log::LogWriter;
 use super::output::Consumer;
 use super::pause::PauseMeter;
@@ -62,6 +63,7 @@ pub struct KeyedSubtask<P: KeyedProcess, S: SideInput<P> = NoSide> {
     log: LogWriter,
     cleaner: Cleaner,
     room: Room,
+    filter: FilterBuilder,
     store: Arc<dyn Store>,
     metrics: Metrics,
     counters: VertexCounters,
@@ -125,6 +127,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             commands: context.take_commands()?,
             snapshots,
             cleaner: Cleaner::new(context),
+            filter: FilterBuilder::new(context.operator(index), context),
             log,
             store: Arc::clone(&context.store),
             metrics: context.metrics.clone(),
@@ -149,7 +152,9 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
 
     async fn run(mut self) -> Result<()> {
         loop {
+            self.filter.begin(&mut self.state);
             self.step().await?;
+            self.filter.slice(&mut self.state);
             if self.serialising {
                 self.serialise_slice()?;
             }
@@ -169,6 +174,9 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
         let open = self.waiting.is_none()
             && self.parked_records < self.max_parked
             && !(bites(Tooth::PressureStopsAll) && self.room.is_pressed());
+        if bites(Tooth::HorizonAtAck) {
+            self.snapshots.fix_horizon_again(self.state.horizon());
+        }
         tokio::select! {
             biased;
             command = self.commands.recv() => {
@@ -186,15 +194,27 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 self.cleaner.step(step?, &mut self.state);
                 Ok(())
             }
+            read = self.filter.wait() => {
+                self.filter.arrived(read, &mut self.state);
+                Ok(())
+            }
             event = self.gate.next(), if open => self.on_event(event?),
             // Nothing else to do: what is partial should not wait, nor should slices, nor what leaves. But first the
             // sources of this worker have their turn, or slices would keep new batches away.
-            () = tokio::task::yield_now(),
-                if self.unflushed || self.serialising || self.room.is_short() || self.cleaner.is_due() => {
+            () = tokio::task::yield_now(), if self.has_more_to_do() => {
                 self.unflushed = false;
                 self.output.flush()
             }
         }
+    }
+
+    /// Whether there is something to do that waits for nothing.
+    fn has_more_to_do(&self) -> bool {
+        self.unflushed
+            || self.serialising
+            || self.room.is_short()
+            || self.cleaner.is_due()
+            || self.filter.has_slices()
     }
 
     fn on_command(&mut self, command: Command) {
@@ -344,6 +364,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
 
     fn finish_batch(&mut self, records: u64) -> Result<()> {
         self.state.end_batch();
+        self.filter.count(&mut self.state);
         self.metrics.records_processed(records);
         self.counters.add(records, self.out.len() as u64);
         self.pause.batch_done();
@@ -359,6 +380,8 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
         let mut ran = 0;
         match answer {
             Answer::Items(items) => {
+                let not_found = items.iter().filter(|(_, item)| item.is_none()).count();
+                self.metrics.items_not_found(not_found as u64);
                 for (read, item) in items {
                     if self.state.loaded(&read, item.as_ref())? {
                         ran += self.run_parked(read.row)?;

@@ -9,11 +9,12 @@ use super::build::{BuildContext, Restored};
 use super::restored::{LogSegments, rebuild};
 use crate::checkpoint::{SegmentData, SegmentRef, SubtaskSnapshot, Uploader};
 use crate::codec::Key;
+use crate::config::StateSettings;
 use crate::error::Result;
 use crate::ids::{Attempt, CheckpointId, Name, Version};
 use crate::io::Io;
 use crate::key_group::KeyGroupRange;
-use crate::state::{Columns, KeyedConfig, KeyedState, RawSegment, segment};
+use crate::state::{Columns, FilterConfig, KeyedConfig, KeyedState, RawSegment, segment};
 use crate::teeth::{Tooth, bites};
 
 /// Writes one keyed subtask's log.
@@ -47,6 +48,7 @@ impl LogWriter {
             attempt: context.attempt.in_versions(),
             segment_bytes: context.config.state.segment_bytes,
             value_format: context.config.state.value_format,
+            filter: filter(context),
         };
         let keys = keys_in(&restored.segments, context);
         let at = (context.restored_checkpoint, context.oldest_retained);
@@ -80,6 +82,7 @@ impl LogWriter {
             horizon: greatest.or(horizons.min()).unwrap_or_default(),
             range: Some(self.range),
             may_have_items: barrier.items_sent,
+            unfiltered: barrier.unfiltered,
             ..SubtaskSnapshot::default()
         })
     }
@@ -118,6 +121,25 @@ impl LogWriter {
     /// Where the segments of `checkpoint` are.
     pub(super) fn segments_of(&self, checkpoint: CheckpointId) -> Vec<SegmentRef> {
         self.segments.get(&checkpoint).cloned().unwrap_or_default()
+    }
+}
+
+/// One subtask's filter: it may take its share of a quarter of the cache.
+fn filter(context: &BuildContext) -> FilterConfig {
+    let shares = u64::from(context.subtask.parallelism) * context.keyed_operators.max(1);
+    filter_of(&context.config.state, shares)
+}
+
+/// The filter of one of `shares` subtasks.
+#[must_use]
+pub fn filter_of(settings: &StateSettings, shares: u64) -> FilterConfig {
+    if !settings.filter {
+        return FilterConfig::OFF;
+    }
+    FilterConfig {
+        max_bytes: (settings.cache_bytes / 4 / shares.max(1)).max(1),
+        first_bytes: settings.filter_first_bytes,
+        chunk_hashes: settings.filter_chunk_hashes,
     }
 }
 

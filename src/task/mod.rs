@@ -5,6 +5,7 @@
 
 mod build;
 mod cleaner;
+mod filter;
 mod keyed;
 mod log;
 mod output;
@@ -24,6 +25,7 @@ pub use build::{
     Vertex,
 };
 pub use keyed::KeyedSubtask;
+pub use log::filter_of;
 pub use output::{Consumer, Fused, Output, Staged, Tail};
 pub use pressure::{MemoryUse, Pressure, Reason};
 pub use process::ProcessSubtask;

@@ -56,7 +56,7 @@ pub enum Reason {
 pub struct MemoryUse {
     /// All rows and entries.
     pub resident_bytes: u64,
-    /// What stays whatever leaves.
+    /// What stays whatever leaves: the filters of absent keys.
     pub fixed_bytes: u64,
     /// Entries that only the log has.
     pub pinned_bytes: u64,
@@ -157,12 +157,6 @@ impl Pressure {
     #[must_use]
     pub fn target_bytes(&self) -> u64 {
         u64::try_from(self.0.target()).unwrap_or(0)
-    }
-
-    /// What a single value may take.
-    #[must_use]
-    pub fn limit_bytes(&self) -> u64 {
-        u64::try_from(self.0.limit()).unwrap_or(0)
     }
 
     /// Whether the marks by which entries leave in order are worth while.
@@ -347,10 +341,10 @@ mod tests {
         let pressure = Pressure::new(800, 400);
         let fixed = MemoryUse { fixed_bytes: 100, ..MemoryUse::default() };
         pressure.moved(MemoryUse::default(), fixed);
-        assert_eq!((pressure.limit_bytes(), pressure.target_bytes()), (700, 609));
+        assert_eq!((pressure.0.limit(), pressure.target_bytes()), (700, 609));
         let much = MemoryUse { fixed_bytes: 9000, ..MemoryUse::default() };
         pressure.moved(fixed, much);
-        assert_eq!(pressure.limit_bytes(), 400);
+        assert_eq!(pressure.0.limit(), 400);
         assert_eq!(pressure.stopped(), None);
     }
 }

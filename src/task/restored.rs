@@ -34,6 +34,7 @@ pub fn rebuild<K: Key>(
         oldest_retained,
         items_sent: restored.may_have_items,
         formats: restored.formats,
+        unfiltered: restored.unfiltered,
     };
     let mut state = KeyedState::new(config, columns, at)?;
     state.reserve(keys);

@@ -38,10 +38,10 @@ pub(super) struct Room {
 
 impl Room {
     pub(super) fn new<K: Key>(context: &BuildContext, state: &mut KeyedState<K>) -> Self {
-        let pressure = context.pressure.clone();
-        state.limit_values(pressure.limit_bytes().max(SMALL_VALUE_BYTES));
+        // Not what filters leave of it: they grow, and what was taken once must be taken again.
+        state.limit_values(context.config.state.cache_bytes.max(SMALL_VALUE_BYTES));
         let mut room = Self {
-            pressure,
+            pressure: context.pressure.clone(),
             metrics: context.metrics.clone(),
             shares: u64::from(context.subtask.parallelism) * context.keyed_operators.max(1),
             frozen: Vec::new(),
@@ -116,7 +116,7 @@ impl Room {
         let frozen: u64 = self.frozen.iter().map(|(_, bytes)| bytes).sum();
         let now = MemoryUse {
             resident_bytes: state.resident_bytes(),
-            fixed_bytes: 0,
+            fixed_bytes: state.filter_bytes(),
             pinned_bytes: state.pinned_bytes(),
             dirty_bytes: state.dirty_bytes() + frozen,
             held_back: state.held_back(),

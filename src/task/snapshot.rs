@@ -74,6 +74,11 @@ impl Snapshots {
         }
     }
 
+    /// For the tooth that fixes the horizon at the acknowledgement.
+    pub(super) fn fix_horizon_again(&mut self, horizon: CheckpointId) {
+        self.jobs.iter_mut().for_each(|job| job.fixed.horizon = horizon);
+    }
+
     /// A checkpoint that holds everything up to it has completed.
     pub(super) fn completed(&mut self, checkpoint: CheckpointId) {
         self.carried.completed(checkpoint);

@@ -20,6 +20,9 @@ impl Op {
 /// The most keys; each has a key group of its own.
 pub(crate) const KEYS: usize = 2;
 
+/// The most entries: each key, and behind them a chunk of the filter for each key group.
+pub(crate) const ENTRIES: usize = 2 * KEYS;
+
 /// How much of everything there may be. What is 0 or `false` does not happen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -57,6 +60,8 @@ pub(crate) struct Bounds {
     pub(crate) slow_restore: bool,
     /// An attempt that learns that it is fenced goes on all the same.
     pub(crate) ignores_fence: bool,
+    /// A filter tells which keys have an item; the others are not read.
+    pub(crate) filter: bool,
 }
 
 impl fmt::Display for Bounds {
@@ -88,6 +93,7 @@ impl fmt::Display for Bounds {
             (self.sinks, "sinks"),
             (self.slow_restore, "slow restores"),
             (self.ignores_fence, "deaf to fences"),
+            (self.filter, "a filter"),
         ];
         flags.into_iter().filter(|(is, _)| *is).try_for_each(|(_, what)| write!(f, " · {what}"))
     }
@@ -112,6 +118,7 @@ pub(crate) const SMALL: Bounds = Bounds {
     readers: 0,
     slow_restore: false,
     ignores_fence: false,
+    filter: false,
 };
 
 /// A world that is explored whole, without any mistake.
@@ -154,6 +161,11 @@ pub(crate) const SPACES: &[Space] = &[
         },
     ),
     space("rescaling", Bounds { rescale: true, evictions: 0, ..TWO_KEYS }),
+    space("a filter", Bounds { cleanings: 2, filter: true, input: &[SET, DELETE], ..SMALL }),
+    space(
+        "a filter and rescaling",
+        Bounds { rescale: true, evictions: 0, cleanings: 2, filter: true, ..TWO_KEYS },
+    ),
     space(
         "reader",
         Bounds {
@@ -285,6 +297,30 @@ pub(crate) const LARGE_SPACES: &[Space] = &[
             evictions: 0,
             two_parts: true,
             readers: 1,
+            ..ONE_KEY
+        },
+    ),
+    space(
+        "a filter and a roll-back",
+        Bounds {
+            input: &[SET, SET],
+            checkpoints: 3,
+            cleanings: 3,
+            evictions: 0,
+            roll_backs: 1,
+            retained: 2,
+            filter: true,
+            ..SMALL
+        },
+    ),
+    space(
+        "a filter with copies and an abort",
+        Bounds {
+            input: &[SET, DELETE],
+            checkpoints: 3,
+            aborts: 1,
+            cleanings: 2,
+            filter: true,
             ..ONE_KEY
         },
     ),

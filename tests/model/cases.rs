@@ -41,6 +41,7 @@ const ALONE: Bounds = Bounds {
     readers: 0,
     slow_restore: false,
     ignores_fence: false,
+    filter: false,
 };
 
 const fn slow(
@@ -195,6 +196,24 @@ pub(crate) const CASES: &[Case] = &[
         Mistake::TwoInOneSlot,
         (11, 9),
         Bounds { input: &[SET, Op::Set(1)], checkpoints: 1, small_segments: true, ..ALONE },
+    ),
+    quick(
+        "aa",
+        Mistake::HashesLate,
+        (18, 12),
+        Bounds { input: &[SET], checkpoints: 2, cleanings: 1, filter: true, ..ALONE },
+    ),
+    quick(
+        "aa: horizon",
+        Mistake::HorizonAtAck,
+        (0, 14),
+        Bounds { input: &[SET, Op::Set(1)], checkpoints: 2, cleanings: 1, filter: true, ..ALONE },
+    ),
+    quick(
+        "aa: replayed",
+        Mistake::ReplayedNoted,
+        (0, 14),
+        Bounds { input: &[SET], claims: 2, cleanings: 1, filter: true, ..ALONE },
     ),
     quick(
         "bb",

@@ -57,6 +57,12 @@ pub(crate) enum Mistake {
     NumberUsedAgain,
     /// z: two segments of one checkpoint in one slot.
     TwoInOneSlot,
+    /// aa: the hash of an item that is put is saved one barrier late.
+    HashesLate,
+    /// aa: the horizon is fixed when a checkpoint is acknowledged, not at its barrier.
+    HorizonAtAck,
+    /// aa: the hash of an entry from the log is taken for saved.
+    ReplayedNoted,
     /// bb: a manifest names only its own interval's committables.
     OwnCommittablesOnly,
     /// cc: the slots of older retained manifests are unknown after a restart.

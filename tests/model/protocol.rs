@@ -15,7 +15,7 @@ pub(crate) struct Protocol(pub(crate) World);
 
 impl Protocol {
     pub(crate) fn new(bounds: Bounds, mistake: Option<Mistake>) -> Self {
-        Self(World { bounds, rules: Conditions(mistake) })
+        Self(World { bounds, rules: Conditions(mistake, bounds.filter) })
     }
 
     fn starts(&self, state: &State, actions: &mut Vec<Action>) {

@@ -11,7 +11,7 @@ use millpond::ids::{CheckpointId, SlotId, Version};
 use millpond::state::{CleaningPlan, FormerHorizons, Horizons, Log, Meta};
 use millpond::{KeyGroup, KeyGroupRange};
 
-use super::bounds::{KEYS, Op};
+use super::bounds::{ENTRIES, KEYS, Op};
 use super::mistakes::Mistake;
 use super::names::operator;
 use super::table::{Body, Conditions, Item, Keys, Segment, Table, Value};
@@ -55,6 +55,10 @@ pub(crate) struct Subtask {
     /// Where the segments of the log are.
     refs: Vec<SegmentRef>,
     pub(crate) cleaning: Option<Cleaning>,
+    /// Where there is a filter: the keys that it says may have an item.
+    known: Option<[bool; KEYS]>,
+    /// For the mistake that saves hashes late: the keys whose hashes wait for the next barrier.
+    late: [bool; KEYS],
 }
 
 /// Where an attempt goes on.
@@ -97,22 +101,37 @@ impl Subtask {
         let forgets = rules.0 == Some(Mistake::OldPartsReplayed);
         let mut subtask = Self {
             range,
-            log: Log::new(1, own, stamp(from.oldest_retained), stamp(from.checkpoint)),
+            log: Log::new(
+                1 + usize::from(rules.1),
+                own,
+                stamp(from.oldest_retained),
+                stamp(from.checkpoint),
+            ),
             former: match forgets {
                 true => FormerHorizons::default(),
                 false => FormerHorizons::restored(&horizons, range),
             },
-            entries: [Entry::default(); KEYS],
+            entries: [Entry::default(); ENTRIES],
             items_sent: from.manifest.is_some_and(|m| m.may_have_items(operator())),
             carried: Carried::default(),
             jobs: Vec::new(),
             refs: Vec::new(),
             cleaning: None,
+            known: None,
+            late: [false; KEYS],
         };
         if let Some(manifest) = from.manifest {
             subtask.replay(rules, table, manifest)?;
         }
         subtask.log.end_replay();
+        if rules.1 {
+            // Read at once: at any later time there may be more, and until then every miss reads.
+            let has_hash = |chunk: usize| {
+                let Entry { resident, value, .. } = subtask.entries[chunk];
+                resident && value.is_some() || table.items[chunk].is_some()
+            };
+            subtask.known = Some([has_hash(KEYS), has_hash(KEYS + 1)]);
+        }
         Some(subtask)
     }
 
@@ -125,7 +144,7 @@ impl Subtask {
             let segment = table.fetch(rules, &at)?;
             for (key, entry) in segment.entries.iter().enumerate() {
                 if let Some(value) = *entry {
-                    self.replay_entry(key, value, at.checkpoint);
+                    self.replay_entry(rules, key, value, at.checkpoint);
                 }
             }
             self.refs.push(at);
@@ -133,16 +152,25 @@ impl Subtask {
         Some(())
     }
 
-    fn replay_entry(&mut self, key: usize, value: Value, checkpoint: CheckpointId) {
-        let group = KeyGroup(key as u16);
+    fn replay_entry(
+        &mut self,
+        rules: Conditions,
+        key: usize,
+        value: Value,
+        checkpoint: CheckpointId,
+    ) {
+        let group = KeyGroup((key % KEYS) as u16);
         let stamp = stamp(checkpoint);
         if !self.range.contains(group) || self.former.passed(group, stamp) {
             return;
         }
         let old = self.entries[key].meta.change();
-        let meta = Meta::replayed(stamp);
+        let mut meta = Meta::replayed(stamp);
+        if rules.0 == Some(Mistake::ReplayedNoted) {
+            meta = meta.noted();
+        }
         self.entries[key] = Entry { resident: true, value, meta, pinned: true };
-        self.log.replay(checkpoint, stamp, 0, key as u32, old);
+        self.log.replay(checkpoint, stamp, key / KEYS, (key % KEYS) as u32, old);
     }
 
     pub(crate) fn owns(&self, key: u8) -> bool {
@@ -151,7 +179,8 @@ impl Subtask {
 
     /// Whether the next record of `key` waits for a read of its item.
     pub(crate) fn needs_read(&self, key: u8) -> bool {
-        !self.entries[key as usize].resident && self.items_sent
+        let known = self.known.is_none_or(|known| known[key as usize]);
+        !self.entries[key as usize].resident && self.items_sent && known
     }
 
     /// Makes `key` resident with what was read of it.
@@ -159,29 +188,52 @@ impl Subtask {
         let entry = &mut self.entries[key as usize];
         entry.resident = true;
         if let Some(item) = item {
-            *entry =
-                Entry { resident: true, value: item.value, meta: Meta::loaded(), pinned: false };
+            let meta = Meta::loaded().noted();
+            *entry = Entry { resident: true, value: item.value, meta, pinned: false };
         }
     }
 
     /// One record, the `number`th.
     pub(crate) fn run(&mut self, op: Op, number: u8) {
         let key = op.key() as usize;
-        let entry = &mut self.entries[key];
         let value = match op {
             Op::Set(_) => Some(number),
             Op::Delete(_) => None,
         };
         // Nothing is not deleted.
-        if value.is_none() && entry.value.is_none() {
-            return;
+        if value.is_some() || self.entries[key].value.is_some() {
+            self.change(key, value);
         }
+    }
+
+    fn change(&mut self, number: usize, value: Value) {
+        let entry = &mut self.entries[number];
         if entry.meta.change() != self.log.current() {
             let old = entry.meta.change();
             entry.meta = entry.meta.touched(&self.log);
-            self.log.change(0, key as u32, old);
+            self.log.change(number / KEYS, (number % KEYS) as u32, old);
         }
         entry.value = value;
+    }
+
+    /// A put of the item of `key` is going to be sent: its hash goes into the chunk of its key group.
+    fn note(&mut self, rules: Conditions, key: usize) {
+        let Some(known) = &mut self.known else { return };
+        if key >= KEYS || self.entries[key].meta.is_noted() {
+            return;
+        }
+        known[key] = true;
+        self.entries[key].meta = self.entries[key].meta.noted();
+        if rules.0 == Some(Mistake::HashesLate) {
+            self.late[key] = true;
+        } else {
+            self.save(key);
+        }
+    }
+
+    fn save(&mut self, key: usize) {
+        self.entries[KEYS + key].resident = true;
+        self.change(KEYS + key, Some(0));
     }
 
     /// Barrier `checkpoint`: the changes since the last one, frozen and serialised at once.
@@ -201,7 +253,7 @@ impl Subtask {
         let frozen = self.log.current();
         let mut contents = Vec::new();
         if self.log.freeze(checkpoint, stamp(checkpoint) + 1) {
-            let mut all = [None; KEYS];
+            let mut all = [None; ENTRIES];
             for (key, entry) in self.entries.iter_mut().enumerate() {
                 if entry.resident && entry.meta.change() == frozen {
                     // What neither log nor table ever knew needs no tombstone.
@@ -214,6 +266,11 @@ impl Subtask {
         }
         if rules.0 == Some(Mistake::UncommittedMaterialised) {
             self.log.completed(stamp(checkpoint));
+        }
+        for key in 0..KEYS {
+            if std::mem::take(&mut self.late[key]) {
+                self.save(key);
+            }
         }
         Frozen { fixed, contents }
     }
@@ -258,7 +315,10 @@ impl Subtask {
             if !job.puts.is_empty() && !hasty(job, self.jobs.len()) {
                 return None;
             }
-            let Job { checkpoint, fixed, puts, done } = self.jobs.remove(0);
+            let Job { checkpoint, mut fixed, puts, done } = self.jobs.remove(0);
+            if rules.0 == Some(Mistake::HorizonAtAck) {
+                fixed.horizon = CheckpointId(self.log.horizon().into());
+            }
             self.refs.extend(puts.iter().cloned());
             let parts = done.into_iter().chain(puts.into_iter().map(Part::Segment));
             if let Some(snapshot) = self.carried.acknowledge(checkpoint, parts, fixed) {
@@ -317,11 +377,11 @@ fn cut(all: Keys<Option<Value>>, small: bool) -> Vec<Keys<Option<Value>>> {
         return vec![all];
     }
     let alone = |key: usize| {
-        let mut one = [None; KEYS];
+        let mut one = [None; ENTRIES];
         one[key] = all[key];
         one
     };
-    (0..KEYS).filter(|key| all[*key].is_some()).map(alone).collect()
+    (0..ENTRIES).filter(|key| all[*key].is_some()).map(alone).collect()
 }
 
 /// What a segment of a subtask is.

@@ -8,12 +8,12 @@ use millpond::checkpoint::{Head, HeadChange, HeadCondition, Manifest, Owed, Reta
 use millpond::ids::{Attempt, CheckpointId, SlotId, Version};
 use millpond::state::WriteOutcome;
 
-use super::bounds::KEYS;
+use super::bounds::ENTRIES;
 use super::cell::Cell;
 use super::mistakes::Mistake;
 
-/// One of each key.
-pub(crate) type Keys<T> = [T; KEYS];
+/// One of each entry: of each key, and of each key group's chunk.
+pub(crate) type Keys<T> = [T; ENTRIES];
 
 /// A state's value: the number of the record that set it.
 pub(crate) type Value = Option<u8>;
@@ -89,9 +89,9 @@ enum Kind {
     Manifest,
 }
 
-/// How the table compares.
+/// How the table compares, and whether there is a filter.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Conditions(pub(crate) Option<Mistake>);
+pub(crate) struct Conditions(pub(crate) Option<Mistake>, pub(crate) bool);
 
 impl Conditions {
     fn has(self, mistake: Mistake) -> bool {

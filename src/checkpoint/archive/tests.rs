@@ -16,6 +16,7 @@ fn manifest(attempt: u64, checkpoint: u64, bytes: usize) -> Manifest {
         segments: vec![],
         horizons: vec![],
         may_have_items: vec![],
+        unfiltered: vec![],
         committables: vec![Owed { sink: name("files"), committable: vec![7; bytes] }],
         states: Vec::new(),
         operator_states: vec![],

@@ -68,6 +68,7 @@ impl World {
             segments: vec![segment(slot.0, version.attempt.0, checkpoint)],
             horizons: vec![],
             may_have_items: vec![],
+            unfiltered: vec![],
             committables: vec![Owed { sink: name("files"), committable: vec![checkpoint as u8] }],
             states: Vec::new(),
             operator_states: vec![],

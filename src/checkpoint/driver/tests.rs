@@ -339,6 +339,7 @@ async fn an_attempt_that_wakes_up_after_a_lease_confirms_the_head_first() {
         segments: vec![],
         horizons: vec![],
         may_have_items: vec![],
+        unfiltered: vec![],
         committables: vec![],
         states: Vec::new(),
         operator_states: vec![],

@@ -41,6 +41,7 @@ pub(super) fn sample() -> Manifest {
             },
         ],
         may_have_items: vec![name("counts")],
+        unfiltered: vec![name("later")],
         records: 200_000,
         committables: vec![Owed { sink: name("files"), committable: b"part-3-0-42".to_vec() }],
         states: vec![StateFormats {

@@ -35,6 +35,7 @@ fn manifest(segments: Vec<SegmentRef>, horizons: Vec<Horizon>) -> Manifest {
         segments,
         horizons,
         may_have_items: vec![],
+        unfiltered: vec![],
         committables: vec![],
         states: Vec::new(),
         operator_states: vec![],

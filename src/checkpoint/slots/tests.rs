@@ -20,6 +20,7 @@ fn manifest(checkpoint: u64, segments: &[(u64, u64)], table: (usize, usize)) -> 
         segments: segments.iter().map(|(slot, at)| segment(*slot, 1, *at)).collect(),
         horizons: vec![],
         may_have_items: vec![],
+        unfiltered: vec![],
         committables: vec![],
         states: Vec::new(),
         operator_states: vec![],

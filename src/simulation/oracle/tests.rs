@@ -78,8 +78,12 @@ impl World {
         self.block(BlockKind::Segment, slot, version, Bytes::from_static(text.as_bytes()))
     }
 
-    /// A manifest of no state at all, in the slot of its number.
+    /// A manifest of no state at all and without a filter, in the slot of its number.
     fn manifest(&mut self, attempt: u64, checkpoint: u64) -> Verdict {
+        self.manifest_of(attempt, checkpoint, vec![name("tally")])
+    }
+
+    fn manifest_of(&mut self, attempt: u64, checkpoint: u64, unfiltered: Vec<Name>) -> Verdict {
         let manifest = Manifest {
             checkpoint: CheckpointId(checkpoint),
             version: version(attempt, checkpoint),
@@ -88,6 +92,7 @@ impl World {
             segments: Vec::new(),
             horizons: Vec::new(),
             may_have_items: Vec::new(),
+            unfiltered,
             committables: Vec::new(),
             states: Vec::new(),
             operator_states: vec![],
@@ -208,6 +213,16 @@ fn a_value_that_the_reference_does_not_have_is_found() {
     world.item("k", version(1, 1), Some("v")).unwrap();
     world.manifest(1, 2).unwrap();
     wrong(world.head(head(1, &[(1, 1), (1, 2)])), "(I2)");
+}
+
+#[test]
+fn an_item_that_the_filter_of_a_restore_would_deny_is_found() {
+    let mut world = World::new();
+    world.manifest_of(1, 1, Vec::new()).unwrap();
+    world.head(head(1, &[(1, 1)])).unwrap();
+    world.item("k", version(1, 1), Some("v")).unwrap();
+    world.manifest_of(1, 2, Vec::new()).unwrap();
+    wrong(world.head(head(1, &[(1, 1), (1, 2)])), "the filter of tally denies the item count");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod acts;
 mod eviction;
+mod filter;
 mod lists;
 mod maps;
 mod migration;
@@ -31,6 +32,7 @@ fn config(attempt: u64) -> KeyedConfig {
         attempt: Attempt(attempt),
         segment_bytes: 1 << 18,
         value_format: ValueFormat::Codec,
+        filter: FilterConfig::OFF,
     }
 }
 

@@ -4,6 +4,7 @@ use millpond::ids::{Attempt, CheckpointId, Version};
 use millpond::state::{CleaningPlan, ValueAt};
 
 use super::{Cleaning, Entry, Subtask, Value};
+use crate::bounds::KEYS;
 use crate::mistakes::Mistake;
 use crate::table::{Body, Conditions, Item, Table};
 
@@ -36,8 +37,8 @@ impl Subtask {
         let rows = plan.compute();
         let version = Version { attempt, checkpoint: plan.checkpoint() };
         let mut writes = Vec::new();
-        for (_, row) in rows.entries() {
-            let key = *row as usize;
+        for (column, row) in rows.entries() {
+            let key = column.index() * KEYS + *row as usize;
             let value = match self.entries[key].meta.value_at(rows.stamp(), self.log.floor()) {
                 ValueAt::Memory => self.entries[key].value,
                 ValueAt::Segments => match self.read_back(rules, table, plan.checkpoint(), key) {
@@ -71,6 +72,7 @@ impl Subtask {
         }
         entry.pinned = false;
         self.items_sent = true;
+        self.note(rules, key);
         Some((key as u8, item))
     }
 

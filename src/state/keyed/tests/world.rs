@@ -2,9 +2,10 @@
 //! saw, and nothing else.
 //!
 //! After every step, each retained checkpoint must be the fold of items and log (I2), and every item the
-//! value of the checkpoint that it names, not newer than the oldest retained one (I1).
+//! value of the checkpoint that it names, not newer than the oldest retained one (I1), and the hash of
+//! each item that a restore would read must be in the filter that it would have.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
@@ -12,7 +13,10 @@ use super::acts::{Act, Handles, Model, act, handles, look};
 use super::*;
 use crate::ids::Version;
 use crate::state::segment::{Carry, Segment};
-use crate::state::{CleaningRows, ItemKey, ItemRange, Missing, Read, Scan, Scanned};
+use crate::state::{
+    CleaningRows, FILTER_STATE, FilterChunks, ItemKey, ItemRange, Missing, Read, Scan, Scanned,
+    chunk_group, chunk_hashes, item_hash,
+};
 
 const KEYS: u16 = 16;
 /// Entries that may stay in memory: those of five keys.
@@ -42,6 +46,8 @@ enum Step {
     Settle,
     LatePut(usize),
     Evict(u32),
+    /// A filter's chunks are read, or what was read is taken over.
+    Filter(usize),
     Restore {
         which: usize,
         parallelism: u32,
@@ -62,6 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0usize..8).prop_map(Step::LatePut),
         4 => Just(Step::Settle),
         2 => (1u32..12).prop_map(Step::Evict),
+        4 => (0usize..3).prop_map(Step::Filter),
         2 => (0usize..3, 1u32..4)
             .prop_map(|(which, parallelism)| Step::Restore { which, parallelism }),
     ]
@@ -82,6 +89,7 @@ struct Subtask {
     plan: Option<(CheckpointId, CleaningRows, usize)>,
     missing: Vec<Missing>,
     queue: Vec<ItemWrite>,
+    chunks: Option<FilterChunks>,
 }
 
 #[derive(Clone, Debug)]
@@ -93,6 +101,7 @@ struct Manifest {
 
 struct World {
     num_retained: usize,
+    filter: bool,
     attempt: u64,
     next: u64,
     handles: Handles,
@@ -129,9 +138,10 @@ fn scan_table(table: &BTreeMap<ItemKey, Item>, range: &ItemRange) -> Vec<Scanned
 }
 
 impl World {
-    fn new(num_retained: usize) -> Self {
+    fn new(num_retained: usize, filter: bool) -> Self {
         let mut world = Self {
             num_retained,
+            filter,
             attempt: 0,
             next: 1,
             handles: handles(&mut States::new()),
@@ -191,6 +201,7 @@ impl World {
             oldest_retained: CheckpointId(self.floor()),
             items_sent: former.iter().any(|b| b.items_sent),
             formats: Vec::new(),
+            unfiltered: former.iter().any(|b| b.unfiltered),
         };
         let mut states = States::new();
         handles(&mut states);
@@ -201,6 +212,10 @@ impl World {
             attempt: Attempt(self.attempt),
             segment_bytes: 40,
             value_format: ValueFormat::Codec,
+            filter: match self.filter {
+                true => FilterConfig { max_bytes: 4096, first_bytes: 32, chunk_hashes: 2 },
+                false => FilterConfig::OFF,
+            },
         };
         let mut state = KeyedState::new(config, states.finish().unwrap(), at).unwrap();
         for segment in self.named.iter().map(|&i| &self.segments[i]) {
@@ -212,7 +227,8 @@ impl World {
         state.track_recency();
         let (plan, missing, queue) = (None, Vec::new(), Vec::new());
         let (answers, parked) = (VecDeque::new(), BTreeMap::new());
-        Subtask { state, answers, parked, range, barrier: None, plan, missing, queue }
+        let chunks = None;
+        Subtask { state, answers, parked, range, barrier: None, plan, missing, queue, chunks }
     }
 
     fn run(&mut self, step: &Step) {
@@ -253,6 +269,7 @@ impl World {
                     s.state.evict(*rows);
                 });
             }
+            Step::Filter(subtask) => self.build_filter(subtask % self.subtasks.len()),
             Step::Restore { which, parallelism } => {
                 let keep = self.retained.len().saturating_sub(*which).max(1);
                 self.retained.truncate(keep);
@@ -393,6 +410,30 @@ impl World {
         assert!(self.subtasks.iter().all(|subtask| subtask.parked.is_empty()));
     }
 
+    fn build_filter(&mut self, i: usize) {
+        let subtask = &mut self.subtasks[i];
+        if let Some(mut chunks) = subtask.chunks.take() {
+            while !subtask.state.filter_read(&mut chunks, 1) {}
+        } else if let Some(range) = subtask.state.filter_scan() {
+            let of_range = |key: &&ItemKey| {
+                (&key.state, key.key_group) == (&range.state, range.key_group)
+                    && range.contains(&key.sort_key)
+            };
+            let scanned = self.table.iter().filter(|(key, _)| of_range(key)).map(|(key, item)| {
+                Scanned { sort_key: key.sort_key.clone(), item: Ok(item.clone()) }
+            });
+            subtask.chunks = Some(FilterChunks::of(&range, scanned.collect()).unwrap());
+        }
+    }
+
+    fn build_filters(&mut self) {
+        for i in 0..self.subtasks.len() {
+            while self.filter && !self.subtasks[i].state.filter.is_ready() {
+                self.build_filter(i);
+            }
+        }
+    }
+
     fn barrier(&mut self, skipped: u64) {
         if self.in_flight.is_some() {
             return;
@@ -526,6 +567,9 @@ impl World {
         for (key, item) in &self.table {
             let h = item.version.checkpoint.0;
             assert!(h <= self.floor(), "I1: {key:?} holds a value of {h}");
+            if key.state.as_str() == FILTER_STATE {
+                continue;
+            }
             let agrees = self.at[&h].agrees(key, item.value.as_deref());
             assert!(agrees, "I1: {key:?} as of {h}: {item:?}");
         }
@@ -546,7 +590,8 @@ impl World {
                 let taken = |entry: &u32| column.is_taken(*entry) && newer(&column, entry);
                 (0..column.end()).filter(taken).count() as u64
             };
-            let pinned = state.columns.iter().map(of_column).sum::<u64>();
+            let chunks = state.filter.chunks.newer_than(state.log.horizon()) as u64;
+            let pinned = state.columns.iter().map(of_column).sum::<u64>() + chunks;
             assert_eq!(pinned, state.log.pinned(), "pinned");
             if subtask.parked.is_empty() {
                 let idle = state.untouched.is_empty()
@@ -579,11 +624,14 @@ impl World {
         }
     }
 
-    /// Items, then the manifest's segments, in the plainest way.
+    /// Items, then the manifest's segments, in the plainest way. What is left of the items is what a
+    /// restored attempt may have to read.
     fn fold(&self, manifest: &Manifest) -> Model {
         let mut entries = BTreeMap::new();
+        let mut items = BTreeSet::new();
         for (key, item) in &self.table {
             if let Some(value) = &item.value {
+                items.insert((key.state.as_str(), key.sort_key.to_vec()));
                 entries.insert((key.state.as_str(), key.sort_key.to_vec()), value.to_vec());
             }
         }
@@ -595,14 +643,19 @@ impl World {
             segment
                 .each(&mut carry, |entry| {
                     let state = segment.states[entry.state].as_str();
-                    let key = u16::decode(&mut &entry.key[..]).unwrap();
-                    let group = max_parallelism().group_of(key.key_hash());
+                    let group = if state == FILTER_STATE {
+                        chunk_group(entry.key).unwrap()
+                    } else {
+                        let key = u16::decode(&mut &entry.key[..]).unwrap();
+                        max_parallelism().group_of(key.key_hash())
+                    };
                     let mut horizons = manifest.subtasks.iter().flat_map(|(_, b)| &b.horizons);
                     let horizon = horizons.find(|(range, _)| range.contains(group)).unwrap().1;
                     if segment.version.checkpoint <= horizon {
                         return Ok(());
                     }
                     let place = (state, entry.key.to_vec());
+                    items.remove(&place);
                     match entry.value {
                         Some(value) => drop(entries.insert(place, value.to_vec())),
                         None => drop(entries.remove(&place)),
@@ -611,14 +664,25 @@ impl World {
                 })
                 .unwrap();
         }
+        let is_chunk = |(state, _): &(&str, Vec<u8>)| *state == FILTER_STATE;
+        if self.filter {
+            let chunks = entries.iter().filter(|(place, _)| is_chunk(place));
+            let hashes: BTreeSet<u64> =
+                chunks.flat_map(|(_, value)| chunk_hashes(value).unwrap()).collect();
+            for (state, key) in items.iter().filter(|place| !is_chunk(place)) {
+                let hash = item_hash(&Name::new(state).unwrap(), key);
+                assert!(hashes.contains(&hash), "aa: no hash of {state} {key:?}");
+            }
+        }
+        entries.retain(|place, _| !is_chunk(place));
         Model::of_entries(
             entries.iter().map(|((state, key), value)| (*state, &key[..], &value[..])),
         )
     }
 }
 
-fn check_job(num_retained: usize, steps: &[Step], check_each: bool) {
-    let mut world = World::new(num_retained);
+fn check_job(num_retained: usize, filter: bool, steps: &[Step], check_each: bool) {
+    let mut world = World::new(num_retained, filter);
     for step in steps {
         world.run(step);
         if check_each {
@@ -632,6 +696,7 @@ fn check_job(num_retained: usize, steps: &[Step], check_each: bool) {
     world.batch(&everything);
     world.answer_all();
     world.start(3);
+    world.build_filters();
     world.batch(&everything);
     world.answer_all();
     world.check();
@@ -646,23 +711,26 @@ proptest! {
 
     #[test]
     fn a_job_that_retains_one_checkpoint_equals_the_model(
+        filter: bool,
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        check_job(1, &steps, true);
+        check_job(1, filter, &steps, true);
     }
 
     #[test]
     fn a_job_that_retains_two_checkpoints_equals_the_model(
+        filter: bool,
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        check_job(2, &steps, true);
+        check_job(2, filter, &steps, true);
     }
 
     #[test]
     fn a_job_that_retains_three_checkpoints_equals_the_model(
+        filter: bool,
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        check_job(3, &steps, true);
+        check_job(3, filter, &steps, true);
     }
 }
 
@@ -673,8 +741,18 @@ proptest! {
     #[test]
     fn ten_thousand_short_jobs_equal_the_model(
         num_retained in 1usize..4,
+        filter: bool,
         steps in prop::collection::vec(step(), 1..18),
     ) {
-        check_job(num_retained, &steps, false);
+        check_job(num_retained, filter, &steps, false);
     }
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn hashes_that_are_saved_late_are_found() {
+    let steps = [Step::Batch(vec![(1, vec![Act::SetA(1)])]), Step::Settle, Step::Settle];
+    check_job(1, true, &steps, true);
+    let late = || crate::teeth::with(Tooth::HashesLate, || check_job(1, true, &steps, true));
+    assert!(std::panic::catch_unwind(late).is_err());
 }

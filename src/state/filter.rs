@@ -1,0 +1,324 @@
+//! Which entries have an item: the filter that saves reads of what was never stored.
+//!
+//! Owns the hashes, the bits that answer, and their building and growth. Reading chunks from the table is
+//! `task`'s; what an answer means is decided in `admission`.
+//!
+//! Each entry's hash is added when the first put of its item is handed out, to the bits and to a chunk
+//! ([`chunks`]). A chunk is an entry of the operator's hidden state [`STATE`], so it is logged at the
+//! next barrier, materialised, replayed and rolled back as all entries are. The horizon passes an entry
+//! once its put was answered, which is after the put was handed out; so the barrier that fixes a horizon
+//! also freezes every hash that it needs.
+//!
+//! ```text
+//!   put handed out ──► open chunk ──► log ──► item      bits: memory only, rebuilt of chunks
+//!                └──► bits                              after a restart, and twice as large
+//!                                                       when they are full
+//! ```
+//! Where the bits say that an entry has no item, it has none. Where they say that it may, it is read.
+
+mod bloom;
+pub(super) mod chunks;
+mod keyed;
+
+use hashbrown::HashSet;
+use xxhash_rust::xxh64::xxh64;
+
+use bloom::Bloom;
+use chunks::{ChunkId, Chunks};
+
+pub use keyed::FilterChunks;
+
+use crate::ids::Name;
+use crate::key_group::{KeyGroup, KeyGroupRange};
+
+/// The hidden state of an operator that holds its filter's chunks. Users' states have no such name.
+pub const STATE: &str = ".filter";
+
+/// How large a filter may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterConfig {
+    /// The most memory for its bits; 0: there is no filter.
+    pub max_bytes: u64,
+    /// Bytes of the first bits.
+    pub first_bytes: u64,
+    /// Hashes of a full chunk.
+    pub chunk_hashes: usize,
+}
+
+impl FilterConfig {
+    /// No filter at all.
+    pub const OFF: Self = Self { max_bytes: 0, first_bytes: 0, chunk_hashes: 1 };
+}
+
+/// How to tell the hashes of one state's entries from those of others. They depend on names, so that
+/// states may be registered in another order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Salts {
+    entry: u64,
+    key: u64,
+}
+
+impl Salts {
+    pub(super) fn of(state: &Name) -> Self {
+        let of = |what| xxh64(state.as_str().as_bytes(), what);
+        Self { entry: of(1), key: of(2) }
+    }
+
+    /// The hash of an entry with this key in the log.
+    #[inline]
+    pub(super) fn entry(self, key: &[u8]) -> u64 {
+        xxh64(key, self.entry)
+    }
+
+    /// The hash that says of a row's key that some entry of it with a sub key has an item.
+    #[inline]
+    pub(super) fn any_of_key(self, key: &[u8]) -> u64 {
+        xxh64(key, self.key)
+    }
+}
+
+/// The hash of an item, for one who looks at a table from outside.
+#[cfg(any(test, feature = "test-kit"))]
+pub(crate) fn item_hash(state: &Name, sort_key: &[u8]) -> u64 {
+    Salts::of(state).entry(sort_key)
+}
+
+/// The key group of the chunk with this key, for one who looks at a table from outside.
+#[cfg(any(test, feature = "test-kit"))]
+pub(crate) fn chunk_group(sort_key: &[u8]) -> Result<KeyGroup, crate::codec::DecodeError> {
+    ChunkId::decode(sort_key).map(|id| id.group)
+}
+
+/// The hashes in a chunk, for one who looks at a table from outside.
+#[cfg(any(test, feature = "test-kit"))]
+pub(crate) fn chunk_hashes(value: &[u8]) -> Result<Vec<u64>, crate::codec::DecodeError> {
+    chunks::decode(value)
+}
+
+/// Bits that are being filled with what is in memory, what is added meanwhile, and what the table has.
+#[derive(Debug)]
+struct Build {
+    /// `None` until the first key group tells how many hashes there are.
+    bits: Option<Bloom>,
+    /// What belongs into the bits, until there are some.
+    early: Vec<u64>,
+    /// The key group whose chunks are to be read.
+    next: KeyGroup,
+    /// Hashes of it so far.
+    read: u64,
+}
+
+/// The filter of one operator in one subtask.
+#[derive(Debug)]
+pub(super) struct Filter {
+    range: KeyGroupRange,
+    pub(super) chunks: Chunks,
+    salts: Vec<Salts>,
+    config: FilterConfig,
+    /// Whether there may be items whose hash is in no chunk: then it never answers.
+    is_partial: bool,
+    /// What answers.
+    bits: Option<Bloom>,
+    build: Option<Build>,
+    /// Its chunks could not be read.
+    has_failed: bool,
+    /// Key groups that had chunks in the log: of the others, what is read at the restore is all there is.
+    replayed: HashSet<KeyGroup>,
+    /// The stamp of the checkpoint that was restored.
+    restored: u32,
+    /// Reads that it saved.
+    pub(super) saved: u64,
+    /// Only the tooth that saves hashes late has any.
+    late: Vec<(KeyGroup, u64)>,
+}
+
+impl Filter {
+    /// For the states of `salts`, restored to the checkpoint of `restored`, whose manifest says whether it
+    /// `is_partial`.
+    pub(super) fn new(
+        range: KeyGroupRange,
+        salts: Vec<Salts>,
+        config: FilterConfig,
+        (is_partial, restored): (bool, u32),
+    ) -> Self {
+        Self {
+            range,
+            chunks: Chunks::of(config.chunk_hashes),
+            salts,
+            config,
+            is_partial,
+            bits: None,
+            build: None,
+            has_failed: false,
+            replayed: HashSet::new(),
+            restored,
+            saved: 0,
+            late: Vec::new(),
+        }
+    }
+
+    /// All chunks of the log after `horizon` are replayed. Where no item can exist, it answers from now on.
+    pub(super) fn begin(&mut self, items_sent: bool, horizon: u32) {
+        self.replayed = self.chunks.groups().collect();
+        if !self.is_used() {
+        } else if items_sent {
+            self.build = Some(Build::new(None, self.chunks.hashes().collect(), self.range));
+        } else {
+            self.bits = Some(Bloom::of_bytes(0));
+        }
+        self.let_chunks_go(horizon);
+    }
+
+    /// What the log has let go of leaves memory, but for chunks that take more, while bits and these take
+    /// no more than they may.
+    pub(super) fn let_chunks_go(&mut self, horizon: u32) {
+        let room = self.config.max_bytes.saturating_sub(self.bits_bytes());
+        self.chunks.let_go(horizon, room);
+    }
+
+    /// Whether hashes are kept.
+    pub(super) fn is_used(&self) -> bool {
+        self.config.max_bytes > 0 && !self.is_partial
+    }
+
+    /// Whether there may be items whose hash is in no chunk.
+    pub(super) fn is_partial(&self) -> bool {
+        self.is_partial
+    }
+
+    /// A put is sent and no hash kept of it.
+    pub(super) fn miss(&mut self) {
+        self.is_partial = true;
+        self.bits = None;
+        self.build = None;
+    }
+
+    pub(super) fn salts(&self, column: usize) -> Salts {
+        self.salts[column]
+    }
+
+    /// Whether it answers.
+    pub(super) fn is_ready(&self) -> bool {
+        self.bits.is_some()
+    }
+
+    /// Whether surely nothing with this hash has an item.
+    #[inline]
+    pub(super) fn denies(&self, hash: u64) -> bool {
+        self.bits.as_ref().is_some_and(|bits| !bits.may_contain(hash))
+    }
+
+    /// Adds a hash to the bits; it must be in a chunk.
+    pub(super) fn add(&mut self, hash: u64) {
+        if let Some(bits) = &mut self.bits {
+            if bits.held() == 0 {
+                *bits = Bloom::of_bytes(self.config.first_bytes.min(self.config.max_bytes));
+            }
+            bits.insert(hash);
+        }
+        if let Some(build) = &mut self.build {
+            build.add(hash);
+        }
+    }
+
+    /// The key group whose chunks are to be read for bits that are being built, or should be.
+    pub(super) fn next_group(&mut self) -> Option<KeyGroup> {
+        if self.build.is_none()
+            && let Some(bits) = &self.bits
+            && bits.is_full()
+            && !self.has_failed
+            && let Some(bytes) = self.larger(bits)
+        {
+            let hashes = self.chunks.hashes().collect();
+            self.build = Some(Build::new(Some(Bloom::of_bytes(bytes)), hashes, self.range));
+        }
+        self.build.as_ref().map(|build| build.next)
+    }
+
+    /// The size of bits to replace full ones. The old ones answer until the new ones are complete.
+    fn larger(&self, bits: &Bloom) -> Option<u64> {
+        let room = self.config.max_bytes.saturating_sub(bits.bytes());
+        let bytes = Bloom::bytes_for(bits.held().saturating_mul(2)).min(room);
+        (bytes >= bits.bytes().saturating_mul(3) / 2).then_some(bytes)
+    }
+
+    /// Hashes of the next group's chunks, as many as there are.
+    pub(super) fn read(&mut self, hashes: &[u64]) {
+        if let Some(build) = &mut self.build {
+            build.read += hashes.len() as u64;
+            hashes.iter().for_each(|hash| build.add(*hash));
+        }
+    }
+
+    /// All chunks of the next group are read; whether that was the last one.
+    pub(super) fn end_group(&mut self) -> bool {
+        let Some(mut build) = self.build.take() else { return true };
+        if build.bits.is_none() {
+            let groups = u64::from(self.range.last.0 - self.range.first.0) + 1;
+            let hashes = build.read.saturating_mul(groups) + build.early.len() as u64;
+            let bytes = Bloom::bytes_for(hashes.saturating_mul(2)).max(self.config.first_bytes);
+            build.size(bytes.min(self.config.max_bytes));
+        }
+        if build.next < self.range.last {
+            build.next = KeyGroup(build.next.0 + 1);
+            self.build = Some(build);
+        } else {
+            self.bits = build.bits;
+        }
+        self.build.is_none()
+    }
+
+    /// The chunks cannot be read: what answers goes on to answer, and becomes less exact as it fills.
+    pub(super) fn fail(&mut self) {
+        self.build = None;
+        self.has_failed = true;
+    }
+
+    /// Whether `id`, which was read from the table for the first bits after a restore, may take more:
+    /// nothing of its group has been in memory before, so what was read is all that it holds.
+    fn may_resume(&self, id: ChunkId) -> bool {
+        self.bits.is_none()
+            && id.begun <= self.restored
+            && !self.replayed.contains(&id.group)
+            && !self.chunks.has_room(id.group)
+            && self.bytes() < self.config.max_bytes
+    }
+
+    /// Memory of bits, and of chunks that the log has not: what stays whatever leaves.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bits_bytes() + self.chunks.takes().kept_bytes
+    }
+
+    fn bits_bytes(&self) -> u64 {
+        let building = self.build.as_ref();
+        let early = building.map_or(0, |build| build.early.len() * size_of::<u64>());
+        let bits = self.bits.iter().chain(building.and_then(|build| build.bits.as_ref()));
+        bits.map(Bloom::bytes).sum::<u64>() + early as u64
+    }
+
+    /// Hashes that it knows, where it answers, and the share of others that it takes for known.
+    pub(super) fn held(&self) -> Option<(u64, f64)> {
+        self.bits.as_ref().map(|bits| (bits.held(), bits.false_positives()))
+    }
+}
+
+impl Build {
+    fn new(bits: Option<Bloom>, hashes: Vec<u64>, range: KeyGroupRange) -> Self {
+        let mut build = Self { bits, early: Vec::new(), next: range.first, read: 0 };
+        hashes.into_iter().for_each(|hash| build.add(hash));
+        build
+    }
+
+    fn add(&mut self, hash: u64) {
+        match &mut self.bits {
+            Some(bits) => bits.insert(hash),
+            None => self.early.push(hash),
+        }
+    }
+
+    fn size(&mut self, bytes: u64) {
+        let mut bits = Bloom::of_bytes(bytes);
+        std::mem::take(&mut self.early).into_iter().for_each(|hash| bits.insert(hash));
+        self.bits = Some(bits);
+    }
+}
