@@ -28,6 +28,7 @@ use super::replay::Carries;
 use super::rows::Rows;
 use super::sub_column::SubKey;
 use super::suspend::Scan;
+use super::ttl::Times;
 use super::writer::Writer;
 use super::{ItemKey, Read};
 use crate::codec::{Key, KeyHash, Value};
@@ -69,6 +70,8 @@ pub struct RestorePoint {
     pub items_sent: bool,
     /// How R's manifest says that states are stored; those of other operators too.
     pub formats: Vec<StateFormats>,
+    /// The time on the clock, milliseconds since 1970: stored values may have expired.
+    pub now_ms: u64,
 }
 
 /// The place of one key in its operator's memory. Good until the next [`KeyedState::end_batch`]
@@ -96,6 +99,7 @@ pub struct KeyedState<K> {
     /// Whether there are states with entries that are not known when a record is admitted.
     pub(super) has_subs: bool,
     pub(super) effects: Effects,
+    pub(super) times: Times,
     /// Rows of which some plain columns were replayed and the others not read yet.
     pub(super) partial: Bits,
     pub(super) partial_rows: usize,
@@ -185,11 +189,12 @@ impl<K: Key> KeyedState<K> {
         let floor = stamp_of(at.oldest_retained)?;
         columns.settle(&config.operator, &at.formats, at.checkpoint)?;
         let states: Arc<[_]> = columns.names().into();
+        let expiring = columns.0.iter().map(|column| column.ttl().is_some()).collect();
         Ok(Self {
             former: FormerHorizons::restored(&at.horizons, config.range),
             rows: Rows::new(),
             log: Log::new(columns.0.len(), horizon, floor, stamp_of(at.checkpoint)?),
-            writer: Writer::new(config.segment_bytes as usize, states),
+            writer: Writer::new(config.segment_bytes as usize, states, expiring),
             keys: MeanBytes::default(),
             config,
             cursor: None,
@@ -200,6 +205,7 @@ impl<K: Key> KeyedState<K> {
             scans: Vec::new(),
             has_subs: columns.0.iter().any(|column| !column.is_plain()),
             effects: Effects::default(),
+            times: Times::new(at.now_ms, columns.0.iter().map(|column| column.ttl())),
             partial: Bits::default(),
             partial_rows: 0,
             untouched: Vec::new(),
@@ -220,7 +226,7 @@ impl<K: Key> KeyedState<K> {
     #[must_use]
     pub fn get<V: Value>(&self, state: ValueState<V>, row: Row) -> Option<&V> {
         let values = typed(&self.columns, state);
-        values.get(row.0).or_else(|| values.default_value())
+        self.read_value(state.column, values, row.0).or_else(|| values.default_value())
     }
 
     /// Gives `row` a value.
@@ -285,6 +291,31 @@ impl<K: Key> KeyedState<K> {
     #[must_use]
     pub fn key(&self, row: Row) -> &K {
         self.rows.key(row.0)
+    }
+
+    /// The value of an entry as the record that runs reads it.
+    #[inline]
+    pub(super) fn read_value<'e, V: Value>(
+        &self,
+        id: ColumnId,
+        values: &'e Entries<V>,
+        entry: u32,
+    ) -> Option<&'e V> {
+        let value = values.get(entry)?;
+        match values.lives() {
+            None => Some(value),
+            Some(lives) => self.times.sees(id, lives, entry).then_some(value),
+        }
+    }
+
+    /// The same where it is only looked whether it is there: that is no read.
+    #[inline]
+    pub(super) fn peek_value<'e, V: Value>(
+        &self,
+        values: &'e Entries<V>,
+        entry: u32,
+    ) -> Option<&'e V> {
+        values.get(entry).filter(|_| !self.times.hides(values.lives(), entry))
     }
 
     /// Stamps an entry that is about to change; what a barrier froze is serialised before.

@@ -42,6 +42,7 @@ mod entries;
 mod entry;
 mod erased;
 mod evict;
+mod expiry;
 mod formats;
 mod former;
 mod keyed;
@@ -65,6 +66,7 @@ mod stats;
 mod store;
 mod sub_column;
 mod suspend;
+mod ttl;
 pub mod unkeyed;
 mod writer;
 
@@ -109,6 +111,7 @@ pub use store::{
 };
 pub use sub_column::SubKey;
 pub use suspend::Scan;
+pub use ttl::{Ttl, TtlTime, UpdateType, Visibility};
 #[expect(clippy::module_name_repetitions, reason = "Flink's names")]
 pub use unkeyed::{
     BroadcastDescriptor, BroadcastState, BroadcastStates, OperatorListDescriptor,

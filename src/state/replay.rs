@@ -101,7 +101,10 @@ impl<K: Key> KeyedState<K> {
             meta.flags = 0;
         }
         let checkpoint = segment.version.checkpoint;
-        let stored = entry.value.map(|bytes| Stored { bytes, native: false, checkpoint });
+        let expires = entry.expires;
+        let stored = entry.value.map(|bytes| Stored { bytes, native: false, checkpoint, expires });
+        let stored = self.unless_gone(stored);
+        let values = &mut self.columns[column];
         values.restore(number, stored, meta).map_err(|error| {
             let operator = &self.config.operator;
             let message = format!("segment: operator {operator}, state {}: {error}", values.name());

@@ -62,6 +62,7 @@ impl Table {
             horizons,
             items_sent: restored.is_some_and(|(barrier, _)| barrier.items_sent),
             formats: recorded.to_vec(),
+            now_ms: 0,
         };
         let mut state = KeyedState::new(config(attempt), columns, point)?;
         for segment in self.log.iter().filter(|s| s.version.checkpoint.0 <= at) {

@@ -5,26 +5,31 @@
 //! value of the checkpoint that it names, not newer than the oldest retained one (I1).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::acts::{Act, Handles, Model, act, handles, look};
+use super::acts::{Act, At, Handles, Model, act, handles, look};
 use super::*;
 use crate::ids::Version;
 use crate::state::segment::{Carry, Segment};
-use crate::state::{CleaningRows, ItemKey, Missing, Read, Scan, Scanned};
+use crate::state::{CleaningRows, ItemKey, Missing, Read, Scan, Scanned, Ttl, TtlTime};
 
 const KEYS: u16 = 16;
 /// Entries that may stay in memory: those of five keys.
 const CACHE: u64 = 10;
 const OPERATOR: &str = "op";
 
-/// One record: its key, and what is done for it.
-type Record = (u16, Vec<Act>);
+/// One record: its key, what is done for it, and its time: how late it is, and once it is given, when it was.
+type Record = (u16, Vec<Act>, u64);
+/// No record is later.
+const LATENESS_MS: u64 = 20;
 
 #[derive(Clone, Debug)]
 enum Step {
     Batch(Vec<Record>),
+    /// Time, in milliseconds.
+    Pass(u64),
     /// So many reads of each subtask are answered, as the table was when they were sent.
     Answer(usize),
     Barrier {
@@ -49,9 +54,11 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let record = (0..KEYS, prop::collection::vec(act(), 1..4));
+    let late = prop_oneof![2 => Just(0), 1 => 0..=LATENESS_MS];
+    let record = (0..KEYS, prop::collection::vec(act(), 1..4), late);
     prop_oneof![
         6 => prop::collection::vec(record, 1..5).prop_map(Step::Batch),
+        2 => (1u64..40).prop_map(Step::Pass),
         2 => (1usize..4).prop_map(Step::Answer),
         3 => prop_oneof![4 => Just(0), 1 => 1..3u64].prop_map(|skipped| Step::Barrier { skipped }),
         2 => (1usize..4).prop_map(Step::Slice),
@@ -93,6 +100,8 @@ struct Manifest {
 
 struct World {
     num_retained: usize,
+    ttl: Option<Ttl>,
+    clock: u64,
     attempt: u64,
     next: u64,
     handles: Handles,
@@ -115,12 +124,14 @@ fn max_parallelism() -> MaxParallelism {
 }
 
 impl World {
-    fn new(num_retained: usize) -> Self {
+    fn new(num_retained: usize, ttl: Option<Ttl>) -> Self {
         let mut world = Self {
             num_retained,
+            ttl,
+            clock: 1000,
             attempt: 0,
             next: 1,
-            handles: handles(&mut States::new()),
+            handles: handles(&mut States::new(), ttl),
             subtasks: Vec::new(),
             live: Model::default(),
             at: BTreeMap::from([(0, Model::default())]),
@@ -177,9 +188,10 @@ impl World {
             oldest_retained: CheckpointId(self.floor()),
             items_sent: former.iter().any(|b| b.items_sent),
             formats: Vec::new(),
+            now_ms: self.clock,
         };
         let mut states = States::new();
-        handles(&mut states);
+        handles(&mut states, self.ttl);
         let config = KeyedConfig {
             operator: Name::new(OPERATOR).unwrap(),
             range,
@@ -204,6 +216,11 @@ impl World {
     fn run(&mut self, step: &Step) {
         match step {
             Step::Batch(records) => self.batch(records),
+            // Whoever still waits would be too late.
+            Step::Pass(ms) => {
+                self.answer_all();
+                self.clock += ms;
+            }
             Step::Answer(answers) => self.answer(*answers),
             Step::Barrier { skipped } => self.barrier(*skipped),
             Step::Slice(entries) => {
@@ -252,12 +269,15 @@ impl World {
         let mut mine: Vec<Vec<Record>> = vec![Vec::new(); self.subtasks.len()];
         for record in records {
             let group = max_parallelism().group_of(record.0.key_hash());
-            mine[max_parallelism().subtask_of(group, parallelism) as usize].push(record.clone());
+            let (key, acts, late) = record.clone();
+            let to = max_parallelism().subtask_of(group, parallelism) as usize;
+            mine[to].push((key, acts, self.clock - late));
         }
         for (i, records) in mine.into_iter().enumerate() {
             let mut rows = Vec::new();
             let state = &mut self.subtasks[i].state;
-            state.find_rows(records.iter().map(|(key, _)| (key.key_hash(), key)), &mut rows);
+            state.set_processing_time(self.clock);
+            state.find_rows(records.iter().map(|(key, ..)| (key.key_hash(), key)), &mut rows);
             for (record, row) in records.into_iter().zip(rows) {
                 if self.subtasks[i].state.is_loading(row) {
                     self.subtasks[i].parked.entry(row).or_default().push_back(record);
@@ -299,7 +319,9 @@ impl World {
     }
 
     /// Processes a record; whether it was suspended.
-    fn process(&mut self, i: usize, row: Row, (key, acts): &Record) -> bool {
+    fn process(&mut self, i: usize, row: Row, (key, acts, time): &Record) -> bool {
+        let by_records = self.ttl.is_some_and(|ttl| ttl.is_by_event_time());
+        let now = if by_records { *time } else { self.clock };
         let state = &mut self.subtasks[i].state;
         let may_suspend = state.may_suspend();
         let mut model = self.live.clone();
@@ -307,9 +329,11 @@ impl World {
         if may_suspend {
             state.begin_record();
         }
+        state.record_at(Some(*time));
         let run = |act: &Act| -> Result<()> {
             let seen = act.run(state, &self.handles, row)?;
-            let expected = act.predict(&mut model, *key);
+            let mut at = At { model: &mut model, ttl: self.ttl, now };
+            let expected = act.predict(&mut at, *key);
             if seen != expected {
                 mistaken.get_or_insert((act.clone(), seen, expected));
             }
@@ -320,6 +344,7 @@ impl World {
         assert!(suspended || result.is_ok(), "{result:?}");
         assert_eq!(suspended, state.is_loading(row));
         if !suspended {
+            state.renew_read();
             self.live = model;
         }
         assert_eq!(mistaken, None, "key {key}");
@@ -354,6 +379,7 @@ impl World {
         for i in 0..self.subtasks.len() {
             for _ in 0..answers {
                 let subtask = &mut self.subtasks[i];
+                subtask.state.set_processing_time(self.clock);
                 let Some(answer) = subtask.answers.pop_front() else { break };
                 let (row, resident) = match answer {
                     Answer::Item(read, item) => {
@@ -519,15 +545,25 @@ impl World {
         }
     }
 
+    /// What expires by then may be gone.
+    fn gone(&self) -> u64 {
+        match self.ttl.map(|ttl| ttl.time) {
+            Some(TtlTime::Event { lateness }) => self.clock - lateness.as_millis() as u64,
+            _ => self.clock,
+        }
+    }
+
     fn check(&self) {
+        let gone = self.gone();
         for (key, item) in &self.table {
             let h = item.version.checkpoint.0;
             assert!(h <= self.floor(), "I1: {key:?} holds a value of {h}");
-            let agrees = self.at[&h].agrees(key, item.value.as_deref());
+            let agrees = self.at[&h].agrees(key, item, gone);
             assert!(agrees, "I1: {key:?} as of {h}: {item:?}");
         }
         for r in &self.retained {
-            assert_eq!(self.fold(&self.manifests[r]), self.at[r], "I2: checkpoint {r}");
+            let (found, expected) = (self.fold(&self.manifests[r]), &self.at[r]);
+            assert_eq!(found.left(gone), expected.left(gone), "I2: checkpoint {r}");
         }
         for subtask in &self.subtasks {
             let state = &subtask.state;
@@ -559,7 +595,8 @@ impl World {
         let mut entries = BTreeMap::new();
         for (key, item) in &self.table {
             if let Some(value) = &item.value {
-                entries.insert((key.state.as_str(), key.sort_key.to_vec()), value.to_vec());
+                let expires = item.expires_ms.unwrap_or(0);
+                entries.insert((key.state.as_str(), key.sort_key.to_vec()), (value.to_vec(), expires));
             }
         }
         let mut segments: Vec<&Segment> =
@@ -579,7 +616,10 @@ impl World {
                     }
                     let place = (state, entry.key.to_vec());
                     match entry.value {
-                        Some(value) => drop(entries.insert(place, value.to_vec())),
+                        Some(value) => {
+                            let expires = entry.expires.map_or(0, |expiry| expiry.ms);
+                            entries.insert(place, (value.to_vec(), expires));
+                        }
                         None => drop(entries.remove(&place)),
                     }
                     Ok(())
@@ -587,13 +627,17 @@ impl World {
                 .unwrap();
         }
         Model::of_entries(
-            entries.iter().map(|((state, key), value)| (*state, &key[..], &value[..])),
+            entries.iter().map(|((state, key), (value, expires))| (*state, &key[..], &value[..], *expires)),
         )
     }
 }
 
 fn check_job(num_retained: usize, steps: &[Step], check_each: bool) {
-    let mut world = World::new(num_retained);
+    check_job_of(None, num_retained, steps, check_each);
+}
+
+fn check_job_of(ttl: Option<Ttl>, num_retained: usize, steps: &[Step], check_each: bool) {
+    let mut world = World::new(num_retained, ttl);
     for step in steps {
         world.run(step);
         if check_each {
@@ -602,7 +646,7 @@ fn check_job(num_retained: usize, steps: &[Step], check_each: bool) {
     }
     world.is_within_its_cache();
     world.check();
-    let everything: Vec<_> = (0..KEYS).map(|key| (key, look())).collect();
+    let everything: Vec<_> = (0..KEYS).map(|key| (key, look(), 0)).collect();
     world.batch(&everything);
     world.answer_all();
     world.start(3);
@@ -650,5 +694,45 @@ proptest! {
         steps in prop::collection::vec(step(), 1..18),
     ) {
         check_job(num_retained, &steps, false);
+    }
+}
+
+const FIFTY: Ttl = Ttl::new(Duration::from_millis(50));
+const LATENESS: Duration = Duration::from_millis(LATENESS_MS);
+
+fn ttl() -> impl Strategy<Value = Ttl> {
+    let by_events = FIFTY.by_event_time(LATENESS);
+    prop_oneof![
+        Just(FIFTY),
+        Just(FIFTY.on_read_and_write()),
+        Just(by_events),
+        Just(by_events.on_read_and_write()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(config_of(600))]
+
+    /// By the clock and by the times of records, late ones too; begun by writes alone, and by reads.
+    #[test]
+    fn a_job_whose_values_expire_equals_the_model(
+        ttl in ttl(),
+        num_retained in 1usize..4,
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        check_job_of(Some(ttl), num_retained, &steps, true);
+    }
+}
+
+proptest! {
+    #![proptest_config(config_of(3_000))]
+
+    #[test]
+    fn three_thousand_short_jobs_whose_values_expire_equal_the_model(
+        ttl in ttl(),
+        num_retained in 1usize..4,
+        steps in prop::collection::vec(step(), 1..18),
+    ) {
+        check_job_of(Some(ttl), num_retained, &steps, false);
     }
 }
