@@ -179,7 +179,7 @@ impl<K: Key> KeyedState<K> {
             let bytes = item.value.as_ref().map_or(0, bytes::Bytes::len);
             self.check_size(column.index(), entry, bytes)?;
             let stored = self.unless_gone(item.stored());
-            outlives = stored.is_some_and(|stored| self.outlives_item(column, &stored));
+            outlives = stored.is_some_and(|stored| self.outlives(column, &stored));
             let values = &mut self.columns[column.index()];
             values.restore(entry, stored, Meta::loaded()).map_err(|error| {
                 let operator = &self.config.operator;

@@ -92,9 +92,9 @@ impl<K: Key> KeyedState<K> {
         stored.filter(|stored| !self.times.is_gone(stored.expires))
     }
 
-    /// Whether the table is going to delete an item by the clock though the state's values do not expire by that
-    /// any more: it must be written anew before.
-    pub(super) fn outlives_item(&self, column: ColumnId, stored: &Stored<'_>) -> bool {
+    /// Whether a value was stored that expires by the clock, and the state's values do not expire by that any
+    /// more: it must be stored anew before the table deletes its item, or a restart takes it for gone.
+    pub(super) fn outlives(&self, column: ColumnId, stored: &Stored<'_>) -> bool {
         let lives = self.columns[column.index()].lives();
         stored.expires.is_some_and(|expiry| !expiry.event_time)
             && lives.is_none_or(|lives| lives.ttl.is_by_event_time())

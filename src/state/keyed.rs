@@ -110,6 +110,8 @@ pub struct KeyedState<K> {
     /// Entries whose deletions were materialised: they hold nothing, if they still do.
     pub(super) leaving: Vec<(ColumnId, u32)>,
     pub(super) carries: Carries,
+    /// Replayed entries that the log says expire, though they do not any more: they are logged anew.
+    pub(super) outliving: Vec<(usize, u32)>,
     pub(super) former: FormerHorizons,
     pub(super) cleaning: Option<Cleaning>,
     /// Which rows were not used for long; columns with a sub key have their own.
@@ -212,6 +214,7 @@ impl<K: Key> KeyedState<K> {
             untouched_entries: Vec::new(),
             leaving: Vec::new(),
             carries: Carries::default(),
+            outliving: Vec::new(),
             cleaning: None,
             recency: Recency::default(),
             cooling: Vec::new(),

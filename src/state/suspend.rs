@@ -226,7 +226,7 @@ impl<K: Key> KeyedState<K> {
             let values = &mut self.columns[column];
             let entry = values.entry_of(scan.row.0, sub).map_err(&corrupt)?;
             values.restore(entry, Some(stored), Meta::loaded()).map_err(&corrupt)?;
-            if self.outlives_item(scan.column, &stored) {
+            if self.outlives(scan.column, &stored) {
                 self.touch(column, entry);
             }
         }

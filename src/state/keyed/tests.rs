@@ -2,6 +2,7 @@
 
 mod acts;
 mod eviction;
+mod expiry;
 mod lists;
 mod maps;
 mod migration;

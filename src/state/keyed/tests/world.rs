@@ -711,7 +711,7 @@ fn ttl() -> impl Strategy<Value = Ttl> {
 }
 
 proptest! {
-    #![proptest_config(config_of(600))]
+    #![proptest_config(config_of(300))]
 
     /// By the clock and by the times of records, late ones too; begun by writes alone, and by reads.
     #[test]
@@ -725,10 +725,10 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config_of(3_000))]
+    #![proptest_config(config_of(1_000))]
 
     #[test]
-    fn three_thousand_short_jobs_whose_values_expire_equal_the_model(
+    fn a_thousand_short_jobs_whose_values_expire_equal_the_model(
         ttl in ttl(),
         num_retained in 1usize..4,
         steps in prop::collection::vec(step(), 1..18),
