@@ -168,6 +168,12 @@ teeth! {
     SuspendedNotUndone,
     /// A record that has to wait for its state lets those after it pass.
     SuspendedOvertaken,
+    /// A value that was restored or read does not expire.
+    ExpiryForgotten,
+    /// When a value expires stays as a record left it that is undone.
+    ExpiryNotUndone,
+    /// A read begins a value's time anew in memory alone.
+    RenewalNotLogged,
     /// A broadcast map is saved by no subtask.
     BroadcastUnsaved,
     /// After a rescale, an element of an operator's list goes to two subtasks.

@@ -53,7 +53,7 @@ impl Backend {
     /// When `item` may be deleted, in seconds since 1970; `None`: never.
     fn ttl(&self, item: &Item) -> Option<u64> {
         let over = match item.value {
-            Some(_) => item.expires_ms? / 1000,
+            Some(_) => item.expires_ms.filter(|_| !item.event_time)? / 1000,
             None => self.now(),
         };
         Some(over.saturating_add(self.tombstone_retention.as_secs()))

@@ -85,7 +85,7 @@ pub struct Row {
     pub value: Option<Bytes>,
     /// Whether that is DynamoDB's JSON of an attribute, and stands as that attribute. Of the only part.
     pub native: bool,
-    /// When the value expires, milliseconds since 1970. Of part 0.
+    /// When the value expires, milliseconds since 1970; without `ttl` by the times of records. Of part 0.
     pub expires_ms: Option<u64>,
     /// When DynamoDB may delete it, seconds since 1970.
     pub ttl: Option<u64>,
@@ -100,7 +100,7 @@ pub struct Row {
 impl From<Item> for Row {
     /// The only part.
     fn from(item: Item) -> Self {
-        let Item { version, value, native, expires_ms } = item;
+        let Item { version, value, native, expires_ms, event_time: _ } = item;
         Self { version, value, native, expires_ms, ttl: None, part: 0, parts: 1, whole_key: None }
     }
 }
@@ -119,8 +119,9 @@ impl Row {
 
     /// The item of the only part.
     pub(super) fn into_item(self) -> Item {
-        let Self { version, value, native, expires_ms, .. } = self;
-        Item { version, value, native, expires_ms }
+        let Self { version, value, native, expires_ms, ttl, .. } = self;
+        let event_time = expires_ms.is_some() && ttl.is_none();
+        Item { version, value, native, expires_ms, event_time }
     }
 }
 

@@ -64,6 +64,13 @@ pub trait KeyedProcess: 'static {
     /// suspended for them. Called only where some of the state may not be in memory.
     #[inline]
     fn map_keys(&self, _record: &Self::In, _keys: &mut MapKeys<'_, Self::Key>) {}
+
+    /// When what a record tells of happened, in milliseconds since 1970: asked for each record where a
+    /// state lives for a time that is judged by that ([`crate::state::TtlTime::Event`]), and else never.
+    #[inline]
+    fn event_time(&self, _record: &Self::In) -> Option<u64> {
+        None
+    }
 }
 
 /// What a keyed function works with while it processes one record.

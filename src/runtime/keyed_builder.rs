@@ -13,6 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::keyed_snapshot::{SnapshotStrategy, Snapshots};
 use super::restore::read_log;
 use crate::checkpoint::{Manifest, Uploader};
+use crate::clock::Clock;
 use crate::codec::Key;
 use crate::config::{Config, StateSettings};
 use crate::error::{Error, Result};
@@ -36,6 +37,7 @@ pub struct DynamoDbKeyedStateBackendBuilder {
     strategy: SnapshotStrategy,
     manifest: Option<Manifest>,
     oldest_retained: Option<CheckpointId>,
+    now_ms: Option<u64>,
 }
 
 /// A subtask's keyed state. Its entries are those of the log; the others are read from the store when their
@@ -73,6 +75,7 @@ impl DynamoDbKeyedStateBackendBuilder {
             strategy: SnapshotStrategy::ReadOnly,
             manifest: None,
             oldest_retained: None,
+            now_ms: None,
         }
     }
 
@@ -100,6 +103,13 @@ impl DynamoDbKeyedStateBackendBuilder {
     #[must_use]
     pub fn restore(self, manifest: Manifest, oldest_retained: CheckpointId) -> Self {
         Self { manifest: Some(manifest), oldest_retained: Some(oldest_retained), ..self }
+    }
+
+    /// The time by which stored values may have expired, milliseconds since 1970; without this the system's.
+    /// What follows is told by [`KeyedState::set_processing_time`].
+    #[must_use]
+    pub fn now(self, now_ms: u64) -> Self {
+        Self { now_ms: Some(now_ms), ..self }
     }
 
     /// Reads the log and replays it. One `GetItem` for each of its segments, none for items.
@@ -144,7 +154,8 @@ impl DynamoDbKeyedStateBackendBuilder {
         };
         let keys = restored.segments.iter().map(|(at, _)| at.entries).sum::<u64>() as usize;
         let oldest = self.oldest_retained.unwrap_or(at);
-        let (state, log) = rebuild(config, self.columns, restored, (at, oldest), keys)?;
+        let now_ms = self.now_ms.unwrap_or_else(|| Clock::system().wall_ms());
+        let (state, log) = rebuild(config, self.columns, restored, (at, oldest), now_ms, keys)?;
         Ok(KeyedStateBackend { state, log, store: self.store, snapshots })
     }
 }

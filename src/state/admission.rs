@@ -3,7 +3,6 @@
 //! Owns which rows are loading, and which rows and entries are given away because they hold nothing. Sending
 //! the reads, and keeping the records that wait for them, is `task`'s; what leaves for want of memory is `evict`'s.
 
-use super::coding::Stored;
 use super::descriptor::ColumnId;
 use super::entry::Meta;
 use super::keyed::{KeyedState, Row};
@@ -180,12 +179,13 @@ impl<K: Key> KeyedState<K> {
     pub fn loaded(&mut self, read: &Read, item: Option<&Item>) -> Result<bool> {
         let Read { row, column, entry, .. } = *read;
         let resident = self.answered(row)?;
+        let mut outlives = false;
         if let Some(item) = item {
             let bytes = item.value.as_ref().map_or(0, bytes::Bytes::len);
             self.check_size(column.index(), entry, bytes)?;
+            let stored = self.unless_gone(item.stored());
+            outlives = stored.is_some_and(|stored| self.outlives(column, &stored));
             let values = &mut self.columns[column.index()];
-            let (native, checkpoint) = (item.native, item.version.checkpoint);
-            let stored = item.value.as_deref().map(|bytes| Stored { bytes, native, checkpoint });
             values.restore(entry, stored, Meta::loaded().noted()).map_err(|error| {
                 let operator = &self.config.operator;
                 let message =
@@ -197,6 +197,9 @@ impl<K: Key> KeyedState<K> {
         if !values.is_plain() && !values.is_present(entry) {
             self.untouched_entries.push((column, entry));
         }
+        if outlives {
+            self.touch(column.index(), entry);
+        }
         Ok(resident)
     }
 
@@ -204,6 +207,10 @@ impl<K: Key> KeyedState<K> {
     /// some of what a cleaning has left with nothing.
     pub fn end_batch(&mut self) {
         self.sample();
+        if self.has_ttl() {
+            self.renew_read();
+            self.sweep_expired();
+        }
         if !self.untouched_entries.is_empty() {
             self.leave_all_untouched();
         }

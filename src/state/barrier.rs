@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::entry::UNSERIALISED;
 use super::keyed::{KeyedState, stamp_of};
-use super::writer::RawSegment;
+use super::ttl::Expiry;
+use super::writer::{RawSegment, put_number};
 use crate::codec::Key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CheckpointId;
@@ -63,6 +64,11 @@ impl<K: Key> KeyedState<K> {
         };
         let mut bytes = 0;
         self.writer.entry(column, fresh, sort_key, |out| {
+            if let Some(lives) = values.lives()
+                && values.is_present(entry)
+            {
+                put_number(out, Expiry::number(lives.expiry(entry)));
+            }
             let before = out.len();
             let present = values.encode(entry, out).map_err(|error| {
                 Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))

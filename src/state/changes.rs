@@ -64,7 +64,7 @@ mod tests {
     /// One entry over three segments, as `operator` writes it.
     fn segments(operator: &str) -> Vec<Segment> {
         let checkpoint = CheckpointId(1);
-        let mut writer = Writer::new(16, [Name::new("state").unwrap()].into());
+        let mut writer = Writer::new(16, [Name::new("state").unwrap()].into(), [false].into());
         writer.begin(checkpoint);
         let value = |out: &mut Vec<u8>| {
             out.extend_from_slice(&[7; 30]);

@@ -19,6 +19,7 @@ use super::keyed::KeyedState;
 use super::log::{ChangedRows, Log};
 use super::segment::{Carry, Segment};
 use super::store::{Item, ItemKey, ItemWrite, Presence};
+use super::ttl::Expiry;
 use crate::codec::Key;
 use crate::config::ValueFormat;
 use crate::error::{Error, ErrorKind, Result};
@@ -79,8 +80,11 @@ pub struct Missing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     missing: Missing,
-    value: Option<Bytes>,
+    value: Option<Lasting>,
 }
+
+/// A value, and when it expires.
+type Lasting = (Bytes, Option<Expiry>);
 
 /// The plan that is under way.
 #[derive(Debug)]
@@ -183,7 +187,7 @@ pub fn find_values(segments: &[Segment], missing: Vec<Missing>) -> Result<Vec<Fo
 #[derive(Debug)]
 pub struct Finder {
     missing: Vec<Missing>,
-    values: Vec<Option<Option<Bytes>>>,
+    values: Vec<Option<Option<Lasting>>>,
     /// The entries, in the order of their states and keys.
     places: Vec<u32>,
     carry: Carry,
@@ -210,7 +214,8 @@ impl Finder {
             let wanted = (segment.states[entry.state].as_str(), entry.key);
             let found = places.binary_search_by_key(&wanted, |&n| missing[n as usize].place());
             if let Ok(place) = found {
-                values[places[place] as usize] = Some(entry.value.map(Bytes::copy_from_slice));
+                let lasting = |value| (Bytes::copy_from_slice(value), entry.expires);
+                values[places[place] as usize] = Some(entry.value.map(lasting));
             }
             Ok(())
         })
@@ -239,7 +244,7 @@ impl Missing {
 }
 
 /// An entry that was created and deleted before it was ever logged or written is in no segment.
-fn found_or_fresh(missing: Missing, value: Option<Option<Bytes>>) -> Result<Found> {
+fn found_or_fresh(missing: Missing, value: Option<Option<Lasting>>) -> Result<Found> {
     match value {
         Some(value) => Ok(Found { missing, value }),
         None if !missing.has_item => Ok(Found { missing, value: None }),
@@ -322,8 +327,9 @@ impl<K: Key> KeyedState<K> {
                 if !present && let Some(cleaning) = &mut self.cleaning {
                     cleaning.deleted.push((column, entry));
                 }
+                let expires = values.lives().and_then(|lives| lives.expiry(entry));
+                let value = present.then(|| (bytes.into(), expires));
                 let key = self.item_key(column.index(), entry);
-                let value = present.then(|| bytes.into());
                 collected.writes.extend(self.write(column, entry, key, rows.checkpoint, value));
             }
             ValueAt::Segments => collected.missing.push(Missing {
@@ -339,15 +345,22 @@ impl<K: Key> KeyedState<K> {
     }
 
     /// The write of an entry, which counts as sent from now on. A deletion needs one only where a put
-    /// was sent before.
+    /// was sent before. What the clock has passed counts as deleted; not so what only records' times have:
+    /// after a roll-back they may come again.
     fn write(
         &mut self,
         column: ColumnId,
         entry: u32,
         key: ItemKey,
         checkpoint: CheckpointId,
-        value: Option<Bytes>,
+        value: Option<Lasting>,
     ) -> Option<ItemWrite> {
+        // What another kind of time to live has left means nothing, in memory neither.
+        let ttl = self.columns.get(column.index()).and_then(|values| values.ttl());
+        let by = ttl.map(|ttl| ttl.is_by_event_time());
+        let valid = |expiry: &Expiry| Some(expiry.event_time) == by;
+        let value = value.map(|(bytes, expires)| (bytes, expires.filter(valid)));
+        let value = value.filter(|(_, expires)| !self.times.is_gone(*expires));
         let meta = self.meta_of(column.index(), entry);
         if !meta.needs_write(value.is_some()) {
             return None;
@@ -360,14 +373,20 @@ impl<K: Key> KeyedState<K> {
         self.note(column.index(), entry, &key);
         let version = Version { attempt: self.config.attempt, checkpoint };
         let native = match (self.config.value_format, &value, self.columns.get(column.index())) {
-            (ValueFormat::Native, Some(bytes), Some(values)) => {
+            (ValueFormat::Native, Some((bytes, _)), Some(values)) => {
                 values.coding().to_native(bytes, checkpoint)
             }
             _ => None,
         };
         let is_native = native.is_some();
-        let value = native.map(Bytes::from).or(value);
-        let item = Item { native: is_native, ..Item::new(version, value) };
+        let expires = value.as_ref().and_then(|(_, expires)| *expires);
+        let value = native.map(Bytes::from).or(value.map(|(bytes, _)| bytes));
+        let item = Item {
+            native: is_native,
+            expires_ms: expires.map(|expiry| expiry.ms),
+            event_time: expires.is_some_and(|expiry| expiry.event_time),
+            ..Item::new(version, value)
+        };
         Some(ItemWrite { key, item, presence })
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::formats::{StateFormats, StateKind};
 use super::native;
+use super::ttl::Expiry;
 use crate::codec::{Bincode, Codec, DecodeError, Encoding, Schema, Value};
 use crate::error::Result;
 use crate::ids::{CheckpointId, Name};
@@ -20,6 +21,8 @@ pub(super) struct Stored<'a> {
     pub(super) native: bool,
     /// Whose change it is.
     pub(super) checkpoint: CheckpointId,
+    /// When it expires.
+    pub(super) expires: Option<Expiry>,
 }
 
 type Decode<V> = dyn Fn(Stored<'_>) -> std::result::Result<V, DecodeError> + Send + Sync;

@@ -12,6 +12,7 @@ use super::entry::Meta;
 use super::keyed::Row;
 use super::known::SubRange;
 use super::recency::Recency;
+use super::ttl::{Lives, Ttl};
 use crate::codec::{DecodeError, Value};
 use crate::ids::Name;
 
@@ -60,6 +61,15 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
         stored: Option<Stored<'_>>,
         meta: Meta,
     ) -> Result<(), DecodeError>;
+    /// When its entries expire, where they do.
+    fn lives(&self) -> Option<&Lives>;
+    /// For how long they live.
+    fn ttl(&self) -> Option<Ttl> {
+        self.lives().map(|lives| lives.ttl)
+    }
+    fn lives_mut(&mut self) -> Option<&mut Lives>;
+    /// Takes an entry's value away.
+    fn expire(&mut self, entry: u32);
     /// How its values become bytes.
     fn coding(&self) -> &dyn AnyCoding;
     /// The same, to be told what the table holds.
@@ -106,6 +116,12 @@ pub(super) struct Column<V> {
 impl<V: Value> Column<V> {
     pub(super) fn new(name: Name, default: Option<fn() -> V>, coding: Coding<V>) -> Self {
         Self { name, values: Entries::new(default, coding) }
+    }
+
+    /// Has values expire.
+    pub(super) fn with_ttl(mut self, ttl: Option<Ttl>) -> Self {
+        self.values.live_for(ttl);
+        self
     }
 }
 
@@ -199,6 +215,18 @@ impl<V: Value> AnyColumn for Column<V> {
         meta: Meta,
     ) -> Result<(), DecodeError> {
         self.values.restore(entry, stored, meta)
+    }
+
+    fn lives(&self) -> Option<&Lives> {
+        self.values.lives()
+    }
+
+    fn lives_mut(&mut self) -> Option<&mut Lives> {
+        self.values.lives_mut()
+    }
+
+    fn expire(&mut self, entry: u32) {
+        self.values.expire(entry);
     }
 
     fn coding(&self) -> &dyn AnyCoding {

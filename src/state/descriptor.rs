@@ -14,6 +14,7 @@ use super::list::{ListColumn, ListDescriptor, ListState};
 use super::map::{MapColumn, MapDescriptor, MapState};
 use super::reducing::{AggregatingDescriptor, AggregatingState, ReducingDescriptor, ReducingState};
 use super::sub_column::SubKey;
+use super::ttl::{Ttl, whole_ms, with_ttl};
 use crate::codec::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
@@ -43,7 +44,12 @@ macro_rules! descriptor {
     ($name:ident<$($t:ident),+>, $value:ident { $($field:ident),* }) => {
         impl<$($t),+> Clone for $name<$($t),+> {
             fn clone(&self) -> Self {
-                Self { name: self.name, coding: self.coding.clone(), $($field: self.$field),* }
+                Self {
+                    name: self.name,
+                    coding: self.coding.clone(),
+                    ttl: self.ttl,
+                    $($field: self.$field),*
+                }
             }
         }
 
@@ -109,13 +115,14 @@ pub struct ValueDescriptor<V> {
     pub(super) name: &'static str,
     pub(super) default: Option<fn() -> V>,
     pub(super) coding: Coding<V>,
+    pub(super) ttl: Option<Ttl>,
 }
 
 impl<V: Value> ValueDescriptor<V> {
     /// A state called `name`, which is checked when it is registered.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name, default: None, coding: Coding::new(StateKind::Value) }
+        Self { name, default: None, coding: Coding::new(StateKind::Value), ttl: None }
     }
 }
 
@@ -140,6 +147,7 @@ impl<V> ValueDescriptor<V> {
 }
 
 descriptor!(ValueDescriptor<V>, V { default });
+with_ttl!(ValueDescriptor<V>);
 
 /// The number of a state within its operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -184,8 +192,9 @@ impl States {
 
     /// Registers a state of one value for each key.
     pub fn value<V: Value>(&mut self, descriptor: ValueDescriptor<V>) -> ValueState<V> {
-        let ValueDescriptor { name, default, coding } = descriptor;
-        ValueState::new(self.add(name, |name| Column::new(name, default, coding)))
+        let ValueDescriptor { name, default, coding, ttl } = descriptor;
+        let column = |name| Column::new(name, default, coding).with_ttl(ttl);
+        ValueState::new(self.add(name, column))
     }
 
     /// Registers a state of one value for each map key of a key.
@@ -193,20 +202,23 @@ impl States {
         &mut self,
         descriptor: MapDescriptor<MK, V>,
     ) -> MapState<MK, V> {
-        let column = |name| MapColumn::<(), MK, V>::new(name, None, descriptor.coding);
-        MapState::new(self.add(descriptor.name, column))
+        let MapDescriptor { name, coding, ttl, .. } = descriptor;
+        let column = |name| MapColumn::<(), MK, V>::new(name, None, coding).with_ttl(ttl);
+        MapState::new(self.add(name, column))
     }
 
     /// Registers a state of any number of elements for each key.
     pub fn list<T: Value>(&mut self, descriptor: ListDescriptor<T>) -> ListState<T> {
-        let column = |name| ListColumn::<(), T>::new(name, None, descriptor.coding);
-        ListState::new(self.add(descriptor.name, column))
+        let ListDescriptor { name, coding, ttl } = descriptor;
+        let column = |name| ListColumn::<(), T>::new(name, None, coding).with_ttl(ttl);
+        ListState::new(self.add(name, column))
     }
 
     /// Registers a state of one value for each key, into which others are combined.
     pub fn reducing<T: Value>(&mut self, descriptor: ReducingDescriptor<T>) -> ReducingState<T> {
         let column = self.add(descriptor.name, |name| {
-            Column::<T>::new(name, None, Coding::new(StateKind::Reducing))
+            let coding = Coding::new(StateKind::Reducing);
+            Column::<T>::new(name, None, coding).with_ttl(descriptor.ttl)
         });
         descriptor.handle(column)
     }
@@ -217,7 +229,8 @@ impl States {
         descriptor: AggregatingDescriptor<In, Acc, Out>,
     ) -> AggregatingState<In, Acc, Out> {
         let column = self.add(descriptor.name, |name| {
-            Column::<Acc>::new(name, None, Coding::new(StateKind::Aggregating))
+            let coding = Coding::new(StateKind::Aggregating);
+            Column::<Acc>::new(name, None, coding).with_ttl(descriptor.ttl)
         });
         descriptor.handle(column)
     }
@@ -229,7 +242,14 @@ impl States {
     ) -> ColumnId {
         let id = ColumnId(u16::try_from(self.columns.len()).unwrap_or(u16::MAX));
         match self.check(name, id) {
-            Ok(name) => self.columns.push(Erased::new(column(name))),
+            Ok(name) => {
+                let column = column(name);
+                if column.ttl().is_some_and(|ttl| whole_ms(ttl.after) == 0) {
+                    let name = column.name();
+                    self.errors.push(format!("{name} has a time to live of less than a millisecond"));
+                }
+                self.columns.push(Erased::new(column));
+            }
             Err(error) => self.errors.push(error),
         }
         id
@@ -315,6 +335,20 @@ mod tests {
         assert!(error.message().contains("b/c"), "{error}");
         assert!(error.message().contains("two states are called a"), "{error}");
         assert!(error.message().contains(".timers begins with a dot"), "{error}");
+    }
+
+    #[test]
+    fn a_time_to_live_of_nothing_is_a_graph_error() {
+        let ttl = |micros| Ttl::new(std::time::Duration::from_micros(micros));
+        let states = |micros| {
+            let mut states = States::new();
+            states.value::<u64>(ValueDescriptor::new("a").with_ttl(ttl(micros)));
+            states.finish()
+        };
+        assert!(states(1000).is_ok());
+        let error = states(999).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Graph);
+        assert!(error.message().contains("a has a time to live of less"), "{error}");
     }
 
     #[test]

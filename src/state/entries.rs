@@ -10,7 +10,9 @@ use super::coding::{Coding, Stored};
 use super::entry::Meta;
 use super::keyed::Row;
 use super::rows::grow;
+use super::ttl::{Lives, Ttl};
 use crate::codec::{Bincode, Codec, DecodeError, Value};
+use crate::teeth::{Tooth, bites};
 
 /// Flags and stamp stand in both variants, not in a struct of their own, because that lets them share
 /// the discriminant's padding: 16 bytes for a `u64` instead of 24.
@@ -87,8 +89,10 @@ pub(super) struct Entries<V> {
     heap: Heap,
     /// What is given out for an entry without a value, and how one more is made.
     default: Option<(V, fn() -> V)>,
-    /// Newest last.
-    old: Vec<(u32, Old<V>)>,
+    /// Where values expire; in a box, since what is looked at for each record should stay together.
+    lives: Option<Box<Lives>>,
+    /// With when they expired then. Newest last.
+    old: Vec<(u32, u64, Old<V>)>,
 }
 
 /// How long values were when they were read or serialised last, where a value owns memory elsewhere.
@@ -135,8 +139,41 @@ impl<V: Value> Entries<V> {
             encoded: MeanBytes::default(),
             heap: Heap::default(),
             default,
+            lives: None,
             old: Vec::new(),
         }
+    }
+
+    /// Has values expire; before there are any.
+    pub(super) fn live_for(&mut self, ttl: Option<Ttl>) {
+        self.lives = ttl.map(|ttl| Box::new(Lives::new(ttl)));
+    }
+
+    /// When each expires, where they do.
+    #[inline]
+    pub(super) fn lives(&self) -> Option<&Lives> {
+        self.lives.as_deref()
+    }
+
+    pub(super) fn lives_mut(&mut self) -> Option<&mut Lives> {
+        self.lives.as_deref_mut()
+    }
+
+    /// When an entry expires; 0 for never.
+    pub(super) fn expires_at(&self, entry: u32) -> u64 {
+        self.lives.as_ref().map_or(0, |lives| lives.expires_at(entry))
+    }
+
+    pub(super) fn set_expiry(&mut self, entry: u32, expires_ms: u64) {
+        if let Some(lives) = &mut self.lives {
+            lives.set(entry, expires_ms);
+        }
+    }
+
+    /// Takes the value of an entry away that is over.
+    pub(super) fn expire(&mut self, entry: u32) {
+        self.put(entry, None);
+        self.set_expiry(entry, 0);
     }
 
     /// How many there are, vacant ones included.
@@ -163,11 +200,14 @@ impl<V: Value> Entries<V> {
         self.default.as_ref().map(|(_, make)| make())
     }
 
-    /// The value, if it is there and has the stamp `hot`: then it may be changed just so.
+    /// The value, if it is there and has the stamp `hot`: then it may be changed just so. Never one that
+    /// expires, whose time begins anew by that.
     #[inline]
     pub(super) fn hot_mut(&mut self, entry: u32, hot: u32) -> Option<&mut V> {
         match &mut self.slots[entry as usize] {
-            Slot::Present { value, stamp, .. } if *stamp == hot => Some(value),
+            Slot::Present { value, stamp, .. } if *stamp == hot && self.lives.is_none() => {
+                Some(value)
+            }
             _ => None,
         }
     }
@@ -193,14 +233,18 @@ impl<V: Value> Entries<V> {
         }
     }
 
-    /// Remembers what an entry held, until [`Entries::undo`] or [`Entries::forget`].
+    /// Remembers what an entry held, until [`Entries::undo`] or [`Entries::forget`]; before its expiry changes.
     pub(super) fn remember(&mut self, entry: u32, old: Old<V>) {
-        self.old.push((entry, old));
+        let expires_ms = self.expires_at(entry);
+        self.old.push((entry, expires_ms, old));
     }
 
     /// Gives back what was remembered.
     pub(super) fn undo(&mut self) -> Result<(), DecodeError> {
-        while let Some((entry, old)) = self.old.pop() {
+        while let Some((entry, expires_ms, old)) = self.old.pop() {
+            if !bites(Tooth::ExpiryNotUndone) {
+                self.set_expiry(entry, expires_ms);
+            }
             match old {
                 Old::Value(value) => drop(self.put(entry, value)),
                 Old::Encoded(bytes) => drop(self.put(entry, Some(Bincode::decode(&bytes)?))),
@@ -227,16 +271,23 @@ impl<V: Value> Entries<V> {
             grow(&mut self.heap.lengths);
             self.heap.lengths.push(Cell::new(0));
         }
+        if let Some(lives) = &mut self.lives {
+            lives.push();
+        }
     }
 
     /// Makes room for `entries` in all.
     pub(super) fn reserve(&mut self, entries: usize) {
         self.slots.reserve_exact(entries.saturating_sub(self.slots.len()));
+        if let Some(lives) = &mut self.lives {
+            lives.reserve(entries);
+        }
     }
 
     /// Empties an entry and forgets all about it.
     pub(super) fn vacate(&mut self, entry: u32) {
         self.heap.set(entry, None);
+        self.set_expiry(entry, 0);
         self.slots[entry as usize] = Slot::new(Meta::default(), None);
     }
 
@@ -267,9 +318,14 @@ impl<V: Value> Entries<V> {
         meta: Meta,
     ) -> Result<(), DecodeError> {
         let length = stored.as_ref().map(|stored| stored.bytes.len());
+        let expiry = stored.and_then(|stored| stored.expires);
         let value = stored.map(|stored| self.coding.decode(stored)).transpose()?;
         self.slots[entry as usize] = Slot::new(meta, value);
         self.heap.set(entry, length);
+        if let Some(lives) = &mut self.lives {
+            let expires_ms = lives.of_stored(expiry);
+            lives.set(entry, if bites(Tooth::ExpiryForgotten) { 0 } else { expires_ms });
+        }
         Ok(())
     }
 
@@ -286,7 +342,8 @@ impl<V: Value> Entries<V> {
     /// Bytes of memory of so many entries, and what their values own: as long as they were serialised last, or
     /// the mean of all.
     pub(super) fn bytes(&self, entries: u64) -> u64 {
-        let slots = entries * size_of::<Slot<V>>() as u64;
+        let expiry = if self.lives.is_some() { size_of::<u64>() } else { 0 };
+        let slots = entries * (size_of::<Slot<V>>() + expiry) as u64;
         if !std::mem::needs_drop::<V>() {
             return slots;
         }
@@ -328,6 +385,7 @@ mod tests {
             bytes: &[4, b'a', b'b', b'c', b'd'],
             native: false,
             checkpoint: CheckpointId(1),
+            expires: None,
         };
         entries.restore(0, Some(stored), Meta::loaded()).unwrap();
         assert_eq!(entries.bytes(1), empty + 5);

@@ -29,6 +29,7 @@ use super::replay::Carries;
 use super::rows::Rows;
 use super::sub_column::SubKey;
 use super::suspend::Scan;
+use super::ttl::Times;
 use super::writer::Writer;
 use super::{ItemKey, Read};
 use crate::codec::{Key, KeyHash, Value};
@@ -74,6 +75,8 @@ pub struct RestorePoint {
     pub formats: Vec<StateFormats>,
     /// Whether R's manifest says that the filter does not know all of them ([`super::Barrier::unfiltered`]).
     pub unfiltered: bool,
+    /// The time on the clock, milliseconds since 1970: stored values may have expired.
+    pub now_ms: u64,
 }
 
 /// The place of one key in its operator's memory. Good until the next [`KeyedState::end_batch`]
@@ -106,6 +109,7 @@ pub struct KeyedState<K> {
     /// Whether there are states with entries that are not known when a record is admitted.
     pub(super) has_subs: bool,
     pub(super) effects: Effects,
+    pub(super) times: Times,
     /// Rows of which some plain columns were replayed and the others not read yet.
     pub(super) partial: Bits,
     pub(super) partial_rows: usize,
@@ -116,6 +120,8 @@ pub struct KeyedState<K> {
     /// Entries whose deletions were materialised: they hold nothing, if they still do.
     pub(super) leaving: Vec<(ColumnId, u32)>,
     pub(super) carries: Carries,
+    /// Replayed entries that the log says expire, though they do not any more: they are logged anew.
+    pub(super) outliving: Vec<(usize, u32)>,
     pub(super) former: FormerHorizons,
     pub(super) cleaning: Option<Cleaning>,
     /// Which rows were not used for long; columns with a sub key have their own.
@@ -200,6 +206,7 @@ impl<K: Key> KeyedState<K> {
         let filter_state = Self::filter_name()?;
         let states: Arc<[_]> = names.into_iter().chain([filter_state.clone()]).collect();
         let partial = (at.unfiltered, restored);
+        let expiring = columns.0.iter().map(|column| column.ttl().is_some()).chain([false]).collect();
         Ok(Self {
             filter: Filter::new(config.range, salts, config.filter, partial),
             filter_state,
@@ -207,7 +214,7 @@ impl<K: Key> KeyedState<K> {
             former: FormerHorizons::restored(&at.horizons, config.range),
             rows: Rows::new(),
             log: Log::new(columns.0.len() + 1, horizon, floor, restored),
-            writer: Writer::new(config.segment_bytes as usize, states),
+            writer: Writer::new(config.segment_bytes as usize, states, expiring),
             keys: MeanBytes::default(),
             config,
             cursor: None,
@@ -218,12 +225,14 @@ impl<K: Key> KeyedState<K> {
             scans: Vec::new(),
             has_subs: columns.0.iter().any(|column| !column.is_plain()),
             effects: Effects::default(),
+            times: Times::new(at.now_ms, columns.0.iter().map(|column| column.ttl())),
             partial: Bits::default(),
             partial_rows: 0,
             untouched: Vec::new(),
             untouched_entries: Vec::new(),
             leaving: Vec::new(),
             carries: Carries::default(),
+            outliving: Vec::new(),
             cleaning: None,
             recency: Recency::default(),
             cooling: Vec::new(),
@@ -238,7 +247,7 @@ impl<K: Key> KeyedState<K> {
     #[must_use]
     pub fn get<V: Value>(&self, state: ValueState<V>, row: Row) -> Option<&V> {
         let values = typed(&self.columns, state);
-        values.get(row.0).or_else(|| values.default_value())
+        self.read_value(state.column, values, row.0).or_else(|| values.default_value())
     }
 
     /// Gives `row` a value.
@@ -303,6 +312,31 @@ impl<K: Key> KeyedState<K> {
     #[must_use]
     pub fn key(&self, row: Row) -> &K {
         self.rows.key(row.0)
+    }
+
+    /// The value of an entry as the record that runs reads it.
+    #[inline]
+    pub(super) fn read_value<'e, V: Value>(
+        &self,
+        id: ColumnId,
+        values: &'e Entries<V>,
+        entry: u32,
+    ) -> Option<&'e V> {
+        let value = values.get(entry)?;
+        match values.lives() {
+            None => Some(value),
+            Some(lives) => self.times.sees(id, lives, entry).then_some(value),
+        }
+    }
+
+    /// The same where it is only looked whether it is there: that is no read.
+    #[inline]
+    pub(super) fn peek_value<'e, V: Value>(
+        &self,
+        values: &'e Entries<V>,
+        entry: u32,
+    ) -> Option<&'e V> {
+        values.get(entry).filter(|_| !self.times.hides(values.lives(), entry))
     }
 
     /// Stamps an entry that is about to change; what a barrier froze is serialised before.

@@ -12,9 +12,10 @@ use std::marker::PhantomData;
 use super::coding::Coding;
 use super::descriptor::{ColumnId, handle};
 use super::formats::StateKind;
-use super::keyed::{KeyedState, Row, column};
+use super::keyed::{KeyedState, Row, column, column_mut};
 use super::known::SubRange;
 use super::sub_column::{SubColumn, SubKey};
+use super::ttl::{Ttl, with_ttl};
 use crate::codec::{Bincode, Codec, Key, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::teeth::{Tooth, bites};
@@ -29,13 +30,14 @@ pub struct ListDescriptor<T> {
     pub(super) name: &'static str,
     /// Of a chunk.
     pub(super) coding: Coding<Vec<T>>,
+    pub(super) ttl: Option<Ttl>,
 }
 
 impl<T: Value> ListDescriptor<T> {
     /// A state called `name`, which is checked when it is registered.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name, coding: Coding::new(StateKind::List) }
+        Self { name, coding: Coding::new(StateKind::List), ttl: None }
     }
 
     /// Takes over elements that an earlier version of the program stored as `Old`; as
@@ -73,7 +75,7 @@ impl<T> ListState<T> {
 
 impl<T> Clone for ListDescriptor<T> {
     fn clone(&self) -> Self {
-        Self { name: self.name, coding: self.coding.clone() }
+        Self { name: self.name, coding: self.coding.clone(), ttl: self.ttl }
     }
 }
 
@@ -84,6 +86,7 @@ impl<T> fmt::Debug for ListDescriptor<T> {
 }
 
 handle!(ListState<T>, "ListState({:?})", column);
+with_ttl!(ListDescriptor<T>);
 
 /// When a chunk was begun: the stamp of that interval, and a number within it.
 type ChunkId = (u32, u32);
@@ -156,8 +159,10 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
     /// [`ErrorKind::Suspended`] where they must be read first: one `Query` for each MiB of them.
     pub fn get(&mut self) -> Result<impl Iterator<Item = &T>> {
         self.need()?;
-        let values = &self.entries().values;
-        Ok(self.oldest_first().filter_map(|entry| values.get(entry)).flatten())
+        let (column, values) = (self.handle.column, &self.entries().values);
+        let state = &*self.state;
+        let read = move |entry| state.read_value(column, values, entry);
+        Ok(self.oldest_first().filter_map(read).flatten())
     }
 
     /// Whether there is no element.
@@ -165,8 +170,17 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
     /// # Errors
     /// As [`List::get`], where none is in memory.
     pub fn is_empty(&mut self) -> Result<bool> {
-        let in_memory = self.newest_first().any(|entry| self.entries().values.get(entry).is_some());
-        Ok(!in_memory && self.get()?.next().is_none())
+        if self.any_in_memory() {
+            return Ok(false);
+        }
+        self.need()?;
+        Ok(!self.any_in_memory())
+    }
+
+    /// Looking for one does not read it.
+    fn any_in_memory(&self) -> bool {
+        let values = &self.entries().values;
+        self.newest_first().any(|entry| self.state.peek_value(values, entry).is_some())
     }
 
     /// Adds an element at the end. Reads nothing.
@@ -197,7 +211,9 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
         let entry = self.newest_first().next()?;
         let entries = self.entries();
         let (stamp, _) = entries.sub(entry).1;
-        let is_open = stamp == self.state.log.current();
+        // Elements of one chunk expire together.
+        let is_open = stamp == self.state.log.current()
+            && entries.values.expires_at(entry) == self.state.expiry_of_new(&entries.values);
         (is_open && entries.values.get(entry).is_some_and(|chunk| !is_full(chunk))).then_some(entry)
     }
 
@@ -262,10 +278,15 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
             return;
         }
         let chunk = |entry| entries.values.get(entry).map(|chunk| (entry, chunk));
+        let newest = self.newest_first().filter_map(chunk).next();
+        let expires_ms = newest.map_or(0, |(entry, _)| entries.values.expires_at(entry));
         let small: Vec<(u32, &Vec<T>)> = self
             .newest_first()
             .filter_map(chunk)
-            .take_while(|(_, chunk)| chunk.len() <= CHUNK_ELEMENTS / 2)
+            .take_while(|(entry, chunk)| {
+                chunk.len() <= CHUNK_ELEMENTS / 2
+                    && entries.values.expires_at(*entry) == expires_ms
+            })
             .take(SMALL_CHUNKS + 1)
             .collect();
         if small.len() <= SMALL_CHUNKS {
@@ -300,6 +321,10 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
         let newer: Vec<u32> =
             joined.iter().map(|(entry, _)| *entry).filter(|e| *e != oldest).collect();
         self.state.put_entry::<ListColumn<N, T>, Vec<T>>(column, oldest, Some(together));
+        // It is no write of these elements.
+        column_mut::<ListColumn<N, T>>(&mut self.state.columns, column)
+            .values
+            .set_expiry(oldest, expires_ms);
         newer.into_iter().for_each(|entry| self.remove_chunk(entry));
     }
 }

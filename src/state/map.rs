@@ -15,6 +15,7 @@ use super::keyed::{KeyedState, Row, column};
 use super::known::{SubRange, successor};
 use super::prefix::Prefix;
 use super::sub_column::{SubColumn, SubKey};
+use super::ttl::{Ttl, with_ttl};
 use crate::codec::{Key, Value};
 use crate::error::Result;
 
@@ -27,6 +28,7 @@ use crate::error::Result;
 pub struct MapDescriptor<MK, V> {
     pub(super) name: &'static str,
     pub(super) coding: Coding<V>,
+    pub(super) ttl: Option<Ttl>,
     key: PhantomData<fn() -> MK>,
 }
 
@@ -34,7 +36,7 @@ impl<MK, V: Value> MapDescriptor<MK, V> {
     /// A state called `name`, which is checked when it is registered.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name, coding: Coding::new(StateKind::Map), key: PhantomData }
+        Self { name, coding: Coding::new(StateKind::Map), ttl: None, key: PhantomData }
     }
 }
 
@@ -59,6 +61,7 @@ impl<MK, V> MapState<MK, V> {
 }
 
 descriptor!(MapDescriptor<MK, V>, V { key });
+with_ttl!(MapDescriptor<MK, V>);
 handle!(MapState<MK, V>, "MapState({:?})", column);
 
 /// A map's sub key is the namespace and the map key. Without a namespace it is `()`, which takes no bytes.
@@ -110,7 +113,8 @@ impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
     /// [`crate::ErrorKind::Suspended`] where it must be read first.
     pub fn get(&mut self, key: &MK) -> Result<Option<&V>> {
         let entry = self.find(key)?;
-        Ok(entry.and_then(|entry| self.entries().values.get(entry)))
+        let column = self.handle.column;
+        Ok(entry.and_then(|entry| self.state.read_value(column, &self.entries().values, entry)))
     }
 
     /// The value of `key`, to be changed in place; it counts as changed.
@@ -204,12 +208,12 @@ impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
     }
 
     /// The namespace's entries that have a value, as of the first of which `from` does not say *less*, as
-    /// long as they are within.
-    fn present<'s>(
+    /// long as they are within; expired ones too.
+    fn all<'s>(
         &'s self,
         from: impl Fn(&(N, MK)) -> Ordering + 's,
         within: impl Fn(&MK) -> bool + 's,
-    ) -> impl Iterator<Item = (&'s MK, &'s V)> {
+    ) -> impl Iterator<Item = (u32, &'s MK)> {
         let (entries, namespace) = (self.entries(), self.namespace);
         let first = move |sub: &(N, MK)| {
             sub.0.cmp(namespace).then_with(|| match from(sub) {
@@ -223,7 +227,31 @@ impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
             .from(self.row.0, first)
             .map(place)
             .take_while(move |(_, (other, key))| other == namespace && within(key))
-            .filter_map(move |(entry, (_, key))| Some((key, entries.values.get(entry)?)))
+            .filter(move |(entry, _)| entries.values.get(*entry).is_some())
+            .map(|(entry, (_, key))| (entry, key))
+    }
+
+    /// The same, as the record reads them.
+    fn present<'s>(
+        &'s self,
+        from: impl Fn(&(N, MK)) -> Ordering + 's,
+        within: impl Fn(&MK) -> bool + 's,
+    ) -> impl Iterator<Item = (&'s MK, &'s V)> {
+        let (column, values) = (self.handle.column, &self.entries().values);
+        let read = move |entry| self.state.read_value(column, values, entry);
+        self.all(from, within).filter_map(move |(entry, key)| Some((key, read(entry)?)))
+    }
+
+    fn need_all(&mut self) -> Result<()> {
+        let namespace = self.namespace;
+        self.need(|| bytes_of_range::<N, MK>(namespace, &..))
+    }
+
+    /// Looking for one does not read it.
+    fn any_in_memory(&self) -> bool {
+        let values = &self.entries().values;
+        let mut all = self.all(|_| Ordering::Greater, |_| true);
+        all.any(|(entry, _)| self.state.peek_value(values, entry).is_some())
     }
 
     /// Whether there is no entry.
@@ -231,8 +259,11 @@ impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
     /// # Errors
     /// As [`Map::iter`], where none is in memory.
     pub fn is_empty(&mut self) -> Result<bool> {
-        let in_memory = self.present(|_| Ordering::Greater, |_| true).next().is_some();
-        Ok(!in_memory && self.iter()?.next().is_none())
+        if self.any_in_memory() {
+            return Ok(false);
+        }
+        self.need_all()?;
+        Ok(!self.any_in_memory())
     }
 
     /// Removes all entries.
@@ -240,7 +271,9 @@ impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
     /// # Errors
     /// As [`Map::iter`]: each leaves a tombstone.
     pub fn clear(&mut self) -> Result<()> {
-        let keys: Vec<MK> = self.iter()?.map(|(key, _)| key.clone()).collect();
+        self.need_all()?;
+        let all = self.all(|_| Ordering::Greater, |_| true);
+        let keys: Vec<MK> = all.map(|(_, key)| key.clone()).collect();
         keys.iter().for_each(|key| self.remove(key));
         Ok(())
     }

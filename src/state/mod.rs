@@ -45,6 +45,7 @@ mod entries;
 mod entry;
 mod erased;
 mod evict;
+mod expiry;
 mod filter;
 mod formats;
 mod former;
@@ -70,6 +71,7 @@ mod stats;
 mod store;
 mod sub_column;
 mod suspend;
+mod ttl;
 pub mod unkeyed;
 mod writer;
 
@@ -118,6 +120,7 @@ pub use store::{
 };
 pub use sub_column::SubKey;
 pub use suspend::Scan;
+pub use ttl::{Ttl, TtlTime, UpdateType, Visibility};
 #[expect(clippy::module_name_repetitions, reason = "Flink's names")]
 pub use unkeyed::{
     BroadcastDescriptor, BroadcastState, BroadcastStates, OperatorListDescriptor,

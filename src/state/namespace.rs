@@ -18,6 +18,7 @@ use super::reducing::{
 };
 use super::single::Single;
 use super::sub_column::{SubColumn, SubKey};
+use super::ttl::Ttl;
 use crate::codec::{Key, Value};
 use crate::error::Result;
 
@@ -76,8 +77,10 @@ impl<N: SubKey> NamespacedStates<'_, N> {
         name: &str,
         default: Option<fn() -> V>,
         coding: Coding<V>,
+        ttl: Option<Ttl>,
     ) -> ColumnId {
-        self.states.add(name, |name| SubColumn::<N, V>::new(name, default, coding))
+        let column = |name| SubColumn::<N, V>::new(name, default, coding).with_ttl(ttl);
+        self.states.add(name, column)
     }
 
     /// As [`States::value`].
@@ -85,8 +88,8 @@ impl<N: SubKey> NamespacedStates<'_, N> {
         &mut self,
         descriptor: ValueDescriptor<V>,
     ) -> Namespaced<N, ValueState<V>> {
-        let ValueDescriptor { name, default, coding } = descriptor;
-        Namespaced::new(ValueState::new(self.single(name, default, coding)))
+        let ValueDescriptor { name, default, coding, ttl } = descriptor;
+        Namespaced::new(ValueState::new(self.single(name, default, coding, ttl)))
     }
 
     /// As [`States::map`].
@@ -94,14 +97,16 @@ impl<N: SubKey> NamespacedStates<'_, N> {
         &mut self,
         descriptor: MapDescriptor<MK, V>,
     ) -> Namespaced<N, MapState<MK, V>> {
-        let column = |name| MapColumn::<N, MK, V>::new(name, None, descriptor.coding);
-        Namespaced::new(MapState::new(self.states.add(descriptor.name, column)))
+        let MapDescriptor { name, coding, ttl, .. } = descriptor;
+        let column = |name| MapColumn::<N, MK, V>::new(name, None, coding).with_ttl(ttl);
+        Namespaced::new(MapState::new(self.states.add(name, column)))
     }
 
     /// As [`States::list`].
     pub fn list<T: Value>(&mut self, descriptor: ListDescriptor<T>) -> Namespaced<N, ListState<T>> {
-        let column = |name| ListColumn::<N, T>::new(name, None, descriptor.coding);
-        Namespaced::new(ListState::new(self.states.add(descriptor.name, column)))
+        let ListDescriptor { name, coding, ttl } = descriptor;
+        let column = |name| ListColumn::<N, T>::new(name, None, coding).with_ttl(ttl);
+        Namespaced::new(ListState::new(self.states.add(name, column)))
     }
 
     /// As [`States::reducing`].
@@ -113,6 +118,7 @@ impl<N: SubKey> NamespacedStates<'_, N> {
             descriptor.name,
             None,
             Coding::new(StateKind::Reducing),
+            descriptor.ttl,
         )))
     }
 
@@ -125,6 +131,7 @@ impl<N: SubKey> NamespacedStates<'_, N> {
             descriptor.name,
             None,
             Coding::new(StateKind::Aggregating),
+            descriptor.ttl,
         )))
     }
 }

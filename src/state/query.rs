@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::descriptor::{ColumnId, ValueState};
+use super::erased::Erased;
 use super::keyed::{KeyedState, Row};
 use super::list::ListState;
 use super::map::MapState;
@@ -85,7 +86,7 @@ impl<K: Key> KeyedState<K> {
         let mut sub = Vec::new();
         let mut is_wanted = |entry: &u32| {
             sub.clear();
-            values.is_taken(*entry) && values.is_present(*entry) && {
+            values.is_taken(*entry) && values.is_present(*entry) && !self.is_over(values, *entry) && {
                 values.encode_sub(*entry, &mut sub);
                 sub.starts_with(&query.namespace)
             }
@@ -134,10 +135,15 @@ impl<K: Key> KeyedState<K> {
                     continue;
                 }
             }
-            if item?.value.is_some() {
+            if self.unless_gone(item?.stored()).is_some() {
                 keys.push(key);
             }
         }
         Ok(keys)
+    }
+
+    /// Whether the clock has passed a value's time. Of the times of records a query knows nothing.
+    fn is_over(&self, values: &Erased, entry: u32) -> bool {
+        values.lives().is_some_and(|lives| self.times.is_gone(lives.expiry(entry)))
     }
 }

@@ -85,8 +85,11 @@ impl<K: Key> KeyedState<K> {
     pub fn end_record(&mut self) -> Result<bool> {
         self.effects.recording = false;
         self.effects.mask = u32::MAX;
-        if self.effects.suspended && !bites(Tooth::SuspendedNotUndone) {
-            self.undo_record()?;
+        if self.effects.suspended {
+            self.times.read.get_mut().clear();
+            if !bites(Tooth::SuspendedNotUndone) {
+                self.undo_record()?;
+            }
         }
         for column in self.effects.columns.drain(..) {
             self.columns[column.index()].forget();
@@ -129,10 +132,14 @@ impl<K: Key> KeyedState<K> {
     ) {
         self.touch(id.index(), entry);
         let values = column_mut::<C>(&mut self.columns, id).values_mut();
-        let old = values.put(entry, value);
+        let (is_put, old) = (value.is_some(), values.put(entry, value));
+        let was_there = old.is_some();
         if self.effects.recording {
             values.remember(entry, Old::Value(old));
             self.effects.changed(id);
+        }
+        if let Some(lives) = values.lives_mut() {
+            self.times.written(lives, entry, is_put, was_there);
         }
     }
 
@@ -144,7 +151,7 @@ impl<K: Key> KeyedState<K> {
         entry: u32,
     ) -> Option<&mut V> {
         let values = column_mut::<C>(&mut self.columns, id).values_mut();
-        if values.get(entry).is_none() {
+        if values.get(entry).is_none() || self.times.hides(values.lives(), entry) {
             let value = values.make_default()?;
             self.put_entry::<C, V>(id, entry, Some(value));
             return column_mut::<C>(&mut self.columns, id).values_mut().get_mut(entry);
@@ -164,7 +171,11 @@ impl<K: Key> KeyedState<K> {
             }
             self.effects.changed(id);
         }
-        column_mut::<C>(&mut self.columns, id).values_mut().get_mut(entry)
+        let values = column_mut::<C>(&mut self.columns, id).values_mut();
+        if let Some(lives) = values.lives_mut() {
+            self.times.written(lives, entry, true, true);
+        }
+        values.get_mut(entry)
     }
 
     /// An entry's value, to be made longer: undoing that is to make it as long as before.

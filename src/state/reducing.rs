@@ -8,6 +8,7 @@ use super::descriptor::{ColumnId, handle};
 use super::keyed::{KeyedState, Row};
 use super::single::Single;
 use super::sub_column::SubKey;
+use super::ttl::{Ttl, with_ttl};
 use crate::codec::{Key, Value};
 use crate::error::Result;
 
@@ -21,6 +22,7 @@ use crate::error::Result;
 pub struct ReducingDescriptor<T> {
     pub(super) name: &'static str,
     reduce: fn(&T, T) -> T,
+    pub(super) ttl: Option<Ttl>,
 }
 
 impl<T> ReducingDescriptor<T> {
@@ -28,7 +30,7 @@ impl<T> ReducingDescriptor<T> {
     /// with one that is added.
     #[must_use]
     pub const fn new(name: &'static str, reduce: fn(&T, T) -> T) -> Self {
-        Self { name, reduce }
+        Self { name, reduce, ttl: None }
     }
 
     /// The name as given.
@@ -49,6 +51,7 @@ pub struct ReducingState<T> {
 }
 
 handle!(ReducingDescriptor<T>, "ReducingDescriptor({:?})", name);
+with_ttl!(ReducingDescriptor<T>);
 handle!(ReducingState<T>, "ReducingState({:?})", column);
 
 /// A state of an accumulator for each key, to which inputs are added and from which a result is made.
@@ -66,6 +69,7 @@ handle!(ReducingState<T>, "ReducingState({:?})", column);
 pub struct AggregatingDescriptor<In, Acc, Out> {
     pub(super) name: &'static str,
     functions: Functions<In, Acc, Out>,
+    pub(super) ttl: Option<Ttl>,
 }
 
 struct Functions<In, Acc, Out> {
@@ -92,7 +96,7 @@ impl<In, Acc, Out> AggregatingDescriptor<In, Acc, Out> {
         add: fn(&mut Acc, In),
         result: fn(&Acc) -> Out,
     ) -> Self {
-        Self { name, functions: Functions { create, add, result } }
+        Self { name, functions: Functions { create, add, result }, ttl: None }
     }
 
     /// The name as given.
@@ -113,6 +117,7 @@ pub struct AggregatingState<In, Acc, Out> {
 }
 
 handle!(AggregatingDescriptor<In, Acc, Out>, "AggregatingDescriptor({:?})", name);
+with_ttl!(AggregatingDescriptor<In, Acc, Out>);
 handle!(AggregatingState<In, Acc, Out>, "AggregatingState({:?})", column);
 
 /// A key's value of a reducing state.

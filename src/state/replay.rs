@@ -5,6 +5,7 @@
 use hashbrown::HashMap;
 
 use super::coding::Stored;
+use super::descriptor::ColumnId;
 use super::entry::Meta;
 use super::keyed::{KeyedState, stamp_of};
 use super::segment::{Carry, Entry, Segment};
@@ -107,7 +108,13 @@ impl<K: Key> KeyedState<K> {
             meta.flags = 0;
         }
         let checkpoint = segment.version.checkpoint;
-        let stored = entry.value.map(|bytes| Stored { bytes, native: false, checkpoint });
+        let expires = entry.expires;
+        let stored = entry.value.map(|bytes| Stored { bytes, native: false, checkpoint, expires });
+        let stored = self.unless_gone(stored);
+        if stored.is_some_and(|stored| self.outlives(ColumnId(column as u16), &stored)) {
+            self.outliving.push((column, number));
+        }
+        let values = &mut self.columns[column];
         values.restore(number, stored, meta).map_err(|error| {
             let operator = &self.config.operator;
             let message = format!("segment: operator {operator}, state {}: {error}", values.name());
@@ -128,6 +135,9 @@ impl<K: Key> KeyedState<K> {
         }
         self.log.end_replay();
         self.filter.begin(self.items_sent, self.log.horizon());
+        for (column, entry) in std::mem::take(&mut self.outliving) {
+            self.touch(column, entry);
+        }
         if self.items_sent && self.columns.len() > 1 {
             let plain = || self.columns.iter().filter(|column| column.is_plain());
             let unread = |row| plain().any(|column| column.meta(row) == Meta::default());

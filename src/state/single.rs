@@ -39,18 +39,17 @@ impl<'a, K: Key, V: Value, N: SubKey> Single<'a, K, V, N> {
         self.state.sub_find::<N, V>(self.column, self.row, order, || namespace.clone())
     }
 
-    fn values(self) -> &'a Entries<V> {
-        match self.namespace {
-            None => &column::<Column<V>>(&self.state.columns, self.column).values,
-            Some(_) => &column::<SubColumn<N, V>>(&self.state.columns, self.column).values,
-        }
-    }
 
     /// The value, or the state's default.
     pub(super) fn get(mut self) -> Result<Option<&'a V>> {
         let entry = self.find()?;
-        let values = self.values();
-        Ok(entry.and_then(|entry| values.get(entry)).or_else(|| values.default_value()))
+        let Self { state, column: id, .. } = self;
+        let values: &Entries<V> = match self.namespace {
+            None => &column::<Column<V>>(&state.columns, id).values,
+            Some(_) => &column::<SubColumn<N, V>>(&state.columns, id).values,
+        };
+        let value = entry.and_then(|entry| state.read_value(id, values, entry));
+        Ok(value.or_else(|| values.default_value()))
     }
 
     /// The value, to be changed in place; where there is none, the state's default becomes it.

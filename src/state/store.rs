@@ -20,6 +20,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+use super::coding::Stored;
+use super::ttl::Expiry;
 use crate::error::Result;
 use crate::ids::{Name, SlotId, Version};
 use crate::key_group::KeyGroup;
@@ -86,18 +88,27 @@ pub struct Item {
     pub value: Option<Bytes>,
     /// Whether the value is DynamoDB's JSON of an attribute, and to be stored as that attribute.
     pub native: bool,
-    /// When the value expires by the clock on the wall, milliseconds since 1970; `None`: never. A tombstone
+    /// When the value expires, milliseconds since 1970; `None`: never. A tombstone
     /// has none. The store keeps it with the value and may delete the item the tombstone retention after
-    /// that; hiding it until then is the reader's. Of a time in events only so much as the wall has reached
-    /// may be given.
+    /// that; hiding it until then is the reader's.
     pub expires_ms: Option<u64>,
+    /// Whether that is a time of records and not of the clock: then the store, which knows only the clock,
+    /// never deletes the item.
+    pub event_time: bool,
 }
 
 impl Item {
     /// A value that does not expire, or a tombstone.
     #[must_use]
     pub fn new(version: Version, value: Option<Bytes>) -> Self {
-        Self { version, value, native: false, expires_ms: None }
+        Self { version, value, native: false, expires_ms: None, event_time: false }
+    }
+
+    /// The value, as it is stored.
+    pub(super) fn stored(&self) -> Option<Stored<'_>> {
+        let expires = self.expires_ms.map(|ms| Expiry { ms, event_time: self.event_time });
+        let (native, checkpoint) = (self.native, self.version.checkpoint);
+        self.value.as_deref().map(|bytes| Stored { bytes, native, checkpoint, expires })
     }
 }
 

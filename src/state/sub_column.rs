@@ -15,6 +15,7 @@ use super::known::{Known, SubRange};
 use super::recency::Recency;
 use super::rows::grow;
 use super::sorted::Sorted;
+use super::ttl::{Lives, Ttl};
 use crate::codec::{DecodeError, Key, Value};
 use crate::ids::Name;
 
@@ -59,6 +60,12 @@ impl<S: SubKey, V: Value> SubColumn<S, V> {
             sub_keys: MeanBytes::default(),
             recency: Recency::default(),
         }
+    }
+
+    /// Has values expire.
+    pub(super) fn with_ttl(mut self, ttl: Option<Ttl>) -> Self {
+        self.values.live_for(ttl);
+        self
     }
 
     /// The row's entry in memory to whose sub key `order` says *equal*.
@@ -255,6 +262,18 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
         meta: Meta,
     ) -> Result<(), DecodeError> {
         self.values.restore(entry, stored, meta)
+    }
+
+    fn lives(&self) -> Option<&Lives> {
+        self.values.lives()
+    }
+
+    fn lives_mut(&mut self) -> Option<&mut Lives> {
+        self.values.lives_mut()
+    }
+
+    fn expire(&mut self, entry: u32) {
+        self.values.expire(entry);
     }
 
     fn coding(&self) -> &dyn AnyCoding {

@@ -7,12 +7,11 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 
-use super::coding::Stored;
 use super::descriptor::ColumnId;
 use super::entry::Meta;
 use super::keyed::{KeyedState, Row, column, column_mut};
 use super::known::{SubRange, successor};
-use super::store::{Item, ItemRange, Scanned};
+use super::store::{ItemRange, Scanned};
 use super::sub_column::{SubColumn, SubKey};
 use crate::codec::{DecodeError, Key, Value};
 use crate::error::{Error, ErrorKind, Result};
@@ -215,8 +214,8 @@ impl<K: Key> KeyedState<K> {
     /// As those of [`KeyedState::loaded`]; the error of an item that is damaged.
     pub fn scanned(&mut self, scan: &Scan, items: Vec<Scanned>) -> Result<bool> {
         let resident = self.answered(scan.row)?;
-        let values = &mut self.columns[scan.column.index()];
-        let name = values.name().clone();
+        let column = scan.column.index();
+        let name = self.columns[column].name().clone();
         let corrupt = |error: DecodeError| {
             Error::new(ErrorKind::Corrupt, format!("item of state {name}: {error}"))
         };
@@ -224,19 +223,23 @@ impl<K: Key> KeyedState<K> {
         for Scanned { sort_key, item } in items {
             // Another key's, where the range could not be told more exactly.
             let Some(sub) = sort_key.strip_prefix(&scan.key[..]) else { continue };
-            let in_memory = values.in_memory(scan.row.0, sub).map_err(&corrupt)?;
+            let in_memory = self.columns[column].in_memory(scan.row.0, sub).map_err(&corrupt)?;
             if in_memory.is_some() && !bites(Tooth::PinnedReadFromTable) {
                 continue;
             }
-            let Item { version, value: Some(value), native, .. } = item? else {
+            let item = item?;
+            let Some(stored) = self.unless_gone(item.stored()) else {
                 traceless = false;
                 continue;
             };
+            let values = &mut self.columns[column];
             let entry = values.entry_of(scan.row.0, sub).map_err(&corrupt)?;
-            let stored = Stored { bytes: &value, native, checkpoint: version.checkpoint };
             values.restore(entry, Some(stored), Meta::loaded().noted()).map_err(&corrupt)?;
+            if self.outlives(scan.column, &stored) {
+                self.touch(column, entry);
+            }
         }
-        values.learn(scan.row.0, scan.sub.clone(), traceless);
+        self.columns[column].learn(scan.row.0, scan.sub.clone(), traceless);
         Ok(resident)
     }
 }

@@ -3,7 +3,8 @@
 //! Owns the bytes of entries and where they are cut. Compression, header and checksum are `segment`'s.
 //!
 //! An entry is: its state's index, its key's length, its key, 0 for a tombstone or one more than its
-//! value's length, its value. Numbers are little-endian base 128. An entry starts a new segment where
+//! value's length, its value. Where the state has a time to live, the value begins with the number that says
+//! when it expires ([`super::ttl::Expiry`]). Numbers are little-endian base 128. An entry starts a new segment where
 //! it does not fit into the rest of the last one; what is larger than a whole segment goes on in the
 //! next ones.
 
@@ -27,6 +28,8 @@ pub struct RawSegment {
     pub entries: u32,
     /// The names that the entries' state indices stand for.
     pub(super) states: Arc<[Name]>,
+    /// Which of them have values that begin with their expiry.
+    pub(super) expiring: Arc<[bool]>,
     pub(super) bytes: Vec<u8>,
     /// Leading bytes that continue the last entry of the segment before.
     pub(super) continued: u32,
@@ -53,6 +56,7 @@ impl RawSegment {
 pub(super) struct Writer {
     limit: usize,
     states: Arc<[Name]>,
+    expiring: Arc<[bool]>,
     checkpoint: CheckpointId,
     sequence: u32,
     bytes: Vec<u8>,
@@ -62,10 +66,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(segment_bytes: usize, states: Arc<[Name]>) -> Self {
+    pub(super) fn new(segment_bytes: usize, states: Arc<[Name]>, expiring: Arc<[bool]>) -> Self {
         Self {
             limit: segment_bytes.clamp(16, MAX_RAW_BYTES),
             states,
+            expiring,
             checkpoint: CheckpointId::NONE,
             sequence: 0,
             bytes: Vec::new(),
@@ -143,6 +148,7 @@ impl Writer {
             sequence: self.sequence,
             entries: std::mem::take(&mut self.entries),
             states: Arc::clone(&self.states),
+            expiring: Arc::clone(&self.expiring),
             bytes: std::mem::take(&mut self.bytes),
             continued: std::mem::take(&mut self.continued) as u32,
             unfinished: unfinished as u32,

@@ -85,6 +85,8 @@ pub struct KeyedSubtask<P: KeyedProcess, S: SideInput<P> = NoSide> {
     begun: bool,
     rows: Vec<Row>,
     out: Vec<P::Out>,
+    /// Some state lives for a time that is judged by the records'.
+    by_event_time: bool,
 }
 
 impl<P: KeyedProcess, S: SideInput<P>> std::fmt::Debug for KeyedSubtask<P, S> {
@@ -120,6 +122,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
         let task = Self {
             process,
             side,
+            by_event_time: state.has_event_time_ttl(),
             state,
             room,
             gate: InputGate::with_side(inlets, sides.unwrap_or_default()),
@@ -251,13 +254,23 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
 
     fn on_batch(&mut self, mut batch: Vec<KeyedRecord<P>>) -> Result<()> {
         let mut ran = batch.len();
+        let expiring = self.state.has_ttl();
+        if expiring {
+            self.state.set_processing_time(self.clock.wall_ms());
+        }
         self.rows.clear();
         self.state.find_rows(batch.iter().map(|r| (r.hash, &r.key)), &mut self.rows);
         if self.state.loading_rows() == 0 && !self.state.may_suspend() {
             for (record, row) in batch.drain(..).zip(self.rows.iter()) {
                 let Keyed { key, value, .. } = record;
+                if expiring {
+                    self.state.record_at(self.event_time(&value));
+                }
                 let mut context = Context::new(&key, *row, &mut self.state, &mut self.out);
                 self.process.process(value, &mut context)?;
+                if expiring {
+                    self.state.renew_read();
+                }
             }
         } else {
             let parked_before = self.parked_records;
@@ -320,14 +333,23 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             return self.try_record(row, record);
         }
         let Keyed { key, value, .. } = record;
+        self.state.record_at(self.event_time(&value));
         let mut context = Context::new(&key, row, &mut self.state, &mut self.out);
         self.process.process(value, &mut context)?;
+        self.state.renew_read();
         Ok(None)
+    }
+
+    /// The record's own time, where it is of use.
+    #[inline]
+    fn event_time(&self, record: &P::In) -> Option<u64> {
+        if self.by_event_time { self.process.event_time(record) } else { None }
     }
 
     fn try_record(&mut self, row: Row, record: KeyedRecord<P>) -> Result<Option<KeyedRecord<P>>> {
         let given_out = self.out.len();
         self.state.begin_record();
+        self.state.record_at(self.event_time(&record.value));
         let mut context = Context::new(&record.key, row, &mut self.state, &mut self.out);
         let result = self.process.process(record.value.clone(), &mut context);
         // Whatever the function has made of the error.
@@ -336,6 +358,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             self.out.truncate(given_out);
             return Ok(Some(record));
         }
+        self.state.renew_read();
         result.map(|()| None)
     }
 
@@ -377,6 +400,8 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
     }
 
     fn on_loaded(&mut self, answer: Answer) -> Result<()> {
+        // What was stored may have expired, of whatever state.
+        self.state.set_processing_time(self.clock.wall_ms());
         let mut ran = 0;
         match answer {
             Answer::Items(items) => {

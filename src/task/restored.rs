@@ -16,7 +16,7 @@ use crate::state::{Columns, KeyedConfig, KeyedState, RestorePoint};
 pub type LogSegments = BTreeMap<CheckpointId, Vec<SegmentRef>>;
 
 /// The state that `restored` gives at checkpoint `at`, of which `oldest_retained` is the oldest that stays
-/// restorable, with room for `keys` keys; and where its log is. What was read is let go with the call,
+/// restorable, with room for `keys` keys, at `now_ms` on the clock; and where its log is. What was read is let go with the call,
 /// whether it succeeds or not.
 ///
 /// # Errors
@@ -26,6 +26,7 @@ pub fn rebuild<K: Key>(
     columns: Columns,
     restored: Restored,
     (at, oldest_retained): (CheckpointId, CheckpointId),
+    now_ms: u64,
     keys: usize,
 ) -> Result<(KeyedState<K>, LogSegments)> {
     let at = RestorePoint {
@@ -35,6 +36,7 @@ pub fn rebuild<K: Key>(
         items_sent: restored.may_have_items,
         formats: restored.formats,
         unfiltered: restored.unfiltered,
+        now_ms,
     };
     let mut state = KeyedState::new(config, columns, at)?;
     state.reserve(keys);

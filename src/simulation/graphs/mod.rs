@@ -5,6 +5,7 @@
 mod chain;
 mod cold;
 mod diary;
+mod expiring;
 mod files;
 mod rules;
 mod shelves;
@@ -31,7 +32,7 @@ pub struct Kind {
 }
 
 /// All of them.
-pub const ALL: [Kind; 9] = [
+pub const ALL: [Kind; 10] = [
     tally::KIND,
     chain::KIND,
     stages::KIND,
@@ -39,6 +40,7 @@ pub const ALL: [Kind; 9] = [
     rules::KIND,
     shelves::KIND,
     diary::KIND,
+    expiring::KIND,
     cold::KIND,
     files::KIND,
 ];

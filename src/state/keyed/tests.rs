@@ -2,6 +2,7 @@
 
 mod acts;
 mod eviction;
+mod expiry;
 mod filter;
 mod lists;
 mod maps;

@@ -10,7 +10,7 @@ fn name(name: &str) -> Name {
 }
 
 fn raw(limit: usize) -> Vec<RawSegment> {
-    let mut writer = Writer::new(limit, [name("count"), name("last")].into());
+    let mut writer = Writer::new(limit, [name("count"), name("last")].into(), [false, true].into());
     writer.begin(CheckpointId(7));
     for n in 0..20u8 {
         let value = vec![n; usize::from(n) * 5];
@@ -98,6 +98,7 @@ fn any_entries_are_read_or_an_error() {
             sequence: u32::from(header[0]),
             entries: 3,
             states: [name("count"), name("last")].into(),
+            expiring: [false, true].into(),
             bytes: bytes.to_vec(),
             continued: number(0),
             unfinished: number(4),

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::writer::Writer;
+use super::super::writer::{Writer, put_number};
 use super::*;
 
 type Change = (usize, Vec<u8>, Option<Vec<u8>>);
@@ -16,7 +16,7 @@ fn range() -> KeyGroupRange {
 }
 
 fn raw_segments(limit: usize, changes: &[Change]) -> Vec<RawSegment> {
-    let mut writer = Writer::new(limit, states().into());
+    let mut writer = Writer::new(limit, states().into(), [false, false].into());
     writer.begin(CheckpointId(7));
     for (state, key, value) in changes {
         let append = |out: &mut Vec<u8>| {
@@ -182,4 +182,35 @@ fn golden_header() {
     assert_eq!(&bytes[CHECKED_FROM..CHECKED_FROM + header.len()], &header[..]);
     let segment = decode(&bytes).unwrap();
     assert_eq!(segment.bytes, [1, 1, 0xAB, 2, 5]);
+}
+
+#[test]
+fn values_of_a_state_with_a_time_to_live_begin_with_their_expiry() {
+    let mut writer = Writer::new(1000, states().into(), [true, false].into());
+    writer.begin(CheckpointId(7));
+    let late = Some(Expiry { ms: 1_700_000_000_000, event_time: true });
+    for (state, expiry) in [(0, Some(late)), (1, None), (0, Some(None))] {
+        let value = |out: &mut Vec<u8>| {
+            if let Some(expiry) = expiry {
+                put_number(out, Expiry::number(expiry));
+            }
+            out.extend_from_slice(b"value");
+            Ok(true)
+        };
+        writer.entry(state, false, |out| out.push(1), value).unwrap();
+    }
+    writer.entry(0, false, |out| out.push(2), |_| Ok(false)).unwrap();
+    writer.finish();
+    let bytes = stored(&writer.take()[0]);
+    assert_eq!(owner(&bytes).unwrap().0.as_str(), "op");
+    let segment = decode(&bytes).unwrap();
+    assert_eq!(segment.states, states());
+    let mut read = Vec::new();
+    let each = |entry: Entry<'_>| {
+        read.push((entry.value.map(<[u8]>::to_vec), entry.expires));
+        Ok(())
+    };
+    segment.each(&mut Carry::default(), each).unwrap();
+    let value = || Some(b"value".to_vec());
+    assert_eq!(read, [(value(), late), (value(), None), (value(), None), (None, None)]);
 }

@@ -8,7 +8,8 @@ use super::*;
 use crate::codec::{Bincode, Codec};
 use crate::state::{
     AggregatingDescriptor, AggregatingState, ItemKey, KeyQuery, List, ListDescriptor, ListState,
-    Map, MapDescriptor, MapState, Namespaced, ReducingDescriptor, ReducingState, SubKey,
+    Map, MapDescriptor, MapState, Namespaced, ReducingDescriptor, ReducingState, SubKey, Ttl,
+    UpdateType,
 };
 
 type Sum = (u64, u64);
@@ -29,24 +30,39 @@ pub(super) struct Handles {
     sum_n: Namespaced<u8, AggregatingState<u64, Sum, u64>>,
 }
 
-pub(super) fn handles(states: &mut States) -> Handles {
-    const SUM: fn(&'static str) -> AggregatingDescriptor<u64, Sum, u64> = |name| {
+pub(super) fn handles(states: &mut States, ttl: Option<Ttl>) -> Handles {
+    let sum = |name| {
         let add = |sum: &mut Sum, n| *sum = (sum.0 + n, sum.1 + 1);
-        AggregatingDescriptor::new(name, || (0, 0), add, |sum| sum.0 * 1000 + sum.1)
+        let result = |sum: &Sum| sum.0 * 1000 + sum.1;
+        let mut descriptor = AggregatingDescriptor::new(name, || (0, 0), add, result);
+        descriptor.ttl = ttl;
+        descriptor
     };
-    let most = |name| ReducingDescriptor::new(name, |a: &u64, b| b.max(*a));
+    let most = |name| {
+        let greater = |a: &u64, b: u64| b.max(*a);
+        let mut descriptor = ReducingDescriptor::new(name, greater);
+        descriptor.ttl = ttl;
+        descriptor
+    };
+    let map = |name| {
+        let mut descriptor = MapDescriptor::new(name);
+        descriptor.ttl = ttl;
+        descriptor
+    };
+    let list = |name| ListDescriptor { ttl, ..ListDescriptor::new(name) };
+    let value = |name| ValueDescriptor { ttl, ..ValueDescriptor::new(name) };
     Handles {
-        a: states.value(ValueDescriptor::new("a")),
-        b: states.value(ValueDescriptor::new("b")),
-        map: states.map(MapDescriptor::new("map")),
-        list: states.list(ListDescriptor::new("list")),
+        a: states.value(value("a")),
+        b: states.value(ValueDescriptor { ttl, ..ValueDescriptor::new("b") }),
+        map: states.map(map("map")),
+        list: states.list(list("list")),
         most: states.reducing(most("most")),
-        sum: states.aggregating(SUM("sum")),
-        value_n: states.namespaced().value(ValueDescriptor::new("value-n").default(|| 7)),
-        map_n: states.namespaced().map(MapDescriptor::new("map-n")),
-        list_n: states.namespaced().list(ListDescriptor::new("list-n")),
+        sum: states.aggregating(sum("sum")),
+        value_n: states.namespaced().value(value("value-n").default(|| 7)),
+        map_n: states.namespaced().map(map("map-n")),
+        list_n: states.namespaced().list(list("list-n")),
         most_n: states.namespaced().reducing(most("most-n")),
-        sum_n: states.namespaced().aggregating(SUM("sum-n")),
+        sum_n: states.namespaced().aggregating(sum("sum-n")),
     }
 }
 
@@ -84,8 +100,16 @@ impl Model {
 type Place = (&'static str, u16, Option<u8>, Option<u8>);
 
 /// What the states hold: numbers, the length of a text, or a list's elements; nothing that is empty.
+/// Each with when it expires, 0 for never; what has expired may still be there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Model(BTreeMap<Place, Vec<u64>>);
+pub(super) struct Model(BTreeMap<Place, Vec<(u64, u64)>>);
+
+/// A model at the time of a record.
+pub(super) struct At<'m> {
+    pub(super) model: &'m mut Model,
+    pub(super) ttl: Option<Ttl>,
+    pub(super) now: u64,
+}
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Act {
@@ -277,7 +301,7 @@ impl Act {
     }
 
     /// Does it to the model.
-    pub(super) fn predict(&self, model: &mut Model, key: u16) -> Seen {
+    pub(super) fn predict(&self, model: &mut At<'_>, key: u16) -> Seen {
         let a = ("a", key, None, None);
         let b = ("b", key, None, None);
         match self {
@@ -291,6 +315,8 @@ impl Act {
             Self::SetB(length) => model.put(b, vec![*length as u64]),
             Self::ClearB => model.remove(b),
             Self::GetBoth => {
+                model.read(a);
+                model.read(b);
                 return Seen::Both(model.number(a), model.number(b).map(|n| n as usize));
             }
             Self::Map(n, act) => return act.predict(model, key, *n),
@@ -302,20 +328,26 @@ impl Act {
                         let old = model.number(place).unwrap_or(0);
                         model.put(place, vec![old.max(*value)]);
                     }
-                    OfNumber::Get => return Seen::Number(model.number(place)),
+                    OfNumber::Get => {
+                        model.read(place);
+                        return Seen::Number(model.number(place));
+                    }
                     OfNumber::Increment => {}
                     OfNumber::Clear => model.remove(place),
                 }
             }
             Self::Sum(n, act) => {
                 let place = ("sum", key, *n, None);
-                let old = model.0.get(&place).cloned();
+                let old = model.visible(place);
                 match act {
                     OfNumber::Add(value) => {
                         let old = old.unwrap_or(vec![0, 0]);
                         model.put(place, vec![old[0] + value, old[1] + 1]);
                     }
-                    OfNumber::Get => return Seen::Number(old.map(|sum| sum[0] * 1000 + sum[1])),
+                    OfNumber::Get => {
+                        model.read(place);
+                        return Seen::Number(old.map(|sum| sum[0] * 1000 + sum[1]));
+                    }
                     OfNumber::Increment => {}
                     OfNumber::Clear => model.remove(place),
                 }
@@ -326,7 +358,10 @@ impl Act {
                 match act {
                     OfNumber::Add(value) => model.put(place, vec![*value]),
                     OfNumber::Increment => model.put(place, vec![value + 1]),
-                    OfNumber::Get => return Seen::Number(Some(value)),
+                    OfNumber::Get => {
+                        model.read(place);
+                        return Seen::Number(Some(value));
+                    }
                     OfNumber::Clear => model.remove(place),
                 }
             }
@@ -399,11 +434,15 @@ impl OfMap {
         Ok(Seen::Nothing)
     }
 
-    fn predict(&self, model: &mut Model, key: u16, n: Option<u8>) -> Seen {
+    fn predict(&self, model: &mut At<'_>, key: u16, n: Option<u8>) -> Seen {
         let at = |map_key: u8| ("map", key, n, Some(map_key));
-        let entries = |model: &Model, from: u8, to: u8| {
+        let entries = |model: &At<'_>, from: u8, to: u8| {
             let number = |map_key| Some((map_key, model.number(at(map_key))?));
             (from..=to).filter_map(number).collect::<Vec<_>>()
+        };
+        let read = |model: &mut At<'_>, from: u8, to: u8| {
+            (from..=to).for_each(|map_key| model.read(at(map_key)));
+            Seen::Entries(entries(model, from, to))
         };
         match *self {
             Self::Put(map_key, value) => model.put(at(map_key), vec![value]),
@@ -413,9 +452,12 @@ impl OfMap {
                 }
             }
             Self::Remove(map_key) => model.remove(at(map_key)),
-            Self::Get(map_key) => return Seen::Number(model.number(at(map_key))),
-            Self::Range(from, to) => return Seen::Entries(entries(model, from, to)),
-            Self::All => return Seen::Entries(entries(model, 0, u8::MAX)),
+            Self::Get(map_key) => {
+                model.read(at(map_key));
+                return Seen::Number(model.number(at(map_key)));
+            }
+            Self::Range(from, to) => return read(model, from, to),
+            Self::All => return read(model, 0, u8::MAX),
             Self::IsEmpty => return Seen::Is(entries(model, 0, u8::MAX).is_empty()),
             Self::Clear => (0..=u8::MAX).for_each(|map_key| model.remove(at(map_key))),
         }
@@ -438,64 +480,130 @@ impl OfList {
         Ok(Seen::Nothing)
     }
 
-    fn predict(&self, model: &mut Model, place: Place) -> Seen {
-        let mut list = model.0.remove(&place).unwrap_or_default();
-        let mut seen = Seen::Nothing;
+    fn predict(&self, model: &mut At<'_>, place: Place) -> Seen {
         match self {
-            Self::Add(element) => list.push((*element).into()),
-            Self::AddMany(n) => list.extend(many(*n).map(u64::from)),
-            Self::Get => seen = Seen::Elements(list.clone()),
-            Self::IsEmpty => seen = Seen::Is(list.is_empty()),
-            Self::Replace(elements) => list = elements.iter().map(|n| (*n).into()).collect(),
-            Self::Clear => list.clear(),
+            Self::Add(element) => model.append(place, [u64::from(*element)]),
+            Self::AddMany(n) => model.append(place, many(*n).map(u64::from)),
+            Self::Get => {
+                model.read(place);
+                return Seen::Elements(model.visible(place).unwrap_or_default());
+            }
+            Self::IsEmpty => return Seen::Is(model.visible(place).is_none()),
+            Self::Replace(elements) => {
+                model.remove(place);
+                model.append(place, elements.iter().map(|n| (*n).into()));
+            }
+            Self::Clear => model.remove(place),
         }
-        if !list.is_empty() {
-            model.put(place, list);
+        Seen::Nothing
+    }
+}
+
+impl At<'_> {
+    fn expiry(&self) -> u64 {
+        self.ttl.map_or(0, |ttl| self.now + ttl.after.as_millis() as u64)
+    }
+
+    /// A late record shortens no life.
+    fn begun(&self, old: u64) -> u64 {
+        let by_records = self.ttl.is_some_and(|ttl| ttl.is_by_event_time());
+        if by_records { self.expiry().max(old) } else { self.expiry() }
+    }
+
+    fn put(&mut self, place: Place, value: Vec<u64>) {
+        let old = self.model.0.get(&place).map_or(0, |all| all[0].1);
+        let expires = self.begun(old);
+        self.model.0.insert(place, value.into_iter().map(|n| (n, expires)).collect());
+    }
+
+    fn append(&mut self, place: Place, elements: impl IntoIterator<Item = u64>) {
+        let expires = self.expiry();
+        let mut elements = elements.into_iter().map(|element| (element, expires)).peekable();
+        if elements.peek().is_some() {
+            self.model.0.entry(place).or_default().extend(elements);
         }
-        seen
+    }
+
+    fn remove(&mut self, place: Place) {
+        self.model.0.remove(&place);
+    }
+
+    fn is_visible(&self, expires: u64) -> bool {
+        expires == 0 || expires > self.now
+    }
+
+    /// What a record sees there: nothing that is empty.
+    fn visible(&self, place: Place) -> Option<Vec<u64>> {
+        let all = self.model.0.get(&place)?.iter();
+        let visible: Vec<u64> =
+            all.filter(|(_, expires)| self.is_visible(*expires)).map(|(value, _)| *value).collect();
+        (!visible.is_empty()).then_some(visible)
+    }
+
+    fn number(&self, place: Place) -> Option<u64> {
+        self.visible(place).map(|value| value[0])
+    }
+
+    /// A record reads what it sees there.
+    fn read(&mut self, place: Place) {
+        if self.ttl.is_some_and(|ttl| ttl.update == UpdateType::OnReadAndWrite) {
+            let mut all = self.model.0.remove(&place).unwrap_or_default();
+            for (_, expires) in all.iter_mut().filter(|(_, expires)| *expires > self.now) {
+                *expires = self.begun(*expires);
+            }
+            if !all.is_empty() {
+                self.model.0.insert(place, all);
+            }
+        }
     }
 }
 
 impl Model {
-    fn put(&mut self, place: Place, value: Vec<u64>) {
-        self.0.insert(place, value);
+    /// Without what expires by `gone`.
+    pub(super) fn left(&self, gone: u64) -> Self {
+        let mut left = self.clone();
+        left.0.values_mut().for_each(|all| all.retain(|(_, expires)| !is_gone(*expires, gone)));
+        left.0.retain(|_, value| !value.is_empty());
+        left
     }
 
-    fn remove(&mut self, place: Place) {
-        self.0.remove(&place);
-    }
-
-    fn number(&self, place: Place) -> Option<u64> {
-        self.0.get(&place).map(|value| value[0])
-    }
-
-    /// What stored entries, in the order of their keys, amount to.
+    /// What stored entries, in the order of their keys, amount to; each with its key, its value and when it
+    /// expires.
     pub(super) fn of_entries<'e>(
-        entries: impl IntoIterator<Item = (&'e str, &'e [u8], &'e [u8])>,
+        entries: impl IntoIterator<Item = (&'e str, &'e [u8], &'e [u8], u64)>,
     ) -> Self {
         let mut model = Self::default();
-        for (state, sort_key, value) in entries {
+        for (state, sort_key, value, expires) in entries {
             let (place, value) = decoded(state, sort_key, value);
-            model.0.entry(place).or_default().extend(value);
+            model.0.entry(place).or_default().extend(value.into_iter().map(|n| (n, expires)));
         }
         model.0.retain(|_, value| !value.is_empty());
         model
     }
 
-    /// Whether an item's value is the model's; of a chunk of a list it cannot be told.
-    pub(super) fn agrees(&self, key: &ItemKey, value: Option<&[u8]>) -> bool {
+    /// Whether an item's value is the model's, or gone; of a chunk of a list it cannot be told.
+    pub(super) fn agrees(&self, key: &ItemKey, item: &Item, gone: u64) -> bool {
         let state = key.state.as_str();
         if state.starts_with("list") {
             return true;
         }
-        match value {
+        match &item.value {
             Some(value) => {
                 let (place, value) = decoded(state, &key.sort_key, value);
+                let expires = item.expires_ms.unwrap_or(0);
+                let value: Vec<_> = value.into_iter().map(|n| (n, expires)).collect();
                 self.0.get(&place) == Some(&value)
             }
-            None => !self.0.contains_key(&place_of(state, &mut &key.sort_key[..])),
+            None => {
+                let place = place_of(state, &mut &key.sort_key[..]);
+                self.0.get(&place).is_none_or(|all| all.iter().all(|(_, e)| is_gone(*e, gone)))
+            }
         }
     }
+}
+
+fn is_gone(expires: u64, gone: u64) -> bool {
+    expires != 0 && expires <= gone
 }
 
 fn place_of(state: &str, sort_key: &mut &[u8]) -> Place {

@@ -17,9 +17,9 @@ const TOTAL: &str = "total";
 
 /// What a program leaves.
 #[derive(Default)]
-struct Table {
-    items: BTreeMap<ItemKey, Item>,
-    log: Vec<Segment>,
+pub(super) struct Table {
+    pub(super) items: BTreeMap<ItemKey, Item>,
+    pub(super) log: Vec<Segment>,
     manifests: BTreeMap<u64, (Barrier, Vec<StateFormats>)>,
 }
 
@@ -30,9 +30,9 @@ impl Table {
 }
 
 /// A program whose state is of `V`s.
-struct Program<V> {
-    state: KeyedState<u64>,
-    total: ValueState<V>,
+pub(super) struct Program<V> {
+    pub(super) state: KeyedState<u64>,
+    pub(super) total: ValueState<V>,
     formats: Vec<StateFormats>,
     attempt: u64,
 }
@@ -45,8 +45,19 @@ fn declare<V: Value>(descriptor: ValueDescriptor<V>) -> (Columns, ValueState<V>)
 
 impl Table {
     /// Restores checkpoint `at`, the only one that is retained.
-    fn start<V: Value>(
+    pub(super) fn start<V: Value>(
         &self,
+        attempt: u64,
+        at: u64,
+        descriptor: ValueDescriptor<V>,
+    ) -> Result<Program<V>> {
+        self.start_at(0, attempt, at, descriptor)
+    }
+
+    /// The same, when the clock shows `now_ms`.
+    pub(super) fn start_at<V: Value>(
+        &self,
+        now_ms: u64,
         attempt: u64,
         at: u64,
         descriptor: ValueDescriptor<V>,
@@ -63,6 +74,7 @@ impl Table {
             items_sent: restored.is_some_and(|(barrier, _)| barrier.items_sent),
             formats: recorded.to_vec(),
             unfiltered: restored.is_some_and(|(barrier, _)| barrier.unfiltered),
+            now_ms,
         };
         let mut state = KeyedState::new(config(attempt), columns, point)?;
         for segment in self.log.iter().filter(|s| s.version.checkpoint.0 <= at) {
@@ -82,7 +94,7 @@ impl Table {
 }
 
 impl<V: Value + Clone> Program<V> {
-    fn row(&mut self, table: &Table, key: u64) -> Result<super::Row> {
+    pub(super) fn row(&mut self, table: &Table, key: u64) -> Result<super::Row> {
         let row = self.state.find_row(key.key_hash(), &key);
         for read in self.state.take_reads() {
             self.state.loaded(&read, table.items.get(&read.key))?;
@@ -104,7 +116,7 @@ impl<V: Value + Clone> Program<V> {
     }
 
     /// Checkpoint n, completed and the only one that is retained then.
-    fn complete(&mut self, table: &mut Table, n: u64) {
+    pub(super) fn complete(&mut self, table: &mut Table, n: u64) {
         let barrier = self.state.freeze(CheckpointId(n)).unwrap();
         assert!(self.state.serialise(usize::MAX).unwrap());
         let segments = self.state.take_segments();
@@ -114,7 +126,7 @@ impl<V: Value + Clone> Program<V> {
     }
 
     /// Materialises all that is completed, and evicts it.
-    fn materialise(&mut self, table: &mut Table) {
+    pub(super) fn materialise(&mut self, table: &mut Table) {
         while let Some(plan) = self.state.plan_cleaning(&EAGER) {
             let rows = plan.compute();
             let mut collected = self.state.collect(&rows, 0, rows.len()).unwrap();

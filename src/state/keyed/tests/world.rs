@@ -6,16 +6,17 @@
 //! each item that a restore would read must be in the filter that it would have.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::acts::{Act, Handles, Model, act, handles, look};
+use super::acts::{Act, At, Handles, Model, act, handles, look};
 use super::*;
 use crate::ids::Version;
 use crate::state::segment::{Carry, Segment};
 use crate::state::{
     CleaningRows, FILTER_STATE, FilterChunks, ItemKey, ItemRange, Missing, Read, Scan, Scanned,
-    chunk_group, chunk_hashes, item_hash,
+    Ttl, TtlTime, chunk_group, chunk_hashes, item_hash,
 };
 
 const KEYS: u16 = 16;
@@ -23,12 +24,16 @@ const KEYS: u16 = 16;
 const CACHE: u64 = 10;
 const OPERATOR: &str = "op";
 
-/// One record: its key, and what is done for it.
-type Record = (u16, Vec<Act>);
+/// One record: its key, what is done for it, and its time: how late it is, and once it is given, when it was.
+type Record = (u16, Vec<Act>, u64);
+/// No record is later.
+const LATENESS_MS: u64 = 20;
 
 #[derive(Clone, Debug)]
 enum Step {
     Batch(Vec<Record>),
+    /// Time, in milliseconds.
+    Pass(u64),
     /// So many reads of each subtask are answered, as the table was when they were sent.
     Answer(usize),
     Barrier {
@@ -55,9 +60,11 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let record = (0..KEYS, prop::collection::vec(act(), 1..4));
+    let late = prop_oneof![2 => Just(0), 1 => 0..=LATENESS_MS];
+    let record = (0..KEYS, prop::collection::vec(act(), 1..4), late);
     prop_oneof![
         6 => prop::collection::vec(record, 1..5).prop_map(Step::Batch),
+        2 => (1u64..40).prop_map(Step::Pass),
         2 => (1usize..4).prop_map(Step::Answer),
         3 => prop_oneof![4 => Just(0), 1 => 1..3u64].prop_map(|skipped| Step::Barrier { skipped }),
         2 => (1usize..4).prop_map(Step::Slice),
@@ -102,6 +109,8 @@ struct Manifest {
 struct World {
     num_retained: usize,
     filter: bool,
+    ttl: Option<Ttl>,
+    clock: u64,
     attempt: u64,
     next: u64,
     handles: Handles,
@@ -138,13 +147,15 @@ fn scan_table(table: &BTreeMap<ItemKey, Item>, range: &ItemRange) -> Vec<Scanned
 }
 
 impl World {
-    fn new(num_retained: usize, filter: bool) -> Self {
+    fn new(num_retained: usize, filter: bool, ttl: Option<Ttl>) -> Self {
         let mut world = Self {
             num_retained,
             filter,
+            ttl,
+            clock: 1000,
             attempt: 0,
             next: 1,
-            handles: handles(&mut States::new()),
+            handles: handles(&mut States::new(), ttl),
             subtasks: Vec::new(),
             live: Model::default(),
             at: BTreeMap::from([(0, Model::default())]),
@@ -202,9 +213,10 @@ impl World {
             items_sent: former.iter().any(|b| b.items_sent),
             formats: Vec::new(),
             unfiltered: former.iter().any(|b| b.unfiltered),
+            now_ms: self.clock,
         };
         let mut states = States::new();
-        handles(&mut states);
+        handles(&mut states, self.ttl);
         let config = KeyedConfig {
             operator: Name::new(OPERATOR).unwrap(),
             range,
@@ -234,6 +246,11 @@ impl World {
     fn run(&mut self, step: &Step) {
         match step {
             Step::Batch(records) => self.batch(records),
+            // Whoever still waits would be too late.
+            Step::Pass(ms) => {
+                self.answer_all();
+                self.clock += ms;
+            }
             Step::Answer(answers) => self.answer(*answers),
             Step::Barrier { skipped } => self.barrier(*skipped),
             Step::Slice(entries) => {
@@ -283,12 +300,15 @@ impl World {
         let mut mine: Vec<Vec<Record>> = vec![Vec::new(); self.subtasks.len()];
         for record in records {
             let group = max_parallelism().group_of(record.0.key_hash());
-            mine[max_parallelism().subtask_of(group, parallelism) as usize].push(record.clone());
+            let (key, acts, late) = record.clone();
+            let to = max_parallelism().subtask_of(group, parallelism) as usize;
+            mine[to].push((key, acts, self.clock - late));
         }
         for (i, records) in mine.into_iter().enumerate() {
             let mut rows = Vec::new();
             let state = &mut self.subtasks[i].state;
-            state.find_rows(records.iter().map(|(key, _)| (key.key_hash(), key)), &mut rows);
+            state.set_processing_time(self.clock);
+            state.find_rows(records.iter().map(|(key, ..)| (key.key_hash(), key)), &mut rows);
             for (record, row) in records.into_iter().zip(rows) {
                 if self.subtasks[i].state.is_loading(row) {
                     self.subtasks[i].parked.entry(row).or_default().push_back(record);
@@ -330,7 +350,9 @@ impl World {
     }
 
     /// Processes a record; whether it was suspended.
-    fn process(&mut self, i: usize, row: Row, (key, acts): &Record) -> bool {
+    fn process(&mut self, i: usize, row: Row, (key, acts, time): &Record) -> bool {
+        let by_records = self.ttl.is_some_and(|ttl| ttl.is_by_event_time());
+        let now = if by_records { *time } else { self.clock };
         let state = &mut self.subtasks[i].state;
         let may_suspend = state.may_suspend();
         let mut model = self.live.clone();
@@ -338,9 +360,11 @@ impl World {
         if may_suspend {
             state.begin_record();
         }
+        state.record_at(Some(*time));
         let run = |act: &Act| -> Result<()> {
             let seen = act.run(state, &self.handles, row)?;
-            let expected = act.predict(&mut model, *key);
+            let mut at = At { model: &mut model, ttl: self.ttl, now };
+            let expected = act.predict(&mut at, *key);
             if seen != expected {
                 mistaken.get_or_insert((act.clone(), seen, expected));
             }
@@ -351,6 +375,7 @@ impl World {
         assert!(suspended || result.is_ok(), "{result:?}");
         assert_eq!(suspended, state.is_loading(row));
         if !suspended {
+            state.renew_read();
             self.live = model;
         }
         assert_eq!(mistaken, None, "key {key}");
@@ -374,6 +399,7 @@ impl World {
         for i in 0..self.subtasks.len() {
             for _ in 0..answers {
                 let subtask = &mut self.subtasks[i];
+                subtask.state.set_processing_time(self.clock);
                 let Some(answer) = subtask.answers.pop_front() else { break };
                 let (row, resident) = match answer {
                     Answer::Item(read, item) => {
@@ -563,18 +589,28 @@ impl World {
         }
     }
 
+    /// What expires by then may be gone.
+    fn gone(&self) -> u64 {
+        match self.ttl.map(|ttl| ttl.time) {
+            Some(TtlTime::Event { lateness }) => self.clock - lateness.as_millis() as u64,
+            _ => self.clock,
+        }
+    }
+
     fn check(&self) {
+        let gone = self.gone();
         for (key, item) in &self.table {
             let h = item.version.checkpoint.0;
             assert!(h <= self.floor(), "I1: {key:?} holds a value of {h}");
             if key.state.as_str() == FILTER_STATE {
                 continue;
             }
-            let agrees = self.at[&h].agrees(key, item.value.as_deref());
+            let agrees = self.at[&h].agrees(key, item, gone);
             assert!(agrees, "I1: {key:?} as of {h}: {item:?}");
         }
         for r in &self.retained {
-            assert_eq!(self.fold(&self.manifests[r]), self.at[r], "I2: checkpoint {r}");
+            let (found, expected) = (self.fold(&self.manifests[r]), &self.at[r]);
+            assert_eq!(found.left(gone), expected.left(gone), "I2: checkpoint {r}");
         }
         for subtask in &self.subtasks {
             let state = &subtask.state;
@@ -619,8 +655,19 @@ impl World {
                 }
             }
             found.sort_unstable();
-            let expected: Vec<u16> = self.live.keys(state, namespace).into_iter().collect();
-            assert_eq!(found, expected, "keys of {state} in {namespace:?}");
+            let there = self.live.keys(state, namespace);
+            let Some(ttl) = self.ttl else {
+                let expected: Vec<u16> = there.into_iter().collect();
+                assert_eq!(found, expected, "keys of {state} in {namespace:?}");
+                continue;
+            };
+            // What is over may be gone, and by the times of records it may still be there.
+            let lasting = self.live.left(self.clock).keys(state, namespace);
+            let missing = lasting.iter().find(|key| found.binary_search(key).is_err());
+            assert_eq!(missing, None, "keys of {state} in {namespace:?}");
+            let surplus = found.iter().find(|key| !there.contains(*key));
+            let is_exact = ttl.time == TtlTime::Processing;
+            assert!(!is_exact || surplus.is_none(), "{surplus:?} of {state} in {namespace:?}");
         }
     }
 
@@ -632,7 +679,8 @@ impl World {
         for (key, item) in &self.table {
             if let Some(value) = &item.value {
                 items.insert((key.state.as_str(), key.sort_key.to_vec()));
-                entries.insert((key.state.as_str(), key.sort_key.to_vec()), value.to_vec());
+                let expires = item.expires_ms.unwrap_or(0);
+                entries.insert((key.state.as_str(), key.sort_key.to_vec()), (value.to_vec(), expires));
             }
         }
         let mut segments: Vec<&Segment> =
@@ -657,7 +705,10 @@ impl World {
                     let place = (state, entry.key.to_vec());
                     items.remove(&place);
                     match entry.value {
-                        Some(value) => drop(entries.insert(place, value.to_vec())),
+                        Some(value) => {
+                            let expires = entry.expires.map_or(0, |expiry| expiry.ms);
+                            entries.insert(place, (value.to_vec(), expires));
+                        }
                         None => drop(entries.remove(&place)),
                     }
                     Ok(())
@@ -668,7 +719,7 @@ impl World {
         if self.filter {
             let chunks = entries.iter().filter(|(place, _)| is_chunk(place));
             let hashes: BTreeSet<u64> =
-                chunks.flat_map(|(_, value)| chunk_hashes(value).unwrap()).collect();
+                chunks.flat_map(|(_, (value, _))| chunk_hashes(value).unwrap()).collect();
             for (state, key) in items.iter().filter(|place| !is_chunk(place)) {
                 let hash = item_hash(&Name::new(state).unwrap(), key);
                 assert!(hashes.contains(&hash), "aa: no hash of {state} {key:?}");
@@ -676,13 +727,23 @@ impl World {
         }
         entries.retain(|place, _| !is_chunk(place));
         Model::of_entries(
-            entries.iter().map(|((state, key), value)| (*state, &key[..], &value[..])),
+            entries.iter().map(|((state, key), (value, expires))| (*state, &key[..], &value[..], *expires)),
         )
     }
 }
 
 fn check_job(num_retained: usize, filter: bool, steps: &[Step], check_each: bool) {
-    let mut world = World::new(num_retained, filter);
+    check_job_of(None, num_retained, filter, steps, check_each);
+}
+
+fn check_job_of(
+    ttl: Option<Ttl>,
+    num_retained: usize,
+    filter: bool,
+    steps: &[Step],
+    check_each: bool,
+) {
+    let mut world = World::new(num_retained, filter, ttl);
     for step in steps {
         world.run(step);
         if check_each {
@@ -692,7 +753,7 @@ fn check_job(num_retained: usize, filter: bool, steps: &[Step], check_each: bool
     }
     world.is_within_its_cache();
     world.check();
-    let everything: Vec<_> = (0..KEYS).map(|key| (key, look())).collect();
+    let everything: Vec<_> = (0..KEYS).map(|key| (key, look(), 0)).collect();
     world.batch(&everything);
     world.answer_all();
     world.start(3);
@@ -755,4 +816,46 @@ fn hashes_that_are_saved_late_are_found() {
     check_job(1, true, &steps, true);
     let late = || crate::teeth::with(Tooth::HashesLate, || check_job(1, true, &steps, true));
     assert!(std::panic::catch_unwind(late).is_err());
+}
+
+const FIFTY: Ttl = Ttl::new(Duration::from_millis(50));
+const LATENESS: Duration = Duration::from_millis(LATENESS_MS);
+
+fn ttl() -> impl Strategy<Value = Ttl> {
+    let by_events = FIFTY.by_event_time(LATENESS);
+    prop_oneof![
+        Just(FIFTY),
+        Just(FIFTY.on_read_and_write()),
+        Just(by_events),
+        Just(by_events.on_read_and_write()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(config_of(300))]
+
+    /// By the clock and by the times of records, late ones too; begun by writes alone, and by reads.
+    #[test]
+    fn a_job_whose_values_expire_equals_the_model(
+        ttl in ttl(),
+        num_retained in 1usize..4,
+        filter in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        check_job_of(Some(ttl), num_retained, filter, &steps, true);
+    }
+}
+
+proptest! {
+    #![proptest_config(config_of(1_000))]
+
+    #[test]
+    fn a_thousand_short_jobs_whose_values_expire_equal_the_model(
+        ttl in ttl(),
+        num_retained in 1usize..4,
+        filter in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..18),
+    ) {
+        check_job_of(Some(ttl), num_retained, filter, &steps, false);
+    }
 }

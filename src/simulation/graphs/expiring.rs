@@ -1,0 +1,340 @@
+//! One keyed operator whose states expire by the times of records, some of which come late: a value and
+//! a list that live from their writing, and a map whose entries live from their reading too. Each record
+//! writes and gives something out before it asks for what may have to be read first.
+//!
+//! Each split has keys of its own, so that the order of a key's records, and with it what expires, is known.
+//! Memory is cleaned of what has expired where there is one split alone: several are read at any pace, so
+//! that one's records may be later than another's by any time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::Kind;
+use crate::connector::MemorySink;
+use crate::error::Result;
+use crate::operator::{Context, KeyedProcess};
+use crate::simulation::scenario::{
+    CommitOf, Input, Mishap, Positions, Scenario, StateView, Verdict,
+};
+use crate::state::{
+    ListDescriptor, ListState, MapDescriptor, MapState, States, Ttl, ValueDescriptor, ValueState,
+};
+use crate::stream::StreamEnvironment;
+use crate::task::JobGraph;
+
+pub(super) const KIND: Kind = Kind {
+    name: "expiring",
+    share: 12,
+    draw: |random: &mut StdRng, mishap| {
+        let number = if random.random_bool(0.4) { 1 } else { random.random_range(2..=4) };
+        let splits = (0..number).map(|split| records(random, split * 100)).collect();
+        let lateness_ms = if number == 1 { LATE_MS } else { 1_000_000 };
+        let (input, sink) = (Input::new(splits, vec![]), MemorySink::new());
+        Arc::new(Expiring { input, sink, mishap, lateness_ms })
+    },
+};
+
+/// For how long values live. Two records of a split are `STEP_MS` apart.
+const AFTER_MS: u64 = 80;
+const STEP_MS: u64 = 4;
+/// No record of a split is later than this.
+const LATE_MS: u64 = 30;
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    key: u64,
+    time: u64,
+    value: u64,
+}
+
+/// What was found of a key at a time: how often it came before, or a number made of map and list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Line {
+    key: u64,
+    time: u64,
+    told: Told,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Count(u64),
+    Found(u64),
+}
+
+/// The records of one split; each key comes once more at the end, and looks at everything.
+fn records(random: &mut StdRng, first_key: u64) -> Vec<Event> {
+    let keys = random.random_range(1..=20);
+    let number = random.random_range(0..160u64);
+    let mut records: Vec<Event> = (0..number)
+        .map(|i| {
+            let late = if random.random_bool(0.3) { random.random_range(0..LATE_MS) } else { 0 };
+            let key = first_key + random.random_range(0..keys);
+            let time = 1000 + (i * STEP_MS).saturating_sub(late);
+            Event { key, time, value: random.random_range(0..100) }
+        })
+        .collect();
+    let last = 1000 + number * STEP_MS;
+    records.extend((0..keys).map(|key| Event { key: first_key + key, time: last, value: LOOK }));
+    records
+}
+
+/// The value of a record that looks at everything.
+const LOOK: u64 = 7 * 8 * 5 - 1;
+
+/// What a record does with its key's map.
+enum Act {
+    Mark(u64),
+    Look(u64),
+    LookAtAll,
+}
+
+fn act(value: u64) -> Act {
+    match value % 4 {
+        0 | 1 => Act::Mark(value % 3),
+        2 => Act::Look(value % 3),
+        _ => Act::LookAtAll,
+    }
+}
+
+fn counts(value: u64) -> bool {
+    value % 5 < 2
+}
+
+fn sum_up<'e>(entries: impl Iterator<Item = (&'e u64, &'e u64)>) -> u64 {
+    entries.fold(1, |sum, (mark, count)| sum * 31 % 1_000_003 + mark + count)
+}
+
+fn read_on(found: u64, elements: impl Iterator<Item = u64>) -> u64 {
+    elements.fold(found, |sum, element| sum * 37 % 1_000_003 + element)
+}
+
+struct Process {
+    count: ValueState<u64>,
+    marks: MapState<u64, u64>,
+    notes: ListState<u64>,
+    mishap: Mishap,
+}
+
+impl KeyedProcess for Process {
+    type Key = u64;
+    type In = Event;
+    type Out = Line;
+
+    fn process(&self, event: Event, context: &mut Context<'_, Self>) -> Result<()> {
+        self.mishap.pass()?;
+        let Event { key, time, value } = event;
+        let count = context.get(self.count).copied().unwrap_or(0);
+        if counts(value) {
+            context.set(self.count, count + 1);
+        }
+        context.emit(Line { key, time, told: Told::Count(count) });
+        if value % 3 == 0 {
+            context.list(self.notes).add(value);
+        }
+        let mut marks = context.map(self.marks);
+        let mut found = match act(value) {
+            Act::Mark(mark) => {
+                let count = marks.get(&mark)?.copied().unwrap_or(0);
+                marks.put(mark, count + 1);
+                count
+            }
+            Act::Look(mark) => marks.get(&mark)?.copied().unwrap_or(0),
+            Act::LookAtAll => sum_up(marks.iter()?),
+        };
+        if value % 7 == 6 {
+            found = read_on(found, context.list(self.notes).get()?.copied());
+        }
+        context.emit(Line { key, time, told: Told::Found(found) });
+        Ok(())
+    }
+
+    fn event_time(&self, event: &Event) -> Option<u64> {
+        Some(event.time)
+    }
+}
+
+/// A value and when it expires.
+type Lasting = (u64, u64);
+
+/// A key's states.
+#[derive(Clone, Debug, Default)]
+struct OfKey {
+    count: Option<Lasting>,
+    marks: BTreeMap<u64, Lasting>,
+    notes: Vec<Lasting>,
+}
+
+impl OfKey {
+    fn apply(&mut self, Event { key, time, value }: Event, lines: &mut Vec<Line>) {
+        let begun = |old: u64| old.max(time + AFTER_MS);
+        let lives = |(_, expires): &Lasting| *expires > time;
+        let count = self.count.filter(lives).map_or(0, |(count, _)| count);
+        if counts(value) {
+            self.count = Some((count + 1, begun(self.count.map_or(0, |(_, expires)| expires))));
+        }
+        lines.push(Line { key, time, told: Told::Count(count) });
+        if value % 3 == 0 {
+            self.notes.push((value, time + AFTER_MS));
+        }
+        let is_read = |mark: u64| match act(value) {
+            Act::Mark(this) | Act::Look(this) => mark == this,
+            Act::LookAtAll => true,
+        };
+        let mut read = BTreeMap::new();
+        for (mark, lasting) in &mut self.marks {
+            if lives(lasting) && is_read(*mark) {
+                lasting.1 = begun(lasting.1);
+                read.insert(*mark, lasting.0);
+            }
+        }
+        let mut found = match act(value) {
+            Act::Mark(mark) | Act::Look(mark) => read.get(&mark).copied().unwrap_or(0),
+            Act::LookAtAll => sum_up(read.iter()),
+        };
+        if let Act::Mark(mark) = act(value) {
+            let old = self.marks.get(&mark).map_or(0, |(_, expires)| *expires);
+            self.marks.insert(mark, (found + 1, begun(old)));
+        }
+        if value % 7 == 6 {
+            let notes = self.notes.iter().filter(|note| lives(note)).map(|(note, _)| *note);
+            found = read_on(found, notes);
+        }
+        lines.push(Line { key, time, told: Told::Found(found) });
+    }
+}
+
+struct Expiring {
+    input: Input<Event>,
+    sink: MemorySink<Line>,
+    mishap: Mishap,
+    lateness_ms: u64,
+}
+
+impl Expiring {
+    /// What a loop over the records before `positions` leaves of each key, and gives out.
+    fn reference(&self, positions: &Positions) -> BTreeMap<u64, (OfKey, Vec<Line>)> {
+        let mut keys: BTreeMap<u64, (OfKey, Vec<Line>)> = BTreeMap::new();
+        for event in self.input.before("events", positions) {
+            let (of_key, lines) = keys.entry(event.key).or_default();
+            of_key.apply(*event, lines);
+        }
+        keys
+    }
+}
+
+impl Scenario for Expiring {
+    fn name(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn graph(&self) -> Result<JobGraph> {
+        let env = StreamEnvironment::new();
+        let mishap = self.mishap.clone();
+        let ttl = Ttl::new(Duration::from_millis(AFTER_MS))
+            .by_event_time(Duration::from_millis(self.lateness_ms));
+        env.source(self.input.source())
+            .uid("events")
+            .key_by(|event| event.key)
+            .process(move |states: &mut States| Process {
+                count: states.value(ValueDescriptor::new("count").with_ttl(ttl)),
+                marks: states.map(MapDescriptor::new("marks").with_ttl(ttl.on_read_and_write())),
+                notes: states.list(ListDescriptor::new("notes").with_ttl(ttl)),
+                mishap: mishap.clone(),
+            })
+            .uid("expiring")
+            .sink(self.sink.clone());
+        env.build()
+    }
+
+    fn give(&self, random: &mut StdRng) -> bool {
+        self.input.give(random)
+    }
+
+    fn finish(&self) {
+        self.input.finish();
+    }
+
+    fn commits(&self) -> Vec<CommitOf> {
+        self.sink.committed()
+    }
+
+    fn staged(&self) -> usize {
+        self.sink.staged()
+    }
+
+    fn hesitate(&self, calls: u32) {
+        self.sink.hesitate(calls);
+    }
+
+    fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
+        let all = self.sink.commits().map_err(|e| e.to_string())?;
+        let mut found: BTreeMap<u64, Vec<Line>> = BTreeMap::new();
+        for line in commits.iter().flat_map(|n| &all[*n].records) {
+            found.entry(line.key).or_default().push(*line);
+        }
+        let expected = self.reference(positions);
+        for (key, (_, expected)) in &expected {
+            let found = found.remove(key).unwrap_or_default();
+            let differs = |(found, expected): &(&Line, &Line)| found != expected;
+            if let Some((found, expected)) = found.iter().zip(expected).find(differs) {
+                return Err(format!("{found:?}, the reference is {expected:?}"));
+            }
+            if found.len() != expected.len() {
+                let (found, expected) = (found.len(), expected.len());
+                return Err(format!("key {key} gave {found} lines, not {expected}"));
+            }
+        }
+        match found.into_values().flatten().next() {
+            Some(line) => Err(format!("{line:?} comes too early")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_end(&self, positions: &Positions) -> Verdict {
+        self.input.check_end("events", positions)
+    }
+
+    fn key_bytes(&self, _: &str, _: &str, _: &[u8]) -> usize {
+        size_of::<u64>()
+    }
+
+    fn check_state(&self, state: &StateView<'_>) -> Verdict {
+        let seen = self.input.before("events", state.positions).map(|event| event.time).max();
+        let gone = seen.unwrap_or(0).saturating_sub(self.lateness_ms);
+        let keys = self.reference(state.positions);
+        let counts = keys.iter().filter_map(|(key, (of_key, _))| Some((*key, of_key.count?)));
+        compare(state, "count", gone, counts)?;
+        let of_key = |(key, (of_key, _)): (&u64, &(OfKey, Vec<Line>))| {
+            let key = *key;
+            let marks = of_key.marks.clone().into_iter();
+            marks.map(move |(mark, lasting)| ((key, mark), lasting))
+        };
+        compare(state, "marks", gone, keys.iter().flat_map(of_key))
+    }
+}
+
+/// As [`StateView::compare`]; what expires by `gone` may be there or not.
+fn compare<K: crate::codec::Key>(
+    state: &StateView<'_>,
+    name: &str,
+    gone: u64,
+    expected: impl Iterator<Item = (K, Lasting)>,
+) -> Verdict {
+    let mut number = 0;
+    for (key, (value, expires)) in expected {
+        let found = state.value::<u64>("expiring", name, &key)?;
+        if found != Some(value) && (found.is_some() || expires > gone) {
+            return Err(format!("expiring.{name} of {key:?} is {found:?}, not {value}"));
+        }
+        number += usize::from(found.is_some());
+    }
+    match state.count("expiring", name) {
+        found if found == number => Ok(()),
+        found => Err(format!("expiring.{name} has {found} keys, not {number}")),
+    }
+}

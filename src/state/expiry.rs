@@ -1,0 +1,149 @@
+//! What becomes of values whose time is over.
+//!
+//! Hidden they are by whoever reads them (`ttl`). They go in three ways: with the sweep between batches,
+//! when they are read back from log or table and the clock has passed them, and as the log is cleaned
+//! (`cleaning`), which writes a tombstone in their place or nothing. Deleting the items of values that nobody asks
+//! for any more is the table's.
+//!
+//! Owns the sweep, and the calls by which a task tells the times. Only a change of state that the log
+//! has may follow from the times of records: a roll-back takes them back, but not what was written to
+//! the table.
+
+use super::coding::Stored;
+use super::descriptor::ColumnId;
+use super::entries::Entries;
+use super::keyed::{KeyedState, Row};
+use super::ttl::{Lives, Ttl, TtlTime};
+use crate::codec::{Key, Value};
+use crate::teeth::{Tooth, bites};
+
+/// Entries of each state that one batch looks at for what has expired: a microsecond or two.
+const SWEPT: u32 = 32;
+
+impl<K: Key> KeyedState<K> {
+    /// Whether values of any state expire. If so, each record stands between [`KeyedState::record_at`] and
+    /// [`KeyedState::renew_read`]; the former comes after [`KeyedState::begin_record`], the latter after
+    /// [`KeyedState::end_record`], if these are needed too.
+    #[inline]
+    #[must_use]
+    pub fn has_ttl(&self) -> bool {
+        !self.times.states.is_empty()
+    }
+
+    /// Whether any do by the times of records.
+    #[must_use]
+    pub fn has_event_time_ttl(&self) -> bool {
+        self.times.states.iter().any(|(_, ttl, _)| ttl.is_by_event_time())
+    }
+
+    /// The clock's time for what follows, in milliseconds since 1970; it never goes back. To be told before
+    /// each batch where [`KeyedState::has_ttl`], and before each answer to a read always: what was stored
+    /// may have expired.
+    pub fn set_processing_time(&mut self, now_ms: u64) {
+        self.times.set_processing(now_ms);
+    }
+
+    /// A record is going to be processed whose own time this is.
+    #[inline]
+    pub fn record_at(&mut self, event_ms: Option<u64>) {
+        self.times.set_event(event_ms);
+        self.times.read.get_mut().clear();
+    }
+
+    /// The record has been processed: the time of what it has read begins anew, where it is to.
+    #[inline]
+    pub fn renew_read(&mut self) {
+        if !self.times.read.get_mut().is_empty() {
+            self.renew_all_read();
+        }
+    }
+
+    fn renew_all_read(&mut self) {
+        let mut read = std::mem::take(self.times.read.get_mut());
+        for (column, entry) in read.drain(..) {
+            // It may have removed it after that.
+            if self.columns[column.index()].is_present(entry) {
+                self.renew(column, entry);
+            }
+        }
+        *self.times.read.get_mut() = read;
+    }
+
+    /// The time of an entry's value begins anew, which is a change.
+    fn renew(&mut self, column: ColumnId, entry: u32) {
+        let lives = self.columns[column.index()].lives();
+        let begun = |lives: &Lives| self.times.begun(&lives.ttl, lives.expires_at(entry));
+        let Some(expires_ms) = lives.and_then(begun) else { return };
+        if !bites(Tooth::RenewalNotLogged) {
+            self.touch(column.index(), entry);
+        }
+        if let Some(lives) = self.columns[column.index()].lives_mut() {
+            lives.set(entry, expires_ms);
+        }
+    }
+
+    /// When a value that is put where there was none expires; 0 for never.
+    pub(super) fn expiry_of_new<V: Value>(&self, values: &Entries<V>) -> u64 {
+        values.lives().and_then(|lives| self.times.expiry(&lives.ttl)).unwrap_or(0)
+    }
+
+    /// What there still is of a value that was stored.
+    pub(super) fn unless_gone<'a>(&self, stored: Option<Stored<'a>>) -> Option<Stored<'a>> {
+        stored.filter(|stored| !self.times.is_gone(stored.expires))
+    }
+
+    /// Whether a value was stored that expires by the clock, and the state's values do not expire by that any
+    /// more: it must be stored anew before the table deletes its item, or a restart takes it for gone.
+    pub(super) fn outlives(&self, column: ColumnId, stored: &Stored<'_>) -> bool {
+        let lives = self.columns[column.index()].lives();
+        stored.expires.is_some_and(|expiry| !expiry.event_time)
+            && lives.is_none_or(|lives| lives.ttl.is_by_event_time())
+    }
+
+    /// Looks at some entries of each state whose values expire, and takes away what is over.
+    pub(super) fn sweep_expired(&mut self) {
+        for i in 0..self.times.states.len() {
+            let (column, ttl, mut next) = self.times.states[i];
+            let end = self.columns[column.index()].end();
+            for _ in 0..SWEPT.min(end) {
+                next = if next >= end { 0 } else { next };
+                self.sweep_entry(column, &ttl, next);
+                next += 1;
+            }
+            self.times.states[i].2 = next;
+        }
+    }
+
+    fn sweep_entry(&mut self, column: ColumnId, ttl: &Ttl, entry: u32) {
+        let values = &self.columns[column.index()];
+        let expires_ms = values.lives().map_or(0, |lives| lives.expires_at(entry));
+        // A state that had no time to live has one now.
+        let begins = expires_ms == 0 && ttl.time == TtlTime::Processing;
+        let is_over = self.times.has_lapsed(ttl, expires_ms);
+        if !(is_over || begins) || !values.is_taken(entry) || !values.is_present(entry) {
+            return;
+        }
+        let row = values.row_of(entry);
+        if self.is_loading(Row(row)) {
+            return;
+        }
+        if begins {
+            self.renew(column, entry);
+            return;
+        }
+        // Whoever reads the item sees by the clock that it is over, and so does the table; of the times of
+        // records it knows nothing.
+        let meta = values.meta(entry);
+        let item_expires = !meta.has_item() || ttl.time == TtlTime::Processing;
+        if !meta.is_clean(self.log.horizon()) || !item_expires {
+            self.touch(column.index(), entry);
+        }
+        let values = &mut self.columns[column.index()];
+        values.expire(entry);
+        if values.is_plain() {
+            self.untouched.push(row);
+        } else {
+            self.untouched_entries.push((column, entry));
+        }
+    }
+}
