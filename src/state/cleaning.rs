@@ -327,7 +327,9 @@ impl<K: Key> KeyedState<K> {
                 if !present && let Some(cleaning) = &mut self.cleaning {
                     cleaning.deleted.push((column, entry));
                 }
-                let expires = values.lives().and_then(|lives| lives.expiry(entry));
+                let values = self.columns.get(column.index());
+                let lives = values.and_then(|values| values.lives());
+                let expires = lives.and_then(|lives| lives.expiry(entry));
                 let value = present.then(|| (bytes.into(), expires));
                 let key = self.item_key(column.index(), entry);
                 collected.writes.extend(self.write(column, entry, key, rows.checkpoint, value));

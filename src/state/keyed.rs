@@ -206,7 +206,8 @@ impl<K: Key> KeyedState<K> {
         let filter_state = Self::filter_name()?;
         let states: Arc<[_]> = names.into_iter().chain([filter_state.clone()]).collect();
         let partial = (at.unfiltered, restored);
-        let expiring = columns.0.iter().map(|column| column.ttl().is_some()).chain([false]).collect();
+        let expiring =
+            columns.0.iter().map(|column| column.ttl().is_some()).chain([false]).collect();
         Ok(Self {
             filter: Filter::new(config.range, salts, config.filter, partial),
             filter_state,

@@ -86,10 +86,13 @@ impl<K: Key> KeyedState<K> {
         let mut sub = Vec::new();
         let mut is_wanted = |entry: &u32| {
             sub.clear();
-            values.is_taken(*entry) && values.is_present(*entry) && !self.is_over(values, *entry) && {
-                values.encode_sub(*entry, &mut sub);
-                sub.starts_with(&query.namespace)
-            }
+            values.is_taken(*entry)
+                && values.is_present(*entry)
+                && !self.is_over(values, *entry)
+                && {
+                    values.encode_sub(*entry, &mut sub);
+                    sub.starts_with(&query.namespace)
+                }
         };
         let wanted = (0..values.end()).filter(&mut is_wanted);
         let mut rows: Vec<Row> = wanted.map(|entry| Row(values.row_of(entry))).collect();

@@ -49,6 +49,7 @@ impl Job {
             items_sent: barrier.items_sent,
             formats: Vec::new(),
             unfiltered: barrier.unfiltered,
+            now_ms: 0,
         };
         let config = KeyedConfig { filter, ..config(attempt) };
         let mut state = KeyedState::new(config, states.finish().unwrap(), at).unwrap();

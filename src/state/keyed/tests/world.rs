@@ -680,7 +680,8 @@ impl World {
             if let Some(value) = &item.value {
                 items.insert((key.state.as_str(), key.sort_key.to_vec()));
                 let expires = item.expires_ms.unwrap_or(0);
-                entries.insert((key.state.as_str(), key.sort_key.to_vec()), (value.to_vec(), expires));
+                entries
+                    .insert((key.state.as_str(), key.sort_key.to_vec()), (value.to_vec(), expires));
             }
         }
         let mut segments: Vec<&Segment> =
@@ -727,7 +728,9 @@ impl World {
         }
         entries.retain(|place, _| !is_chunk(place));
         Model::of_entries(
-            entries.iter().map(|((state, key), (value, expires))| (*state, &key[..], &value[..], *expires)),
+            entries
+                .iter()
+                .map(|((state, key), (value, expires))| (*state, &key[..], &value[..], *expires)),
         )
     }
 }
@@ -812,7 +815,7 @@ proptest! {
 #[cfg(debug_assertions)]
 #[test]
 fn hashes_that_are_saved_late_are_found() {
-    let steps = [Step::Batch(vec![(1, vec![Act::SetA(1)])]), Step::Settle, Step::Settle];
+    let steps = [Step::Batch(vec![(1, vec![Act::SetA(1)], 0)]), Step::Settle, Step::Settle];
     check_job(1, true, &steps, true);
     let late = || crate::teeth::with(Tooth::HashesLate, || check_job(1, true, &steps, true));
     assert!(std::panic::catch_unwind(late).is_err());
