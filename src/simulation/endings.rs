@@ -63,14 +63,14 @@ impl World {
 
     /// What the finished job has left.
     pub(super) fn last_look(&mut self) -> Verdict {
-        let commits = self.scenario.commits();
+        let commits = self.scenario.ends().commits();
         let mut seen = self.watch.seen();
         seen.oracle.check_all()?;
         let (line, positions) = seen.oracle.descent.line(&commits);
         drop(seen);
         self.scenario.check_output(&line, &positions).map_err(|e| format!("output: {e}"))?;
-        self.scenario.check_end(&positions)?;
-        match self.scenario.staged() {
+        self.scenario.ends().check_end(&positions)?;
+        match self.scenario.ends().staged() {
             0 => Ok(()),
             staged => Err(format!("{staged} staged outputs were neither committed nor cleaned")),
         }

@@ -37,7 +37,7 @@ impl World {
             Ordeal::Steady => self.steady().await?,
         }
         self.has_caught_up(ordeal).await?;
-        self.scenario.finish();
+        self.scenario.ends().finish();
         self.run_to_its_end().await?;
         if !self.is_finished() {
             return Err("it does not finish".to_owned());
@@ -65,7 +65,7 @@ impl World {
     async fn feed(&mut self, time: Duration, every: Duration) -> Verdict {
         let until = self.common.clock.now() + time;
         while self.common.clock.now() < until {
-            self.scenario.give(&mut self.random);
+            self.scenario.ends().give(&mut self.random);
             self.run_until(self.common.clock.now() + every, 0).await?;
         }
         Ok(())
@@ -102,7 +102,7 @@ impl World {
                 status.lag, status.attempt, status.last_failure
             ));
         }
-        match self.scenario.staged() {
+        match self.scenario.ends().staged() {
             0 => Ok(()),
             staged => Err(format!("{staged} staged outputs are not committed")),
         }

@@ -47,7 +47,9 @@ use rand::{Rng, SeedableRng};
 
 pub use endure::Ordeal;
 pub use report::{Counts, Failure, Report};
-pub use scenario::{CommitOf, Input, Mishap, Positions, Scenario, StateView, Verdict};
+pub use scenario::{
+    CommitOf, Ends, Input, MemoryEnds, Mishap, Positions, Scenario, StateView, Verdict,
+};
 pub use sky::Store;
 pub use sweep::{Totals, sweep};
 

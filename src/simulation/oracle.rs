@@ -305,7 +305,7 @@ impl Oracle {
 
     /// Nothing was committed that no completed checkpoint covers.
     fn commits_are_completed(&mut self) -> Verdict {
-        for (attempt, checkpoint) in self.scenario.commits() {
+        for (attempt, checkpoint) in self.scenario.ends().commits() {
             if !self.descent.is_completed(attempt, checkpoint) {
                 return Err(format!(
                     "output of attempt {attempt} was committed for checkpoint {checkpoint} before \

@@ -1,7 +1,7 @@
 //! What a simulation needs of a job: its graph, its input bit by bit, and what its output and state
 //! must be.
 //!
-//! Owns the trait, and the input in memory that most scenarios share. The built-in scenarios are in
+//! Owns the traits, and the ends in memory that most scenarios share. The built-in scenarios are in
 //! `graphs`, one file each; a user's own ones are made of the same parts.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 
 use crate::checkpoint::SavedOperator;
 use crate::codec::{Bincode, Codec, Key, Value};
-use crate::connector::{MemoryFeed, MemorySource};
+use crate::connector::{MemoryFeed, MemorySink, MemorySource};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, CheckpointId, Name};
 use crate::state::unkeyed::SavedState;
@@ -43,8 +43,34 @@ pub trait Scenario: Send + Sync {
     /// The graph's.
     fn graph(&self) -> Result<JobGraph>;
 
+    /// Where its records come from and where its output goes.
+    fn ends(&self) -> &dyn Ends;
+
+    /// Whether the commits at these places of [`Ends::commits`], one line of descent of the job, are what a loop over
+    /// the records before `positions` gives: each record once, in order for each key within a split.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict;
+
+    /// How many bytes of an entry's key are the record's key, which decides on its key group: all of them,
+    /// but in states with namespaces, maps and lists.
+    fn key_bytes(&self, _operator: &str, _state: &str, key: &[u8]) -> usize {
+        key.len()
+    }
+
+    /// Whether the state of a checkpoint is what a loop over the records before its positions leaves.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn check_state(&self, state: &StateView<'_>) -> Verdict;
+}
+
+/// Where the records of a scenario come from, and where its output goes. One source and one sink in memory are
+/// [`MemoryEnds`].
+pub trait Ends: Send + Sync {
     /// Gives the source some more records; `false` where nothing is left but what
-    /// [`Scenario::finish`] gives.
+    /// [`Ends::finish`] gives.
     fn give(&self, random: &mut StdRng) -> bool;
 
     /// Gives all that is left and ends the input.
@@ -60,30 +86,11 @@ pub trait Scenario: Send + Sync {
     /// [`MemorySink::hesitate`](crate::connector::MemorySink::hesitate).
     fn hesitate(&self, calls: u32);
 
-    /// Whether the commits at these places of [`Scenario::commits`], one line of descent of the job, are what a loop over
-    /// the records before `positions` gives: each record once, in order for each key within a split.
-    ///
-    /// # Errors
-    /// What is wrong.
-    fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict;
-
     /// Whether all input lies before `positions`, where a job has finished.
     ///
     /// # Errors
     /// What was not read.
     fn check_end(&self, positions: &Positions) -> Verdict;
-
-    /// How many bytes of an entry's key are the record's key, which decides on its key group: all of them,
-    /// but in states with namespaces, maps and lists.
-    fn key_bytes(&self, _operator: &str, _state: &str, key: &[u8]) -> usize {
-        key.len()
-    }
-
-    /// Whether the state of a checkpoint is what a loop over the records before its positions leaves.
-    ///
-    /// # Errors
-    /// What is wrong.
-    fn check_state(&self, state: &StateView<'_>) -> Verdict;
 }
 
 /// How far each split has been read: of each source operator, the records before the position.
@@ -178,6 +185,52 @@ impl StateView<'_> {
             found if found == number => Ok(()),
             found => Err(format!("{operator}.{state} has {found} keys, not {number}")),
         }
+    }
+}
+
+/// The ends of a scenario with one source, whose operator id is `events`, and one sink.
+#[derive(Debug)]
+pub struct MemoryEnds<I, O> {
+    /// What the source gives.
+    pub input: Input<I>,
+    /// What the job has given out.
+    pub sink: MemorySink<O>,
+}
+
+impl<I: Clone + Send + 'static, O> MemoryEnds<I, O> {
+    /// The operator id of the source.
+    pub const SOURCE: &str = "events";
+
+    /// `splits` bit by bit, then `last` as one more split; nothing was given out.
+    #[must_use]
+    pub fn new(splits: Vec<Vec<I>>, last: Vec<I>) -> Self {
+        Self { input: Input::new(splits, last), sink: MemorySink::new() }
+    }
+}
+
+impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Ends for MemoryEnds<I, O> {
+    fn give(&self, random: &mut StdRng) -> bool {
+        self.input.give(random)
+    }
+
+    fn finish(&self) {
+        self.input.finish();
+    }
+
+    fn commits(&self) -> Vec<CommitOf> {
+        self.sink.committed()
+    }
+
+    fn staged(&self) -> usize {
+        self.sink.staged()
+    }
+
+    fn hesitate(&self, calls: u32) {
+        self.sink.hesitate(calls);
+    }
+
+    fn check_end(&self, positions: &Positions) -> Verdict {
+        self.input.check_end(Self::SOURCE, positions)
     }
 }
 

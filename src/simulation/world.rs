@@ -165,7 +165,7 @@ impl World {
     /// The world outside of the job for a while.
     async fn pass_by(&mut self, stormy: bool) -> Verdict {
         for _ in 0..self.random.random_range(2..14) {
-            self.scenario.give(&mut self.random);
+            self.scenario.ends().give(&mut self.random);
             if self.random.random_bool(0.2) {
                 self.sky.change(&mut self.random, stormy);
             }
@@ -173,7 +173,7 @@ impl World {
                 self.mishap.arm(self.random.random_range(0..40));
             }
             if self.random.random_bool(0.04) {
-                self.scenario.hesitate(self.random.random_range(1..4));
+                self.scenario.ends().hesitate(self.random.random_range(1..4));
             }
             let time = ms(self.random.random_range(0..25));
             self.pass(time).await?;
@@ -319,7 +319,7 @@ impl World {
             gate.disarm();
             // A checkpoint a millisecond or so: each of them a chance to leak something.
             self.pass(ms(400)).await?;
-            self.scenario.finish();
+            self.scenario.ends().finish();
             self.run_to_its_end().await?;
             if self.is_finished() {
                 return Ok(());

@@ -216,11 +216,9 @@ impl States {
 
     /// Registers a state of one value for each key, into which others are combined.
     pub fn reducing<T: Value>(&mut self, descriptor: ReducingDescriptor<T>) -> ReducingState<T> {
-        let column = self.add(descriptor.name, |name| {
-            let coding = Coding::new(StateKind::Reducing);
-            Column::<T>::new(name, None, coding).with_ttl(descriptor.ttl)
-        });
-        descriptor.handle(column)
+        let ReducingDescriptor { name, reduce, coding, ttl } = descriptor;
+        let column = |name| Column::<T>::new(name, None, coding).with_ttl(ttl);
+        ReducingState::new(self.add(name, column), reduce)
     }
 
     /// Registers a state of one accumulator for each key.
@@ -228,11 +226,9 @@ impl States {
         &mut self,
         descriptor: AggregatingDescriptor<In, Acc, Out>,
     ) -> AggregatingState<In, Acc, Out> {
-        let column = self.add(descriptor.name, |name| {
-            let coding = Coding::new(StateKind::Aggregating);
-            Column::<Acc>::new(name, None, coding).with_ttl(descriptor.ttl)
-        });
-        descriptor.handle(column)
+        let AggregatingDescriptor { name, functions, coding, ttl } = descriptor;
+        let column = |name| Column::<Acc>::new(name, None, coding).with_ttl(ttl);
+        AggregatingState::new(self.add(name, column), functions)
     }
 
     pub(super) fn add<C: AnyColumn>(

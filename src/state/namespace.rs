@@ -8,7 +8,6 @@ use std::marker::PhantomData;
 
 use super::coding::Coding;
 use super::descriptor::{ColumnId, States, ValueDescriptor, ValueState};
-use super::formats::StateKind;
 use super::keyed::{KeyedState, Row};
 use super::list::{List, ListColumn, ListDescriptor, ListState};
 use super::map::{Map, MapColumn, MapDescriptor, MapState};
@@ -114,12 +113,8 @@ impl<N: SubKey> NamespacedStates<'_, N> {
         &mut self,
         descriptor: ReducingDescriptor<T>,
     ) -> Namespaced<N, ReducingState<T>> {
-        Namespaced::new(descriptor.handle(self.single::<T>(
-            descriptor.name,
-            None,
-            Coding::new(StateKind::Reducing),
-            descriptor.ttl,
-        )))
+        let ReducingDescriptor { name, reduce, coding, ttl } = descriptor;
+        Namespaced::new(ReducingState::new(self.single(name, None, coding, ttl), reduce))
     }
 
     /// As [`States::aggregating`].
@@ -127,12 +122,8 @@ impl<N: SubKey> NamespacedStates<'_, N> {
         &mut self,
         descriptor: AggregatingDescriptor<In, Acc, Out>,
     ) -> Namespaced<N, AggregatingState<In, Acc, Out>> {
-        Namespaced::new(descriptor.handle(self.single::<Acc>(
-            descriptor.name,
-            None,
-            Coding::new(StateKind::Aggregating),
-            descriptor.ttl,
-        )))
+        let AggregatingDescriptor { name, functions, coding, ttl } = descriptor;
+        Namespaced::new(AggregatingState::new(self.single(name, None, coding, ttl), functions))
     }
 }
 

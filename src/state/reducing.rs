@@ -4,7 +4,9 @@
 
 use std::fmt;
 
-use super::descriptor::{ColumnId, handle};
+use super::coding::Coding;
+use super::descriptor::{ColumnId, descriptor, handle};
+use super::formats::StateKind;
 use super::keyed::{KeyedState, Row};
 use super::single::Single;
 use super::sub_column::SubKey;
@@ -21,26 +23,25 @@ use crate::error::Result;
 /// ```
 pub struct ReducingDescriptor<T> {
     pub(super) name: &'static str,
-    reduce: fn(&T, T) -> T,
+    pub(super) reduce: fn(&T, T) -> T,
+    pub(super) coding: Coding<T>,
     pub(super) ttl: Option<Ttl>,
 }
 
-impl<T> ReducingDescriptor<T> {
+impl<T: Value> ReducingDescriptor<T> {
     /// A state called `name`, which is checked when it is registered. `reduce` combines the value so far
     /// with one that is added.
     #[must_use]
     pub const fn new(name: &'static str, reduce: fn(&T, T) -> T) -> Self {
-        Self { name, reduce, ttl: None }
+        Self { name, reduce, coding: Coding::new(StateKind::Reducing), ttl: None }
     }
+}
 
+impl<T> ReducingDescriptor<T> {
     /// The name as given.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
-    }
-
-    pub(super) fn handle(&self, column: ColumnId) -> ReducingState<T> {
-        ReducingState { column, reduce: self.reduce }
     }
 }
 
@@ -50,9 +51,15 @@ pub struct ReducingState<T> {
     reduce: fn(&T, T) -> T,
 }
 
-handle!(ReducingDescriptor<T>, "ReducingDescriptor({:?})", name);
+descriptor!(ReducingDescriptor<T>, T { reduce });
 with_ttl!(ReducingDescriptor<T>);
 handle!(ReducingState<T>, "ReducingState({:?})", column);
+
+impl<T> ReducingState<T> {
+    pub(super) fn new(column: ColumnId, reduce: fn(&T, T) -> T) -> Self {
+        Self { column, reduce }
+    }
+}
 
 /// A state of an accumulator for each key, to which inputs are added and from which a result is made.
 /// Flink: `AggregatingStateDescriptor`.
@@ -68,11 +75,12 @@ handle!(ReducingState<T>, "ReducingState({:?})", column);
 /// ```
 pub struct AggregatingDescriptor<In, Acc, Out> {
     pub(super) name: &'static str,
-    functions: Functions<In, Acc, Out>,
+    pub(super) functions: Functions<In, Acc, Out>,
+    pub(super) coding: Coding<Acc>,
     pub(super) ttl: Option<Ttl>,
 }
 
-struct Functions<In, Acc, Out> {
+pub(super) struct Functions<In, Acc, Out> {
     create: fn() -> Acc,
     add: fn(&mut Acc, In),
     result: fn(&Acc) -> Out,
@@ -86,7 +94,7 @@ impl<In, Acc, Out> Clone for Functions<In, Acc, Out> {
 
 impl<In, Acc, Out> Copy for Functions<In, Acc, Out> {}
 
-impl<In, Acc, Out> AggregatingDescriptor<In, Acc, Out> {
+impl<In, Acc: Value, Out> AggregatingDescriptor<In, Acc, Out> {
     /// A state called `name`, which is checked when it is registered: what an accumulator begins as, how
     /// an input is added to it, and what its result is. Flink: `AggregateFunction`.
     #[must_use]
@@ -96,17 +104,16 @@ impl<In, Acc, Out> AggregatingDescriptor<In, Acc, Out> {
         add: fn(&mut Acc, In),
         result: fn(&Acc) -> Out,
     ) -> Self {
-        Self { name, functions: Functions { create, add, result }, ttl: None }
+        let coding = Coding::new(StateKind::Aggregating);
+        Self { name, functions: Functions { create, add, result }, coding, ttl: None }
     }
+}
 
+impl<In, Acc, Out> AggregatingDescriptor<In, Acc, Out> {
     /// The name as given.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
-    }
-
-    pub(super) fn handle(&self, column: ColumnId) -> AggregatingState<In, Acc, Out> {
-        AggregatingState { column, functions: self.functions }
     }
 }
 
@@ -116,9 +123,15 @@ pub struct AggregatingState<In, Acc, Out> {
     functions: Functions<In, Acc, Out>,
 }
 
-handle!(AggregatingDescriptor<In, Acc, Out>, "AggregatingDescriptor({:?})", name);
+descriptor!(AggregatingDescriptor<In, Acc, Out>, Acc { functions });
 with_ttl!(AggregatingDescriptor<In, Acc, Out>);
 handle!(AggregatingState<In, Acc, Out>, "AggregatingState({:?})", column);
+
+impl<In, Acc, Out> AggregatingState<In, Acc, Out> {
+    pub(super) fn new(column: ColumnId, functions: Functions<In, Acc, Out>) -> Self {
+        Self { column, functions }
+    }
+}
 
 /// A key's value of a reducing state.
 pub struct Reducing<'a, K, T, N = ()> {

@@ -18,7 +18,7 @@ use crate::connector::{MemorySink, Sink};
 use crate::error::Result;
 use crate::operator::{Context, KeyedProcess};
 use crate::simulation::scenario::{
-    CommitOf, Input, Mishap, Positions, Scenario, StateView, Verdict,
+    CommitOf, Ends, Input, Mishap, Positions, Scenario, StateView, Verdict,
 };
 use crate::state::{States, ValueDescriptor, ValueState};
 use crate::stream::StreamEnvironment;
@@ -121,6 +121,22 @@ impl Scenario for Chain {
         self.links.graph(self.sink.clone())
     }
 
+    fn ends(&self) -> &dyn Ends {
+        self
+    }
+
+    fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
+        let all = self.sink.commits().map_err(|e| e.to_string())?;
+        let lines: Vec<&Line> = commits.iter().flat_map(|n| &all[*n].records).collect();
+        self.links.check_lines(&lines, positions)
+    }
+
+    fn check_state(&self, state: &StateView<'_>) -> Verdict {
+        self.links.check_state(state)
+    }
+}
+
+impl Ends for Chain {
     fn give(&self, random: &mut StdRng) -> bool {
         self.links.input.give(random)
     }
@@ -141,18 +157,8 @@ impl Scenario for Chain {
         self.sink.hesitate(calls);
     }
 
-    fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
-        let all = self.sink.commits().map_err(|e| e.to_string())?;
-        let lines: Vec<&Line> = commits.iter().flat_map(|n| &all[*n].records).collect();
-        self.links.check_lines(&lines, positions)
-    }
-
     fn check_end(&self, positions: &Positions) -> Verdict {
         self.links.check_end(positions)
-    }
-
-    fn check_state(&self, state: &StateView<'_>) -> Verdict {
-        self.links.check_state(state)
     }
 }
 

@@ -8,11 +8,10 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::{Event, Kind};
-use crate::connector::MemorySink;
 use crate::error::Result;
 use crate::operator::{Context, KeyedProcess};
 use crate::simulation::scenario::{
-    CommitOf, Input, Mishap, Positions, Scenario, StateView, Verdict,
+    Ends, MemoryEnds, Mishap, Positions, Scenario, StateView, Verdict,
 };
 use crate::state::{States, ValueDescriptor, ValueState};
 use crate::stream::StreamEnvironment;
@@ -33,7 +32,7 @@ pub(super) const KIND: Kind = Kind {
             (0..splits).map(|_| (0..150).map(|_| event()).collect()).collect();
         // Each key once more: what was restored or read last is looked at.
         let last = (0..cold).map(|key| (key, 1)).collect();
-        Arc::new(Cold { input: Input::new(splits, last), sink: MemorySink::new(), mishap })
+        Arc::new(Cold { ends: MemoryEnds::new(splits, last), mishap })
     },
 };
 
@@ -43,8 +42,7 @@ fn only_looks(value: u64) -> bool {
 }
 
 struct Cold {
-    input: Input<Event>,
-    sink: MemorySink<Line>,
+    ends: MemoryEnds<Event, Line>,
     mishap: Mishap,
 }
 
@@ -91,7 +89,7 @@ impl Scenario for Cold {
     fn graph(&self) -> Result<JobGraph> {
         let env = StreamEnvironment::new();
         let mishap = self.mishap.clone();
-        env.source(self.input.source())
+        env.source(self.ends.input.source())
             .uid("events")
             .key_by(|(key, _)| *key)
             .process(move |states: &mut States| Process {
@@ -99,32 +97,16 @@ impl Scenario for Cold {
                 mishap: mishap.clone(),
             })
             .uid("cold")
-            .sink(self.sink.clone());
+            .sink(self.ends.sink.clone());
         env.build()
     }
 
-    fn give(&self, random: &mut StdRng) -> bool {
-        self.input.give(random)
-    }
-
-    fn finish(&self) {
-        self.input.finish();
-    }
-
-    fn commits(&self) -> Vec<CommitOf> {
-        self.sink.committed()
-    }
-
-    fn staged(&self) -> usize {
-        self.sink.staged()
-    }
-
-    fn hesitate(&self, calls: u32) {
-        self.sink.hesitate(calls);
+    fn ends(&self) -> &dyn Ends {
+        &self.ends
     }
 
     fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
-        let all = self.sink.commits().map_err(|e| e.to_string())?;
+        let all = self.ends.sink.commits().map_err(|e| e.to_string())?;
         let mut keys: HashMap<u64, Kept> = HashMap::new();
         let mut events: Vec<Event> = Vec::new();
         for line @ (key, value, before) in commits.iter().flat_map(|n| &all[*n].records) {
@@ -135,19 +117,15 @@ impl Scenario for Cold {
             *kept = after(*kept, *value);
             events.push((*key, *value));
         }
-        let mut given: Vec<Event> = self.input.before("events", positions).copied().collect();
+        let mut given: Vec<Event> = self.ends.input.before("events", positions).copied().collect();
         given.sort_unstable();
         events.sort_unstable();
         if events == given { Ok(()) } else { Err(format!("{} of {}", events.len(), given.len())) }
     }
 
-    fn check_end(&self, positions: &Positions) -> Verdict {
-        self.input.check_end("events", positions)
-    }
-
     fn check_state(&self, state: &StateView<'_>) -> Verdict {
         let mut keys: BTreeMap<u64, Kept> = BTreeMap::new();
-        for (key, value) in self.input.before("events", state.positions) {
+        for (key, value) in self.ends.input.before("events", state.positions) {
             let kept = keys.entry(*key).or_default();
             *kept = after(*kept, *value);
         }

@@ -8,12 +8,11 @@ use rand::rngs::StdRng;
 
 use super::{Event, Kind, events};
 use crate::codec::{Bincode, Codec, Key};
-use crate::connector::MemorySink;
 use crate::error::{Error, Result};
 use crate::operator::{Context, KeyedProcess};
 use crate::record::Positioned;
 use crate::simulation::scenario::{
-    CommitOf, Input, Mishap, Positions, Scenario, StateView, Verdict,
+    Ends, MemoryEnds, Mishap, Positions, Scenario, StateView, Verdict,
 };
 use crate::state::{
     ListDescriptor, ListState, Namespaced, ReducingDescriptor, ReducingState, States,
@@ -27,13 +26,12 @@ pub(super) const KIND: Kind = Kind {
     share: 8,
     draw: |random: &mut StdRng, mishap| {
         let (splits, last) = events(random);
-        Arc::new(Diary { input: Input::new(splits, last), sink: MemorySink::new(), mishap })
+        Arc::new(Diary { ends: MemoryEnds::new(splits, last), mishap })
     },
 };
 
 struct Diary {
-    input: Input<Event>,
-    sink: MemorySink<Line>,
+    ends: MemoryEnds<Event, Line>,
     mishap: Mishap,
 }
 
@@ -156,7 +154,7 @@ impl Scenario for Diary {
     fn graph(&self) -> Result<JobGraph> {
         let env = StreamEnvironment::new();
         let mishap = self.mishap.clone();
-        env.source_with_origin(self.input.source())
+        env.source_with_origin(self.ends.input.source())
             .uid("events")
             .key_by(|record| record.value.0)
             .process(move |states: &mut States| Process {
@@ -166,32 +164,16 @@ impl Scenario for Diary {
                 mishap: mishap.clone(),
             })
             .uid("diary")
-            .sink(self.sink.clone());
+            .sink(self.ends.sink.clone());
         env.build()
     }
 
-    fn give(&self, random: &mut StdRng) -> bool {
-        self.input.give(random)
-    }
-
-    fn finish(&self) {
-        self.input.finish();
-    }
-
-    fn commits(&self) -> Vec<CommitOf> {
-        self.sink.committed()
-    }
-
-    fn staged(&self) -> usize {
-        self.sink.staged()
-    }
-
-    fn hesitate(&self, calls: u32) {
-        self.sink.hesitate(calls);
+    fn ends(&self) -> &dyn Ends {
+        &self.ends
     }
 
     fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
-        let all = self.sink.commits().map_err(|e| e.to_string())?;
+        let all = self.ends.sink.commits().map_err(|e| e.to_string())?;
         let mut keys: HashMap<u64, Reference> = HashMap::new();
         let mut last: HashMap<(u64, u64), u64> = HashMap::new();
         let mut number = 0;
@@ -206,12 +188,8 @@ impl Scenario for Diary {
                 return Err(format!("{line:?}, the reference is {expected:?}"));
             }
         }
-        let records = self.input.before("events", positions).count();
+        let records = self.ends.input.before("events", positions).count();
         if number == records { Ok(()) } else { Err(format!("{number} of {records} records")) }
-    }
-
-    fn check_end(&self, positions: &Positions) -> Verdict {
-        self.input.check_end("events", positions)
     }
 
     fn key_bytes(&self, _: &str, _: &str, _: &[u8]) -> usize {
@@ -220,7 +198,7 @@ impl Scenario for Diary {
 
     fn check_state(&self, state: &StateView<'_>) -> Verdict {
         let mut keys: BTreeMap<u64, Reference> = BTreeMap::new();
-        for (split, events) in self.input.splits().iter().enumerate() {
+        for (split, events) in self.ends.input.splits().iter().enumerate() {
             let read = state.positions.before("events", split) as usize;
             for (key, value) in &events[..read.min(events.len())] {
                 keys.entry(*key).or_default().apply(split as u64, *value);

@@ -14,11 +14,10 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::Kind;
-use crate::connector::MemorySink;
 use crate::error::Result;
 use crate::operator::{Context, KeyedProcess};
 use crate::simulation::scenario::{
-    CommitOf, Input, Mishap, Positions, Scenario, StateView, Verdict,
+    Ends, MemoryEnds, Mishap, Positions, Scenario, StateView, Verdict,
 };
 use crate::state::{
     ListDescriptor, ListState, MapDescriptor, MapState, States, Ttl, ValueDescriptor, ValueState,
@@ -33,8 +32,8 @@ pub(super) const KIND: Kind = Kind {
         let number = if random.random_bool(0.4) { 1 } else { random.random_range(2..=4) };
         let splits = (0..number).map(|split| records(random, split * 100)).collect();
         let lateness_ms = if number == 1 { LATE_MS } else { 1_000_000 };
-        let (input, sink) = (Input::new(splits, vec![]), MemorySink::new());
-        Arc::new(Expiring { input, sink, mishap, lateness_ms })
+        let ends = MemoryEnds::new(splits, vec![]);
+        Arc::new(Expiring { ends, mishap, lateness_ms })
     },
 };
 
@@ -209,8 +208,7 @@ impl OfKey {
 }
 
 struct Expiring {
-    input: Input<Event>,
-    sink: MemorySink<Line>,
+    ends: MemoryEnds<Event, Line>,
     mishap: Mishap,
     lateness_ms: u64,
 }
@@ -219,7 +217,7 @@ impl Expiring {
     /// What a loop over the records before `positions` leaves of each key, and gives out.
     fn reference(&self, positions: &Positions) -> BTreeMap<u64, (OfKey, Vec<Line>)> {
         let mut keys: BTreeMap<u64, (OfKey, Vec<Line>)> = BTreeMap::new();
-        for event in self.input.before("events", positions) {
+        for event in self.ends.input.before("events", positions) {
             let (of_key, lines) = keys.entry(event.key).or_default();
             of_key.apply(*event, lines);
         }
@@ -237,7 +235,7 @@ impl Scenario for Expiring {
         let mishap = self.mishap.clone();
         let ttl = Ttl::new(Duration::from_millis(AFTER_MS))
             .by_event_time(Duration::from_millis(self.lateness_ms));
-        env.source(self.input.source())
+        env.source(self.ends.input.source())
             .uid("events")
             .key_by(|event| event.key)
             .process(move |states: &mut States| Process {
@@ -247,32 +245,16 @@ impl Scenario for Expiring {
                 mishap: mishap.clone(),
             })
             .uid("expiring")
-            .sink(self.sink.clone());
+            .sink(self.ends.sink.clone());
         env.build()
     }
 
-    fn give(&self, random: &mut StdRng) -> bool {
-        self.input.give(random)
-    }
-
-    fn finish(&self) {
-        self.input.finish();
-    }
-
-    fn commits(&self) -> Vec<CommitOf> {
-        self.sink.committed()
-    }
-
-    fn staged(&self) -> usize {
-        self.sink.staged()
-    }
-
-    fn hesitate(&self, calls: u32) {
-        self.sink.hesitate(calls);
+    fn ends(&self) -> &dyn Ends {
+        &self.ends
     }
 
     fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
-        let all = self.sink.commits().map_err(|e| e.to_string())?;
+        let all = self.ends.sink.commits().map_err(|e| e.to_string())?;
         let mut found: BTreeMap<u64, Vec<Line>> = BTreeMap::new();
         for line in commits.iter().flat_map(|n| &all[*n].records) {
             found.entry(line.key).or_default().push(*line);
@@ -295,16 +277,12 @@ impl Scenario for Expiring {
         }
     }
 
-    fn check_end(&self, positions: &Positions) -> Verdict {
-        self.input.check_end("events", positions)
-    }
-
     fn key_bytes(&self, _: &str, _: &str, _: &[u8]) -> usize {
         size_of::<u64>()
     }
 
     fn check_state(&self, state: &StateView<'_>) -> Verdict {
-        let seen = self.input.before("events", state.positions).map(|event| event.time).max();
+        let seen = self.ends.input.before("events", state.positions).map(|event| event.time).max();
         let gone = seen.unwrap_or(0).saturating_sub(self.lateness_ms);
         let keys = self.reference(state.positions);
         let counts = keys.iter().filter_map(|(key, (of_key, _))| Some((*key, of_key.count?)));

@@ -20,7 +20,7 @@ use crate::connector::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, CheckpointId, Name};
-use crate::simulation::scenario::{CommitOf, Positions, Scenario, StateView, Verdict};
+use crate::simulation::scenario::{CommitOf, Ends, Positions, Scenario, StateView, Verdict};
 use crate::task::JobGraph;
 
 pub(super) const KIND: Kind = Kind {
@@ -50,6 +50,25 @@ impl Scenario for Files {
         self.links.graph(Portable { files, root, hesitates: Arc::clone(&self.hesitates) })
     }
 
+    fn ends(&self) -> &dyn Ends {
+        self
+    }
+
+    fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
+        let published = self.folder.published();
+        let mut lines = Vec::new();
+        for commit in commits {
+            lines.extend(self.folder.read(&published[*commit].name)?);
+        }
+        self.links.check_lines(&lines.iter().collect::<Vec<_>>(), positions)
+    }
+
+    fn check_state(&self, state: &StateView<'_>) -> Verdict {
+        self.links.check_state(state)
+    }
+}
+
+impl Ends for Files {
     fn give(&self, random: &mut StdRng) -> bool {
         self.links.input.give(random)
     }
@@ -71,21 +90,8 @@ impl Scenario for Files {
         self.hesitates.store(calls, Ordering::Relaxed);
     }
 
-    fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
-        let published = self.folder.published();
-        let mut lines = Vec::new();
-        for commit in commits {
-            lines.extend(self.folder.read(&published[*commit].name)?);
-        }
-        self.links.check_lines(&lines.iter().collect::<Vec<_>>(), positions)
-    }
-
     fn check_end(&self, positions: &Positions) -> Verdict {
         self.links.check_end(positions)
-    }
-
-    fn check_state(&self, state: &StateView<'_>) -> Verdict {
-        self.links.check_state(state)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::operator::{
 };
 use crate::record::Positioned;
 use crate::simulation::scenario::{
-    CommitOf, Input, Mishap, Positions, Scenario, StateView, Verdict,
+    CommitOf, Ends, Input, Mishap, Positions, Scenario, StateView, Verdict,
 };
 use crate::state::{
     BroadcastDescriptor, BroadcastState, BroadcastStates, OperatorListDescriptor,
@@ -209,26 +209,8 @@ impl Scenario for Rules {
         env.build()
     }
 
-    fn give(&self, random: &mut StdRng) -> bool {
-        // Both, so that neither is far behind.
-        self.rules.give(random) | self.events.give(random)
-    }
-
-    fn finish(&self) {
-        self.rules.finish();
-        self.events.finish();
-    }
-
-    fn commits(&self) -> Vec<CommitOf> {
-        self.sink.committed()
-    }
-
-    fn staged(&self) -> usize {
-        self.sink.staged()
-    }
-
-    fn hesitate(&self, calls: u32) {
-        self.sink.hesitate(calls);
+    fn ends(&self) -> &dyn Ends {
+        self
     }
 
     /// Order is that of the keyed operator: what is held back changes subtasks with a rescale.
@@ -250,11 +232,6 @@ impl Scenario for Rules {
         }
         let expected = self.sums(positions);
         if sums == expected { Ok(()) } else { Err(format!("{sums:?}, not {expected:?}")) }
-    }
-
-    fn check_end(&self, positions: &Positions) -> Verdict {
-        self.rules.check_end("rules", positions)?;
-        self.events.check_end("events", positions)
     }
 
     fn check_state(&self, state: &StateView<'_>) -> Verdict {
@@ -284,5 +261,34 @@ impl Scenario for Rules {
             return Ok(());
         }
         Err(format!("watch.known is {maps:?}, not {known:?}"))
+    }
+}
+
+impl Ends for Rules {
+    fn give(&self, random: &mut StdRng) -> bool {
+        // Both, so that neither is far behind.
+        self.rules.give(random) | self.events.give(random)
+    }
+
+    fn finish(&self) {
+        self.rules.finish();
+        self.events.finish();
+    }
+
+    fn commits(&self) -> Vec<CommitOf> {
+        self.sink.committed()
+    }
+
+    fn staged(&self) -> usize {
+        self.sink.staged()
+    }
+
+    fn hesitate(&self, calls: u32) {
+        self.sink.hesitate(calls);
+    }
+
+    fn check_end(&self, positions: &Positions) -> Verdict {
+        self.rules.check_end("rules", positions)?;
+        self.events.check_end("events", positions)
     }
 }

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use rand::rngs::StdRng;
 
 use super::{Event, Kind, events};
-use crate::connector::MemorySink;
 use crate::error::{Error, Result};
 use crate::operator::{Context, KeyedProcess};
 use crate::record::Positioned;
 use crate::simulation::scenario::{
-    CommitOf, Input, Mishap, Positions, Scenario, StateView, Verdict,
+    Ends, MemoryEnds, Mishap, Positions, Scenario, StateView, Verdict,
 };
 use crate::state::{MapDescriptor, MapKeys, MapState, States, ValueDescriptor, ValueState};
 use crate::stream::StreamEnvironment;
@@ -26,13 +25,12 @@ pub(super) const KIND: Kind = Kind {
         let (splits, last) = events(random);
         // The last record of a key looks at all of its shelves.
         let last = last.into_iter().map(|(key, _)| (key, 3)).collect();
-        Arc::new(Shelves { input: Input::new(splits, last), sink: MemorySink::new(), mishap })
+        Arc::new(Shelves { ends: MemoryEnds::new(splits, last), mishap })
     },
 };
 
 struct Shelves {
-    input: Input<Event>,
-    sink: MemorySink<Line>,
+    ends: MemoryEnds<Event, Line>,
     mishap: Mishap,
 }
 
@@ -159,7 +157,7 @@ impl Scenario for Shelves {
     fn graph(&self) -> Result<JobGraph> {
         let env = StreamEnvironment::new();
         let mishap = self.mishap.clone();
-        env.source_with_origin(self.input.source())
+        env.source_with_origin(self.ends.input.source())
             .uid("events")
             .key_by(|record| record.value.0)
             .process(move |states: &mut States| Process {
@@ -168,32 +166,16 @@ impl Scenario for Shelves {
                 mishap: mishap.clone(),
             })
             .uid("shelves")
-            .sink(self.sink.clone());
+            .sink(self.ends.sink.clone());
         env.build()
     }
 
-    fn give(&self, random: &mut StdRng) -> bool {
-        self.input.give(random)
-    }
-
-    fn finish(&self) {
-        self.input.finish();
-    }
-
-    fn commits(&self) -> Vec<CommitOf> {
-        self.sink.committed()
-    }
-
-    fn staged(&self) -> usize {
-        self.sink.staged()
-    }
-
-    fn hesitate(&self, calls: u32) {
-        self.sink.hesitate(calls);
+    fn ends(&self) -> &dyn Ends {
+        &self.ends
     }
 
     fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
-        let all = self.sink.commits().map_err(|e| e.to_string())?;
+        let all = self.ends.sink.commits().map_err(|e| e.to_string())?;
         let mut keys: HashMap<u64, Reference> = HashMap::new();
         let mut last: HashMap<(u64, u64), u64> = HashMap::new();
         let (mut number, mut begun) = (0, HashMap::new());
@@ -225,12 +207,8 @@ impl Scenario for Shelves {
                 }
             }
         }
-        let records = self.input.before("events", positions).count();
+        let records = self.ends.input.before("events", positions).count();
         if number == records { Ok(()) } else { Err(format!("{number} of {records} records")) }
-    }
-
-    fn check_end(&self, positions: &Positions) -> Verdict {
-        self.input.check_end("events", positions)
     }
 
     fn key_bytes(&self, _: &str, _: &str, _: &[u8]) -> usize {
@@ -239,7 +217,7 @@ impl Scenario for Shelves {
 
     fn check_state(&self, state: &StateView<'_>) -> Verdict {
         let mut keys: BTreeMap<u64, Reference> = BTreeMap::new();
-        for (split, events) in self.input.splits().iter().enumerate() {
+        for (split, events) in self.ends.input.splits().iter().enumerate() {
             let read = state.positions.before("events", split) as usize;
             for (key, value) in &events[..read.min(events.len())] {
                 let reference = keys.entry(*key).or_default();

@@ -11,7 +11,7 @@ use crate::connector::MemorySink;
 use crate::error::Result;
 use crate::operator::{Context, KeyedProcess};
 use crate::simulation::scenario::{
-    CommitOf, Input, Mishap, Positions, Scenario, StateView, Verdict,
+    CommitOf, Ends, Input, Mishap, Positions, Scenario, StateView, Verdict,
 };
 use crate::state::{States, ValueDescriptor, ValueState};
 use crate::stream::StreamEnvironment;
@@ -100,6 +100,33 @@ impl Scenario for Stages {
         env.build()
     }
 
+    fn ends(&self) -> &dyn Ends {
+        self
+    }
+
+    fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
+        let mut lists = [self.singles.commits(), self.totals.commits()];
+        let first = lists[0].as_ref().map_or(0, Vec::len);
+        let keys: [fn(u64) -> u64; 2] = [|key| key, group_of];
+        for (sink, list) in lists.iter_mut().enumerate() {
+            let list = std::mem::replace(list, Ok(Vec::new())).map_err(|e| e.to_string())?;
+            let of_sink = commits.iter().filter(|n| (**n >= first) == (sink == 1));
+            let records = of_sink.flat_map(|n| &list[n - sink * first].records);
+            let expected = self.before(positions, keys[sink]);
+            check_sums(["singles", "totals"][sink], records, &expected)?;
+        }
+        Ok(())
+    }
+
+    fn check_state(&self, state: &StateView<'_>) -> Verdict {
+        let first = self.before(state.positions, |key| key);
+        state.compare("first", "sums", first.iter().map(|(key, sums)| (key, *sums)))?;
+        let second = self.before(state.positions, group_of);
+        state.compare("second", "sums", second.iter().map(|(key, sums)| (key, *sums)))
+    }
+}
+
+impl Ends for Stages {
     fn give(&self, random: &mut StdRng) -> bool {
         // Both, so that neither is far behind.
         self.left.give(random) | self.right.give(random)
@@ -125,30 +152,9 @@ impl Scenario for Stages {
         self.totals.hesitate(calls);
     }
 
-    fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
-        let mut lists = [self.singles.commits(), self.totals.commits()];
-        let first = lists[0].as_ref().map_or(0, Vec::len);
-        let keys: [fn(u64) -> u64; 2] = [|key| key, group_of];
-        for (sink, list) in lists.iter_mut().enumerate() {
-            let list = std::mem::replace(list, Ok(Vec::new())).map_err(|e| e.to_string())?;
-            let of_sink = commits.iter().filter(|n| (**n >= first) == (sink == 1));
-            let records = of_sink.flat_map(|n| &list[n - sink * first].records);
-            let expected = self.before(positions, keys[sink]);
-            check_sums(["singles", "totals"][sink], records, &expected)?;
-        }
-        Ok(())
-    }
-
     fn check_end(&self, positions: &Positions) -> Verdict {
         self.left.check_end("left", positions)?;
         self.right.check_end("right", positions)
-    }
-
-    fn check_state(&self, state: &StateView<'_>) -> Verdict {
-        let first = self.before(state.positions, |key| key);
-        state.compare("first", "sums", first.iter().map(|(key, sums)| (key, *sums)))?;
-        let second = self.before(state.positions, group_of);
-        state.compare("second", "sums", second.iter().map(|(key, sums)| (key, *sums)))
     }
 }
 

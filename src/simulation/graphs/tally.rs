@@ -7,12 +7,11 @@ use std::sync::Arc;
 use rand::rngs::StdRng;
 
 use super::{Event, Kind, events};
-use crate::connector::MemorySink;
 use crate::error::Result;
 use crate::operator::{Context, KeyedProcess};
 use crate::record::Positioned;
 use crate::simulation::scenario::{
-    CommitOf, Input, Mishap, Positions, Scenario, StateView, Verdict,
+    Ends, MemoryEnds, Mishap, Positions, Scenario, StateView, Verdict,
 };
 use crate::state::{States, ValueDescriptor, ValueState};
 use crate::stream::StreamEnvironment;
@@ -29,12 +28,11 @@ pub(super) const KIND: Kind = Kind {
 
 /// A tally of these events.
 pub(super) fn of(splits: Vec<Vec<Event>>, last: Vec<Event>, mishap: Mishap) -> Arc<dyn Scenario> {
-    Arc::new(Tally { input: Input::new(splits, last), sink: MemorySink::new(), mishap })
+    Arc::new(Tally { ends: MemoryEnds::new(splits, last), mishap })
 }
 
 struct Tally {
-    input: Input<Event>,
-    sink: MemorySink<Line>,
+    ends: MemoryEnds<Event, Line>,
     mishap: Mishap,
 }
 
@@ -123,7 +121,7 @@ impl Scenario for Tally {
     fn graph(&self) -> Result<JobGraph> {
         let env = StreamEnvironment::new();
         let mishap = self.mishap.clone();
-        env.source_with_origin(self.input.source())
+        env.source_with_origin(self.ends.input.source())
             .uid("events")
             .key_by(|record| record.value.0)
             .process(move |states: &mut States| Process {
@@ -134,32 +132,16 @@ impl Scenario for Tally {
                 mishap: mishap.clone(),
             })
             .uid("tally")
-            .sink(self.sink.clone());
+            .sink(self.ends.sink.clone());
         env.build()
     }
 
-    fn give(&self, random: &mut StdRng) -> bool {
-        self.input.give(random)
-    }
-
-    fn finish(&self) {
-        self.input.finish();
-    }
-
-    fn commits(&self) -> Vec<CommitOf> {
-        self.sink.committed()
-    }
-
-    fn staged(&self) -> usize {
-        self.sink.staged()
-    }
-
-    fn hesitate(&self, calls: u32) {
-        self.sink.hesitate(calls);
+    fn ends(&self) -> &dyn Ends {
+        &self.ends
     }
 
     fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
-        let all = self.sink.commits().map_err(|e| e.to_string())?;
+        let all = self.ends.sink.commits().map_err(|e| e.to_string())?;
         let lines = commits.iter().flat_map(|n| &all[*n].records);
         let mut keys: HashMap<u64, Sums> = HashMap::new();
         let mut last: HashMap<(u64, Arc<str>), u64> = HashMap::new();
@@ -167,7 +149,8 @@ impl Scenario for Tally {
         for line in lines {
             number += 1;
             let split: usize = line.split.parse().map_err(|e| format!("{e}"))?;
-            let given = self.input.splits().get(split).and_then(|s| s.get(line.position as usize));
+            let given =
+                self.ends.input.splits().get(split).and_then(|s| s.get(line.position as usize));
             if given != Some(&(line.key, line.value)) {
                 return Err(format!("{line:?} was never given"));
             }
@@ -182,17 +165,13 @@ impl Scenario for Tally {
             }
         }
         // No two are of one position, so as many as there are records is each of them.
-        let records = self.input.before("events", positions).count();
+        let records = self.ends.input.before("events", positions).count();
         if number == records { Ok(()) } else { Err(format!("{number} of {records} records")) }
-    }
-
-    fn check_end(&self, positions: &Positions) -> Verdict {
-        self.input.check_end("events", positions)
     }
 
     fn check_state(&self, state: &StateView<'_>) -> Verdict {
         let mut keys: BTreeMap<u64, Sums> = BTreeMap::new();
-        for (key, value) in self.input.before("events", state.positions) {
+        for (key, value) in self.ends.input.before("events", state.positions) {
             keys.entry(*key).or_default().add(*value);
         }
         let odd = keys.iter().filter(|(_, sums)| sums.odd).map(|(key, _)| (key, true));

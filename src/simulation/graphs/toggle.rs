@@ -7,11 +7,10 @@ use std::sync::Arc;
 use rand::rngs::StdRng;
 
 use super::{Event, Kind, events};
-use crate::connector::MemorySink;
 use crate::error::Result;
 use crate::operator::{Context, KeyedProcess};
 use crate::simulation::scenario::{
-    CommitOf, Input, Mishap, Positions, Scenario, StateView, Verdict,
+    Ends, MemoryEnds, Mishap, Positions, Scenario, StateView, Verdict,
 };
 use crate::state::{States, ValueDescriptor, ValueState};
 use crate::stream::StreamEnvironment;
@@ -22,13 +21,12 @@ pub(super) const KIND: Kind = Kind {
     share: 18,
     draw: |random: &mut StdRng, mishap| {
         let (splits, last) = events(random);
-        Arc::new(Toggle { input: Input::new(splits, last), sink: MemorySink::new(), mishap })
+        Arc::new(Toggle { ends: MemoryEnds::new(splits, last), mishap })
     },
 };
 
 struct Toggle {
-    input: Input<Event>,
-    sink: MemorySink<Line>,
+    ends: MemoryEnds<Event, Line>,
     mishap: Mishap,
 }
 
@@ -62,7 +60,7 @@ impl Toggle {
     /// How many records each key has before `positions`.
     fn counts(&self, positions: &Positions) -> BTreeMap<u64, u64> {
         let mut counts = BTreeMap::new();
-        for (key, _) in self.input.before("events", positions) {
+        for (key, _) in self.ends.input.before("events", positions) {
             *counts.entry(*key).or_default() += 1;
         }
         counts
@@ -77,7 +75,7 @@ impl Scenario for Toggle {
     fn graph(&self) -> Result<JobGraph> {
         let env = StreamEnvironment::new();
         let mishap = self.mishap.clone();
-        env.source(self.input.source())
+        env.source(self.ends.input.source())
             .uid("events")
             .key_by(|(key, _)| *key)
             .process(move |states: &mut States| Process {
@@ -85,32 +83,16 @@ impl Scenario for Toggle {
                 mishap: mishap.clone(),
             })
             .uid("toggle")
-            .sink(self.sink.clone());
+            .sink(self.ends.sink.clone());
         env.build()
     }
 
-    fn give(&self, random: &mut StdRng) -> bool {
-        self.input.give(random)
-    }
-
-    fn finish(&self) {
-        self.input.finish();
-    }
-
-    fn commits(&self) -> Vec<CommitOf> {
-        self.sink.committed()
-    }
-
-    fn staged(&self) -> usize {
-        self.sink.staged()
-    }
-
-    fn hesitate(&self, calls: u32) {
-        self.sink.hesitate(calls);
+    fn ends(&self) -> &dyn Ends {
+        &self.ends
     }
 
     fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
-        let all = self.sink.commits().map_err(|e| e.to_string())?;
+        let all = self.ends.sink.commits().map_err(|e| e.to_string())?;
         let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
         for (key, on) in commits.iter().flat_map(|n| &all[*n].records) {
             let count = counts.entry(*key).or_default();
@@ -121,10 +103,6 @@ impl Scenario for Toggle {
         }
         let expected = self.counts(positions);
         if counts == expected { Ok(()) } else { Err(format!("{counts:?}, not {expected:?}")) }
-    }
-
-    fn check_end(&self, positions: &Positions) -> Verdict {
-        self.input.check_end("events", positions)
     }
 
     fn check_state(&self, state: &StateView<'_>) -> Verdict {

@@ -9,8 +9,8 @@ use crate::error::{ErrorKind, Result};
 use crate::ids::CheckpointId;
 use crate::state::segment::Segment;
 use crate::state::{
-    Barrier, Columns, Item, ItemKey, KeyedState, RestorePoint, StateFormats, States,
-    ValueDescriptor, ValueState, find_values,
+    AggregatingDescriptor, Barrier, Item, ItemKey, KeyedState, ReducingDescriptor, RestorePoint,
+    StateFormats, States, ValueDescriptor, ValueState, find_values,
 };
 
 const TOTAL: &str = "total";
@@ -37,12 +37,6 @@ pub(super) struct Program<V> {
     attempt: u64,
 }
 
-fn declare<V: Value>(descriptor: ValueDescriptor<V>) -> (Columns, ValueState<V>) {
-    let mut states = States::new();
-    let total = states.value(descriptor);
-    (states.finish().unwrap(), total)
-}
-
 impl Table {
     /// Restores checkpoint `at`, the only one that is retained.
     pub(super) fn start<V: Value>(
@@ -62,9 +56,24 @@ impl Table {
         at: u64,
         descriptor: ValueDescriptor<V>,
     ) -> Result<Program<V>> {
+        let (state, total, formats) =
+            self.open(now_ms, attempt, at, |states| states.value(descriptor))?;
+        Ok(Program { state, total, formats, attempt })
+    }
+
+    /// The same, of any states.
+    fn open<H>(
+        &self,
+        now_ms: u64,
+        attempt: u64,
+        at: u64,
+        declare: impl FnOnce(&mut States) -> H,
+    ) -> Result<(KeyedState<u64>, H, Vec<StateFormats>)> {
         let restored = self.manifests.get(&at);
         let recorded = restored.map_or(&[][..], |(_, formats)| formats);
-        let (mut columns, total) = declare(descriptor);
+        let mut states = States::new();
+        let handle = declare(&mut states);
+        let mut columns = states.finish()?;
         let formats = columns.settle(&config(1).operator, recorded, CheckpointId(at))?;
         let horizons = restored.map_or(Vec::new(), |(barrier, _)| barrier.horizons.clone());
         let point = RestorePoint {
@@ -83,7 +92,7 @@ impl Table {
             }
         }
         state.finish_restore()?;
-        Ok(Program { state, total, formats, attempt })
+        Ok((state, handle, formats))
     }
 
     /// The bytes of key's item.
@@ -370,6 +379,52 @@ fn a_codec_of_ones_own_writes_the_values_and_another_one_is_another_encoding() {
     second.complete(&mut table, 2);
     second.materialise(&mut table);
     assert_eq!(table.bytes(7), Some(vec![251, 211, 4]));
+}
+
+#[test]
+fn what_is_reduced_or_aggregated_is_migrated_too_and_written_by_a_codec_of_ones_own() {
+    type Sum = (u64, u64);
+    let mean = |sum: &Sum| sum.0 / sum.1;
+    let add = |sum: &mut Sum, n: u64| *sum = (sum.0 + n, sum.1 + 1);
+    let mut table = Table::default();
+    let (mut state, (most, sum), formats) = table
+        .open(0, 1, 0, |states| {
+            let most = ReducingDescriptor::<u32>::new("most", |a, b| b.max(*a));
+            let sum =
+                AggregatingDescriptor::new("sum", || 0, |sum: &mut u64, n: u64| *sum += n, |s| *s);
+            (states.reducing(most), states.aggregating(sum))
+        })
+        .unwrap();
+    let row = state.find_row(7u64.key_hash(), &7);
+    state.reducing(most, row).add(30).unwrap();
+    state.aggregating(sum, row).add(40).unwrap();
+    let barrier = state.freeze(CheckpointId(1)).unwrap();
+    assert!(state.serialise(usize::MAX).unwrap());
+    table.log.extend(state.take_segments().iter().map(|raw| stored(raw, 1)));
+    table.manifests.insert(1, (barrier, formats));
+
+    let changed = table.open(0, 2, 1, |states| {
+        states.reducing(ReducingDescriptor::<u64>::new("most", |a, b| b.max(*a)))
+    });
+    let error = changed.err().unwrap();
+    for part in ["state most", "u32 in bincode 1", "u64 in bincode 1"] {
+        assert!(error.message().contains(part), "{part}: {error}");
+    }
+    let (mut state, (most, sum), _) = table
+        .open(0, 2, 1, |states| {
+            let most = ReducingDescriptor::<u64>::new("most", |a, b| b.max(*a))
+                .with_codec::<Decimal>()
+                .migrate_from::<u32>(u64::from);
+            let sum = AggregatingDescriptor::<u64, Sum, u64>::new("sum", || (0, 0), add, mean)
+                .migrate_from::<u64>(|sum| (sum, 1));
+            (states.reducing(most), states.aggregating(sum))
+        })
+        .unwrap();
+    let row = state.find_row(7u64.key_hash(), &7);
+    state.reducing(most, row).add(31).unwrap();
+    state.aggregating(sum, row).add(60).unwrap();
+    assert_eq!(state.reducing(most, row).get().unwrap(), Some(&31));
+    assert_eq!(state.aggregating(sum, row).get().unwrap(), Some(50));
 }
 
 #[test]
