@@ -244,7 +244,8 @@ impl States {
                 let column = column(name);
                 if column.ttl().is_some_and(|ttl| whole_ms(ttl.after) == 0) {
                     let name = column.name();
-                    self.errors.push(format!("{name} has a time to live of less than a millisecond"));
+                    self.errors
+                        .push(format!("{name} has a time to live of less than a millisecond"));
                 }
                 self.columns.push(Erased::new(column));
             }

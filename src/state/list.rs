@@ -284,8 +284,7 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
             .newest_first()
             .filter_map(chunk)
             .take_while(|(entry, chunk)| {
-                chunk.len() <= CHUNK_ELEMENTS / 2
-                    && entries.values.expires_at(*entry) == expires_ms
+                chunk.len() <= CHUNK_ELEMENTS / 2 && entries.values.expires_at(*entry) == expires_ms
             })
             .take(SMALL_CHUNKS + 1)
             .collect();

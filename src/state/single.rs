@@ -39,7 +39,6 @@ impl<'a, K: Key, V: Value, N: SubKey> Single<'a, K, V, N> {
         self.state.sub_find::<N, V>(self.column, self.row, order, || namespace.clone())
     }
 
-
     /// The value, or the state's default.
     pub(super) fn get(mut self) -> Result<Option<&'a V>> {
         let entry = self.find()?;

@@ -50,7 +50,8 @@ impl LogWriter {
         };
         let keys = keys_in(&restored.segments, context);
         let at = (context.restored_checkpoint, context.oldest_retained);
-        let (state, segments) = rebuild(config, columns, restored, at, context.clock.wall_ms(), keys)?;
+        let (state, segments) =
+            rebuild(config, columns, restored, at, context.clock.wall_ms(), keys)?;
         let log = Self {
             operator,
             range: context.range(),

@@ -8,7 +8,8 @@ use super::*;
 use crate::codec::{Bincode, Codec};
 use crate::state::{
     AggregatingDescriptor, AggregatingState, ItemKey, List, ListDescriptor, ListState, Map,
-    MapDescriptor, MapState, Namespaced, ReducingDescriptor, ReducingState, SubKey, Ttl, UpdateType,
+    MapDescriptor, MapState, Namespaced, ReducingDescriptor, ReducingState, SubKey, Ttl,
+    UpdateType,
 };
 
 type Sum = (u64, u64);

@@ -596,7 +596,8 @@ impl World {
         for (key, item) in &self.table {
             if let Some(value) = &item.value {
                 let expires = item.expires_ms.unwrap_or(0);
-                entries.insert((key.state.as_str(), key.sort_key.to_vec()), (value.to_vec(), expires));
+                entries
+                    .insert((key.state.as_str(), key.sort_key.to_vec()), (value.to_vec(), expires));
             }
         }
         let mut segments: Vec<&Segment> =
@@ -627,7 +628,9 @@ impl World {
                 .unwrap();
         }
         Model::of_entries(
-            entries.iter().map(|((state, key), (value, expires))| (*state, &key[..], &value[..], *expires)),
+            entries
+                .iter()
+                .map(|((state, key), (value, expires))| (*state, &key[..], &value[..], *expires)),
         )
     }
 }
