@@ -225,5 +225,7 @@ mod tests {
         let expires = |expires_ms| Item { expires_ms: Some(expires_ms), ..value.clone() };
         assert_eq!(backend.ttl(&expires(2_500)), Some(62));
         assert_eq!(backend.ttl(&expires(u64::MAX)), Some(u64::MAX / 1000 + 60));
+        let of_records = Item { event_time: true, ..expires(1) };
+        assert_eq!(backend.ttl(&of_records), None, "long ago, and not by the table's clock");
     }
 }

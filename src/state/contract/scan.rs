@@ -123,7 +123,7 @@ pub(super) async fn a_scan_may_be_larger_than_a_page(store: &dyn Store) -> Kept 
     }
 }
 
-/// An expiry comes back with its value, and goes with it.
+/// An expiry comes back with its value, by whichever time, and goes with it.
 pub(super) async fn an_expiry_belongs_to_its_value(store: &dyn Store) -> Kept {
     for presence in [Presence::Absent, Presence::Possible] {
         let key = at(&[presence as u8])?;
@@ -136,7 +136,9 @@ pub(super) async fn an_expiry_belongs_to_its_value(store: &dyn Store) -> Kept {
             plain(3),
             expiring(4),
             Item::new(version(1, 5), None),
-            plain(6),
+            Item { event_time: true, ..expiring(6) },
+            expiring(7),
+            plain(8),
         ];
         for item in steps {
             write(store, key.clone(), item.clone(), presence).await?;
