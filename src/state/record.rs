@@ -132,14 +132,13 @@ impl<K: Key> KeyedState<K> {
     ) {
         self.touch(id.index(), entry);
         let values = column_mut::<C>(&mut self.columns, id).values_mut();
-        let (is_put, old) = (value.is_some(), values.put(entry, value));
-        let was_there = old.is_some();
+        let (is_present, old) = (value.is_some(), values.put(entry, value));
         if self.effects.recording {
             values.remember(entry, Old::Value(old));
             self.effects.changed(id);
         }
         if let Some(lives) = values.lives_mut() {
-            self.times.written(lives, entry, is_put, was_there);
+            self.times.put(lives, entry, is_present);
         }
     }
 
@@ -173,7 +172,7 @@ impl<K: Key> KeyedState<K> {
         }
         let values = column_mut::<C>(&mut self.columns, id).values_mut();
         if let Some(lives) = values.lives_mut() {
-            self.times.written(lives, entry, true, true);
+            self.times.changed(lives, entry);
         }
         values.get_mut(entry)
     }

@@ -236,12 +236,18 @@ impl Times {
         Some(self.now(ttl)?.saturating_add(whole_ms(ttl.after)).clamp(1, LATEST))
     }
 
-    /// An entry's value has been written, or taken away: its time begins anew. Where that cannot be told, it
-    /// keeps the expiry that it had, if it had a value.
-    pub(super) fn written(&self, lives: &mut Lives, entry: u32, is_put: bool, was_there: bool) {
-        let kept = if is_put && was_there { lives.expires_at(entry) } else { 0 };
-        let begun = if is_put { self.begun(&lives.ttl, kept) } else { None };
-        lives.set(entry, begun.unwrap_or(kept));
+    /// An entry has been given another value, or none: it lives from now on, whatever was there. That may
+    /// be in the table alone, since a put reads nothing, and must not matter.
+    pub(super) fn put(&self, lives: &mut Lives, entry: u32, is_present: bool) {
+        let begun = if is_present { self.expiry(&lives.ttl) } else { None };
+        lives.set(entry, begun.unwrap_or(0));
+    }
+
+    /// An entry's value has been changed in place: its time begins anew. Where that cannot be told, it keeps
+    /// the expiry that it had.
+    pub(super) fn changed(&self, lives: &mut Lives, entry: u32) {
+        let kept = lives.expires_at(entry);
+        lives.set(entry, self.begun(&lives.ttl, kept).unwrap_or(kept));
     }
 
     /// When a value expires now that has expired at `old` so far. A late record shortens no life.

@@ -88,12 +88,15 @@ const LOOK: u64 = 7 * 8 * 5 - 1;
 /// What a record does with its key's map.
 enum Act {
     Mark(u64),
+    /// Without having looked.
+    Put(u64),
     Look(u64),
     LookAtAll,
 }
 
 fn act(value: u64) -> Act {
     match value % 4 {
+        0 if value % 8 == 4 => Act::Put(value % 3),
         0 => Act::Mark(value % 3),
         1 | 2 => Act::Look(value % 3),
         _ => Act::LookAtAll,
@@ -142,6 +145,10 @@ impl KeyedProcess for Process {
                 marks.put(mark, count + 1);
                 count
             }
+            Act::Put(mark) => {
+                marks.put(mark, value);
+                0
+            }
             Act::Look(mark) => marks.get(&mark)?.copied().unwrap_or(0),
             Act::LookAtAll => sum_up(marks.iter()?),
         };
@@ -170,11 +177,10 @@ struct OfKey {
 
 impl OfKey {
     fn apply(&mut self, Event { key, time, value }: Event, lines: &mut Vec<Line>) {
-        let begun = |old: u64| old.max(time + AFTER_MS);
         let lives = |(_, expires): &Lasting| *expires > time;
         let count = self.count.filter(lives).map_or(0, |(count, _)| count);
         if counts(value) {
-            self.count = Some((count + 1, begun(self.count.map_or(0, |(_, expires)| expires))));
+            self.count = Some((count + 1, time + AFTER_MS));
         }
         lines.push(Line { key, time, told: Told::Count(count) });
         if value % 3 == 0 {
@@ -182,22 +188,25 @@ impl OfKey {
         }
         let is_read = |mark: u64| match act(value) {
             Act::Mark(this) | Act::Look(this) => mark == this,
+            Act::Put(_) => false,
             Act::LookAtAll => true,
         };
         let mut read = BTreeMap::new();
         for (mark, lasting) in &mut self.marks {
             if lives(lasting) && is_read(*mark) {
-                lasting.1 = begun(lasting.1);
+                lasting.1 = lasting.1.max(time + AFTER_MS);
                 read.insert(*mark, lasting.0);
             }
         }
         let mut found = match act(value) {
             Act::Mark(mark) | Act::Look(mark) => read.get(&mark).copied().unwrap_or(0),
+            Act::Put(_) => 0,
             Act::LookAtAll => sum_up(read.iter()),
         };
-        if let Act::Mark(mark) = act(value) {
-            let old = self.marks.get(&mark).map_or(0, |(_, expires)| *expires);
-            self.marks.insert(mark, (found + 1, begun(old)));
+        match act(value) {
+            Act::Mark(mark) => drop(self.marks.insert(mark, (found + 1, time + AFTER_MS))),
+            Act::Put(mark) => drop(self.marks.insert(mark, (value, time + AFTER_MS))),
+            Act::Look(_) | Act::LookAtAll => {}
         }
         if value % 7 == 6 {
             let notes = self.notes.iter().filter(|note| lives(note)).map(|(note, _)| *note);

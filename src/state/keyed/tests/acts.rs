@@ -308,7 +308,7 @@ impl Act {
             Self::SetA(value) => model.put(a, vec![*value]),
             Self::IncrementA => {
                 if let Some(old) = model.number(a) {
-                    model.put(a, vec![old + 1]);
+                    model.change(a, vec![old + 1]);
                 }
             }
             Self::ClearA => model.remove(a),
@@ -342,7 +342,7 @@ impl Act {
                 match act {
                     OfNumber::Add(value) => {
                         let old = old.unwrap_or(vec![0, 0]);
-                        model.put(place, vec![old[0] + value, old[1] + 1]);
+                        model.change(place, vec![old[0] + value, old[1] + 1]);
                     }
                     OfNumber::Get => {
                         model.read(place);
@@ -357,7 +357,7 @@ impl Act {
                 let value = model.number(place).unwrap_or(7);
                 match act {
                     OfNumber::Add(value) => model.put(place, vec![*value]),
-                    OfNumber::Increment => model.put(place, vec![value + 1]),
+                    OfNumber::Increment => model.change(place, vec![value + 1]),
                     OfNumber::Get => {
                         model.read(place);
                         return Seen::Number(Some(value));
@@ -448,7 +448,7 @@ impl OfMap {
             Self::Put(map_key, value) => model.put(at(map_key), vec![value]),
             Self::Increment(map_key) => {
                 if let Some(old) = model.number(at(map_key)) {
-                    model.put(at(map_key), vec![old + 1]);
+                    model.change(at(map_key), vec![old + 1]);
                 }
             }
             Self::Remove(map_key) => model.remove(at(map_key)),
@@ -511,6 +511,12 @@ impl At<'_> {
     }
 
     fn put(&mut self, place: Place, value: Vec<u64>) {
+        let expires = self.expiry();
+        self.model.0.insert(place, value.into_iter().map(|n| (n, expires)).collect());
+    }
+
+    /// The value is changed in place.
+    fn change(&mut self, place: Place, value: Vec<u64>) {
         let old = self.model.0.get(&place).map_or(0, |all| all[0].1);
         let expires = self.begun(old);
         self.model.0.insert(place, value.into_iter().map(|n| (n, expires)).collect());

@@ -347,9 +347,15 @@ fn event_time_is_each_records_own_and_the_table_never_deletes_by_it() {
     assert_eq!(look(&mut program, &table, Some(110)), None);
     assert_eq!(look(&mut program, &table, None), Some(7), "a record without a time hides nothing");
     assert_eq!(look(&mut program, &table, Some(109)), Some(7));
-    // A late record shortens no life.
+    // What a late record puts is as old as that, and what it changes in place lives no shorter for it.
+    program.put(&table, 1, 105, 7);
+    program.put(&table, 1, 102, 8);
+    assert_eq!(look(&mut program, &table, Some(111)), Some(8));
+    assert_eq!(look(&mut program, &table, Some(112)), None);
     program.put(&table, 1, 105, 8);
-    program.put(&table, 1, 102, 9);
+    program.record_at(&table, 1, Some(102), |state, total, row| {
+        state.get_mut(total, row).map(|value| *value += 1)
+    });
     assert_eq!(look(&mut program, &table, Some(114)), Some(9));
     assert_eq!(look(&mut program, &table, Some(115)), None);
     program.complete(&mut table, 2);

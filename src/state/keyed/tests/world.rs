@@ -824,6 +824,22 @@ fn hashes_that_are_saved_late_are_found() {
 const FIFTY: Ttl = Ttl::new(Duration::from_millis(50));
 const LATENESS: Duration = Duration::from_millis(LATENESS_MS);
 
+/// Found by the jobs below: that it shortened no life was so only while the old value was in memory.
+#[test]
+fn what_a_late_record_puts_expires_the_same_whether_the_old_value_is_in_memory_or_not() {
+    use super::acts::OfNumber::Add;
+    let steps = [
+        Step::Batch(vec![(10, vec![Act::Value(1, Add(1))], 0)]),
+        Step::Settle,
+        Step::Batch([12, 0, 5].map(|key| (key, vec![Act::SetA(1)], 0)).into()),
+        Step::Batch(vec![(10, vec![Act::Value(1, Add(1))], 1)]),
+    ];
+    for num_retained in 1..3 {
+        let ttl = FIFTY.by_event_time(LATENESS);
+        check_job_of(Some(ttl), num_retained, false, &steps, true);
+    }
+}
+
 fn ttl() -> impl Strategy<Value = Ttl> {
     let by_events = FIFTY.by_event_time(LATENESS);
     prop_oneof![
