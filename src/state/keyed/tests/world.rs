@@ -248,7 +248,9 @@ impl World {
             Step::Batch(records) => self.batch(records),
             // Whoever still waits would be too late.
             Step::Pass(ms) => {
-                self.answer_all();
+                if self.ttl.is_some() {
+                    self.answer_all();
+                }
                 self.clock += ms;
             }
             Step::Answer(answers) => self.answer(*answers),
