@@ -30,8 +30,9 @@ use crate::config::Config;
 use crate::ids::{CheckpointId, Name};
 use crate::runtime::RunOptions;
 
-/// The longest that a run in fine weather may take to finish, on its own clock.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest that a run in fine weather may take to finish, on its own clock: with a cache for nothing each
+/// record waits for a checkpoint, and for a put of each of the hundred parts of its value.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// One run.
 pub(super) struct World {
