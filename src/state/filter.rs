@@ -102,8 +102,10 @@ struct Build {
     bits: Option<Bloom>,
     /// What belongs into the bits, until there are some.
     early: Vec<u64>,
-    /// The key group whose chunks are to be read.
+    /// The key group whose chunks are taken over next: of those before it all is there.
     next: KeyGroup,
+    /// The one whose chunks are to be read next.
+    to_read: Option<KeyGroup>,
     /// Hashes of it so far.
     read: u64,
 }
@@ -197,15 +199,20 @@ impl Filter {
         self.salts[column]
     }
 
-    /// Whether it answers.
+    /// Whether it answers, if only for some key groups.
     pub(super) fn is_ready(&self) -> bool {
-        self.bits.is_some()
+        self.bits.is_some() || self.build.as_ref().is_some_and(|build| build.bits.is_some())
     }
 
-    /// Whether surely nothing with this hash has an item.
+    /// Whether surely nothing of `group` with this hash has an item. After a restore it answers for each key
+    /// group as soon as that is read.
     #[inline]
-    pub(super) fn denies(&self, hash: u64) -> bool {
-        self.bits.as_ref().is_some_and(|bits| !bits.may_contain(hash))
+    pub(super) fn denies(&self, hash: u64, group: impl FnOnce() -> KeyGroup) -> bool {
+        if let Some(bits) = &self.bits {
+            return !bits.may_contain(hash);
+        }
+        let Some(Build { bits: Some(bits), next, .. }) = &self.build else { return false };
+        group() < *next && !bits.may_contain(hash)
     }
 
     /// Adds a hash to the bits; it must be in a chunk.
@@ -221,7 +228,7 @@ impl Filter {
         }
     }
 
-    /// The key group whose chunks are to be read for bits that are being built, or should be.
+    /// The next key group whose chunks are to be read for bits that are being built, or should be.
     pub(super) fn next_group(&mut self) -> Option<KeyGroup> {
         if self.build.is_none()
             && let Some(bits) = &self.bits
@@ -232,7 +239,10 @@ impl Filter {
             let hashes = self.chunks.hashes().collect();
             self.build = Some(Build::new(Some(Bloom::of_bytes(bytes)), hashes, self.range));
         }
-        self.build.as_ref().map(|build| build.next)
+        let (build, last) = (self.build.as_mut()?, self.range.last);
+        let group = build.to_read?;
+        build.to_read = (group < last).then(|| KeyGroup(group.0 + 1));
+        Some(group)
     }
 
     /// The size of bits to replace full ones. The old ones answer until the new ones are complete.
@@ -304,7 +314,9 @@ impl Filter {
 
 impl Build {
     fn new(bits: Option<Bloom>, hashes: Vec<u64>, range: KeyGroupRange) -> Self {
-        let mut build = Self { bits, early: Vec::new(), next: range.first, read: 0 };
+        let first = range.first;
+        let mut build =
+            Self { bits, early: Vec::new(), next: first, to_read: Some(first), read: 0 };
         hashes.into_iter().for_each(|hash| build.add(hash));
         build
     }

@@ -1,15 +1,16 @@
-//! Building one keyed subtask's filter of absent keys: its chunks, read a key group at a time.
+//! Building one keyed subtask's filter of absent keys: its chunks, read some key groups at a time.
 //!
 //! ```text
-//! scan a key group (I/O side) ─► decode (I/O side) ─► take over a slice (worker) ─► … ─► the next group
+//! scan key groups (I/O side) ─► decode (I/O side) ─► take over a slice (worker) ─► … ─► the next group
 //! ```
-//! Nothing waits for it: until it is built, keys that are not in memory are read. Owns the order in time;
+//! Nothing waits for it: until its key group is read, a key that is not in memory is read. Owns the order in time;
 //! what a filter is, and when one is to be built, is `state`'s.
 
 use std::sync::Arc;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use futures::{FutureExt, StreamExt};
 
 use super::build::BuildContext;
 use crate::codec::Key;
@@ -21,6 +22,9 @@ use crate::state::{FilterChunks, KeyedState, Store};
 
 /// Hashes that are taken over at once: some 0.1 ms.
 const SLICE_HASHES: usize = 2048;
+/// Key groups that are read at a time: so many that a restart with new keys is not one of waiting for each in
+/// turn, and not so many that their hashes take much memory.
+const MAX_UNDER_WAY: usize = 8;
 
 /// Builds one subtask's filter.
 pub(super) struct FilterBuilder {
@@ -29,7 +33,7 @@ pub(super) struct FilterBuilder {
     metrics: Metrics,
     operator: Name,
     subtask: SubtaskId,
-    under_way: Option<BoxFuture<'static, Result<FilterChunks>>>,
+    under_way: FuturesOrdered<BoxFuture<'static, Result<FilterChunks>>>,
     /// What was read and is being taken over.
     read: Option<FilterChunks>,
 }
@@ -48,35 +52,37 @@ impl FilterBuilder {
             metrics: context.metrics.clone(),
             operator,
             subtask: context.subtask,
-            under_way: None,
+            under_way: FuturesOrdered::new(),
             read: None,
         }
     }
 
-    /// Begins to read the next key group's chunks, if some are to be read.
+    /// Begins to read the next key groups' chunks, if some are to be read.
     pub(super) fn begin<K: Key>(&mut self, state: &mut KeyedState<K>) {
-        if self.under_way.is_some() || self.read.is_some() {
-            return;
+        while self.under_way.len() < MAX_UNDER_WAY
+            && let Some(range) = state.filter_scan()
+        {
+            let (store, metrics) = (Arc::clone(&self.store), self.metrics.clone());
+            let scan = self.io.run(async move {
+                let scanned = store.scan_items(range.clone()).await?;
+                metrics.filter_chunks_read(scanned.len() as u64);
+                FilterChunks::of(&range, scanned)
+            });
+            self.under_way.push_back(scan.boxed());
         }
-        let Some(range) = state.filter_scan() else { return };
-        let (store, metrics) = (Arc::clone(&self.store), self.metrics.clone());
-        let scan = self.io.run(async move {
-            let scanned = store.scan_items(range.clone()).await?;
-            metrics.filter_chunks_read(scanned.len() as u64);
-            FilterChunks::of(&range, scanned)
-        });
-        self.under_way = Some(scan.boxed());
     }
 
-    /// Waits for the chunks that are being read; for ever where none are.
+    /// Waits for the chunks that are being read; for ever where none are, or others are being taken over.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(super) async fn wait(&mut self) -> Result<FilterChunks> {
-        let Some(under_way) = &mut self.under_way else { return std::future::pending().await };
-        let read = under_way.await;
-        self.under_way = None;
-        read
+        if self.read.is_none()
+            && let Some(read) = self.under_way.next().await
+        {
+            return read;
+        }
+        std::future::pending().await
     }
 
     /// Takes what was read. Where it cannot be read, that is told, and the job goes on without.
@@ -89,6 +95,7 @@ impl FilterBuilder {
             Ok(chunks) => self.read = Some(chunks),
             Err(error) => {
                 state.filter_failed();
+                self.under_way = FuturesOrdered::new();
                 self.warn(&error);
             }
         }

@@ -212,10 +212,11 @@ impl<K: Key> KeyedState<K> {
         self.scratch.clear();
         self.rows.key(row).encode(&mut self.scratch);
         let salts = self.filter.salts(column.index());
-        self.filter.denies(match self.columns[column.index()].is_plain() {
+        let hash = match self.columns[column.index()].is_plain() {
             true => salts.entry(&self.scratch),
             false => salts.any_of_key(&self.scratch),
-        })
+        };
+        self.filter.denies(hash, || self.group_of(self.rows.key(row).key_hash()))
     }
 
     /// Whether surely the entry of `row` with this encoded sub key has no item. Costs no read.
@@ -234,7 +235,8 @@ impl<K: Key> KeyedState<K> {
         self.scratch.clear();
         self.rows.key(row).encode(&mut self.scratch);
         self.scratch.extend_from_slice(sub);
-        self.filter.denies(self.filter.salts(column.index()).entry(&self.scratch))
+        let hash = self.filter.salts(column.index()).entry(&self.scratch);
+        self.filter.denies(hash, || self.group_of(self.rows.key(row).key_hash()))
     }
 
     /// As [`KeyedState::is_never_stored_sub`], of an entry in memory.
@@ -253,7 +255,7 @@ impl<K: Key> KeyedState<K> {
     }
 
     /// The chunks that are to be read next, for a filter that has been restored or has to grow. They are
-    /// to be given to [`KeyedState::filter_read`] before the next call.
+    /// to be given to [`KeyedState::filter_read`] in the order of the calls.
     pub fn filter_scan(&mut self) -> Option<ItemRange> {
         let key_group = self.filter.next_group()?;
         Some(ItemRange {

@@ -224,6 +224,17 @@ fn after_a_restart_every_miss_reads_until_the_chunks_are_read() {
     job.restart(FILTER);
     assert_eq!(job.reads_of_absent(1000..1010), 10);
     assert_eq!(job.state.stats().filter_hashes, None);
+    let group = |key: u64| config(1).max_parallelism.group_of(key.key_hash());
+    while let Some(range) = job.state.filter_scan().filter(|range| range.key_group.0 < 64) {
+        let mut chunks = job.scan(&range);
+        while !job.state.filter_read(&mut chunks, 3) {}
+    }
+    for key in 2000..2100 {
+        let expected = usize::from(group(key) >= KeyGroup(64));
+        assert_eq!(job.get(key), (expected, None), "half of the key groups are read");
+    }
+    assert!((0..100).all(|key| job.get(key) == (1, Some(key))));
+    job.restart(FILTER);
     assert_eq!(job.load(), 128, "one scan for each key group");
     assert_eq!(job.reads_of_absent(1000..1010), 0);
     assert!((0..100).all(|key| job.get(key) == (1, Some(key))));
@@ -318,8 +329,7 @@ fn a_full_filter_is_built_again_twice_as_large_while_the_old_one_answers() {
     let mut job = Job::new(FilterConfig { first_bytes: 64, ..FILTER });
     job.set(0..500);
     job.settle();
-    assert!(job.state.filter_scan().is_some(), "it is full");
-    let range = job.state.filter_scan().unwrap();
+    let range = job.state.filter_scan().expect("it is full");
     let mut chunks = job.scan(&range);
     while !job.state.filter_read(&mut chunks, 3) {}
     assert!((0..500).all(|key| job.get(key) == (1, Some(key))), "the old one answers");

@@ -456,7 +456,7 @@ impl World {
 
     fn build_filters(&mut self) {
         for i in 0..self.subtasks.len() {
-            while self.filter && !self.subtasks[i].state.filter.is_ready() {
+            while self.filter && self.subtasks[i].state.stats().filter_hashes.is_none() {
                 self.build_filter(i);
             }
         }
