@@ -64,7 +64,7 @@ pub(crate) struct Out {
 }
 
 /// The rules of one world.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct World {
     pub(crate) bounds: Bounds,
     pub(crate) rules: Conditions,

@@ -24,7 +24,7 @@ pub(crate) const KEYS: usize = 2;
 pub(crate) const ENTRIES: usize = 2 * KEYS;
 
 /// How much of everything there may be. What is 0 or `false` does not happen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
     /// The input, one split.
     pub(crate) input: &'static [Op],

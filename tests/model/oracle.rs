@@ -55,16 +55,17 @@ pub(crate) fn fold(input: &[Op], position: u8, key: u8) -> Value {
 }
 
 thread_local! {
-    /// Tables that were looked at: many states share one.
-    static SEEN: RefCell<HashMap<u64, Option<Broken>>> = RefCell::new(HashMap::new());
+    /// Tables of one world that were looked at: many states share one.
+    static SEEN: RefCell<(Option<World>, HashMap<u64, Option<Broken>>)> = RefCell::default();
 }
 
 const MOST_SEEN: usize = 1 << 17;
 
 /// Whether everything that the head retains restores to what it should.
 pub(crate) fn check_table(world: &World, table: &Cell<Table>) -> Option<Broken> {
-    SEEN.with_borrow_mut(|seen| {
-        if seen.len() >= MOST_SEEN {
+    SEEN.with_borrow_mut(|(of, seen)| {
+        if of.as_ref() != Some(world) || seen.len() >= MOST_SEEN {
+            *of = Some(*world);
             seen.clear();
         }
         *seen.entry(table.hash()).or_insert_with(|| look_at(world, table))

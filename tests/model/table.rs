@@ -90,7 +90,7 @@ enum Kind {
 }
 
 /// How the table compares, and whether there is a filter.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Conditions(pub(crate) Option<Mistake>, pub(crate) bool);
 
 impl Conditions {
