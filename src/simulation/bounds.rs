@@ -10,6 +10,10 @@ use crate::config::Config;
 /// Edges of a graph, at most.
 const EDGES: u64 = 4;
 
+/// What a chunk of a filter takes in memory with some hashes, and the least that an entry does.
+const CHUNK_BYTES: u64 = 200;
+const ENTRY_BYTES: u64 = 50;
+
 /// What a process may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -18,6 +22,8 @@ pub(super) struct Bounds {
     on_the_way: u64,
     /// What the state of one key takes at most.
     key_bytes: u64,
+    /// Key groups, each with a chunk of a filter that takes more hashes; 0 without filters.
+    chunks: u64,
 }
 
 impl Bounds {
@@ -27,7 +33,8 @@ impl Bounds {
         let channels = EDGES * parallelism * parallelism;
         let batches = u64::from(config.exchange.channel_batches) + 2;
         let on_the_way = channels * batches * u64::from(config.exchange.batch_records);
-        Self { log_max_bytes: config.state.log_max_bytes, on_the_way, key_bytes }
+        let chunks = if config.state.filter { config.max_parallelism.into() } else { 0 };
+        Self { log_max_bytes: config.state.log_max_bytes, on_the_way, key_bytes, chunks }
     }
 }
 
@@ -36,9 +43,12 @@ impl Process {
     pub(super) fn memory_is_bounded(&self) -> Verdict {
         let status = self.status.borrow();
         let memory = status.memory;
-        let Bounds { log_max_bytes, on_the_way, key_bytes } = self.bounds;
+        let Bounds { log_max_bytes, on_the_way, key_bytes, chunks } = self.bounds;
         let restored = status.checkpoints.restored.map_or(0, |restore| restore.entries);
-        let beyond = (on_the_way + restored) * key_bytes;
+        // Whose items are written, the log's own entries and those beyond, puts a hash into some chunk, which is in
+        // the log then.
+        let chunks = chunks.min(on_the_way + restored + log_max_bytes / ENTRY_BYTES);
+        let beyond = (on_the_way + restored) * key_bytes + chunks * CHUNK_BYTES;
         let bounded = memory.most_bytes <= memory.budget_bytes + beyond
             && memory.log_bytes <= log_max_bytes + beyond;
         if bounded {
@@ -47,7 +57,8 @@ impl Process {
         let number = self.number;
         Err(format!(
             "process {number} takes {memory:?}; besides what is configured ({log_max_bytes} of log), \
-             {on_the_way} records on their way and {restored} restored ones may, of {key_bytes} bytes each"
+             {on_the_way} records on their way and {restored} restored ones may, of {key_bytes} bytes each, \
+             and {chunks} chunks of filters"
         ))
     }
 }
