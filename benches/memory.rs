@@ -2,7 +2,9 @@
 //! 1,000,000 keys of `u64 → u64`, lazily and eagerly materialised; everything else at its default but
 //! the parallelism, which is 2.
 //!
-//! Under 200 MB in all at the highest, read from the system's account of the child: else it fails.
+//! Under 200 MB in all at the highest, read from the system's account of the child: else it fails. Under
+//! 300 MB where all keys go on changing while each of them is written to its item: they are read back from the
+//! log for that.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -18,6 +20,7 @@ use support::{Count, Worker, config, given, given_file, mark, mix, resident_kb, 
 
 const KEYS: u64 = 1_000_000;
 const LIMIT_KB: u64 = 200_000_000 / 1024;
+const EAGER_LIMIT_KB: u64 = 300_000_000 / 1024;
 /// Checkpoints to be taken once all keys are there: their memory counts, too.
 const CHECKPOINTS: u64 = 5;
 
@@ -70,9 +73,9 @@ fn measure_all() -> Result<()> {
             return Err(Error::internal(format!("{entries} keys of {keys} in {peak} kB")));
         }
         println!("  {keys:9} keys, {role:5}  {:6.1}  {:6.1}", mb(peak), mb(now));
-        met &= peak < LIMIT_KB;
+        met &= peak < if role == "eager" { EAGER_LIMIT_KB } else { LIMIT_KB };
     }
-    if met { Ok(()) } else { Err(Error::internal("more than 200 MB")) }
+    if met { Ok(()) } else { Err(Error::internal("more than it may be")) }
 }
 
 fn mb(kb: u64) -> f64 {

@@ -59,6 +59,8 @@ struct Plan {
     rows: Option<CleaningRows>,
     next: usize,
     missing: Vec<Missing>,
+    /// What was read back and is still to be written.
+    found: Vec<Found>,
     /// What the log held when it began.
     pinned_before: u64,
 }
@@ -120,6 +122,7 @@ impl Cleaner {
             rows: None,
             next: 0,
             missing: Vec::new(),
+            found: Vec::new(),
             pinned_before: state.pinned_bytes(),
         });
         let compute = self.io.run(async move { Ok(Step::Computed(plan.compute())) });
@@ -138,7 +141,7 @@ impl Cleaner {
     }
 
     /// Takes what a step came to.
-    pub(super) fn step<K: Key>(&mut self, step: Step, state: &mut KeyedState<K>) {
+    pub(super) fn step(&mut self, step: Step) {
         match step {
             Step::Computed(rows) => {
                 if let Some(plan) = &mut self.plan {
@@ -147,9 +150,8 @@ impl Cleaner {
             }
             Step::Written => {}
             Step::ReadBack(found) => {
-                let writes = state.found(found);
-                if !writes.is_empty() {
-                    self.under_way.push(self.write(writes));
+                if let Some(plan) = &mut self.plan {
+                    plan.found.extend(found);
                 }
             }
         }
@@ -165,6 +167,14 @@ impl Cleaner {
         let Some(plan) = &mut self.plan else { return Ok(()) };
         let Some(rows) = &plan.rows else { return Ok(()) };
         if self.under_way.len() >= MAX_UNDER_WAY {
+            return Ok(());
+        }
+        if !plan.found.is_empty() {
+            let rest = plan.found.len().saturating_sub(SLICE_ENTRIES);
+            let writes = state.found(plan.found.split_off(rest));
+            if !writes.is_empty() {
+                self.under_way.push(self.write(writes));
+            }
             return Ok(());
         }
         if plan.next < rows.len() && plan.missing.len() < self.max_missing {
@@ -190,7 +200,7 @@ impl Cleaner {
     pub(super) fn is_due(&self) -> bool {
         let Some(plan) = &self.plan else { return false };
         let Some(rows) = &plan.rows else { return false };
-        let more = plan.next < rows.len() || !plan.missing.is_empty();
+        let more = plan.next < rows.len() || !plan.missing.is_empty() || !plan.found.is_empty();
         self.under_way.is_empty() || more && self.under_way.len() < MAX_UNDER_WAY
     }
 

@@ -194,7 +194,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             }
             Some(answer) = self.reads.next(), if !self.reads.is_empty() => self.on_loaded(answer?),
             step = self.cleaner.wait() => {
-                self.cleaner.step(step?, &mut self.state);
+                self.cleaner.step(step?);
                 Ok(())
             }
             read = self.filter.wait() => {
