@@ -155,7 +155,10 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
 
     async fn run(mut self) -> Result<()> {
         loop {
-            self.filter.begin(&mut self.state);
+            // What the first records need comes first.
+            if self.begun {
+                self.filter.begin(&mut self.state);
+            }
             self.step().await?;
             self.filter.slice(&mut self.state);
             if self.serialising {

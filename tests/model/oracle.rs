@@ -54,9 +54,12 @@ pub(crate) fn fold(input: &[Op], position: u8, key: u8) -> Value {
     input[..position as usize].iter().enumerate().rev().find_map(of_key).flatten()
 }
 
+/// What was found in tables of a world, by their hashes.
+type Seen = (Option<World>, HashMap<u64, Option<Broken>>);
+
 thread_local! {
     /// Tables of one world that were looked at: many states share one.
-    static SEEN: RefCell<(Option<World>, HashMap<u64, Option<Broken>>)> = RefCell::default();
+    static SEEN: RefCell<Seen> = RefCell::default();
 }
 
 const MOST_SEEN: usize = 1 << 17;
