@@ -1,0 +1,152 @@
+//! What must hold of a random job after each of its steps.
+//!
+//! Owns the comparison with the model; the job and its steps are `world`'s.
+
+use super::*;
+
+impl World {
+    /// What expires by then may be gone.
+    pub(super) fn gone(&self) -> u64 {
+        match self.ttl.map(|ttl| ttl.time) {
+            Some(TtlTime::Event { lateness }) => self.clock - lateness.as_millis() as u64,
+            _ => self.clock,
+        }
+    }
+
+    pub(super) fn check(&self) {
+        let gone = self.gone();
+        for (key, item) in &self.table {
+            let h = item.version.checkpoint.0;
+            assert!(h <= self.floor(), "I1: {key:?} holds a value of {h}");
+            if key.state.as_str() == FILTER_STATE {
+                continue;
+            }
+            let agrees = self.at[&h].agrees(key, item, gone);
+            assert!(agrees, "I1: {key:?} as of {h}: {item:?}");
+        }
+        for r in &self.retained {
+            let (found, expected) = (self.fold(&self.manifests[r]), &self.at[r]);
+            assert_eq!(found.left(gone), expected.left(gone), "I2: checkpoint {r}");
+        }
+        for subtask in &self.subtasks {
+            let state = &subtask.state;
+            let newer =
+                |column: &&Erased, entry: &u32| column.meta(*entry).change() > state.log.horizon();
+            let rows = (0..state.rows.end()).filter(|&row| state.rows.is_taken(row));
+            let foreign = |&row: &u32| {
+                let hash = state.rows.key(row).key_hash();
+                !subtask.range.contains(max_parallelism().group_of(hash))
+            };
+            assert_eq!(rows.clone().find(foreign), None, "a key of another subtask");
+            let of_column = |column: &Erased| {
+                let taken = |entry: &u32| column.is_taken(*entry) && newer(&column, entry);
+                (0..column.end()).filter(taken).count() as u64
+            };
+            let chunks = state.filter.chunks.newer_than(state.log.horizon()) as u64;
+            let pinned = state.columns.iter().map(of_column).sum::<u64>() + chunks;
+            assert_eq!(pinned, state.log.pinned(), "pinned");
+            if subtask.parked.is_empty() {
+                let idle = state.untouched.is_empty()
+                    && state.untouched_entries.is_empty()
+                    && state.loading.is_empty();
+                assert!(idle, "rows or entries are kept for nothing");
+            }
+        }
+    }
+
+    /// A question for keys finds those that the model has, wherever they are.
+    pub(super) fn check_keys(&self) {
+        for (state, namespace, query) in self.handles.queries() {
+            let mut found = Vec::new();
+            for Subtask { state, .. } in &self.subtasks {
+                let mut resident = state.resident_rows(&query);
+                for range in state.groups_of(&query) {
+                    let rows = resident.remove(&range.key_group).unwrap_or_default();
+                    let items = if state.items_sent() {
+                        scan_table(&self.table, &range)
+                    } else {
+                        Vec::new()
+                    };
+                    found.extend(state.keys_of_group(&query, &rows, items).unwrap());
+                }
+            }
+            found.sort_unstable();
+            let there = self.live.keys(state, namespace);
+            let Some(ttl) = self.ttl else {
+                let expected: Vec<u16> = there.into_iter().collect();
+                assert_eq!(found, expected, "keys of {state} in {namespace:?}");
+                continue;
+            };
+            // What is over may be gone, and by the times of records it may still be there.
+            let lasting = self.live.left(self.clock).keys(state, namespace);
+            let missing = lasting.iter().find(|key| found.binary_search(key).is_err());
+            assert_eq!(missing, None, "keys of {state} in {namespace:?}");
+            let surplus = found.iter().find(|key| !there.contains(*key));
+            let is_exact = ttl.time == TtlTime::Processing;
+            assert!(!is_exact || surplus.is_none(), "{surplus:?} of {state} in {namespace:?}");
+        }
+    }
+
+    /// Items, then the manifest's segments, in the plainest way. What is left of the items is what a
+    /// restored attempt may have to read.
+    fn fold(&self, manifest: &Manifest) -> Model {
+        let mut entries = BTreeMap::new();
+        let mut items = BTreeSet::new();
+        for (key, item) in &self.table {
+            if let Some(value) = &item.value {
+                items.insert((key.state.as_str(), key.sort_key.to_vec()));
+                let expires = item.expires_ms.unwrap_or(0);
+                entries
+                    .insert((key.state.as_str(), key.sort_key.to_vec()), (value.to_vec(), expires));
+            }
+        }
+        let mut segments: Vec<&Segment> =
+            manifest.segments.iter().map(|&i| &self.segments[i]).collect();
+        segments.sort_by_key(|s| (s.version.checkpoint, s.range.first, s.sequence));
+        let mut carry = Carry::default();
+        for segment in segments {
+            segment
+                .each(&mut carry, |entry| {
+                    let state = segment.states[entry.state].as_str();
+                    let group = if state == FILTER_STATE {
+                        chunk_group(entry.key).unwrap()
+                    } else {
+                        let key = u16::decode(&mut &entry.key[..]).unwrap();
+                        max_parallelism().group_of(key.key_hash())
+                    };
+                    let mut horizons = manifest.subtasks.iter().flat_map(|(_, b)| &b.horizons);
+                    let horizon = horizons.find(|(range, _)| range.contains(group)).unwrap().1;
+                    if segment.version.checkpoint <= horizon {
+                        return Ok(());
+                    }
+                    let place = (state, entry.key.to_vec());
+                    items.remove(&place);
+                    match entry.value {
+                        Some(value) => {
+                            let expires = entry.expires.map_or(0, |expiry| expiry.ms);
+                            entries.insert(place, (value.to_vec(), expires));
+                        }
+                        None => drop(entries.remove(&place)),
+                    }
+                    Ok(())
+                })
+                .unwrap();
+        }
+        let is_chunk = |(state, _): &(&str, Vec<u8>)| *state == FILTER_STATE;
+        if self.filter {
+            let chunks = entries.iter().filter(|(place, _)| is_chunk(place));
+            let hashes: BTreeSet<u64> =
+                chunks.flat_map(|(_, (value, _))| chunk_hashes(value).unwrap()).collect();
+            for (state, key) in items.iter().filter(|place| !is_chunk(place)) {
+                let hash = item_hash(&Name::new(state).unwrap(), key);
+                assert!(hashes.contains(&hash), "aa: no hash of {state} {key:?}");
+            }
+        }
+        entries.retain(|place, _| !is_chunk(place));
+        Model::of_entries(
+            entries
+                .iter()
+                .map(|((state, key), (value, expires))| (*state, &key[..], &value[..], *expires)),
+        )
+    }
+}
