@@ -132,7 +132,8 @@ fn a_million_keys_that_are_only_in_the_table_are_counted_on() {
         let counted = |status: &JobStatus| status.metrics.records_written == KEYS;
         let wider = Config { parallelism: 3, ..lazy };
         let status = process(&settings, &io, wider, graph(), counted).await;
-        assert_eq!(status.checkpoints.restored.unwrap().entries, IN_THE_LOG);
+        // Chunks of the filter are in the log too; of the keys, exactly those that are not read.
+        assert!(status.checkpoints.restored.unwrap().entries >= IN_THE_LOG);
         assert_eq!(status.metrics.items_read, KEYS - IN_THE_LOG);
     });
     let mut last = vec![0; KEYS as usize];

@@ -224,7 +224,7 @@ pub struct Restore {
     pub duration_ms: u64,
     /// [`JobStatus::position`] that was gone back to.
     pub position: u64,
-    /// Entries that were replayed from the log.
+    /// Entries that were replayed from the log, the filter's chunks among them.
     pub entries: u64,
     /// From the attempt's beginning, after its claim, to its first batch of processed records; `None`
     /// before that.
