@@ -146,7 +146,8 @@ impl KeyedProcess for Count {
     type In = u64;
     type Out = (u64, u64);
 
-    #[inline]
+    // As its documentation recommends.
+    #[inline(always)]
     fn process(&self, index: u64, context: &mut Context<'_, Self>) -> Result<()> {
         let count = context.get(self.count).copied().unwrap_or(0) + 1;
         context.set(self.count, count);

@@ -40,10 +40,12 @@ impl<K: Key, T> KeyRouter<K, T> {
         let parallelism = outlets.len() as u32;
         let owner = |group| max_parallelism.subtask_of(KeyGroup(group as u16), parallelism) as u16;
         let owners = (0..max_parallelism.get()).map(owner).collect();
+        // One target's batch is what was hashed.
+        let at_once = if outlets.len() == 1 { batch_records } else { HASHED.min(batch_records) };
         Self {
             outlets,
-            hashed: Vec::new(),
-            at_once: HASHED.min(batch_records),
+            hashed: Vec::with_capacity(at_once),
+            at_once,
             partial,
             full: Vec::new(),
             max_parallelism,
@@ -67,7 +69,11 @@ impl<K: Key, T> KeyRouter<K, T> {
     #[inline(never)]
     fn distribute(&mut self) {
         if let [only] = &mut self.partial[..] {
-            only.append(&mut self.hashed);
+            if only.is_empty() {
+                std::mem::swap(only, &mut self.hashed);
+            } else {
+                only.append(&mut self.hashed);
+            }
             if only.len() + self.at_once > self.batch_records {
                 self.seal(0);
             }
@@ -94,7 +100,9 @@ impl<K: Key, T> KeyRouter<K, T> {
 
     /// Sends full batches.
     pub fn send_full(&mut self) {
-        self.distribute();
+        if self.outlets.len() > 1 {
+            self.distribute();
+        }
         for (target, batch) in self.full.drain(..) {
             self.outlets[target].send(Element::Batch(batch));
         }

@@ -200,14 +200,12 @@ impl<V: Value> Entries<V> {
         self.default.as_ref().map(|(_, make)| make())
     }
 
-    /// The value, if it is there and has the stamp `hot`: then it may be changed just so. Never one that
-    /// expires, whose time begins anew by that.
+    /// The value, if it is there and has the stamp `hot`: then it may be changed just so. Not to be called of
+    /// values that expire, whose time begins anew by that.
     #[inline]
     pub(super) fn hot_mut(&mut self, entry: u32, hot: u32) -> Option<&mut V> {
         match &mut self.slots[entry as usize] {
-            Slot::Present { value, stamp, .. } if *stamp == hot && self.lives.is_none() => {
-                Some(value)
-            }
+            Slot::Present { value, stamp, .. } if *stamp == hot => Some(value),
             _ => None,
         }
     }

@@ -163,12 +163,12 @@ fn typed_mut<V: Value>(columns: &mut [Erased], state: ValueState<V>) -> &mut Ent
 /// As [`typed`].
 #[inline]
 pub(super) fn column<C: AnyColumn>(columns: &[Erased], id: ColumnId) -> &C {
-    columns[id.index()].typed().unwrap_or_else(|| wrong_handle())
+    columns.get(id.index()).and_then(Erased::typed).unwrap_or_else(|| wrong_handle())
 }
 
 #[inline]
 pub(super) fn column_mut<C: AnyColumn>(columns: &mut [Erased], id: ColumnId) -> &mut C {
-    columns[id.index()].typed_mut().unwrap_or_else(|| wrong_handle())
+    columns.get_mut(id.index()).and_then(Erased::typed_mut).unwrap_or_else(|| wrong_handle())
 }
 
 #[cold]
@@ -247,6 +247,16 @@ impl<K: Key> KeyedState<K> {
     #[inline]
     #[must_use]
     pub fn get<V: Value>(&self, state: ValueState<V>, row: Row) -> Option<&V> {
+        if state.expires {
+            return self.get_expiring(state, row);
+        }
+        let values = typed(&self.columns, state);
+        values.get(row.0).or_else(|| values.default_value())
+    }
+
+    /// Apart, since it notes that the value was read: the compiler has to take each pointer anew after that.
+    #[inline(never)]
+    fn get_expiring<V: Value>(&self, state: ValueState<V>, row: Row) -> Option<&V> {
         let values = typed(&self.columns, state);
         self.read_value(state.column, values, row.0).or_else(|| values.default_value())
     }
@@ -255,7 +265,9 @@ impl<K: Key> KeyedState<K> {
     #[inline]
     pub fn set<V: Value>(&mut self, state: ValueState<V>, row: Row, value: V) {
         let hot = self.hot();
-        if let Some(old) = typed_mut(&mut self.columns, state).hot_mut(row.0, hot) {
+        if !state.expires
+            && let Some(old) = typed_mut(&mut self.columns, state).hot_mut(row.0, hot)
+        {
             *old = value;
             return;
         }
@@ -267,7 +279,7 @@ impl<K: Key> KeyedState<K> {
     #[inline]
     pub fn get_mut<V: Value>(&mut self, state: ValueState<V>, row: Row) -> Option<&mut V> {
         let hot = self.hot();
-        if typed_mut(&mut self.columns, state).hot_mut(row.0, hot).is_some() {
+        if !state.expires && typed_mut(&mut self.columns, state).hot_mut(row.0, hot).is_some() {
             return typed_mut(&mut self.columns, state).hot_mut(row.0, hot);
         }
         self.entry_mut::<Column<V>, V>(state.column, row.0)

@@ -88,7 +88,7 @@ impl<N: SubKey> NamespacedStates<'_, N> {
         descriptor: ValueDescriptor<V>,
     ) -> Namespaced<N, ValueState<V>> {
         let ValueDescriptor { name, default, coding, ttl } = descriptor;
-        Namespaced::new(ValueState::new(self.single(name, default, coding, ttl)))
+        Namespaced::new(ValueState::new(self.single(name, default, coding, ttl), ttl.is_some()))
     }
 
     /// As [`States::map`].

@@ -264,15 +264,16 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
         self.rows.clear();
         self.state.find_rows(batch.iter().map(|r| (r.hash, &r.key)), &mut self.rows);
         if self.state.loading_rows() == 0 && !self.state.may_suspend() {
-            for (record, row) in batch.drain(..).zip(self.rows.iter()) {
-                let Keyed { key, value, .. } = record;
-                if expiring {
-                    self.state.record_at(self.event_time(&value));
+            if expiring {
+                for (index, record) in batch.drain(..).enumerate() {
+                    let row = self.rows[index];
+                    self.run_resident(row, record)?;
                 }
-                let mut context = Context::new(&key, *row, &mut self.state, &mut self.out);
-                self.process.process(value, &mut context)?;
-                if expiring {
-                    self.state.renew_read();
+            } else {
+                for (record, row) in batch.drain(..).zip(self.rows.iter()) {
+                    let Keyed { key, value, .. } = record;
+                    let mut context = Context::new(&key, *row, &mut self.state, &mut self.out);
+                    self.process.process(value, &mut context)?;
                 }
             }
         } else {
@@ -335,12 +336,25 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
         if self.state.may_suspend() {
             return self.try_record(row, record);
         }
+        self.run_resident(row, record)?;
+        Ok(None)
+    }
+
+    /// Processes a record that cannot be suspended.
+    fn run_resident(&mut self, row: Row, record: KeyedRecord<P>) -> Result<()> {
         let Keyed { key, value, .. } = record;
         self.state.record_at(self.event_time(&value));
-        let mut context = Context::new(&key, row, &mut self.state, &mut self.out);
-        self.process.process(value, &mut context)?;
+        self.call(&key, row, value)?;
         self.state.renew_read();
-        Ok(None)
+        Ok(())
+    }
+
+    /// Calls the user's function. Apart, so that the compiler has it but twice, and can afford to put it into
+    /// the loop of [`Self::on_batch`] over what neither waits nor expires.
+    #[inline(never)]
+    fn call(&mut self, key: &P::Key, row: Row, value: P::In) -> Result<()> {
+        let mut context = Context::new(key, row, &mut self.state, &mut self.out);
+        self.process.process(value, &mut context)
     }
 
     /// The record's own time, where it is of use.
@@ -353,8 +367,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
         let given_out = self.out.len();
         self.state.begin_record();
         self.state.record_at(self.event_time(&record.value));
-        let mut context = Context::new(&record.key, row, &mut self.state, &mut self.out);
-        let result = self.process.process(record.value.clone(), &mut context);
+        let result = self.call(&record.key, row, record.value.clone());
         // Whatever the function has made of the error.
         if self.state.end_record()? {
             self.metrics.records_suspended(1);
