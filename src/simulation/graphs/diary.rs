@@ -11,9 +11,8 @@ use crate::codec::{Bincode, Codec, Key};
 use crate::error::{Error, Result};
 use crate::operator::{Context, KeyedProcess};
 use crate::record::Positioned;
-use crate::simulation::scenario::{
-    Ends, MemoryEnds, Mishap, Positions, Scenario, StateView, Verdict,
-};
+use crate::simulation::ends::{Ends, MemoryEnds};
+use crate::simulation::scenario::{Mishap, Positions, Scenario, StateView, Verdict};
 use crate::state::{
     ListDescriptor, ListState, Namespaced, ReducingDescriptor, ReducingState, States,
     ValueDescriptor, ValueState,
