@@ -41,7 +41,8 @@ pub struct DynamoDbKeyedStateBackendBuilder {
 }
 
 /// A subtask's keyed state. Its entries are those of the log; the others are read from the store when their
-/// keys are first looked for ([`KeyedState::take_reads`]).
+/// keys are first looked for ([`KeyedState::take_reads`]). Its filter of absent keys saves reads once its
+/// chunks are read ([`KeyedState::filter_scan`]), which nobody has to do: what it keeps until then is bounded.
 #[derive(Debug)]
 pub struct KeyedStateBackend<K> {
     /// The state.
