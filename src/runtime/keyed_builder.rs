@@ -22,7 +22,7 @@ use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::Metrics;
 use crate::state::{Columns, KeyQuery, KeyedConfig, KeyedState, Store};
-use crate::task::{LogSegments, Restored, filter_of, rebuild};
+use crate::task::{LogSegments, Restored, SegmentPuts, filter_of, rebuild};
 
 /// Collects what one subtask's keyed state is built of.
 #[derive(Debug)]
@@ -141,7 +141,8 @@ impl DynamoDbKeyedStateBackendBuilder {
                 let store = Arc::clone(&self.store);
                 let uploader = Uploader::new(store, slots, attempt, Metrics::default());
                 let (operator, io) = (self.operator.clone(), self.io.clone());
-                (attempt, Some(Snapshots::new(operator, self.range, attempt, io, uploader)))
+                let puts = SegmentPuts { operator, range: self.range, attempt, io, uploader };
+                (attempt, Some(Snapshots::new(puts)))
             }
         };
         let config = KeyedConfig {
