@@ -108,6 +108,8 @@ teeth! {
     PartsUnanswered,
     /// A value that has become smaller leaves the parts of the larger one.
     PartsLeft,
+    /// Of two long keys that begin alike, both stand in one place.
+    LongKeysCollide,
     /// Keys that an answer leaves unprocessed are taken for absent.
     UnprocessedIgnored,
     /// A statement that was throttled inside an answer 200 is taken for executed.

@@ -419,22 +419,103 @@ fn another_operator_state_or_type_than_the_checkpoints_is_refused() {
         let (engine, _) = Engine::twin(Config { parallelism: 1, ..small() });
         let (feed, source) = MemorySource::fed(1);
         feed.push(0, [1]);
-        run_a_while(&engine, 1, packing(source.clone(), 9, &MemorySink::new())).await;
+        let sink = MemorySink::new();
+        run_a_while(&engine, 1, packing(source.clone(), 9, &sink)).await;
+        // What was stored could be read as these: a type is known by what is recorded of it.
+        let error = engine.run(packing_of::<i64, (u32, u64)>(source.clone())).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Graph);
+        let parts = ["operator pack, list waiting", "u64 in bincode 1", "i64 in bincode 1"];
+        for part in parts.iter().chain(&["--fresh"]) {
+            assert!(error.to_string().contains(part), "{part}: {error}");
+        }
+        let error = engine.run(packing_of::<u64, (u64, u64)>(source.clone())).await.unwrap_err();
+        let parts = ["union list counts", "(u32, u64) in bincode 1", "(u64, u64) in bincode 1"];
+        assert!(parts.iter().all(|part| error.to_string().contains(part)), "{error}");
+        assert_eq!(sink.output().len(), 0, "something was given out");
+        // The same types go on.
+        run_a_while(&engine, 1, packing(source, 1, &sink)).await;
+    });
+}
+
+/// The operator of [`packing`] with other types, which does nothing.
+fn packing_of<T: Value, C: Value>(source: MemorySource<u64>) -> JobGraph {
+    let env = StreamEnvironment::new();
+    env.source(source)
+        .uid("numbers")
+        .process(|states: &mut OperatorStates| {
+            list_called::<T>(states, "waiting");
+            let _ = states.union_list::<C>(UnionListDescriptor::new("counts"), |all, _| all);
+            Nothing
+        })
+        .uid("pack")
+        .sink(MemorySink::new());
+    env.build().unwrap()
+}
+
+#[test]
+fn a_list_that_was_emptied_takes_another_type() {
+    simulate(async {
+        let (engine, twin) = Engine::twin(Config { parallelism: 1, ..small() });
+        let (feed, source) = MemorySource::fed(1);
+        feed.push(0, [1, 2]);
+        run_a_while(&engine, 1, packing(source.clone(), 2, &MemorySink::new())).await;
+        let types = |manifest: Manifest| -> Vec<String> {
+            manifest.operator_formats.iter().map(|format| format.encoding.to_string()).collect()
+        };
+        assert_eq!(types(manifest(&twin).await), ["u64 in bincode 1", "(u32, u64) in bincode 1"]);
+        let other = packing_of::<String, (u32, u64)>(source.clone());
+        run_a_while(&engine, 1, other).await;
+        assert_eq!(types(manifest(&twin).await)[0], "string in bincode 1");
+    });
+}
+
+#[test]
+fn another_type_of_a_broadcast_map_is_refused() {
+    struct Other(BroadcastState<u64, String>);
+
+    impl KeyedBroadcastProcess for Other {
+        type Key = u64;
+        type In = u64;
+        type Broadcast = (u64, u64);
+        type Out = (u64, u64, u64);
+
+        fn process(&self, _: u64, _: &mut KeyedBroadcastContext<'_, '_, Self>) -> Result<()> {
+            Ok(())
+        }
+
+        fn process_broadcast(
+            &self,
+            (rule, version): (u64, u64),
+            context: &mut BroadcastContext<'_, Self>,
+        ) -> Result<()> {
+            context.get_mut(self.0).insert(rule, version.to_string());
+            Ok(())
+        }
+    }
+
+    simulate(async {
+        let (engine, _) = Engine::twin(small());
+        let (rules, of_rules) = MemorySource::fed(1);
+        let (_events, of_events) = MemorySource::fed(1);
+        rules.push(0, [(1, 10)]);
+        let sink = MemorySink::new();
+        run_a_while(&engine, 2, ruled(of_events.clone(), of_rules.clone(), &sink)).await;
         let env = StreamEnvironment::new();
-        env.source(source)
-            .uid("numbers")
-            .process(|states: &mut OperatorStates| {
-                list_called::<String>(states, "waiting");
-                let _ = states
-                    .union_list::<(u32, u64)>(UnionListDescriptor::new("counts"), |all, _| all);
-                Nothing
+        let rules = env.source(of_rules).uid("rules").filter(|(rule, _)| *rule < 3).broadcast();
+        env.source(of_events)
+            .uid("events")
+            .key_by(|key| *key)
+            .connect(rules)
+            .process(|states: &mut States, maps: &mut BroadcastStates| {
+                let _ = states.value(ValueDescriptor::<u64>::new("count"));
+                Other(maps.map(BroadcastDescriptor::new("versions")))
             })
-            .uid("pack")
-            .sink(MemorySink::new());
+            .uid("ruled")
+            .sink(sink);
         let error = engine.run(env.build().unwrap()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Corrupt);
-        let text = error.to_string();
-        assert!(text.contains("operator pack") && text.contains("list waiting is of"), "{text}");
+        assert_eq!(error.kind(), ErrorKind::Graph);
+        let parts = ["broadcast map versions", "(u64, u64) in", "(u64, string) in"];
+        assert!(parts.iter().all(|part| error.to_string().contains(part)), "{error}");
     });
 }
 
@@ -450,9 +531,11 @@ fn a_graph_that_is_wrong_is_an_error_before_anything_starts() {
         list_called::<u64>(states, "twice");
         list_called::<u64>(states, "twice");
         list_called::<u64>(states, "no spaces");
+        list_called::<u64>(states, ".filter");
     };
     let text = graph_with("op", twice).unwrap_err().to_string();
     assert!(text.contains("two states are called twice") && text.contains("no spaces"), "{text}");
+    assert!(text.contains(".filter begins with a dot"), "{text}");
 
     let numbers = || MemorySource::new(vec![1u64], 1);
     let rules = || MemorySource::new(vec![(1u64, 1u64)], 1);

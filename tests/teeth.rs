@@ -21,11 +21,12 @@ use millpond::teeth::{self, Tooth};
 const SEEDS: u64 = 200;
 
 /// The teeth of requests to DynamoDB; the others are looked for over the twin, which is faster.
-const OF_REQUESTS: [Tooth; 7] = [
+const OF_REQUESTS: [Tooth; 8] = [
     Tooth::StaleReads,
     Tooth::PartsUnconditional,
     Tooth::PartsUnanswered,
     Tooth::PartsLeft,
+    Tooth::LongKeysCollide,
     Tooth::UnprocessedIgnored,
     Tooth::ThrottledStatementIgnored,
     Tooth::LostAnswerIsSuccess,

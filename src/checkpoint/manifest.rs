@@ -22,10 +22,13 @@ use crate::codec::{Bincode, Codec, decode_from};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name, Version};
 use crate::key_group::{KeyGroup, KeyGroupRange};
+use crate::state::unkeyed::OperatorFormat;
 use crate::state::{MAX_BLOCK_BYTES, StateFormats};
 
 /// The format that this code writes.
-pub const FORMAT: u16 = 2;
+pub const FORMAT: u16 = 3;
+/// The format before, which is read too: it ends before [`Manifest::operator_formats`].
+const WITHOUT_OPERATOR_FORMATS: u16 = 2;
 
 const MAGIC: [u8; 4] = *b"MPMF";
 const HEADER_BYTES: usize = 18;
@@ -73,6 +76,8 @@ pub struct Manifest {
     pub slots: SlotTable,
     /// Records that lie before the sources' positions; for people and progress only.
     pub records: u64,
+    /// Of which types operator states are; of one that is not here it is not known.
+    pub operator_formats: Vec<OperatorFormat>,
 }
 
 impl Manifest {
@@ -123,7 +128,7 @@ impl Manifest {
     /// # Errors
     /// [`ErrorKind::Corrupt`] for bytes that are damaged, incomplete or of a format not known here.
     pub fn decode(parts: &[Bytes]) -> Result<Self> {
-        let mut text = Vec::new();
+        let (mut text, mut is_old) = (Vec::new(), false);
         for (index, part) in parts.iter().enumerate() {
             let (header, chunk) = Part::decode(part)?;
             if header.part as usize != index || header.of as usize != parts.len() {
@@ -135,6 +140,11 @@ impl Manifest {
                 )));
             }
             text.extend_from_slice(chunk);
+            is_old = header.format == WITHOUT_OPERATOR_FORMATS;
+        }
+        if is_old {
+            // An empty list.
+            text.push(0);
         }
         let (manifest, read) = decode_from::<Self>(&text).map_err(|e| corrupt(e.to_string()))?;
         if read != text.len() {
@@ -162,6 +172,7 @@ impl Manifest {
 /// The header of one part.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
+    format: u16,
     part: u32,
     /// How many parts there are.
     pub(super) of: u32,
@@ -178,13 +189,15 @@ impl Part {
             return Err(corrupt("it does not begin with MPMF".to_owned()));
         }
         let format = u16::from_le_bytes([header[4], header[5]]);
-        if format != FORMAT {
-            return Err(corrupt(format!("format {format} is not known here, only {FORMAT}")));
+        if !(WITHOUT_OPERATOR_FORMATS..=FORMAT).contains(&format) {
+            return Err(corrupt(format!(
+                "format {format} is not known here, only {WITHOUT_OPERATOR_FORMATS} and {FORMAT}"
+            )));
         }
         if number(14) != checksum(&header[..14], chunk) {
             return Err(corrupt("its checksum is wrong".to_owned()));
         }
-        let part = Self { part: number(6), of: number(10) };
+        let part = Self { format, part: number(6), of: number(10) };
         if part.of == 0 || part.of > MAX_PARTS {
             return Err(corrupt(format!("it says that it has {} parts", part.of)));
         }

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::ids::{CheckpointId, Name, SlotId, Version};
 use crate::key_group::KeyGroupRange;
 use crate::state::StateFormats;
-use crate::state::unkeyed::SavedState;
+use crate::state::unkeyed::{OperatorFormat, SavedState};
 
 /// What a sink has staged for a checkpoint, in the sink's own bytes. Two committables of one sink
 /// never have equal bytes.
@@ -197,6 +197,8 @@ pub struct Plan {
     pub vertices: Vec<VertexPlan>,
     /// How the values of every state are stored in this attempt: every manifest records it.
     pub states: Vec<StateFormats>,
+    /// Of which types every operator state is; the same.
+    pub operator_formats: Vec<OperatorFormat>,
 }
 
 impl Plan {

@@ -172,6 +172,7 @@ impl Pending {
             operator_states: self.operator_states(plan),
             slots: SlotTable::default(),
             records: self.records(),
+            operator_formats: plan.operator_formats.clone(),
         }
     }
 

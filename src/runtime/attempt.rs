@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::job::Shared;
 use super::place::Worker;
 use super::restore::{self, RestorePlan};
-use super::{sinks, worker};
+use super::{operator_state, sinks, worker};
 use crate::checkpoint::{
     Channels, Claimed, Command, DriverSetup, Ended, Plan, Report, Uploader, VertexPlan, run,
 };
@@ -24,6 +24,7 @@ use crate::ids::{CheckpointId, SubtaskId};
 use crate::key_group::MaxParallelism;
 use crate::metrics::VertexCounters;
 use crate::state::StateFormats;
+use crate::state::unkeyed::OperatorFormat;
 use crate::task::{BuildContext, Pressure};
 use crate::teeth::{Tooth, bites};
 
@@ -47,6 +48,7 @@ pub(super) async fn attempt(
     let max_parallelism = MaxParallelism::new(config.max_parallelism)?;
     // Before outputs are touched.
     let states = restore::states(&shared.graph, claimed.manifest.as_ref())?;
+    let operator_formats = operator_state::formats(&shared.graph, claimed.manifest.as_ref())?;
     prepare_outputs(shared, &claimed).await?;
     let plan = restore::plan(
         &shared.graph,
@@ -69,7 +71,7 @@ pub(super) async fn attempt(
 
     let setup = DriverSetup {
         job: shared.job.clone(),
-        plan: checkpoint_plan(shared, states),
+        plan: checkpoint_plan(shared, states, operator_formats),
         sources,
         settings: config.checkpointing.clone(),
         thrift: shared.thrift.clone(),
@@ -126,7 +128,11 @@ async fn prepare_outputs(shared: &Shared, claimed: &Claimed) -> Result<()> {
     shared.sinks.clean(claimed.mine.attempt, owed).await
 }
 
-fn checkpoint_plan(shared: &Shared, states: Vec<StateFormats>) -> Plan {
+fn checkpoint_plan(
+    shared: &Shared,
+    states: Vec<StateFormats>,
+    operator_formats: Vec<OperatorFormat>,
+) -> Plan {
     let vertices = shared.graph.vertices.iter().map(|vertex| {
         let id = shared.graph.operators[vertex.operator()].clone();
         VertexPlan {
@@ -136,7 +142,7 @@ fn checkpoint_plan(shared: &Shared, states: Vec<StateFormats>) -> Plan {
             parallelism: shared.config.parallelism,
         }
     });
-    Plan { vertices: vertices.collect(), states }
+    Plan { vertices: vertices.collect(), states, operator_formats }
 }
 
 /// Running workers and the way to their subtasks.

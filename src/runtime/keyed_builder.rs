@@ -22,7 +22,7 @@ use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::Metrics;
 use crate::state::{Columns, KeyQuery, KeyedConfig, KeyedState, Store};
-use crate::task::{LogSegments, Restored, filter_of, rebuild};
+use crate::task::{LogSegments, Restored, SegmentPuts, filter_of, rebuild};
 
 /// Collects what one subtask's keyed state is built of.
 #[derive(Debug)]
@@ -41,7 +41,8 @@ pub struct DynamoDbKeyedStateBackendBuilder {
 }
 
 /// A subtask's keyed state. Its entries are those of the log; the others are read from the store when their
-/// keys are first looked for ([`KeyedState::take_reads`]).
+/// keys are first looked for ([`KeyedState::take_reads`]). Its filter of absent keys saves reads once its
+/// chunks are read ([`KeyedState::filter_scan`]), which nobody has to do: what it keeps until then is bounded.
 #[derive(Debug)]
 pub struct KeyedStateBackend<K> {
     /// The state.
@@ -140,7 +141,8 @@ impl DynamoDbKeyedStateBackendBuilder {
                 let store = Arc::clone(&self.store);
                 let uploader = Uploader::new(store, slots, attempt, Metrics::default());
                 let (operator, io) = (self.operator.clone(), self.io.clone());
-                (attempt, Some(Snapshots::new(operator, self.range, attempt, io, uploader)))
+                let puts = SegmentPuts { operator, range: self.range, attempt, io, uploader };
+                (attempt, Some(Snapshots::new(puts)))
             }
         };
         let config = KeyedConfig {

@@ -4,18 +4,16 @@
 //! segments a snapshot names is `checkpoint::Carried`'s decision, in both; the manifest that names them,
 //! and the head, are the caller's.
 
-use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 
 use super::keyed_builder::KeyedStateBackend;
-use crate::checkpoint::{Carried, Part, SegmentData, SegmentRef, Slots, SubtaskSnapshot, Uploader};
+use crate::checkpoint::{Carried, Part, SegmentRef, Slots, SubtaskSnapshot};
 use crate::codec::Key;
 use crate::error::{Error, Result};
-use crate::ids::{Attempt, CheckpointId, Name, Version};
-use crate::io::Io;
-use crate::key_group::KeyGroupRange;
-use crate::state::{RawSegment, segment};
+use crate::ids::{Attempt, CheckpointId};
+use crate::state::RawSegment;
+use crate::task::SegmentPuts;
 
 /// What becomes of a built state at a barrier.
 #[derive(Clone, Debug, Default)]
@@ -35,11 +33,7 @@ pub enum SnapshotStrategy {
 /// Writes snapshots, one after the other.
 #[derive(Debug)]
 pub(super) struct Snapshots {
-    operator: Name,
-    range: KeyGroupRange,
-    attempt: Attempt,
-    io: Io,
-    uploader: Uploader,
+    puts: SegmentPuts,
     /// Segments whose puts were not answered, of snapshots that failed or were dropped too.
     unanswered: Vec<Option<RawSegment>>,
     /// Answered, and not yet named by a snapshot that was given out.
@@ -48,46 +42,17 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    pub(super) fn new(
-        operator: Name,
-        range: KeyGroupRange,
-        attempt: Attempt,
-        io: Io,
-        uploader: Uploader,
-    ) -> Self {
-        Self {
-            operator,
-            range,
-            attempt,
-            io,
-            uploader,
-            unanswered: Vec::new(),
-            answered: Vec::new(),
-            carried: Carried::default(),
-        }
+    pub(super) fn new(puts: SegmentPuts) -> Self {
+        let (unanswered, answered) = (Vec::new(), Vec::new());
+        Self { puts, unanswered, answered, carried: Carried::default() }
     }
 
     /// Puts segment `index` of those that were not answered.
     fn put(
         &self,
         (index, raw): (usize, RawSegment),
-    ) -> BoxFuture<'static, (usize, Result<SegmentRef>)> {
-        let version = Version { attempt: self.attempt, checkpoint: raw.checkpoint };
-        let (operator, range, uploader) =
-            (self.operator.clone(), self.range, self.uploader.clone());
-        let put = self.io.run(async move {
-            let bytes = segment::encode(&raw, version, &operator, range)?;
-            let data = SegmentData {
-                operator,
-                range,
-                checkpoint: raw.checkpoint,
-                sequence: raw.sequence,
-                entries: u64::from(raw.entries),
-                bytes,
-            };
-            uploader.put(data).await
-        });
-        put.map(move |put| (index, put)).boxed()
+    ) -> impl Future<Output = (usize, Result<SegmentRef>)> + 'static {
+        self.puts.put(raw).map(move |put| (index, put))
     }
 }
 
@@ -130,7 +95,7 @@ impl<K: Key> KeyedStateBackend<K> {
         }
         let fixed = SubtaskSnapshot {
             horizon: barrier.horizons.iter().map(|(_, horizon)| *horizon).min().unwrap_or_default(),
-            range: Some(snapshots.range),
+            range: Some(snapshots.puts.range),
             may_have_items: barrier.items_sent,
             unfiltered: barrier.unfiltered,
             ..SubtaskSnapshot::default()

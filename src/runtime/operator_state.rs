@@ -1,12 +1,13 @@
 //! What of a checkpoint's operator state goes to which subtask of the graph that goes on with it.
 //!
-//! Owns the check that checkpoint and graph have the same operators. How the elements of one are handed out
-//! is `checkpoint::assign`'s; whether its states are the same ones the subtask sees when it takes them over.
+//! Owns the checks that checkpoint and graph have the same operators, and that these can read what was saved. How
+//! the elements of one are handed out is `checkpoint::assign`'s; whether its states are the same ones the subtask
+//! sees when it takes them over.
 
-use crate::checkpoint::{SavedOperator, assign};
+use crate::checkpoint::{Manifest, SavedOperator, assign};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
-use crate::state::unkeyed::SavedState;
+use crate::state::unkeyed::{OperatorFormat, SavedState};
 use crate::task::JobGraph;
 
 /// For each operator that has operator state, its index and what each subtask begins with.
@@ -37,11 +38,47 @@ pub(super) fn shares(
     with_state().map(|vertex| of_vertex(vertex.operator())).collect()
 }
 
+/// Of which types the operator states of `graph` are, for the manifests to come. What `manifest` has of one must be
+/// of that type, where it says; one that holds nothing may become of any.
+///
+/// # Errors
+/// [`ErrorKind::Graph`] that names both types and what to do.
+pub(super) fn formats(
+    graph: &JobGraph,
+    manifest: Option<&Manifest>,
+) -> Result<Vec<OperatorFormat>> {
+    let mut formats = Vec::new();
+    for vertex in &graph.vertices {
+        let operator = &graph.operators[vertex.operator()];
+        for declared in vertex.operator_states() {
+            let format = OperatorFormat::of(operator, declared);
+            let recorded = manifest.and_then(|manifest| recorded(manifest, &format));
+            recorded.map_or(Ok(()), |recorded| recorded.check(declared))?;
+            formats.push(format);
+        }
+    }
+    Ok(formats)
+}
+
+/// The type of what `manifest` has of a state, where it has something and says so.
+fn recorded<'m>(manifest: &'m Manifest, of: &OperatorFormat) -> Option<&'m OperatorFormat> {
+    let mut saved = manifest.operator_states.iter().filter(|saved| saved.operator == of.operator);
+    let holds = |saved: &SavedOperator| {
+        saved.subtasks.iter().flatten().any(|saved| saved.state == of.state)
+    };
+    let is_of =
+        |known: &&OperatorFormat| (&known.operator, &known.state) == (&of.operator, &of.state);
+    if saved.any(holds) { manifest.operator_formats.iter().find(is_of) } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::Manifest;
     use crate::connector::{MemorySink, MemorySource};
+    use crate::ids::{CheckpointId, Version};
     use crate::operator::{OperatorContext, OperatorProcess};
+    use crate::state::unkeyed::{Elements, OperatorStateKind};
     use crate::state::{OperatorListDescriptor, OperatorStates};
     use crate::stream::StreamEnvironment;
 
@@ -88,5 +125,54 @@ mod tests {
         let error = shares(&[]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.message().contains("no operator state of op"), "{error}");
+    }
+
+    /// A checkpoint in which the list has an element, of the type of `formats`.
+    fn manifest(formats: Vec<OperatorFormat>) -> Manifest {
+        let mut elements = Elements::default();
+        elements.extend([&b"\x01"[..]]);
+        let mut operator_states = saved(&["op"]);
+        let state = Name::new("buffer").unwrap();
+        let list = SavedState { state, kind: OperatorStateKind::List, elements };
+        operator_states[0].subtasks[1].push(list);
+        Manifest {
+            checkpoint: CheckpointId(7),
+            version: Version::from_number(1),
+            created_ms: 0,
+            sources: vec![],
+            segments: vec![],
+            horizons: vec![],
+            may_have_items: vec![],
+            unfiltered: vec![],
+            committables: vec![],
+            states: vec![],
+            operator_states,
+            slots: Default::default(),
+            records: 0,
+            operator_formats: formats,
+        }
+    }
+
+    #[test]
+    fn a_type_that_was_recorded_is_compared_and_one_that_was_not_is_taken_on_trust() {
+        let of_graph = formats(&graph(), None).unwrap();
+        assert_eq!(of_graph.len(), 1);
+        assert_eq!(of_graph[0].encoding.to_string(), "u64 in bincode 1");
+        let of = |recorded| formats(&graph(), Some(&manifest(recorded)));
+        assert_eq!(of(of_graph.clone()).unwrap(), of_graph);
+        assert_eq!(of(vec![]).unwrap(), of_graph, "unknown");
+
+        let mut other = of_graph.clone();
+        other[0].encoding.schema = "u32".to_owned();
+        other[0].encoding.fingerprint += 1;
+        let error = of(other.clone()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Graph);
+        assert!(error.message().contains("values of u32 in bincode 1"), "{error}");
+        // Of an operator or state of another name it says nothing, and nothing of what was empty.
+        other[0].operator = Name::new("former").unwrap();
+        assert!(of(other.clone()).is_ok());
+        other[0].operator = of_graph[0].operator.clone();
+        let emptied = Manifest { operator_states: saved(&["op"]), ..manifest(other) };
+        assert_eq!(formats(&graph(), Some(&emptied)).unwrap(), of_graph);
     }
 }

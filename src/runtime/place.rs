@@ -166,3 +166,25 @@ fn give_way() {
             rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Other systems have one niceness for all threads, which stays as it is.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn io_threads_give_way_and_nobody_else_does() {
+        let niceness =
+            || rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap();
+        let own = niceness();
+        let runtime = io_threads(2).unwrap();
+        let spawned = runtime.block_on(async { runtime.spawn(async move { niceness() }).await });
+        let blocking = runtime.block_on(async { runtime.spawn_blocking(niceness).await });
+        for found in [spawned.unwrap(), blocking.unwrap()] {
+            // Who runs the tests may have given way further than that, and may not be let come back.
+            assert!(found == 10 || own > 10 && found == own, "{found} of {own}");
+        }
+        assert_eq!(niceness(), own);
+    }
+}

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use super::ends::CommitOf;
 use super::oracle::Step;
-use super::scenario::{CommitOf, Positions};
+use super::scenario::Positions;
 use crate::checkpoint::Head;
 use crate::ids::{Attempt, CheckpointId};
 

@@ -8,6 +8,9 @@ use rand::rngs::StdRng;
 use super::weather::Season;
 use crate::config::{Config, Materialize, RestartStrategy};
 
+/// The key groups of every job.
+pub(super) const MAX_PARALLELISM: u32 = 128;
+
 pub(super) fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -20,7 +23,7 @@ pub(super) fn one_of<T: Copy>(random: &mut StdRng, choices: &[T]) -> T {
 /// The settings of one process. Restarts in the process go on for ever.
 pub(super) fn settings(random: &mut StdRng) -> Config {
     let mut config = Config { parallelism: random.random_range(1..=4), ..Config::default() };
-    config.max_parallelism = 128;
+    config.max_parallelism = MAX_PARALLELISM;
     config.checkpointing.interval = ms(random.random_range(1..40));
     config.checkpointing.timeout = ms(one_of(random, &[15, 40, 100, 400]));
     config.checkpointing.tolerable_failed = one_of(random, &[0, 2, 1000]);

@@ -21,6 +21,7 @@ mod bounds;
 mod descent;
 mod draw;
 mod endings;
+mod ends;
 mod endure;
 mod gate;
 pub mod graphs;
@@ -45,11 +46,10 @@ use futures::FutureExt;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+pub use ends::{CommitOf, Ends, Inlet, Input, MemoryEnds, Outlet};
 pub use endure::Ordeal;
 pub use report::{Counts, Failure, Report};
-pub use scenario::{
-    CommitOf, Ends, Input, MemoryEnds, Mishap, Positions, Scenario, StateView, Verdict,
-};
+pub use scenario::{Mishap, Positions, Scenario, StateView, Verdict};
 pub use sky::Store;
 pub use sweep::{Totals, sweep};
 

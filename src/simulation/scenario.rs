@@ -1,31 +1,26 @@
 //! What a simulation needs of a job: its graph, its input bit by bit, and what its output and state
 //! must be.
 //!
-//! Owns the traits, and the ends in memory that most scenarios share. The built-in scenarios are in
-//! `graphs`, one file each; a user's own ones are made of the same parts.
+//! Owns what a scenario is and what it is asked. Where its records come from and where its output goes is
+//! `ends`'. The built-in scenarios are in `graphs`, one file each; a user's own ones are made of the same parts.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use rand::Rng;
-use rand::rngs::StdRng;
 
+use super::ends::Ends;
 use crate::checkpoint::SavedOperator;
 use crate::codec::{Bincode, Codec, Key, Value};
-use crate::connector::{MemoryFeed, MemorySink, MemorySource};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Attempt, CheckpointId, Name};
+use crate::ids::Name;
 use crate::state::unkeyed::SavedState;
 use crate::task::JobGraph;
 
 /// `Ok`, or what is wrong.
 pub type Verdict = std::result::Result<(), String>;
-
-/// One committed checkpoint of one sink's subtask: who wrote it, and for which checkpoint.
-pub type CommitOf = (Attempt, CheckpointId);
 
 /// A job and what is to be expected of it. All of it is called on one thread.
 pub trait Scenario: Send + Sync {
@@ -64,33 +59,6 @@ pub trait Scenario: Send + Sync {
     /// # Errors
     /// What is wrong.
     fn check_state(&self, state: &StateView<'_>) -> Verdict;
-}
-
-/// Where the records of a scenario come from, and where its output goes. One source and one sink in memory are
-/// [`MemoryEnds`].
-pub trait Ends: Send + Sync {
-    /// Gives the source some more records; `false` where nothing is left but what
-    /// [`Ends::finish`] gives.
-    fn give(&self, random: &mut StdRng) -> bool;
-
-    /// Gives all that is left and ends the input.
-    fn finish(&self);
-
-    /// The commits so far, over all sinks, each sink's in their order.
-    fn commits(&self) -> Vec<CommitOf>;
-
-    /// Output that is staged and not committed.
-    fn staged(&self) -> usize;
-
-    /// Makes the next `calls` commits of each sink come later: see
-    /// [`MemorySink::hesitate`](crate::connector::MemorySink::hesitate).
-    fn hesitate(&self, calls: u32);
-
-    /// Whether all input lies before `positions`, where a job has finished.
-    ///
-    /// # Errors
-    /// What was not read.
-    fn check_end(&self, positions: &Positions) -> Verdict;
 }
 
 /// How far each split has been read: of each source operator, the records before the position.
@@ -185,146 +153,6 @@ impl StateView<'_> {
             found if found == number => Ok(()),
             found => Err(format!("{operator}.{state} has {found} keys, not {number}")),
         }
-    }
-}
-
-/// The ends of a scenario with one source, whose operator id is `events`, and one sink.
-#[derive(Debug)]
-pub struct MemoryEnds<I, O> {
-    /// What the source gives.
-    pub input: Input<I>,
-    /// What the job has given out.
-    pub sink: MemorySink<O>,
-}
-
-impl<I: Clone + Send + 'static, O> MemoryEnds<I, O> {
-    /// The operator id of the source.
-    pub const SOURCE: &str = "events";
-
-    /// `splits` bit by bit, then `last` as one more split; nothing was given out.
-    #[must_use]
-    pub fn new(splits: Vec<Vec<I>>, last: Vec<I>) -> Self {
-        Self { input: Input::new(splits, last), sink: MemorySink::new() }
-    }
-}
-
-impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Ends for MemoryEnds<I, O> {
-    fn give(&self, random: &mut StdRng) -> bool {
-        self.input.give(random)
-    }
-
-    fn finish(&self) {
-        self.input.finish();
-    }
-
-    fn commits(&self) -> Vec<CommitOf> {
-        self.sink.committed()
-    }
-
-    fn staged(&self) -> usize {
-        self.sink.staged()
-    }
-
-    fn hesitate(&self, calls: u32) {
-        self.sink.hesitate(calls);
-    }
-
-    fn check_end(&self, positions: &Positions) -> Verdict {
-        self.input.check_end(Self::SOURCE, positions)
-    }
-}
-
-/// Records for splits in memory, given bit by bit. What is in the last split is given at the end.
-pub struct Input<T> {
-    feed: MemoryFeed<T>,
-    source: MemorySource<T>,
-    splits: Vec<Vec<T>>,
-    given: Mutex<Vec<usize>>,
-}
-
-impl<T> fmt::Debug for Input<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Input of {} splits", self.splits.len())
-    }
-}
-
-impl<T: Clone + Send + 'static> Input<T> {
-    /// `splits` bit by bit, then `last` as one more split.
-    #[must_use]
-    pub fn new(mut splits: Vec<Vec<T>>, last: Vec<T>) -> Self {
-        splits.push(last);
-        let (feed, source) = MemorySource::fed(splits.len());
-        let given = Mutex::new(vec![0; splits.len()]);
-        Self { feed, source, splits, given }
-    }
-
-    /// The source, for a graph.
-    #[must_use]
-    pub fn source(&self) -> MemorySource<T> {
-        self.source.clone()
-    }
-
-    /// All records that there will ever be.
-    #[must_use]
-    pub fn splits(&self) -> &[Vec<T>] {
-        &self.splits
-    }
-
-    fn given(&self) -> MutexGuard<'_, Vec<usize>> {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Gives a few records of one split; `false` where nothing is left but the last split.
-    pub fn give(&self, random: &mut StdRng) -> bool {
-        let mut given = self.given();
-        let last = self.splits.len() - 1;
-        let left: Vec<usize> = (0..last).filter(|s| given[*s] < self.splits[*s].len()).collect();
-        if left.is_empty() {
-            return false;
-        }
-        let split = left[random.random_range(0..left.len())];
-        let from = given[split];
-        let to = (from + random.random_range(1..20)).min(self.splits[split].len());
-        self.feed.push(split, self.splits[split][from..to].to_vec());
-        given[split] = to;
-        true
-    }
-
-    /// Gives all that is left and ends the input.
-    pub fn finish(&self) {
-        let mut given = self.given();
-        for (split, records) in self.splits.iter().enumerate() {
-            self.feed.push(split, records[given[split]..].to_vec());
-            given[split] = records.len();
-        }
-        self.feed.close();
-    }
-
-    /// Whether all records of the source operator `source` lie before `positions`.
-    ///
-    /// # Errors
-    /// Which split was not read to its end.
-    pub fn check_end(&self, source: &str, positions: &Positions) -> Verdict {
-        for (split, records) in self.splits.iter().enumerate() {
-            let (read, all) = (positions.before(source, split), records.len() as u64);
-            if read != all {
-                return Err(format!("{read} of the {all} records of {source} {split} were read"));
-            }
-        }
-        Ok(())
-    }
-
-    /// The records before `positions` of the source operator `source`, split by split.
-    pub fn before<'a>(
-        &'a self,
-        source: &str,
-        positions: &Positions,
-    ) -> impl Iterator<Item = &'a T> {
-        let ends: Vec<u64> =
-            (0..self.splits.len()).map(|split| positions.before(source, split)).collect();
-        let part =
-            |(records, end): (&'a Vec<T>, u64)| &records[..(end as usize).min(records.len())];
-        self.splits.iter().zip(ends).flat_map(part)
     }
 }
 

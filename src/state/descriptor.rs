@@ -256,10 +256,7 @@ impl States {
     }
 
     fn check(&self, name: &str, id: ColumnId) -> Result<Name, String> {
-        let name = Name::new(name).map_err(|error| error.message().to_owned())?;
-        if name.as_str().starts_with('.') {
-            return Err(format!("the state name {name} begins with a dot: those are the engine's"));
-        }
+        let name = state_name(name)?;
         if self.columns.iter().any(|column| *column.name() == name) {
             return Err(format!("two states are called {name}"));
         }
@@ -282,6 +279,15 @@ impl States {
             Err(Error::new(ErrorKind::Graph, self.errors.join("; ")))
         }
     }
+}
+
+/// The name of a state, keyed or not, as a user gives it; or what is wrong with it.
+pub(super) fn state_name(name: &str) -> Result<Name, String> {
+    let name = Name::new(name).map_err(|error| error.message().to_owned())?;
+    if name.as_str().starts_with('.') {
+        return Err(format!("the state name {name} begins with a dot: those are the engine's"));
+    }
+    Ok(name)
 }
 
 /// The empty columns of an operator's states.

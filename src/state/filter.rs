@@ -100,8 +100,9 @@ pub(crate) fn chunk_hashes(value: &[u8]) -> Result<Vec<u64>, crate::codec::Decod
 struct Build {
     /// `None` until the first key group tells how many hashes there are.
     bits: Option<Bloom>,
-    /// What belongs into the bits, until there are some.
+    /// What belongs into the bits, until there are some; no more than they may take.
     early: Vec<u64>,
+    max_bytes: u64,
     /// The key group whose chunks are taken over next: of those before it all is there.
     next: KeyGroup,
     /// The one whose chunks are to be read next.
@@ -164,7 +165,7 @@ impl Filter {
         self.replayed = self.chunks.groups().collect();
         if !self.is_used() {
         } else if items_sent {
-            self.build = Some(Build::new(None, self.chunks.hashes().collect(), self.range));
+            self.build = Some(self.build(None));
         } else {
             self.bits = Some(Bloom::of_bytes(0));
         }
@@ -236,13 +237,22 @@ impl Filter {
             && !self.has_failed
             && let Some(bytes) = self.larger(bits)
         {
-            let hashes = self.chunks.hashes().collect();
-            self.build = Some(Build::new(Some(Bloom::of_bytes(bytes)), hashes, self.range));
+            self.build = Some(self.build(Some(Bloom::of_bytes(bytes))));
         }
         let (build, last) = (self.build.as_mut()?, self.range.last);
         let group = build.to_read?;
         build.to_read = (group < last).then(|| KeyGroup(group.0 + 1));
         Some(group)
+    }
+
+    /// Bits that begin with what is in memory.
+    fn build(&self, bits: Option<Bloom>) -> Build {
+        let first = self.range.first;
+        let (early, max_bytes) = (Vec::new(), self.config.max_bytes);
+        let mut build =
+            Build { bits, early, max_bytes, next: first, to_read: Some(first), read: 0 };
+        self.chunks.hashes().for_each(|hash| build.add(hash));
+        build
     }
 
     /// The size of bits to replace full ones. The old ones answer until the new ones are complete.
@@ -313,24 +323,72 @@ impl Filter {
 }
 
 impl Build {
-    fn new(bits: Option<Bloom>, hashes: Vec<u64>, range: KeyGroupRange) -> Self {
-        let first = range.first;
-        let mut build =
-            Self { bits, early: Vec::new(), next: first, to_read: Some(first), read: 0 };
-        hashes.into_iter().for_each(|hash| build.add(hash));
-        build
-    }
-
     fn add(&mut self, hash: u64) {
-        match &mut self.bits {
-            Some(bits) => bits.insert(hash),
-            None => self.early.push(hash),
-        }
+        let Some(bits) = &mut self.bits else {
+            self.early.push(hash);
+            // Whoever reads no chunks (a state that was built by hand) would have them grow for ever; and however
+            // many are read, the bits could not be larger.
+            if (self.early.len() * size_of::<u64>()) as u64 > self.max_bytes {
+                self.size(self.max_bytes);
+            }
+            return;
+        };
+        bits.insert(hash);
     }
 
     fn size(&mut self, bytes: u64) {
         let mut bits = Bloom::of_bytes(bytes);
         std::mem::take(&mut self.early).into_iter().for_each(|hash| bits.insert(hash));
         self.bits = Some(bits);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key_group::KeyGroup;
+
+    const GROUPS: u16 = 4;
+    const CONFIG: FilterConfig =
+        FilterConfig { max_bytes: 1 << 16, first_bytes: 1 << 10, chunk_hashes: 100 };
+
+    /// Of a state that was restored and may have items.
+    fn restored() -> Filter {
+        let range = KeyGroupRange { first: KeyGroup(0), last: KeyGroup(GROUPS - 1) };
+        let mut filter = Filter::new(range, Vec::new(), CONFIG, (false, 0));
+        filter.begin(true, 0);
+        filter
+    }
+
+    fn hashes(from: u64, number: u64) -> impl Iterator<Item = u64> {
+        (from..from + number).map(|n| xxh64(&n.to_le_bytes(), 0))
+    }
+
+    /// They used to be kept in a list until the first chunks were read, whether anybody did that or not.
+    #[test]
+    fn hashes_of_a_filter_whose_chunks_nobody_reads_are_bounded() {
+        let mut filter = restored();
+        for hash in hashes(0, 100_000) {
+            filter.add(hash);
+            assert!(filter.bytes() <= CONFIG.max_bytes + 8, "{}", filter.bytes());
+            assert!(!filter.denies(hash, || KeyGroup(0)), "it answers before a group is read");
+        }
+        assert!(filter.held().is_none());
+    }
+
+    #[test]
+    fn bits_that_were_begun_early_know_what_came_before_them_and_what_is_read() {
+        let mut filter = restored();
+        hashes(0, 10_000).for_each(|hash| filter.add(hash));
+        let read: Vec<u64> = hashes(1_000_000, 2_000).collect();
+        for group in 0..GROUPS {
+            assert_eq!(filter.next_group(), Some(KeyGroup(group)));
+            filter.read(&read[usize::from(group) * 500..][..500]);
+            assert_eq!(filter.end_group(), group + 1 == GROUPS);
+        }
+        let mut known = hashes(0, 10_000).chain(read);
+        assert_eq!(known.find(|hash| filter.denies(*hash, || KeyGroup(0))), None);
+        let denied = hashes(2_000_000, 1_000).filter(|hash| filter.denies(*hash, || KeyGroup(0)));
+        assert!(denied.count() > 950);
     }
 }

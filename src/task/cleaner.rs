@@ -270,3 +270,6 @@ impl Cleaner {
             .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests;

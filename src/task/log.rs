@@ -7,11 +7,12 @@ use futures::future::BoxFuture;
 
 use super::build::{BuildContext, Restored};
 use super::restored::{LogSegments, rebuild};
-use crate::checkpoint::{SegmentData, SegmentRef, SubtaskSnapshot, Uploader};
+use super::segments::SegmentPuts;
+use crate::checkpoint::{SegmentRef, SubtaskSnapshot};
 use crate::codec::Key;
 use crate::config::StateSettings;
 use crate::error::Result;
-use crate::ids::{Attempt, CheckpointId, Name, Version};
+use crate::ids::CheckpointId;
 use crate::io::Io;
 use crate::key_group::KeyGroupRange;
 use crate::state::{Columns, FilterConfig, KeyedConfig, KeyedState, RawSegment, segment};
@@ -20,16 +21,17 @@ use crate::teeth::{Tooth, bites};
 /// Writes one keyed subtask's log.
 #[derive(Debug)]
 pub(super) struct LogWriter {
-    operator: Name,
-    range: KeyGroupRange,
-    attempt: Attempt,
-    io: Io,
-    uploader: Uploader,
+    puts: SegmentPuts,
     /// Where the segments of each checkpoint of the log are.
     segments: LogSegments,
 }
 
 impl LogWriter {
+    /// Goes on with a log whose segments are there.
+    pub(super) fn new(puts: SegmentPuts, segments: LogSegments) -> Self {
+        Self { puts, segments }
+    }
+
     /// The state that the log after the horizon and the table give, and a writer that goes on.
     ///
     /// # Errors
@@ -54,19 +56,18 @@ impl LogWriter {
         let at = (context.restored_checkpoint, context.oldest_retained);
         let (state, segments) =
             rebuild(config, columns, restored, at, context.clock.wall_ms(), keys)?;
-        let log = Self {
+        let puts = SegmentPuts {
             operator,
             range: context.range(),
             attempt: context.attempt.in_versions(),
             io: context.io.clone(),
             uploader: context.uploader.clone(),
-            segments,
         };
-        Ok((state, log))
+        Ok((state, Self::new(puts, segments)))
     }
 
     pub(super) fn io(&self) -> Io {
-        self.io.clone()
+        self.puts.io.clone()
     }
 
     /// Freezes what changed up to the barrier; what is fixed by it goes into the acknowledgement.
@@ -81,7 +82,7 @@ impl LogWriter {
         Ok(SubtaskSnapshot {
             // The manifest keeps the greater one of a former subtask's part.
             horizon: greatest.or(horizons.min()).unwrap_or_default(),
-            range: Some(self.range),
+            range: Some(self.puts.range),
             may_have_items: barrier.items_sent,
             unfiltered: barrier.unfiltered,
             ..SubtaskSnapshot::default()
@@ -90,21 +91,7 @@ impl LogWriter {
 
     /// Compresses and puts a segment, off the worker.
     pub(super) fn put(&self, raw: RawSegment) -> BoxFuture<'static, Result<SegmentRef>> {
-        let version = Version { attempt: self.attempt, checkpoint: raw.checkpoint };
-        let (operator, range) = (self.operator.clone(), self.range);
-        let uploader = self.uploader.clone();
-        Box::pin(self.io.run(async move {
-            let bytes = segment::encode(&raw, version, &operator, range)?;
-            let data = SegmentData {
-                operator,
-                range,
-                checkpoint: raw.checkpoint,
-                sequence: raw.sequence,
-                entries: u64::from(raw.entries),
-                bytes,
-            };
-            uploader.put(data).await
-        }))
+        self.puts.put(raw)
     }
 
     /// A segment's put was answered.

@@ -20,6 +20,7 @@ fn manifest(attempt: u64, checkpoint: u64, bytes: usize) -> Manifest {
         committables: vec![Owed { sink: name("files"), committable: vec![7; bytes] }],
         states: Vec::new(),
         operator_states: vec![],
+        operator_formats: vec![],
         slots: SlotTable::default(),
     }
 }

@@ -72,6 +72,7 @@ impl World {
             committables: vec![Owed { sink: name("files"), committable: vec![checkpoint as u8] }],
             states: Vec::new(),
             operator_states: vec![],
+            operator_formats: vec![],
             slots: SlotTable::default(),
         };
         let store = Arc::clone(&claimed.store);

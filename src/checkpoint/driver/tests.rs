@@ -99,7 +99,7 @@ impl World {
         };
         DriverSetup {
             job: name("job"),
-            plan: Plan { vertices: vec![source, counts], states: vec![] },
+            plan: Plan { vertices: vec![source, counts], states: vec![], operator_formats: vec![] },
             sources: vec![],
             settings: self.settings.clone(),
             thrift: Thrift::default(),
@@ -343,6 +343,7 @@ async fn an_attempt_that_wakes_up_after_a_lease_confirms_the_head_first() {
         committables: vec![],
         states: Vec::new(),
         operator_states: vec![],
+        operator_formats: vec![],
         slots: Default::default(),
     };
     driver.put_manifest(manifest);

@@ -6,7 +6,7 @@ use super::*;
 use crate::checkpoint::fakes::{name, range, segment, version};
 use crate::checkpoint::messages::SplitSnapshot;
 use crate::codec::{Encoding, Schema};
-use crate::state::unkeyed::{Elements, OperatorStateKind, SavedState};
+use crate::state::unkeyed::{Elements, OperatorFormat, OperatorStateKind, SavedState};
 use crate::state::{Since, StateKind};
 
 fn since(from: u64, word: &'static str) -> Since {
@@ -20,7 +20,7 @@ fn saved(all: &[&[u8]]) -> SavedState {
     SavedState { state: name("waiting"), kind: OperatorStateKind::List, elements }
 }
 
-/// What `tests/fixtures/v2/manifest.bin` holds: written once, read for ever.
+/// What `tests/fixtures/v3/manifest.bin` holds: written once, read for ever.
 pub(super) fn sample() -> Manifest {
     let split = |id: &str, done| SplitSnapshot { id: id.to_owned(), state: vec![1, 2, 3], done };
     Manifest {
@@ -55,15 +55,32 @@ pub(super) fn sample() -> Manifest {
             subtasks: vec![vec![saved(&[b"one", b""])], vec![]],
         }],
         slots: SlotTable { segments: vec![0, 8, 8], manifests: vec![1, 1] },
+        operator_formats: vec![OperatorFormat {
+            operator: name("pairs"),
+            state: name("waiting"),
+            encoding: since(1, "bytes").encoding,
+        }],
     }
 }
 
 #[test]
 fn the_format_is_read_for_ever() {
-    let bytes = include_bytes!("../../../tests/fixtures/v2/manifest.bin");
+    let bytes = include_bytes!("../../../tests/fixtures/v3/manifest.bin");
     assert_eq!(Manifest::decode(&[Bytes::from_static(bytes)]).unwrap(), sample());
     // A format may not drift: another text under the same number could not be read by its readers.
     assert_eq!(sample().encode().unwrap(), [Bytes::from_static(bytes)]);
+}
+
+/// It said nothing of the types of operator states.
+#[test]
+fn the_format_before_is_read_too() {
+    let bytes = include_bytes!("../../../tests/fixtures/v2/manifest.bin");
+    let found = Manifest::decode(&[Bytes::from_static(bytes)]).unwrap();
+    assert_eq!(found, Manifest { operator_formats: vec![], ..sample() });
+    let mut unknown = bytes.to_vec();
+    unknown[4] = 1;
+    let error = Manifest::decode(&[unknown.into()]).unwrap_err();
+    assert!(error.message().contains("format 1 is not known here, only 2 and 3"), "{error}");
 }
 
 #[test]
@@ -147,7 +164,7 @@ proptest! {
 #[test]
 #[ignore = "writes the fixture of a new format"]
 fn write_fixture() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v2/manifest.bin");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v3/manifest.bin");
     std::fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
     std::fs::write(path, &sample().encode().unwrap()[0]).unwrap();
 }

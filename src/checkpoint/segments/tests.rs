@@ -39,6 +39,7 @@ fn manifest(segments: Vec<SegmentRef>, horizons: Vec<Horizon>) -> Manifest {
         committables: vec![],
         states: Vec::new(),
         operator_states: vec![],
+        operator_formats: vec![],
         slots: SlotTable::default(),
     }
 }

@@ -24,6 +24,7 @@ fn manifest(checkpoint: u64, segments: &[(u64, u64)], table: (usize, usize)) -> 
         committables: vec![],
         states: Vec::new(),
         operator_states: vec![],
+        operator_formats: vec![],
         slots: SlotTable { segments: vec![0; table.0], manifests: vec![0; table.1] },
     }
 }

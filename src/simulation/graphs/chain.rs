@@ -17,9 +17,8 @@ use super::{Event, Kind, events};
 use crate::connector::{MemorySink, Sink};
 use crate::error::Result;
 use crate::operator::{Context, KeyedProcess};
-use crate::simulation::scenario::{
-    CommitOf, Ends, Input, Mishap, Positions, Scenario, StateView, Verdict,
-};
+use crate::simulation::ends::{Ends, Inlet, Input, Outlet};
+use crate::simulation::scenario::{Mishap, Positions, Scenario, StateView, Verdict};
 use crate::state::{States, ValueDescriptor, ValueState};
 use crate::stream::StreamEnvironment;
 use crate::task::JobGraph;
@@ -45,7 +44,7 @@ struct Chain {
 
 /// The job but for its sink, and what is to be expected of it.
 pub(super) struct Links {
-    pub(super) input: Input<Event>,
+    input: Input<Event>,
     mishap: Mishap,
     given_out: GivenOut,
 }
@@ -137,28 +136,12 @@ impl Scenario for Chain {
 }
 
 impl Ends for Chain {
-    fn give(&self, random: &mut StdRng) -> bool {
-        self.links.input.give(random)
+    fn inlets(&self) -> Vec<(&str, &dyn Inlet)> {
+        vec![self.links.inlet()]
     }
 
-    fn finish(&self) {
-        self.links.input.finish();
-    }
-
-    fn commits(&self) -> Vec<CommitOf> {
-        self.sink.committed()
-    }
-
-    fn staged(&self) -> usize {
-        self.sink.staged()
-    }
-
-    fn hesitate(&self, calls: u32) {
-        self.sink.hesitate(calls);
-    }
-
-    fn check_end(&self, positions: &Positions) -> Verdict {
-        self.links.check_end(positions)
+    fn outlets(&self) -> Vec<&dyn Outlet> {
+        vec![&self.sink]
     }
 }
 
@@ -166,6 +149,11 @@ impl Links {
     pub(super) fn draw(random: &mut StdRng, mishap: Mishap) -> Self {
         let (splits, last) = events(random);
         Self { input: Input::new(splits, last), mishap, given_out: Arc::default() }
+    }
+
+    /// What its source reads, with that one's id.
+    pub(super) fn inlet(&self) -> (&str, &dyn Inlet) {
+        ("events", &self.input)
     }
 
     pub(super) fn graph(&self, sink: impl Sink<Line>) -> Result<JobGraph> {
@@ -197,10 +185,6 @@ impl Links {
             None => Ok(()),
             Some((event, n)) => Err(format!("{event:?} is in the output {n} times too few")),
         }
-    }
-
-    pub(super) fn check_end(&self, positions: &Positions) -> Verdict {
-        self.input.check_end("events", positions)
     }
 
     /// The checksum depends on how splits were interleaved, so it is one that was given out.

@@ -10,9 +10,8 @@ use rand::rngs::StdRng;
 use super::{Event, Kind};
 use crate::error::Result;
 use crate::operator::{Context, KeyedProcess};
-use crate::simulation::scenario::{
-    Ends, MemoryEnds, Mishap, Positions, Scenario, StateView, Verdict,
-};
+use crate::simulation::ends::{Ends, MemoryEnds};
+use crate::simulation::scenario::{Mishap, Positions, Scenario, StateView, Verdict};
 use crate::state::{States, ValueDescriptor, ValueState};
 use crate::stream::StreamEnvironment;
 use crate::task::JobGraph;

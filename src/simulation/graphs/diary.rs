@@ -1,21 +1,23 @@
 //! One keyed operator with lists and counts in namespaces and a greatest value: lists that grow, are read
-//! and are torn up. An element is added before a count is asked for that may have to be read first.
+//! and are torn up. An element is added before a count is asked for that may have to be read first. Some
+//! seeds' keys are texts, longer ones than a sort key among them, or there is one key for all, of no bytes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
 
+use super::labels::{Labels, Look, of_one_key, some_of};
 use super::{Event, Kind, events};
 use crate::codec::{Bincode, Codec, Key};
 use crate::error::{Error, Result};
 use crate::operator::{Context, KeyedProcess};
 use crate::record::Positioned;
-use crate::simulation::scenario::{
-    Ends, MemoryEnds, Mishap, Positions, Scenario, StateView, Verdict,
-};
+use crate::simulation::ends::{Ends, MemoryEnds};
+use crate::simulation::scenario::{Mishap, Positions, Scenario, StateView, Verdict};
 use crate::state::{
-    ListDescriptor, ListState, Namespaced, ReducingDescriptor, ReducingState, States,
+    ListDescriptor, ListState, Namespaced, ReducingDescriptor, ReducingState, States, SubKey,
     ValueDescriptor, ValueState,
 };
 use crate::stream::StreamEnvironment;
@@ -26,12 +28,38 @@ pub(super) const KIND: Kind = Kind {
     share: 8,
     draw: |random: &mut StdRng, mishap| {
         let (splits, last) = events(random);
-        Arc::new(Diary { ends: MemoryEnds::new(splits, last), mishap })
+        match Look::draw(random) {
+            Look::Numbers => {
+                let ends = MemoryEnds::new(splits, last);
+                Arc::new(Diary { ends, labels: Labels::numbers(), memory: MEMORY, mishap })
+            }
+            Look::Texts(labels) => {
+                let memory = MEMORY + ENTRIES * labels.longest();
+                let ends = MemoryEnds::new(some_of(splits), last);
+                Arc::new(Diary { ends, labels, memory, mishap })
+            }
+            Look::Nothing => {
+                let ends = MemoryEnds::new(of_one_key(splits), vec![(0, 1)]);
+                Arc::new(Diary { ends, labels: Labels::nothing(), memory: MEMORY, mishap })
+            }
+        }
     },
 };
 
-struct Diary {
+/// What a key's state takes with keys of a few bytes.
+const MEMORY: u64 = 2000;
+
+/// How many entries a key has at most, about: a list for each split, a count for each topic, and the greatest
+/// value. Each has its key.
+const ENTRIES: u64 = 5 + TOPICS + 1;
+
+const TOPICS: u64 = 3;
+
+/// `K`: what keys look like.
+struct Diary<K> {
     ends: MemoryEnds<Event, Line>,
+    labels: Labels<K>,
+    memory: u64,
     mishap: Mishap,
 }
 
@@ -53,7 +81,7 @@ struct Told {
 }
 
 fn topic(value: u64) -> u64 {
-    value % 3
+    value % TOPICS
 }
 
 fn reads(value: u64) -> bool {
@@ -68,17 +96,18 @@ fn read(pages: impl Iterator<Item = u64>) -> u64 {
     pages.fold(1, |sum, page| sum * 31 % 1_000_003 + page)
 }
 
-struct Process {
+struct Process<K> {
     /// By split, so that what is left does not hang on the order of splits.
     pages: Namespaced<u64, ListState<u64>>,
     /// By topic.
     mentions: Namespaced<u64, ValueState<u64>>,
     greatest: ReducingState<u64>,
     mishap: Mishap,
+    key: PhantomData<fn() -> K>,
 }
 
-impl KeyedProcess for Process {
-    type Key = u64;
+impl<K: SubKey> KeyedProcess for Process<K> {
+    type Key = K;
     type In = Positioned<Event>;
     type Out = Line;
 
@@ -129,15 +158,18 @@ impl Reference {
     }
 }
 
-/// The elements of each list that is not empty, chunk after chunk.
-fn lists(state: &StateView<'_>) -> std::result::Result<BTreeMap<(u64, u64), Vec<u64>>, String> {
-    let mut lists: BTreeMap<(u64, u64), Vec<u64>> = BTreeMap::new();
+/// The elements of each list that is not empty, by key and split.
+type Lists<K> = BTreeMap<(K, u64), Vec<u64>>;
+
+/// Those of a checkpoint, chunk after chunk.
+fn lists<K: SubKey>(state: &StateView<'_>) -> std::result::Result<Lists<K>, String> {
+    let mut lists = Lists::new();
     for ((operator, name, key), value) in state.values {
         if (operator.as_str(), name.as_str()) != ("diary", "pages") {
             continue;
         }
         let mut key = &key[..];
-        let at = <(u64, u64)>::decode(&mut key).map_err(|e| e.to_string())?;
+        let at = <(K, u64)>::decode(&mut key).map_err(|e| e.to_string())?;
         <(u32, u32)>::decode(&mut key).map_err(|e| e.to_string())?;
         let chunk = <Bincode as Codec<Vec<u64>>>::decode(value).map_err(|e| e.to_string())?;
         lists.entry(at).or_default().extend(chunk);
@@ -146,22 +178,27 @@ fn lists(state: &StateView<'_>) -> std::result::Result<BTreeMap<(u64, u64), Vec<
     Ok(lists)
 }
 
-impl Scenario for Diary {
+impl<K: SubKey> Scenario for Diary<K> {
     fn name(&self) -> &'static str {
         KIND.name
     }
 
+    fn memory_of_a_key(&self) -> u64 {
+        self.memory
+    }
+
     fn graph(&self) -> Result<JobGraph> {
         let env = StreamEnvironment::new();
-        let mishap = self.mishap.clone();
+        let (mishap, labels) = (self.mishap.clone(), self.labels.clone());
         env.source_with_origin(self.ends.input.source())
             .uid("events")
-            .key_by(|record| record.value.0)
-            .process(move |states: &mut States| Process {
+            .key_by(move |record| labels.of(record.value.0).clone())
+            .process(move |states: &mut States| Process::<K> {
                 pages: states.namespaced().list(ListDescriptor::new("pages")),
                 mentions: states.namespaced().value(ValueDescriptor::new("mentions")),
                 greatest: states.reducing(ReducingDescriptor::new("greatest", |a, b| b.max(*a))),
                 mishap: mishap.clone(),
+                key: PhantomData,
             })
             .uid("diary")
             .sink(self.ends.sink.clone());
@@ -192,28 +229,29 @@ impl Scenario for Diary {
         if number == records { Ok(()) } else { Err(format!("{number} of {records} records")) }
     }
 
-    fn key_bytes(&self, _: &str, _: &str, _: &[u8]) -> usize {
-        size_of::<u64>()
+    fn key_bytes(&self, _: &str, _: &str, key: &[u8]) -> usize {
+        self.labels.bytes_at(key)
     }
 
     fn check_state(&self, state: &StateView<'_>) -> Verdict {
-        let mut keys: BTreeMap<u64, Reference> = BTreeMap::new();
+        let mut keys: BTreeMap<&K, Reference> = BTreeMap::new();
         for (split, events) in self.ends.input.splits().iter().enumerate() {
             let read = state.positions.before("events", split) as usize;
             for (key, value) in &events[..read.min(events.len())] {
-                keys.entry(*key).or_default().apply(split as u64, *value);
+                keys.entry(self.labels.of(*key)).or_default().apply(split as u64, *value);
             }
         }
-        let greatest = keys.iter().map(|(key, reference)| (key, reference.greatest));
+        let greatest = keys.iter().map(|(key, reference)| (*key, reference.greatest));
         state.compare("diary", "greatest", greatest)?;
-        let (mut mentions, mut pages) = (BTreeMap::new(), BTreeMap::new());
+        let (mut mentions, mut pages) = (BTreeMap::new(), Lists::new());
         for (key, reference) in keys {
-            mentions.extend(reference.mentions.into_iter().map(|(topic, n)| ((key, topic), n)));
+            let of_topic = |(topic, n)| ((key.clone(), topic), n);
+            mentions.extend(reference.mentions.into_iter().map(of_topic));
             let lists = reference.pages.into_iter().filter(|(_, list)| !list.is_empty());
-            pages.extend(lists.map(|(split, list)| ((key, split), list)));
+            pages.extend(lists.map(|(split, list)| ((key.clone(), split), list)));
         }
         state.compare("diary", "mentions", mentions.iter().map(|(at, n)| (at, *n)))?;
-        let found = lists(state)?;
+        let found = lists::<K>(state)?;
         match found == pages {
             true => Ok(()),
             false => Err(format!("diary.pages is {found:?}, not {pages:?}")),

@@ -16,9 +16,8 @@ use rand::rngs::StdRng;
 use super::Kind;
 use crate::error::Result;
 use crate::operator::{Context, KeyedProcess};
-use crate::simulation::scenario::{
-    Ends, MemoryEnds, Mishap, Positions, Scenario, StateView, Verdict,
-};
+use crate::simulation::ends::{Ends, MemoryEnds};
+use crate::simulation::scenario::{Mishap, Positions, Scenario, StateView, Verdict};
 use crate::state::{
     ListDescriptor, ListState, MapDescriptor, MapState, States, Ttl, ValueDescriptor, ValueState,
 };

@@ -20,7 +20,8 @@ use crate::connector::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, CheckpointId, Name};
-use crate::simulation::scenario::{CommitOf, Ends, Positions, Scenario, StateView, Verdict};
+use crate::simulation::ends::{CommitOf, Ends, Inlet, Outlet};
+use crate::simulation::scenario::{Positions, Scenario, StateView, Verdict};
 use crate::task::JobGraph;
 
 pub(super) const KIND: Kind = Kind {
@@ -69,14 +70,16 @@ impl Scenario for Files {
 }
 
 impl Ends for Files {
-    fn give(&self, random: &mut StdRng) -> bool {
-        self.links.input.give(random)
+    fn inlets(&self) -> Vec<(&str, &dyn Inlet)> {
+        vec![self.links.inlet()]
     }
 
-    fn finish(&self) {
-        self.links.input.finish();
+    fn outlets(&self) -> Vec<&dyn Outlet> {
+        vec![self]
     }
+}
 
+impl Outlet for Files {
     fn commits(&self) -> Vec<CommitOf> {
         let published = self.folder.published();
         published.iter().map(|p| (Attempt(p.attempt), CheckpointId(p.checkpoint))).collect()
@@ -88,10 +91,6 @@ impl Ends for Files {
 
     fn hesitate(&self, calls: u32) {
         self.hesitates.store(calls, Ordering::Relaxed);
-    }
-
-    fn check_end(&self, positions: &Positions) -> Verdict {
-        self.links.check_end(positions)
     }
 }
 

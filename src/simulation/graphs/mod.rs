@@ -7,6 +7,7 @@ mod cold;
 mod diary;
 mod expiring;
 mod files;
+mod labels;
 mod rules;
 mod shelves;
 mod stages;

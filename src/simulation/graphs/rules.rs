@@ -17,9 +17,8 @@ use crate::operator::{
     OperatorProcess,
 };
 use crate::record::Positioned;
-use crate::simulation::scenario::{
-    CommitOf, Ends, Input, Mishap, Positions, Scenario, StateView, Verdict,
-};
+use crate::simulation::ends::{Ends, Inlet, Input, Outlet};
+use crate::simulation::scenario::{Mishap, Positions, Scenario, StateView, Verdict};
 use crate::state::{
     BroadcastDescriptor, BroadcastState, BroadcastStates, OperatorListDescriptor,
     OperatorListState, OperatorStates, States, UnionListDescriptor, UnionListState,
@@ -265,30 +264,11 @@ impl Scenario for Rules {
 }
 
 impl Ends for Rules {
-    fn give(&self, random: &mut StdRng) -> bool {
-        // Both, so that neither is far behind.
-        self.rules.give(random) | self.events.give(random)
+    fn inlets(&self) -> Vec<(&str, &dyn Inlet)> {
+        vec![("rules", &self.rules), ("events", &self.events)]
     }
 
-    fn finish(&self) {
-        self.rules.finish();
-        self.events.finish();
-    }
-
-    fn commits(&self) -> Vec<CommitOf> {
-        self.sink.committed()
-    }
-
-    fn staged(&self) -> usize {
-        self.sink.staged()
-    }
-
-    fn hesitate(&self, calls: u32) {
-        self.sink.hesitate(calls);
-    }
-
-    fn check_end(&self, positions: &Positions) -> Verdict {
-        self.rules.check_end("rules", positions)?;
-        self.events.check_end("events", positions)
+    fn outlets(&self) -> Vec<&dyn Outlet> {
+        vec![&self.sink]
     }
 }

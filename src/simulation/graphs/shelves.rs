@@ -1,20 +1,22 @@
 //! One keyed operator with a map, whose entries are counted, removed and summed up. Each record writes
 //! and gives something out before it asks for what may have to be read first, so that what a suspended one
-//! leaves behind shows.
+//! leaves behind shows. Some seeds' keys and map keys are texts, longer ones than a sort key among them, or
+//! there is one key for all, of no bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
 
+use super::labels::{Labels, Look, of_one_key, some_of};
 use super::{Event, Kind, events};
+use crate::codec::Key;
 use crate::error::{Error, Result};
 use crate::operator::{Context, KeyedProcess};
 use crate::record::Positioned;
-use crate::simulation::scenario::{
-    Ends, MemoryEnds, Mishap, Positions, Scenario, StateView, Verdict,
-};
-use crate::state::{MapDescriptor, MapKeys, MapState, States, ValueDescriptor, ValueState};
+use crate::simulation::ends::{Ends, MemoryEnds};
+use crate::simulation::scenario::{Mishap, Positions, Scenario, StateView, Verdict};
+use crate::state::{MapDescriptor, MapKeys, MapState, States, SubKey, ValueDescriptor, ValueState};
 use crate::stream::StreamEnvironment;
 use crate::task::JobGraph;
 
@@ -24,18 +26,45 @@ pub(super) const KIND: Kind = Kind {
     draw: |random: &mut StdRng, mishap| {
         let (splits, last) = events(random);
         // The last record of a key looks at all of its shelves.
-        let last = last.into_iter().map(|(key, _)| (key, 3)).collect();
-        Arc::new(Shelves { ends: MemoryEnds::new(splits, last), mishap })
+        let last: Vec<Event> = last.into_iter().map(|(key, _)| (key, 3)).collect();
+        match Look::draw(random) {
+            Look::Numbers => {
+                let ends = MemoryEnds::new(splits, last);
+                Arc::new(Shelves { ends, labels: Labels::numbers(), memory: MEMORY, mishap })
+            }
+            Look::Texts(labels) => {
+                let memory = MEMORY + ENTRIES * 2 * labels.longest();
+                let ends = MemoryEnds::new(some_of(splits), last);
+                Arc::new(Shelves { ends, labels, memory, mishap })
+            }
+            Look::Nothing => {
+                let ends = MemoryEnds::new(of_one_key(splits), vec![(0, 3)]);
+                Arc::new(Shelves { ends, labels: Labels::nothing(), memory: MEMORY, mishap })
+            }
+        }
     },
 };
 
-struct Shelves {
+/// What a key's state takes with keys of a few bytes.
+const MEMORY: u64 = 2000;
+
+/// How many entries a key has at most: a shelf for each split and label, and the count of its records. Each
+/// has its key twice, as it is and encoded.
+const ENTRIES: u64 = 5 * LABELS + 1;
+
+/// How many labels shelves have.
+const LABELS: u64 = 5;
+
+/// `K`: what keys look like, and the second halves of map keys.
+struct Shelves<K> {
     ends: MemoryEnds<Event, Line>,
+    labels: Labels<K>,
+    memory: u64,
     mishap: Mishap,
 }
 
-/// The split that counts there, so that what is left does not hang on the order of splits, and a number.
-type Shelf = (u64, u64);
+/// The split that counts there, so that what is left does not hang on the order of splits, and a label.
+type Shelf<K> = (u64, K);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
@@ -55,28 +84,31 @@ enum Told {
 }
 
 /// What a record does with the map.
-enum Act {
-    Count(Shelf),
-    Remove(Shelf),
+enum Act<K> {
+    Count(Shelf<K>),
+    Remove(Shelf<K>),
     SumUp,
 }
 
-fn act(split: u64, value: u64) -> Act {
-    let shelf = (split, value % 5);
+fn act<K: SubKey>(labels: &Labels<K>, split: u64, value: u64) -> Act<K> {
+    let shelf = || (split, labels.of(value % LABELS).clone());
     match value % 4 {
-        0 | 1 => Act::Count(shelf),
-        2 => Act::Remove(shelf),
+        0 | 1 => Act::Count(shelf()),
+        2 => Act::Remove(shelf()),
         _ => Act::SumUp,
     }
 }
 
-fn sum_up<'e>(entries: impl Iterator<Item = (&'e Shelf, &'e u64)>) -> u64 {
-    entries.fold(1, |sum, ((split, shelf), count)| sum * 31 % 1_000_003 + split + shelf + count)
+/// Of the entries in their order.
+fn sum_up<'e, K: SubKey>(entries: impl Iterator<Item = (&'e Shelf<K>, &'e u64)>) -> u64 {
+    let number = |shelf: &Shelf<K>| shelf.key_hash().0 % 1_000_003;
+    entries.fold(1, |sum, (shelf, count)| sum * 31 % 1_000_003 + number(shelf) + count)
 }
 
-struct Process {
+struct Process<K> {
+    labels: Labels<K>,
     records: ValueState<u64>,
-    shelves: MapState<Shelf, u64>,
+    shelves: MapState<Shelf<K>, u64>,
     mishap: Mishap,
 }
 
@@ -84,8 +116,8 @@ fn split_of(record: &Positioned<Event>) -> Result<u64> {
     record.origin.split.parse().map_err(|_| Error::internal("a split without a number"))
 }
 
-impl KeyedProcess for Process {
-    type Key = u64;
+impl<K: SubKey> KeyedProcess for Process<K> {
+    type Key = K;
     type In = Positioned<Event>;
     type Out = Line;
 
@@ -98,7 +130,7 @@ impl KeyedProcess for Process {
         context.set(self.records, records + 1);
         context.emit(line(Told::Records(records)));
         let mut shelves = context.map(self.shelves);
-        let found = match act(split, value) {
+        let found = match act(&self.labels, split, value) {
             Act::Count(shelf) => {
                 let count = shelves.get(&shelf)?.copied().unwrap_or_default();
                 shelves.put(shelf, count + 1);
@@ -115,10 +147,10 @@ impl KeyedProcess for Process {
     }
 
     /// Half of the shelves are named ahead, the others are found missing.
-    fn map_keys(&self, record: &Self::In, keys: &mut MapKeys<'_, u64>) {
+    fn map_keys(&self, record: &Self::In, keys: &mut MapKeys<'_, K>) {
         let value = record.value.1;
         if let (Ok(split), true) = (split_of(record), value % 8 < 4)
-            && let Act::Count(shelf) = act(split, value)
+            && let Act::Count(shelf) = act(&self.labels, split, value)
         {
             keys.map(self.shelves, shelf);
         }
@@ -126,15 +158,21 @@ impl KeyedProcess for Process {
 }
 
 /// A key's states.
-#[derive(Clone, Debug, Default)]
-struct Reference {
+#[derive(Clone, Debug)]
+struct Reference<K> {
     records: u64,
-    shelves: BTreeMap<Shelf, u64>,
+    shelves: BTreeMap<Shelf<K>, u64>,
 }
 
-impl Reference {
-    fn apply(&mut self, split: u64, value: u64) -> u64 {
-        match act(split, value) {
+impl<K> Default for Reference<K> {
+    fn default() -> Self {
+        Self { records: 0, shelves: BTreeMap::new() }
+    }
+}
+
+impl<K: SubKey> Reference<K> {
+    fn apply(&mut self, labels: &Labels<K>, split: u64, value: u64) -> u64 {
+        match act(labels, split, value) {
             Act::Count(shelf) => {
                 let count = self.shelves.entry(shelf).or_default();
                 *count += 1;
@@ -149,18 +187,24 @@ impl Reference {
     }
 }
 
-impl Scenario for Shelves {
+impl<K: SubKey> Scenario for Shelves<K> {
     fn name(&self) -> &'static str {
         KIND.name
     }
 
+    fn memory_of_a_key(&self) -> u64 {
+        self.memory
+    }
+
     fn graph(&self) -> Result<JobGraph> {
         let env = StreamEnvironment::new();
-        let mishap = self.mishap.clone();
+        let (mishap, labels) = (self.mishap.clone(), self.labels.clone());
+        let of_records = self.labels.clone();
         env.source_with_origin(self.ends.input.source())
             .uid("events")
-            .key_by(|record| record.value.0)
+            .key_by(move |record| of_records.of(record.value.0).clone())
             .process(move |states: &mut States| Process {
+                labels: labels.clone(),
                 records: states.value(ValueDescriptor::new("records")),
                 shelves: states.map(MapDescriptor::new("shelves")),
                 mishap: mishap.clone(),
@@ -176,7 +220,7 @@ impl Scenario for Shelves {
 
     fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
         let all = self.ends.sink.commits().map_err(|e| e.to_string())?;
-        let mut keys: HashMap<u64, Reference> = HashMap::new();
+        let mut keys: HashMap<u64, Reference<K>> = HashMap::new();
         let mut last: HashMap<(u64, u64), u64> = HashMap::new();
         let (mut number, mut begun) = (0, HashMap::new());
         for line in commits.iter().flat_map(|n| &all[*n].records) {
@@ -199,7 +243,7 @@ impl Scenario for Shelves {
                     if begun.remove(&key) != Some((split, position)) {
                         return Err(format!("{line:?} is the second half of another record"));
                     }
-                    let expected = reference.apply(split, value);
+                    let expected = reference.apply(&self.labels, split, value);
                     if found != expected {
                         return wrong(expected);
                     }
@@ -211,27 +255,28 @@ impl Scenario for Shelves {
         if number == records { Ok(()) } else { Err(format!("{number} of {records} records")) }
     }
 
-    fn key_bytes(&self, _: &str, _: &str, _: &[u8]) -> usize {
-        size_of::<u64>()
+    fn key_bytes(&self, _: &str, _: &str, key: &[u8]) -> usize {
+        self.labels.bytes_at(key)
     }
 
     fn check_state(&self, state: &StateView<'_>) -> Verdict {
-        let mut keys: BTreeMap<u64, Reference> = BTreeMap::new();
+        let mut keys: BTreeMap<&K, Reference<K>> = BTreeMap::new();
         for (split, events) in self.ends.input.splits().iter().enumerate() {
             let read = state.positions.before("events", split) as usize;
             for (key, value) in &events[..read.min(events.len())] {
-                let reference = keys.entry(*key).or_default();
+                let reference = keys.entry(self.labels.of(*key)).or_default();
                 reference.records += 1;
-                reference.apply(split as u64, *value);
+                reference.apply(&self.labels, split as u64, *value);
             }
         }
-        let records = keys.iter().map(|(key, reference)| (key, reference.records));
+        let records = keys.iter().map(|(key, reference)| (*key, reference.records));
         state.compare("shelves", "records", records)?;
-        let of_key = |(key, reference): (&u64, &Reference)| {
-            let entry = |(shelf, count): (&Shelf, &u64)| ((*key, *shelf), *count);
+        let of_key = |(key, reference): (&&K, &Reference<K>)| {
+            let entry =
+                |(shelf, count): (&Shelf<K>, &u64)| (((*key).clone(), shelf.clone()), *count);
             reference.shelves.iter().map(entry).collect::<Vec<_>>()
         };
-        let entries: Vec<((u64, Shelf), u64)> = keys.iter().flat_map(of_key).collect();
+        let entries: Vec<((K, Shelf<K>), u64)> = keys.iter().flat_map(of_key).collect();
         state.compare("shelves", "shelves", entries.iter().map(|(key, count)| (key, *count)))
     }
 }

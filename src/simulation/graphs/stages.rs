@@ -10,9 +10,8 @@ use super::{Event, Kind, events};
 use crate::connector::MemorySink;
 use crate::error::Result;
 use crate::operator::{Context, KeyedProcess};
-use crate::simulation::scenario::{
-    CommitOf, Ends, Input, Mishap, Positions, Scenario, StateView, Verdict,
-};
+use crate::simulation::ends::{Ends, Inlet, Input, Outlet};
+use crate::simulation::scenario::{Mishap, Positions, Scenario, StateView, Verdict};
 use crate::state::{States, ValueDescriptor, ValueState};
 use crate::stream::StreamEnvironment;
 use crate::task::JobGraph;
@@ -127,34 +126,12 @@ impl Scenario for Stages {
 }
 
 impl Ends for Stages {
-    fn give(&self, random: &mut StdRng) -> bool {
-        // Both, so that neither is far behind.
-        self.left.give(random) | self.right.give(random)
+    fn inlets(&self) -> Vec<(&str, &dyn Inlet)> {
+        vec![("left", &self.left), ("right", &self.right)]
     }
 
-    fn finish(&self) {
-        self.left.finish();
-        self.right.finish();
-    }
-
-    fn commits(&self) -> Vec<CommitOf> {
-        let mut commits = self.singles.committed();
-        commits.extend(self.totals.committed());
-        commits
-    }
-
-    fn staged(&self) -> usize {
-        self.singles.staged() + self.totals.staged()
-    }
-
-    fn hesitate(&self, calls: u32) {
-        self.singles.hesitate(calls);
-        self.totals.hesitate(calls);
-    }
-
-    fn check_end(&self, positions: &Positions) -> Verdict {
-        self.left.check_end("left", positions)?;
-        self.right.check_end("right", positions)
+    fn outlets(&self) -> Vec<&dyn Outlet> {
+        vec![&self.singles, &self.totals]
     }
 }
 

@@ -10,9 +10,8 @@ use super::{Event, Kind, events};
 use crate::error::Result;
 use crate::operator::{Context, KeyedProcess};
 use crate::record::Positioned;
-use crate::simulation::scenario::{
-    Ends, MemoryEnds, Mishap, Positions, Scenario, StateView, Verdict,
-};
+use crate::simulation::ends::{Ends, MemoryEnds};
+use crate::simulation::scenario::{Mishap, Positions, Scenario, StateView, Verdict};
 use crate::state::{States, ValueDescriptor, ValueState};
 use crate::stream::StreamEnvironment;
 use crate::task::JobGraph;

@@ -96,6 +96,7 @@ impl World {
             committables: Vec::new(),
             states: Vec::new(),
             operator_states: vec![],
+            operator_formats: vec![],
             slots: SlotTable::default(),
             records: 0,
         };

@@ -4,9 +4,12 @@ mod acts;
 mod eviction;
 mod expiry;
 mod filter;
+mod handles;
+mod job;
 mod lists;
 mod maps;
 mod migration;
+mod model;
 mod suspension;
 mod world;
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::elements::Elements;
-use crate::codec::{Bincode, Codec, DecodeError, Value};
+use super::formats::encoding_of;
+use crate::codec::{Bincode, Codec, DecodeError, Encoding, Value};
 use crate::ids::SubtaskId;
 
 /// A broadcast map's entries.
@@ -16,6 +17,9 @@ pub type Own<T> = dyn Fn(Vec<T>, SubtaskId) -> Vec<T>;
 
 /// The values of one state of one subtask.
 pub(super) trait Cell: Any {
+    /// How the values are written.
+    fn encoding(&self) -> Encoding;
+
     /// The values' bytes.
     fn encode(&self) -> Result<Elements, DecodeError>;
 
@@ -53,6 +57,10 @@ pub(super) struct ListCell<T> {
 }
 
 impl<T: Value> Cell for ListCell<T> {
+    fn encoding(&self) -> Encoding {
+        encoding_of::<T>()
+    }
+
     fn encode(&self) -> Result<Elements, DecodeError> {
         encode_all(self.items.iter())
     }
@@ -78,6 +86,10 @@ pub(super) struct UnionCell<T> {
 }
 
 impl<T: Value> Cell for UnionCell<T> {
+    fn encoding(&self) -> Encoding {
+        encoding_of::<T>()
+    }
+
     fn encode(&self) -> Result<Elements, DecodeError> {
         encode_all(self.items.iter())
     }
@@ -102,6 +114,10 @@ pub(super) struct MapCell<K, V> {
 }
 
 impl<K: Value + Ord, V: Value> Cell for MapCell<K, V> {
+    fn encoding(&self) -> Encoding {
+        encoding_of::<(K, V)>()
+    }
+
     fn encode(&self) -> Result<Elements, DecodeError> {
         let mut elements = Elements::default();
         for (key, value) in &self.entries {

@@ -10,10 +10,11 @@ use std::marker::PhantomData;
 
 use super::cells::{BroadcastMap, Cell, ListCell, MapCell, UnionCell};
 use super::elements::OperatorStateKind;
-use super::live::{Declared, OperatorState};
+use super::live::OperatorState;
 use crate::codec::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Name, SubtaskId};
+use crate::state::descriptor::state_name;
 
 /// The descriptor and the handle of one kind of state.
 macro_rules! state {
@@ -210,7 +211,7 @@ impl BroadcastStates {
 
 #[derive(Debug, Default)]
 struct Collected {
-    states: Vec<(Declared, Box<dyn Cell>)>,
+    states: Vec<(Name, OperatorStateKind, Box<dyn Cell>)>,
     errors: Vec<String>,
     /// Those that are wrong included, so that handles stay right.
     count: usize,
@@ -220,12 +221,12 @@ impl Collected {
     fn add(&mut self, name: &str, kind: OperatorStateKind, cell: impl Cell) -> usize {
         let index = self.count;
         self.count += 1;
-        match Name::new(name) {
-            Err(error) => self.errors.push(error.message().to_owned()),
-            Ok(name) if self.states.iter().any(|(known, _)| known.name == name) => {
+        match state_name(name) {
+            Err(error) => self.errors.push(error),
+            Ok(name) if self.states.iter().any(|(known, ..)| *known == name) => {
                 self.errors.push(format!("two states are called {name}"));
             }
-            Ok(name) => self.states.push((Declared { name, kind }, Box::new(cell))),
+            Ok(name) => self.states.push((name, kind, Box::new(cell))),
         }
         index
     }
@@ -250,14 +251,19 @@ mod tests {
         states.list::<u64>(OperatorListDescriptor::new("a"));
         states.list::<u64>(OperatorListDescriptor::new("b/c"));
         states.union_list::<u64>(UnionListDescriptor::new("a"), |all, _| all);
+        states.union_list::<u64>(UnionListDescriptor::new(".filter"), |all, _| all);
         let error = states.finish(subtask).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Graph);
         assert!(error.message().contains("b/c"), "{error}");
         assert!(error.message().contains("two states are called a"), "{error}");
+        assert!(error.message().contains(".filter begins with a dot"), "{error}");
 
         let mut maps = BroadcastStates::new();
         maps.map::<u64, u64>(BroadcastDescriptor::new("rules"));
         maps.map::<u64, String>(BroadcastDescriptor::new("rules"));
-        assert!(maps.finish(subtask).unwrap_err().message().contains("called rules"));
+        maps.map::<u64, String>(BroadcastDescriptor::new(".rules"));
+        let error = maps.finish(subtask).unwrap_err();
+        assert!(error.message().contains("called rules"), "{error}");
+        assert!(error.message().contains(".rules begins with a dot"), "{error}");
     }
 }

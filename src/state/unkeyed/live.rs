@@ -3,17 +3,20 @@
 use super::cells::Cell;
 use super::descriptor::OperatorHandle;
 use super::elements::{Elements, OperatorStateKind, SavedState};
+use crate::codec::Encoding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Name, SubtaskId};
 use crate::teeth::{Tooth, bites};
 
-/// A state's name and kind.
+/// What an operator says of one of its states.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Declared {
     /// Its name.
     pub name: Name,
     /// Its kind.
     pub kind: OperatorStateKind,
+    /// How its elements are written; the entries of a map, as pairs.
+    pub encoding: Encoding,
 }
 
 /// All operator states of one subtask.
@@ -25,7 +28,8 @@ pub struct OperatorState {
 
 #[derive(Debug)]
 struct Slot {
-    declared: Declared,
+    name: Name,
+    kind: OperatorStateKind,
     cell: Box<dyn Cell>,
     /// Since `saved`.
     changed: bool,
@@ -34,16 +38,26 @@ struct Slot {
 }
 
 impl OperatorState {
-    pub(super) fn new(states: Vec<(Declared, Box<dyn Cell>)>, subtask: SubtaskId) -> Self {
-        let slot =
-            |(declared, cell)| Slot { declared, cell, changed: false, saved: Elements::default() };
+    pub(super) fn new(
+        states: Vec<(Name, OperatorStateKind, Box<dyn Cell>)>,
+        subtask: SubtaskId,
+    ) -> Self {
+        let slot = |(name, kind, cell)| {
+            let saved = Elements::default();
+            Slot { name, kind, cell, changed: false, saved }
+        };
         Self { states: states.into_iter().map(slot).collect(), subtask }
     }
 
-    /// Names and kinds, in the order of their registration.
+    /// All of them, in the order of their registration. Finds out each type anew: for graphs, not for records.
     #[must_use]
     pub fn declared(&self) -> Vec<Declared> {
-        self.states.iter().map(|slot| slot.declared.clone()).collect()
+        let declared = |Slot { name, kind, cell, .. }: &Slot| Declared {
+            name: name.clone(),
+            kind: *kind,
+            encoding: cell.encoding(),
+        };
+        self.states.iter().map(declared).collect()
     }
 
     /// Whose states these are.
@@ -78,12 +92,12 @@ impl OperatorState {
     ///
     /// # Errors
     /// [`ErrorKind::Graph`] for a state that is not declared, or is of another kind;
-    /// [`ErrorKind::Corrupt`] for elements that are of another type.
+    /// [`ErrorKind::Corrupt`] for elements that are of another type, of which the manifest says nothing.
     pub fn restore(&mut self, saved: Vec<SavedState>) -> Result<()> {
         let subtask = self.subtask;
         for SavedState { state, kind, elements } in saved {
-            let slot = self.states.iter_mut().find(|slot| slot.declared.name == state);
-            let slot = slot.filter(|slot| slot.declared.kind == kind).ok_or_else(|| {
+            let slot = self.states.iter_mut().find(|slot| slot.name == state);
+            let slot = slot.filter(|slot| slot.kind == kind).ok_or_else(|| {
                 let message = format!("the checkpoint has a {kind} {state}, the program has not");
                 Error::new(ErrorKind::Graph, message)
             })?;
@@ -104,9 +118,9 @@ impl OperatorState {
     pub fn freeze(&mut self) -> Result<Vec<SavedState>> {
         let mut saved = Vec::new();
         for slot in &mut self.states {
-            let Declared { name, kind } = &slot.declared;
+            let (name, kind) = (&slot.name, slot.kind);
             let saves_maps = self.subtask.index == 0 && !bites(Tooth::BroadcastUnsaved);
-            if *kind == OperatorStateKind::Broadcast && !saves_maps {
+            if kind == OperatorStateKind::Broadcast && !saves_maps {
                 continue;
             }
             if std::mem::take(&mut slot.changed) && !bites(Tooth::OperatorChangeNotNoted) {
@@ -116,7 +130,7 @@ impl OperatorState {
             }
             if !slot.saved.is_empty() {
                 let (state, elements) = (name.clone(), slot.saved.clone());
-                saved.push(SavedState { state, kind: *kind, elements });
+                saved.push(SavedState { state, kind, elements });
             }
         }
         Ok(saved)

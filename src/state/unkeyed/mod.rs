@@ -13,6 +13,7 @@
 mod cells;
 mod descriptor;
 mod elements;
+mod formats;
 mod live;
 
 pub use cells::{BroadcastMap, Own};
@@ -21,4 +22,5 @@ pub use descriptor::{
     OperatorListState, OperatorStates, UnionListDescriptor, UnionListState,
 };
 pub use elements::{Elements, OperatorStateKind, SavedState};
+pub use formats::OperatorFormat;
 pub use live::{Declared, OperatorState};

@@ -1,8 +1,12 @@
 //! What must hold of a random job after each of its steps.
 //!
-//! Owns the comparison with the model; the job and its steps are `world`'s.
+//! Owns the comparison with the model; the job and its steps are `job`'s.
+
+use std::collections::BTreeSet;
 
 use super::*;
+use crate::state::segment::Carry;
+use crate::state::{FILTER_STATE, TtlTime, chunk_group, chunk_hashes, item_hash};
 
 impl World {
     /// What expires by then may be gone.

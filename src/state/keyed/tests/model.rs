@@ -1,0 +1,175 @@
+//! The plain model of random jobs: what each state holds, as a map of numbers.
+//!
+//! Owns the values, when they expire, and how the bytes of items and of the log amount to them. What a record
+//! does to them is `acts`'.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::handles::Sum;
+use super::*;
+use crate::codec::{Bincode, Codec};
+use crate::state::{ItemKey, Ttl, UpdateType};
+
+/// Where a value is: the state's name without `-n`, key, namespace and map key.
+pub(super) type Place = (&'static str, u16, Option<u8>, Option<u8>);
+
+/// What the states hold: numbers, the length of a text, or a list's elements; nothing that is empty.
+/// Each with when it expires, 0 for never; what has expired may still be there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Model(BTreeMap<Place, Vec<(u64, u64)>>);
+
+/// A model at the time of a record.
+pub(super) struct At<'m> {
+    pub(super) model: &'m mut Model,
+    pub(super) ttl: Option<Ttl>,
+    pub(super) now: u64,
+}
+
+impl At<'_> {
+    fn expiry(&self) -> u64 {
+        self.ttl.map_or(0, |ttl| self.now + ttl.after.as_millis() as u64)
+    }
+
+    /// A late record shortens no life.
+    fn begun(&self, old: u64) -> u64 {
+        let by_records = self.ttl.is_some_and(|ttl| ttl.is_by_event_time());
+        if by_records { self.expiry().max(old) } else { self.expiry() }
+    }
+
+    pub(super) fn put(&mut self, place: Place, value: Vec<u64>) {
+        let expires = self.expiry();
+        self.model.0.insert(place, value.into_iter().map(|n| (n, expires)).collect());
+    }
+
+    /// The value is changed in place.
+    pub(super) fn change(&mut self, place: Place, value: Vec<u64>) {
+        let old = self.model.0.get(&place).map_or(0, |all| all[0].1);
+        let expires = self.begun(old);
+        self.model.0.insert(place, value.into_iter().map(|n| (n, expires)).collect());
+    }
+
+    pub(super) fn append(&mut self, place: Place, elements: impl IntoIterator<Item = u64>) {
+        let expires = self.expiry();
+        let mut elements = elements.into_iter().map(|element| (element, expires)).peekable();
+        if elements.peek().is_some() {
+            self.model.0.entry(place).or_default().extend(elements);
+        }
+    }
+
+    pub(super) fn remove(&mut self, place: Place) {
+        self.model.0.remove(&place);
+    }
+
+    fn is_visible(&self, expires: u64) -> bool {
+        expires == 0 || expires > self.now
+    }
+
+    /// What a record sees there: nothing that is empty.
+    pub(super) fn visible(&self, place: Place) -> Option<Vec<u64>> {
+        let all = self.model.0.get(&place)?.iter();
+        let visible: Vec<u64> =
+            all.filter(|(_, expires)| self.is_visible(*expires)).map(|(value, _)| *value).collect();
+        (!visible.is_empty()).then_some(visible)
+    }
+
+    pub(super) fn number(&self, place: Place) -> Option<u64> {
+        self.visible(place).map(|value| value[0])
+    }
+
+    /// A record reads what it sees there.
+    pub(super) fn read(&mut self, place: Place) {
+        if self.ttl.is_some_and(|ttl| ttl.update == UpdateType::OnReadAndWrite) {
+            let mut all = self.model.0.remove(&place).unwrap_or_default();
+            for (_, expires) in all.iter_mut().filter(|(_, expires)| *expires > self.now) {
+                *expires = self.begun(*expires);
+            }
+            if !all.is_empty() {
+                self.model.0.insert(place, all);
+            }
+        }
+    }
+}
+
+impl Model {
+    /// The keys that have something in a state.
+    pub(super) fn keys(&self, state: &str, namespace: Option<u8>) -> BTreeSet<u16> {
+        let of_state = |(name, _, n, _): &&Place| *name == state && *n == namespace;
+        self.0.keys().filter(of_state).map(|(_, key, ..)| *key).collect()
+    }
+
+    /// Without what expires by `gone`.
+    pub(super) fn left(&self, gone: u64) -> Self {
+        let mut left = self.clone();
+        left.0.values_mut().for_each(|all| all.retain(|(_, expires)| !is_gone(*expires, gone)));
+        left.0.retain(|_, value| !value.is_empty());
+        left
+    }
+
+    /// What stored entries, in the order of their keys, amount to; each with its key, its value and when it
+    /// expires.
+    pub(super) fn of_entries<'e>(
+        entries: impl IntoIterator<Item = (&'e str, &'e [u8], &'e [u8], u64)>,
+    ) -> Self {
+        let mut model = Self::default();
+        for (state, sort_key, value, expires) in entries {
+            let (place, value) = decoded(state, sort_key, value);
+            model.0.entry(place).or_default().extend(value.into_iter().map(|n| (n, expires)));
+        }
+        model.0.retain(|_, value| !value.is_empty());
+        model
+    }
+
+    /// Whether an item's value is the model's, or gone; of a chunk of a list it cannot be told.
+    pub(super) fn agrees(&self, key: &ItemKey, item: &Item, gone: u64) -> bool {
+        let state = key.state.as_str();
+        if state.starts_with("list") {
+            return true;
+        }
+        match &item.value {
+            Some(value) => {
+                let (place, value) = decoded(state, &key.sort_key, value);
+                let expires = item.expires_ms.unwrap_or(0);
+                let value: Vec<_> = value.into_iter().map(|n| (n, expires)).collect();
+                self.0.get(&place) == Some(&value)
+            }
+            None => {
+                let place = place_of(state, &mut &key.sort_key[..]);
+                self.0.get(&place).is_none_or(|all| all.iter().all(|(_, e)| is_gone(*e, gone)))
+            }
+        }
+    }
+}
+
+fn is_gone(expires: u64, gone: u64) -> bool {
+    expires != 0 && expires <= gone
+}
+
+fn place_of(state: &str, sort_key: &mut &[u8]) -> Place {
+    let names = ["a", "b", "map", "list", "most", "sum", "value"];
+    let name = names.into_iter().find(|name| *name == state.trim_end_matches("-n")).unwrap();
+    let key = u16::decode(sort_key).unwrap();
+    let namespace = state.ends_with("-n").then(|| u8::decode(sort_key).unwrap());
+    let map_key = (name == "map").then(|| u8::decode(sort_key).unwrap());
+    if name == "list" {
+        <(u32, u32)>::decode(sort_key).unwrap();
+    }
+    assert!(sort_key.is_empty());
+    (name, key, namespace, map_key)
+}
+
+fn decoded(state: &str, mut sort_key: &[u8], value: &[u8]) -> (Place, Vec<u64>) {
+    let place = place_of(state, &mut sort_key);
+    let value = match place.0 {
+        "b" => vec![<Bincode as Codec<String>>::decode(value).unwrap().len() as u64],
+        "list" => {
+            let list = <Bincode as Codec<Vec<u16>>>::decode(value).unwrap();
+            list.into_iter().map(u64::from).collect()
+        }
+        "sum" => {
+            let (sum, count) = <Bincode as Codec<Sum>>::decode(value).unwrap();
+            vec![sum, count]
+        }
+        _ => vec![<Bincode as Codec<u64>>::decode(value).unwrap()],
+    };
+    (place, value)
+}
