@@ -280,7 +280,9 @@ fn single_reads(wrap: millpond::dynamodb::Wrap<'_>) -> Result<f64> {
         let (settings, execution) = (&config.store, Execution::Thread(place.io()));
         let wrap = Some(wrap);
         let options = Options { settings, job: &job, clock, seed: 1, execution, wrap };
-        let heads = Connection::open(options).await?.heads();
+        // Which closes the database once it is dropped.
+        let connection = Connection::open(options).await?;
+        let heads = connection.heads();
         let begun = now_ns();
         for _ in 0..SINGLE_READS {
             heads.read(&job).await?;
