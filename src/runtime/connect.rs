@@ -126,19 +126,44 @@ impl Backend for MemoryBackend {
         Arc::new(self.memory_store(job, incarnation))
     }
 
-    /// Forgets the store; whoever holds it keeps it.
     fn purge(
         &self,
         job: &Name,
         incarnation: Incarnation,
         _left: Left,
     ) -> BoxFuture<'static, Result<u64>> {
-        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
-        let had = stores.remove(&(job.clone(), incarnation)).is_some();
-        future::ready(Ok(u64::from(had))).boxed()
+        future::ready(Ok(self.memory_store(job, incarnation).clear())).boxed()
     }
 
     fn consumed(&self) -> CapacityUnits {
         CapacityUnits::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::ids::{Attempt, CheckpointId, SlotId, Version};
+    use crate::state::{BlockKey, BlockKind, WriteOutcome};
+
+    /// It used to give later starts a store of their own, so that a zombie of before the purge and one of after
+    /// it could both write one place.
+    #[tokio::test]
+    async fn whoever_held_a_store_before_a_purge_and_whoever_does_later_have_the_same() {
+        let (backend, job) = (MemoryBackend::new(), Name::new("job").unwrap());
+        let key = BlockKey { kind: BlockKind::Segment, slot: SlotId(39), part: 0 };
+        let version = |attempt| Version { attempt: Attempt(attempt), checkpoint: CheckpointId(1) };
+        let put = |store: Arc<dyn Store>, attempt| async move {
+            store.put_block(key, version(attempt), Bytes::from_static(b"block")).await.unwrap()
+        };
+        let store = || backend.store(&job, Incarnation(1));
+        let before = store();
+        assert_eq!(put(Arc::clone(&before), 1).await, WriteOutcome::Done);
+        assert_eq!(backend.purge(&job, Incarnation(1), Left::default()).await.unwrap(), 1);
+        assert!(before.get_block(key).await.unwrap().is_none());
+        assert_eq!(put(before, 2).await, WriteOutcome::Done, "a copy that comes late");
+        assert_eq!(put(store(), 1).await, WriteOutcome::Fenced(version(2)));
     }
 }

@@ -214,13 +214,13 @@ impl Backend for Twin {
     ) -> BoxFuture<'static, Result<u64>> {
         let store = self.inner.memory_store(job, incarnation);
         let (watch, job) = (self.line.watch.clone(), job.clone());
-        let purged = self.inner.purge(&job, incarnation, Left::default());
         async move {
-            let gone = purged.await?;
-            for key in store.items().into_keys() {
+            let (items, blocks) = (store.items(), store.blocks());
+            let gone = store.clear();
+            for key in items.into_keys() {
                 watch.written(Written::Item(job.clone(), incarnation, key, None));
             }
-            for key in store.blocks().into_keys() {
+            for key in blocks.into_keys() {
                 watch.written(Written::Block(job.clone(), incarnation, key, None));
             }
             Ok(gone)

@@ -209,6 +209,13 @@ impl MemoryStore {
         lock(&self.content).blocks.clone()
     }
 
+    /// Deletes everything, without any call; how many items and blocks there were. All who hold the store
+    /// see it, as they do where a table is purged.
+    pub fn clear(&self) -> u64 {
+        let Content { items, blocks } = std::mem::take(&mut *lock(&self.content));
+        (items.len() + blocks.len()) as u64
+    }
+
     async fn call<T>(
         &self,
         call: Call,
