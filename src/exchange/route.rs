@@ -69,12 +69,9 @@ impl<K: Key, T> KeyRouter<K, T> {
     #[inline(never)]
     fn distribute(&mut self) {
         if let [only] = &mut self.partial[..] {
-            if only.is_empty() {
-                std::mem::swap(only, &mut self.hashed);
-            } else {
-                only.append(&mut self.hashed);
-            }
-            if only.len() + self.at_once > self.batch_records {
+            // It holds nothing between two calls: what was hashed is the whole of its batch.
+            std::mem::swap(only, &mut self.hashed);
+            if !only.is_empty() {
                 self.seal(0);
             }
             return;
