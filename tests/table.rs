@@ -149,10 +149,8 @@ fn a_job_is_purged_and_starts_afresh_and_others_keep_their_state() {
         let arguments = [&["run", job, "--no-rest", ON][..], more].concat();
         millpond(folder.path(), &arguments).output().unwrap()
     };
-    // What the last checkpoint has changed is not waited for, so there are some before it.
-    let often = "-Dexecution.checkpointing.interval=10ms";
     for job in ["route_stats", "word_count"] {
-        let output = run(job, &["-Dstate.backend.dynamodb.materialize=eager", often]);
+        let output = run(job, &["-Dstate.backend.dynamodb.materialize=eager"]);
         assert!(output.status.success(), "{}", text(&output.stderr));
     }
     let (code, missing) = said(&table(folder.path(), "purge", &["rout_stats", "--yes"]));
@@ -169,11 +167,12 @@ fn a_job_is_purged_and_starts_afresh_and_others_keep_their_state() {
     assert_eq!(items("route_stats", &["--former"])["items"], 0, "there is no former one");
     let purged = items("route_stats", &[]);
     assert_eq!(purged["incarnations"], 1);
-    assert!(purged["items"].as_u64().unwrap() > 10, "{purged}");
+    // Whatever its last checkpoint has changed was written before it ended: an item for each route.
+    assert!(purged["items"].as_u64().unwrap() > 1_000, "{purged}");
     assert_eq!(items("route_stats", &[])["items"], 0, "nothing is left");
-    // The other job's incarnation is there, a manifest and a segment at least: it is deleted now.
+    // The other job's incarnation is whole: it is deleted now.
     let purged = items("word_count", &[]);
-    assert!(purged["items"].as_u64().unwrap() >= 2, "{purged}");
+    assert!(purged["items"].as_u64().unwrap() > 1_000, "{purged}");
     let again = run("route_stats", &[]);
     assert!(text(&again.stderr).starts_with("route_stats starts afresh"), "{again:?}");
     assert_eq!(text(&again.stdout).lines().count(), 20_000);

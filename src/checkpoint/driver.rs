@@ -3,7 +3,7 @@
 //! Owns the loop, the calls under way and the timers of one attempt. Does not own a decision: those
 //! are `coordinator`'s and `rules`'.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,6 +138,8 @@ struct Driver {
     setup: DriverSetup,
     /// What [`Coordinator::new`] asked for, until the loop begins.
     first: Vec<Effect>,
+    /// Once all is committed: what the head is to say, and the subtasks whose writes it waits for.
+    draining: Option<(HeadStatus, BTreeSet<(usize, u32)>)>,
     ended: Option<Ended>,
 }
 
@@ -186,6 +188,7 @@ impl Driver {
             next_beat: Some(now),
             setup,
             first,
+            draining: None,
             ended: None,
         }
     }
@@ -230,6 +233,10 @@ impl Driver {
             }
             Report::SourceExhausted { vertex, subtask } => {
                 self.tell(Event::Exhausted { vertex, subtask })
+            }
+            Report::Drained { vertex, subtask } => {
+                self.drained(vertex, subtask);
+                Ok(())
             }
             Report::MemoryPressure => self.tell(Event::MemoryPressure),
             Report::Failed(error) => Err(error),
@@ -280,7 +287,7 @@ impl Driver {
                 Effect::KeepSlots(named) => self.slots.complete(&named),
                 Effect::Commit(owed) => self.commit(&owed),
                 Effect::Record(stats) => self.setup.history.record(stats),
-                Effect::End(status) => self.end(status),
+                Effect::End(status) => self.drain(status),
                 Effect::Fail(error) => return Err(error),
             }
         }
@@ -383,6 +390,29 @@ impl Driver {
             Ok(Answer::Beat)
         });
         self.calls.push(call.boxed());
+    }
+
+    /// Has keyed subtasks write what they still have to. Before the head says that the run is over: a crash
+    /// leaves a run that is gone on with, and drained then.
+    fn drain(&mut self, status: HeadStatus) {
+        let keyed: BTreeSet<_> = self.setup.plan.keyed_subtasks().collect();
+        if keyed.is_empty() {
+            return self.end(status);
+        }
+        for (vertex, subtask) in &keyed {
+            self.send(*vertex, *subtask, Command::Drain);
+        }
+        self.draining = Some((status, keyed));
+    }
+
+    fn drained(&mut self, vertex: usize, subtask: u32) {
+        let Some((status, waiting)) = &mut self.draining else { return };
+        waiting.remove(&(vertex, subtask));
+        if waiting.is_empty() {
+            let status = *status;
+            self.draining = None;
+            self.end(status);
+        }
     }
 
     fn end(&mut self, status: HeadStatus) {

@@ -119,6 +119,9 @@ pub enum Command {
         /// What was given up.
         checkpoint: CheckpointId,
     },
+    /// To the subtasks of keyed operators, behind the last `Completed`: report [`Report::Drained`] once the
+    /// table has what it is to have.
+    Drain,
 }
 
 /// One subtask's part of a checkpoint. Flink: `TaskStateSnapshot`.
@@ -170,6 +173,14 @@ pub enum Report {
         /// Which subtask.
         subtask: u32,
     },
+    /// Where values are materialised eagerly, everything up to the oldest retained checkpoint is; the answer
+    /// to [`Command::Drain`].
+    Drained {
+        /// Index in [`Plan::vertices`].
+        vertex: usize,
+        /// Which subtask.
+        subtask: u32,
+    },
     /// Uncommitted changes near the memory budget: a checkpoint is wanted early.
     MemoryPressure,
     /// The attempt has failed.
@@ -213,5 +224,10 @@ impl Plan {
     /// The sources' subtasks.
     pub fn source_subtasks(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
         self.subtasks().filter(|(v, _)| self.vertices[*v].source.is_some())
+    }
+
+    /// The subtasks that have keyed state.
+    pub fn keyed_subtasks(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
+        self.subtasks().filter(|(v, _)| self.vertices[*v].keyed.is_some())
     }
 }

@@ -111,9 +111,14 @@ impl Cleaner {
         self.plan.is_none()
     }
 
+    /// Whether it writes after every checkpoint, as things stand.
+    pub(super) fn is_eager(&self) -> bool {
+        self.limits.eager && !self.thrift.is_lazy()
+    }
+
     /// Begins the next plan, if the log is too large or about to be, or its entries must leave memory.
     pub(super) fn begin<K: Key>(&mut self, state: &mut KeyedState<K>, wanted: bool) {
-        let eager = wanted || self.limits.eager && !self.thrift.is_lazy();
+        let eager = wanted || self.is_eager();
         let log_max_bytes = self.limits.log_max_bytes - self.margin;
         let limits = CleaningLimits { eager, log_max_bytes, ..self.limits };
         let Some(plan) = state.plan_cleaning(&limits) else { return };

@@ -76,6 +76,8 @@ pub struct KeyedSubtask<P: KeyedProcess, S: SideInput<P> = NoSide> {
     /// A barrier or the end of input that waits for parked records.
     waiting: Option<Event<KeyedRecord<P>, S::In>>,
     serialising: bool,
+    /// The run is over but for what the cleaner has to write.
+    draining: bool,
     /// Frozen entries serialised between two batches.
     slice_entries: usize,
     unflushed: bool,
@@ -142,6 +144,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             max_parked: context.config.state.in_flight_records_limit as usize,
             waiting: None,
             serialising: false,
+            draining: false,
             slice_entries: context.config.state.slice_entries,
             unflushed: false,
             clock: context.clock,
@@ -168,6 +171,9 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             self.room.make(&mut self.state);
             if self.cleaner.is_idle() && !self.serialising {
                 self.cleaner.begin(&mut self.state, self.room.wants_cleaning());
+            }
+            if self.draining {
+                self.tell_drained()?;
             }
             if !self.output.is_ready() {
                 self.output.ready().await?;
@@ -233,8 +239,18 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 self.room.completed(checkpoint, &self.state);
             }
             Command::Aborted { checkpoint } => self.snapshots.aborted(checkpoint),
+            Command::Drain => self.draining = true,
             Command::Trigger { .. } => {}
         }
+    }
+
+    /// An eager cleaner that is idle has found nothing more to write; from a lazy one nobody expects it.
+    fn tell_drained(&mut self) -> Result<()> {
+        if self.cleaner.is_eager() && (self.serialising || !self.cleaner.is_idle()) {
+            return Ok(());
+        }
+        self.draining = false;
+        self.snapshots.drained()
     }
 
     fn on_event(&mut self, event: Event<KeyedRecord<P>, S::In>) -> Result<()> {

@@ -78,7 +78,7 @@ impl<P: OperatorProcess> ProcessSubtask<P> {
                         self.snapshots.completed(checkpoint);
                     }
                     Some(Command::Aborted { checkpoint }) => self.snapshots.aborted(checkpoint),
-                    Some(Command::Trigger { .. }) => {}
+                    Some(Command::Trigger { .. } | Command::Drain) => {}
                 },
                 progress = self.snapshots.progress() => { progress?; }
                 event = self.gate.next() => self.on_event(event?).await?,

@@ -119,6 +119,12 @@ impl Snapshots {
         Ok(None)
     }
 
+    /// Answers [`crate::checkpoint::Command::Drain`].
+    pub(super) fn drained(&self) -> Result<()> {
+        let report = Report::Drained { vertex: self.vertex, subtask: self.subtask };
+        send_report(&self.reports, report)
+    }
+
     fn acknowledge(&mut self, job: Job) -> Result<()> {
         let acknowledged = self.carried.acknowledge(job.checkpoint, job.done, job.fixed);
         let Some(snapshot) = acknowledged else { return Ok(()) };

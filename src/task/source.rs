@@ -186,6 +186,7 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
                 self.snapshots.aborted(checkpoint);
                 Ok(())
             }
+            Command::Drain => Ok(()),
         }
     }
 

@@ -40,6 +40,8 @@ struct Behaviour {
     exhausted_after: Option<u64>,
     /// The source fails at the first trigger.
     fails: bool,
+    /// The keyed subtask never has everything written.
+    never_drained: bool,
     /// A graceful stop is wanted after this long.
     stop_after: Option<Duration>,
 }
@@ -166,6 +168,9 @@ impl World {
                         segments.retain(|s| s.checkpoint > checkpoint);
                         committables.retain(|o| o.committable[1] as u64 > checkpoint.0);
                     }
+                    if command == Command::Drain && !behaviour.never_drained {
+                        drop(reports.send(Report::Drained { vertex: 1, subtask: 0 }).await);
+                    }
                     continue;
                 }
             };
@@ -240,6 +245,17 @@ async fn a_bounded_input_ends_with_everything_committed_and_a_head_that_says_so(
     assert_eq!((overview.counts.completed, overview.counts.failed), (3, 0));
     let last = overview.latest_completed.unwrap();
     assert_eq!((last.kind, last.status, last.entries), (Kind::Final, Status::Completed, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_head_says_finished_only_once_keyed_subtasks_have_written_everything() {
+    let world = World::new(|_| {});
+    let behaviour = Behaviour { never_drained: true, ..bounded(2) };
+    assert!(world.for_secs(60, world.attempt(1, behaviour)).await.is_none());
+    let head = world.heads.shown();
+    assert_eq!((head.status, head.checkpoint), (HeadStatus::Running, CheckpointId(3)));
+    assert_eq!(world.published().len(), 3, "what was committed did not wait");
+    assert_eq!(world.told.lock().unwrap().last(), Some(&Command::Drain));
 }
 
 /// Mistake d, and the rule that a move goes out unchanged until it is answered or seen: with any
