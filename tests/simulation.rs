@@ -12,6 +12,12 @@ use millpond::simulation::{self, Options, Ordeal, Store, Totals};
 /// A run in a development build takes ten times as long.
 const SEEDS: u64 = if cfg!(debug_assertions) { 64 } else { 1024 };
 
+/// Long ordeals over DynamoDB are for an optimised build too.
+fn ordeal_stores() -> impl Iterator<Item = Store> {
+    let dynamodb = (!cfg!(debug_assertions)).then_some(Store::DynamoDb);
+    [Store::Twin].into_iter().chain(dynamodb)
+}
+
 fn threads() -> usize {
     std::thread::available_parallelism().unwrap().get()
 }
@@ -119,7 +125,7 @@ fn the_digest_of_many_seeds_does_not_depend_on_their_order() {
 
 #[test]
 fn an_hour_of_throttling_loses_nothing_and_is_caught_up_with() {
-    for store in [Store::Twin, Store::DynamoDb] {
+    for store in ordeal_stores() {
         let report = simulation::endure(1, Ordeal::Storm, store).unwrap_or_else(|f| panic!("{f}"));
         assert!(report.counts.faults > 1000, "{:?}", report.counts);
         assert!(report.virtual_ms > 3_600_000);
@@ -128,7 +134,7 @@ fn an_hour_of_throttling_loses_nothing_and_is_caught_up_with() {
 
 #[test]
 fn an_outage_of_ten_minutes_loses_nothing_and_is_caught_up_with() {
-    for store in [Store::Twin, Store::DynamoDb] {
+    for store in ordeal_stores() {
         let report = simulation::endure(1, Ordeal::Outage, store).unwrap_or_else(|f| panic!("{f}"));
         assert!(report.counts.faults > 100, "{:?}", report.counts);
         assert!(report.virtual_ms > 600_000);
@@ -137,7 +143,7 @@ fn an_outage_of_ten_minutes_loses_nothing_and_is_caught_up_with() {
 
 #[test]
 fn table_and_memory_do_not_grow_with_the_number_of_checkpoints() {
-    for store in [Store::Twin, Store::DynamoDb] {
+    for store in ordeal_stores() {
         let report = simulation::endure(1, Ordeal::Steady, store).unwrap_or_else(|f| panic!("{f}"));
         assert!(report.counts.completed > 300, "{:?}", report.counts);
     }
