@@ -110,15 +110,19 @@ impl World {
         version: Version,
         value: Option<&'static str>,
     ) -> Verdict {
+        let value = value.map(|value| Bytes::from_static(value.as_bytes()));
+        let item = Row::from(Item::new(version, value));
+        self.row(Bytes::from_static(key.as_bytes()), item)
+    }
+
+    fn row(&mut self, sort_key: Bytes, row: Row) -> Verdict {
         let key = ItemKey {
             operator: name("tally"),
             state: name("count"),
             key_group: KeyGroup(0),
-            sort_key: Bytes::from_static(key.as_bytes()),
+            sort_key,
         };
-        let value = value.map(|value| Bytes::from_static(value.as_bytes()));
-        let item = Some(Row::from(Item::new(version, value)));
-        self.0.written(Written::Item(name("job"), INCARNATION, key, item))
+        self.0.written(Written::Item(name("job"), INCARNATION, key, Some(row)))
     }
 }
 
@@ -214,6 +218,33 @@ fn a_value_that_the_reference_does_not_have_is_found() {
     world.item("k", version(1, 1), Some("v")).unwrap();
     world.manifest(1, 2).unwrap();
     wrong(world.head(head(1, &[(1, 1), (1, 2)])), "(I2)");
+}
+
+/// The twin hides no long key, and one of 1,024 bytes may end like the place of another's part.
+#[test]
+fn a_part_that_is_not_counted_is_found_and_an_entry_of_its_own_is_none() {
+    let restorable = || {
+        let mut world = World::new();
+        world.manifest(1, 1).unwrap();
+        world.head(head(1, &[(1, 1)])).unwrap();
+        world.head(head(2, &[(1, 1)])).unwrap();
+        world
+    };
+    let at = |number: u8| Bytes::from([&[b'k'; 1020][..], &[0, 0, 0, number]].concat());
+    let row = |part| {
+        let value = Some(Bytes::from_static(b"v"));
+        Row { part, ..Row::from(Item::new(version(1, 1), value)) }
+    };
+    let mut world = restorable();
+    for number in [1, 0, 2] {
+        world.row(at(number), row(0)).unwrap();
+    }
+    let mut world = restorable();
+    world.row(at(0), Row { parts: 2, ..row(0) }).unwrap();
+    world.row(at(1), row(1)).unwrap();
+    wrong(world.row(at(2), row(2)), "part 2 of an item of 2");
+    let once = Row { version: version(2, 1), ..row(0) };
+    wrong(world.row(at(0), once), "1 parts, and 1 is there");
 }
 
 #[test]
