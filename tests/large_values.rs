@@ -13,7 +13,9 @@ use millpond::config::{Config, Materialize};
 use millpond::connector::{MemoryFeed, MemorySink, MemorySource};
 use millpond::operator::{Context, KeyedProcess};
 use millpond::runtime::{Backend, JobStatus};
-use millpond::state::{States, ValueDescriptor, ValueState};
+use millpond::state::{
+    ListDescriptor, ListState, MapDescriptor, MapState, States, ValueDescriptor, ValueState,
+};
 use millpond::stream::StreamEnvironment;
 use millpond::task::JobGraph;
 use tokio::sync::oneshot;
@@ -160,5 +162,98 @@ fn large_values_pass_through_log_restart_cleaning_and_table() {
         world.process(config(Materialize::Eager, 200 * MB), third, written).await;
         let status = world.process(in_log(), |_| None, |_| true).await;
         assert_eq!(status.metrics.items_read, all);
+    });
+}
+
+/// Both kinds with values of the same sizes: an element each is added, an entry each is replaced.
+struct Pile {
+    list: ListState<Vec<u8>>,
+    map: MapState<u32, Vec<u8>>,
+}
+
+/// Of a key: the lengths of its list's elements, those of its map's values, and whether all are as they were given.
+type Piled = (String, Vec<usize>, Vec<(u32, usize)>, bool);
+
+impl KeyedProcess for Pile {
+    type Key = String;
+    type In = Record;
+    type Out = Piled;
+
+    fn process(
+        &self,
+        (key, size): Record,
+        context: &mut Context<'_, Self>,
+    ) -> millpond::Result<()> {
+        let is_given = |bytes: &Vec<u8>| *bytes == value(&key, bytes.len());
+        let mut whole = true;
+        let mut listed = Vec::new();
+        for element in context.list(self.list).get()? {
+            whole &= is_given(element);
+            listed.push(element.len());
+        }
+        let mut mapped = Vec::new();
+        for (number, entry) in context.map(self.map).iter()? {
+            whole &= is_given(entry);
+            mapped.push((*number, entry.len()));
+        }
+        if let Some(size) = size {
+            context.list(self.list).add(value(&key, size));
+            let turn = listed.len() as u32 % 2;
+            context.map(self.map).put(turn, value(&key, size));
+        }
+        context.emit((key, listed, mapped, whole));
+        Ok(())
+    }
+}
+
+#[test]
+fn large_elements_and_entries_pass_through_log_restart_cleaning_and_table() {
+    simulate(async {
+        let backend: Arc<dyn Backend> = embedded(None).await;
+        let (feed, source) = MemorySource::fed_without_end(1);
+        let sink = MemorySink::<Piled>::new();
+        let (mut list, mut map) = (Vec::new(), BTreeMap::new());
+        // Over the limit of an item and under it, from the log, from items, and over items.
+        let lazy = || config(Materialize::Lazy, 200 * MB);
+        let runs = [
+            (lazy(), Some(5 * MB)),
+            (lazy(), Some(10)),
+            (config(Materialize::Eager, 200 * MB), Some(300_000)),
+            (config(Materialize::Eager, 200 * MB), Some(MB)),
+            (lazy(), Some(407_600)),
+            (config(Materialize::Eager, 200 * MB), Some(0)),
+            (lazy(), None),
+        ];
+        for (number, (config, size)) in runs.into_iter().enumerate() {
+            feed.push(0, [("日本".to_owned(), size)]);
+            let env = StreamEnvironment::new();
+            env.source(source.clone())
+                .key_by(|(key, _)| key.clone())
+                .process(|states: &mut States| Pile {
+                    list: states.list(ListDescriptor::new("list")),
+                    map: states.map(MapDescriptor::new("map")),
+                })
+                .sink(sink.clone());
+            let engine = Engine::new(Arc::clone(&backend), config);
+            let (stop, stopped) = oneshot::channel();
+            let run = engine.run_until(env.build().unwrap(), async move { drop(stopped.await) });
+            let watch = async {
+                engine.until(|s| s.metrics.records_written == 1).await;
+                stop.send(()).unwrap();
+            };
+            let (ended, ()) = futures::join!(run, watch);
+            ended.unwrap();
+            let output = sink.output();
+            assert_eq!(output.len(), number + 1);
+            let (_, listed, mapped, whole) = &output[number];
+            assert!(whole, "run {number}");
+            assert_eq!(*listed, list, "run {number}");
+            assert_eq!(*mapped, Vec::from_iter(map.clone()), "run {number}");
+            if let Some(size) = size {
+                map.insert(list.len() as u32 % 2, size);
+                list.push(size);
+            }
+        }
+        assert_eq!(list, [5 * MB, 10, 300_000, MB, 407_600, 0]);
     });
 }

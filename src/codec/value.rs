@@ -49,6 +49,14 @@ pub trait Codec<T>: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 pub struct Bincode;
 
+impl Bincode {
+    /// How many bytes `value` takes; 0 where it cannot be encoded, which is told when it is.
+    pub(crate) fn length(value: &impl Serialize) -> usize {
+        let (mut nowhere, config) = (std::io::sink(), bincode::config::standard());
+        bincode::serde::encode_into_std_write(value, &mut nowhere, config).unwrap_or(0)
+    }
+}
+
 impl<T: Serialize + DeserializeOwned> Codec<T> for Bincode {
     const ID: &'static str = "bincode";
     const VERSION: u32 = 1;

@@ -115,12 +115,11 @@ impl Caller {
         }))
     }
 
-    /// The same, for a table of so many (read, write) units a second; to be called before it is shared.
-    pub(super) fn provisioned(mut self, units: Option<(u64, u64)>) -> Self {
+    /// Paces for a table of so many (read, write) units a second; to be called before it is shared.
+    pub(super) fn pace_for(&mut self, units: Option<(u64, u64)>) {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
             shared.pace = Pace::new(units, shared.clock);
         }
-        self
     }
 
     /// When requests may leave.

@@ -103,10 +103,14 @@ impl Connection {
     /// where the server refuses.
     pub async fn open(options: Options<'_>) -> Result<Self> {
         let settings = options.settings.clone();
-        let connection = Self::reach(options).await?;
+        let mut connection = Self::reach(options).await?;
         let embedded = connection.embedded.is_some();
         // Both are large, and every run's future would hold them.
-        Box::pin(table::ensure(&connection.caller, &settings, embedded)).await?;
+        let provisioned = Box::pin(table::ensure(&connection.caller, &settings, embedded)).await?;
+        if provisioned != settings.provisioned {
+            connection.caller.pace_for(provisioned);
+            connection.settings.provisioned = provisioned;
+        }
         Ok(connection)
     }
 
@@ -118,15 +122,15 @@ impl Connection {
         let settings = options.settings.clone();
         let reached = reach(&options).await?;
         let meter = Meter::default();
-        let caller = Caller::new(
+        let mut caller = Caller::new(
             reached.client,
             options.settings.table.clone(),
             reached.place,
             meter.clone(),
             options.clock,
             options.seed,
-        )
-        .provisioned(options.settings.provisioned);
+        );
+        caller.pace_for(options.settings.provisioned);
         let (embedded, exclusive) = (reached.embedded, reached.exclusive);
         Ok(Self { caller, meter, settings, embedded, exclusive, part_bytes: PART_BYTES })
     }
@@ -167,6 +171,13 @@ impl Connection {
     ) -> Arc<dyn Store> {
         let scope = Scope::new(job, incarnation);
         Arc::new(Backend::new(self.caller.clone(), scope, tombstone_retention, self.part_bytes))
+    }
+
+    /// The table's provisioned capacity, in (read, write) units a second; `None` on demand. As the table was
+    /// found, once it was opened.
+    #[must_use]
+    pub fn provisioned(&self) -> Option<(u64, u64)> {
+        self.settings.provisioned
     }
 
     /// What this connection has consumed.

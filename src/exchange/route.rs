@@ -77,14 +77,18 @@ impl<K: Key, T> KeyRouter<K, T> {
             return;
         }
         let mut hashed = std::mem::take(&mut self.hashed);
-        for record in hashed.drain(..) {
-            let group = self.max_parallelism.group_of(record.hash);
-            let target = usize::from(self.owners[usize::from(group.0)]);
-            let batch = &mut self.partial[target];
-            batch.push(record);
-            if batch.len() >= self.batch_records {
+        // Whichever target they all go to, there is room: then the loop need not look.
+        for target in 0..self.partial.len() {
+            let batch = self.partial[target].len();
+            if batch > 0 && batch + hashed.len() > self.batch_records {
                 self.seal(target);
             }
+        }
+        let (partial, owners) = (&mut self.partial[..], &self.owners[..]);
+        let max_parallelism = self.max_parallelism;
+        for record in hashed.drain(..) {
+            let group = max_parallelism.group_of(record.hash);
+            partial[usize::from(owners[usize::from(group.0)])].push(record);
         }
         self.hashed = hashed;
     }

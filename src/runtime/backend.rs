@@ -59,6 +59,11 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Provisioned capacity, in (read, write) units a second; `None` where each request is charged.
+    fn provisioned(&self) -> Option<(u64, u64)> {
+        None
+    }
+
     /// What was refused because it was too much.
     fn throttling(&self) -> Throttling {
         Throttling::default()

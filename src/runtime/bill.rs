@@ -97,7 +97,13 @@ impl Economy {
 }
 
 impl Bill {
-    pub(super) fn new(config: &Config, thrift: Thrift, now: Instant) -> Self {
+    /// Of a table with `provisioned` (read, write) units a second, or on demand.
+    pub(super) fn new(
+        config: &Config,
+        provisioned: Option<(u64, u64)>,
+        thrift: Thrift,
+        now: Instant,
+    ) -> Self {
         let prices = config.cost.clone();
         let interval = config.checkpointing.interval;
         let economy = |limit| Economy {
@@ -108,11 +114,11 @@ impl Bill {
             judged: (now, 0.0),
             helpless: false,
         };
-        let on_demand = config.store.provisioned.is_none();
+        let on_demand = provisioned.is_none();
         let bill = Self {
             economy: prices.max_usd_per_hour.filter(|_| on_demand).map(economy),
             prices,
-            provisioned: config.store.provisioned,
+            provisioned,
             on_aws: matches!(config.store.location, Location::Remote { endpoint: None, .. }),
             began: now,
             seen: VecDeque::from([(now, 0.0)]),
@@ -251,7 +257,7 @@ mod tests {
     #[test]
     fn on_demand_units_have_their_price_by_the_hour_and_by_the_million_records() {
         let start = Clock::starting_at(0).now();
-        let mut bill = Bill::new(&config(|_| {}), Thrift::default(), start);
+        let mut bill = Bill::new(&config(|_| {}), None, Thrift::default(), start);
         let share = Share {
             operator: "counts".to_owned(),
             state: None,
@@ -274,8 +280,7 @@ mod tests {
     #[test]
     fn provisioned_capacity_costs_the_same_whatever_is_used() {
         let start = Clock::starting_at(0).now();
-        let config = config(|c| c.store.provisioned = Some((100, 1000)));
-        let mut bill = Bill::new(&config, Thrift::default(), start);
+        let mut bill = Bill::new(&config(|_| {}), Some((100, 1000)), Thrift::default(), start);
         let cost = bill.look(&units(1e9, 1e9), vec![], 0, start + 3600 * SECOND);
         assert!((cost.usd - 0.663).abs() < 1e-9, "{cost:?}");
         assert_eq!((cost.billing, cost.usd_per_million_records), (Billing::Provisioned, None));
@@ -290,7 +295,7 @@ mod tests {
             c.state.materialize = Materialize::Eager;
             c.checkpointing.interval = 100 * SECOND;
         });
-        let mut bill = Bill::new(&config, thrift.clone(), start);
+        let mut bill = Bill::new(&config, None, thrift.clone(), start);
         let (mut now, mut spent) = (start, 0.0);
         let mut pass = |seconds: u32, usd_per_hour: f64| {
             for _ in 0..seconds {
@@ -315,7 +320,7 @@ mod tests {
     fn without_a_bound_nothing_is_moved() {
         let start = Clock::starting_at(0).now();
         let thrift = Thrift::default();
-        let mut bill = Bill::new(&config(|_| {}), thrift.clone(), start);
+        let mut bill = Bill::new(&config(|_| {}), None, thrift.clone(), start);
         for second in 1..1000 {
             bill.look(&units(0.0, f64::from(second) * 1e9), vec![], 0, start + second * SECOND);
         }

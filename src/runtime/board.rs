@@ -79,7 +79,12 @@ impl Board {
             metrics: metrics.clone(),
             history: history.clone(),
             attempt: Mutex::new(None),
-            bill: Mutex::new(Bill::new(&options.config, thrift.clone(), clock.now())),
+            bill: Mutex::new(Bill::new(
+                &options.config,
+                backend.provisioned(),
+                thrift.clone(),
+                clock.now(),
+            )),
             thrift,
         }
     }

@@ -46,6 +46,10 @@ impl Backend for DynamoDbStateBackend {
         self.connection().meter().shares()
     }
 
+    fn provisioned(&self) -> Option<(u64, u64)> {
+        self.connection().provisioned()
+    }
+
     fn throttling(&self) -> Throttling {
         self.connection().throttling()
     }

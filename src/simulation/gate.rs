@@ -115,6 +115,10 @@ impl Backend for Gated {
     fn consumed(&self) -> CapacityUnits {
         self.inner.consumed()
     }
+
+    fn provisioned(&self) -> Option<(u64, u64)> {
+        self.inner.provisioned()
+    }
 }
 
 struct GatedHeads {

@@ -1,10 +1,10 @@
 //! The promises of a store, as tests that every one of them must pass.
 //!
 //! Owns the suite; running it is the stores' (`tests/contract_*.rs`). Each function takes a store of a
-//! scope that is empty, and fails with a sentence.
+//! scope that is empty, and fails with a sentence. [`all`] runs all but those of [`large`] values.
 
-mod large;
-mod scan;
+pub mod large;
+pub mod scan;
 
 use std::sync::Arc;
 
@@ -110,7 +110,11 @@ async fn read(store: &dyn Store, key: ItemKey) -> Result<Option<Item>, String> {
     items.first().cloned().ok_or_else(|| "a read has no answer".to_owned())
 }
 
-async fn items_come_back_in_the_order_asked(store: &dyn Store) -> Kept {
+/// Answers to reads are in the order of the keys, and there is one for each.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn items_come_back_in_the_order_asked(store: &dyn Store) -> Kept {
     same("the answer to no keys", &ok("read", store.read_items(Vec::new()).await)?, &Vec::new())?;
     same("the answer to no writes", &ok("write", store.write_items(Vec::new()).await)?, &vec![])?;
     write(store, key(1)?, item(version(1, 1), "one"), Presence::Absent).await?;
@@ -120,14 +124,22 @@ async fn items_come_back_in_the_order_asked(store: &dyn Store) -> Kept {
     same("the answer", &ok("read", answer)?, &expected)
 }
 
-async fn a_key_asked_twice_is_answered_twice(store: &dyn Store) -> Kept {
+/// A key that one call names twice has two answers.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn a_key_asked_twice_is_answered_twice(store: &dyn Store) -> Kept {
     write(store, key(1)?, item(version(1, 1), "one"), Presence::Absent).await?;
     let answer = store.read_items(vec![key(1)?, key(2)?, key(1)?, key(2)?]).await;
     let one = Some(item(version(1, 1), "one"));
     same("the answer", &ok("read", answer)?, &vec![one.clone(), None, one, None])
 }
 
-async fn many_items_survive_batching(store: &dyn Store) -> Kept {
+/// More items than a call of the table takes are all written and read.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn many_items_survive_batching(store: &dyn Store) -> Kept {
     let value = |n: u32| Some(Bytes::copy_from_slice(&(n * 3).to_be_bytes()));
     let mut writes = Vec::new();
     for n in 0..333 {
@@ -151,7 +163,11 @@ async fn many_items_survive_batching(store: &dyn Store) -> Kept {
     Ok(())
 }
 
-async fn any_bytes_can_be_stored(store: &dyn Store) -> Kept {
+/// Values and sort keys are any bytes, none too few.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn any_bytes_can_be_stored(store: &dyn Store) -> Kept {
     let all_bytes: Bytes = (0..=255u8).collect::<Vec<_>>().into();
     let values = [Bytes::new(), all_bytes.clone(), Bytes::from(vec![7; 300_000])];
     let sort_keys = [Bytes::from_static(&[0]), all_bytes, Bytes::from(vec![0xFF; 1024])];
@@ -173,7 +189,11 @@ async fn any_bytes_can_be_stored(store: &dyn Store) -> Kept {
     Ok(())
 }
 
-async fn a_hint_is_never_trusted(store: &dyn Store) -> Kept {
+/// Where [`Presence::Absent`] is wrong, rule V holds all the same.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn a_hint_is_never_trusted(store: &dyn Store) -> Kept {
     for (n, presence) in [(1, Presence::Absent), (2, Presence::Possible)] {
         for checkpoint in 1..4 {
             let item = item(version(1, checkpoint), "value");
@@ -189,7 +209,11 @@ async fn a_hint_is_never_trusted(store: &dyn Store) -> Kept {
     Ok(())
 }
 
-async fn items_only_move_forward(store: &dyn Store) -> Kept {
+/// Rule V for items: what is older is refused, and told as fenced where it is another attempt's.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn items_only_move_forward(store: &dyn Store) -> Kept {
     for presence in [Presence::Absent, Presence::Possible] {
         let key = key(presence as u32)?;
         let newest = item(version(3, 1), "newest");
@@ -212,7 +236,11 @@ async fn items_only_move_forward(store: &dyn Store) -> Kept {
     Ok(())
 }
 
-async fn a_tombstone_is_an_item_without_a_value(store: &dyn Store) -> Kept {
+/// A tombstone is read as one, and is replaced and kept by rule V.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn a_tombstone_is_an_item_without_a_value(store: &dyn Store) -> Kept {
     let gone = |version| Item::new(version, None);
     for presence in [Presence::Absent, Presence::Possible] {
         let key = key(presence as u32)?;
@@ -229,7 +257,11 @@ async fn a_tombstone_is_an_item_without_a_value(store: &dyn Store) -> Kept {
     Ok(())
 }
 
-async fn a_native_value_comes_back_as_it_was(store: &dyn Store) -> Kept {
+/// A value that stands as an attribute is read as the same JSON.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn a_native_value_comes_back_as_it_was(store: &dyn Store) -> Kept {
     let values = [
         r#"{"N":"18446744073709551615"}"#,
         r#"{"N":"-0.000000000000000000000000000000000000000001"}"#,
@@ -260,7 +292,11 @@ async fn a_native_value_comes_back_as_it_was(store: &dyn Store) -> Kept {
     Ok(())
 }
 
-async fn an_outcome_belongs_to_its_write(store: &dyn Store) -> Kept {
+/// Outcomes are in the order of the writes.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn an_outcome_belongs_to_its_write(store: &dyn Store) -> Kept {
     for n in (0..60).step_by(3) {
         write(store, key(n)?, item(version(9, 9), "newer"), Presence::Absent).await?;
     }
@@ -279,7 +315,11 @@ async fn an_outcome_belongs_to_its_write(store: &dyn Store) -> Kept {
     Ok(())
 }
 
-async fn keys_differ_in_every_part(store: &dyn Store) -> Kept {
+/// Operator, state, key group and sort key each tell items apart.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn keys_differ_in_every_part(store: &dyn Store) -> Kept {
     let base = key(1)?;
     let keys = [
         base.clone(),
@@ -311,7 +351,11 @@ async fn put(
     ok("put", store.put_block(key, version, Bytes::from_static(bytes.as_bytes())).await)
 }
 
-async fn blocks_only_move_forward(store: &dyn Store) -> Kept {
+/// Rule V for segments and manifests.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn blocks_only_move_forward(store: &dyn Store) -> Kept {
     let key = block_key(BlockKind::Segment, 4, 0);
     same("a block never put", &ok("get", store.get_block(key).await)?, &None)?;
     let cases = [
@@ -330,7 +374,11 @@ async fn blocks_only_move_forward(store: &dyn Store) -> Kept {
     Ok(())
 }
 
-async fn blocks_of_all_kinds_and_sizes_come_back(store: &dyn Store) -> Kept {
+/// Blocks of up to [`MAX_BLOCK_BYTES`], of any kind, slot and part.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn blocks_of_all_kinds_and_sizes_come_back(store: &dyn Store) -> Kept {
     let keys = [
         block_key(BlockKind::Segment, 0, 0),
         block_key(BlockKind::Segment, 1, 0),
@@ -355,7 +403,11 @@ async fn blocks_of_all_kinds_and_sizes_come_back(store: &dyn Store) -> Kept {
     Ok(())
 }
 
-async fn concurrent_writes_leave_the_greatest(store: Arc<dyn Store>) -> Kept {
+/// Of writes at the same time, the greatest version stays.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn concurrent_writes_leave_the_greatest(store: Arc<dyn Store>) -> Kept {
     let key = block_key(BlockKind::Segment, 0, 0);
     let puts = (1..=20).map(|n| {
         let bytes = Bytes::copy_from_slice(&[n as u8]);
@@ -368,7 +420,11 @@ async fn concurrent_writes_leave_the_greatest(store: Arc<dyn Store>) -> Kept {
     same("the version", &found, &Some(version(3, 20)))
 }
 
-async fn scopes_are_apart(one: &dyn Store, other: &dyn Store) -> Kept {
+/// Two scopes have nothing in common.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn scopes_are_apart(one: &dyn Store, other: &dyn Store) -> Kept {
     let block = block_key(BlockKind::Manifest, 0, 0);
     write(one, key(1)?, item(version(1, 1), "one"), Presence::Absent).await?;
     put(one, block, version(1, 1), "one").await?;
@@ -376,8 +432,11 @@ async fn scopes_are_apart(one: &dyn Store, other: &dyn Store) -> Kept {
     same("another scope's block", &ok("get", other.get_block(block).await)?, &None)
 }
 
-/// Only that there is an error, if any: a store without limits may take them.
-async fn values_that_do_not_fit_are_an_error(store: &dyn Store) -> Kept {
+/// A block over the limit is refused.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn values_that_do_not_fit_are_an_error(store: &dyn Store) -> Kept {
     let large = Bytes::from(vec![1; MAX_BLOCK_BYTES + 1]);
     let put = store.put_block(block_key(BlockKind::Segment, 0, 0), version(1, 1), large);
     if put.await.is_ok() {

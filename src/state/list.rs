@@ -293,7 +293,7 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
         }
         let (mut sum, mut bytes, mut joined) = (0, 0, 0);
         for (i, (_, chunk)) in small.iter().enumerate() {
-            bytes += chunk.len() * chunk.last().map_or(0, encoded_bytes);
+            bytes += chunk.len() * chunk.last().map_or(0, Bincode::length);
             if i > 0 && (sum + chunk.len() > CHUNK_ELEMENTS || bytes > CHUNK_BYTES) {
                 break;
             }
@@ -336,18 +336,13 @@ fn fill<T: Value>(chunk: &mut Vec<T>, elements: &mut impl Iterator<Item = T>) {
     }
 }
 
-/// Its size is looked at now and then, for what that costs.
+/// Judged by its last element: of what owns nothing elsewhere all are about as large, and looking now and then
+/// will do.
 fn is_full<T: Value>(chunk: &[T]) -> bool {
     let length = chunk.len();
-    let looked_at = length >= 4 && length.is_power_of_two();
+    let looked_at = std::mem::needs_drop::<T>() || length >= 4 && length.is_power_of_two();
     length >= CHUNK_ELEMENTS
-        || looked_at && chunk.last().map_or(0, encoded_bytes) * length >= CHUNK_BYTES
-}
-
-fn encoded_bytes<T: Value>(element: &T) -> usize {
-    let mut bytes = Vec::new();
-    // What cannot be encoded is told when the chunk is.
-    Bincode::encode(element, &mut bytes).map_or(0, |()| bytes.len())
+        || looked_at && chunk.last().map_or(0, Bincode::length) * length >= CHUNK_BYTES
 }
 
 fn copy<T: Value>(chunk: &Vec<T>) -> Result<Vec<T>, crate::codec::DecodeError> {

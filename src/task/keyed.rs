@@ -462,10 +462,10 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
     }
 
     fn on_barrier(&mut self, barrier: Barrier) -> Result<()> {
+        self.finish_slices()?;
         if !barrier.last {
             self.pause.barrier();
         }
-        self.finish_slices()?;
         let mut staged = Vec::new();
         self.unflushed = false;
         self.output.barrier(barrier, &mut staged)?;

@@ -15,7 +15,7 @@ mod policy;
 
 use std::time::Duration;
 
-use found::{Found, Told};
+use found::{Billing, Found, Told};
 pub use plan::{Difference, Plan, Remedy};
 pub use policy::policy;
 
@@ -33,15 +33,18 @@ const POLL: Duration = Duration::from_millis(500);
 /// An `embedded` table is known by its TTL alone: describing it counts its items, which takes 0.1 s for a
 /// million of them, and a restart must not take longer because there is more state.
 ///
+/// Gives its provisioned capacity, in (read, write) units a second, `None` on demand: what was found, whatever
+/// is configured, where the table is not to be changed.
+///
 /// # Errors
 /// [`ErrorKind::Store`] where it has other keys, or may not be made.
 pub(super) async fn ensure(
     caller: &Caller,
     settings: &StoreSettings,
     embedded: bool,
-) -> Result<()> {
+) -> Result<Option<(u64, u64)>> {
     if embedded && found::ttl(caller).await? == Told::Is(Some(TTL.to_owned())) {
-        return Ok(());
+        return Ok(settings.provisioned);
     }
     let (found, made) = usable(caller, settings).await?;
     // An embedded table is always ours.
@@ -52,7 +55,8 @@ pub(super) async fn ensure(
         tracing::debug!(table = caller.table(), "not known: {unknown}");
     }
     if settings.manage || ours {
-        return carry_out(caller, settings, &found, made).await;
+        carry_out(caller, settings, &found, made).await?;
+        return Ok(settings.provisioned);
     }
     for difference in &plan.differences {
         let Difference { property, found, wanted, .. } = difference;
@@ -62,7 +66,10 @@ pub(super) async fn ensure(
              state.backend.dynamodb.table.manage is false"
         );
     }
-    Ok(())
+    Ok(match found.billing {
+        Billing::Provisioned(read, write) if read > 0 && write > 0 => Some((read, write)),
+        Billing::Provisioned(..) | Billing::OnDemand(..) => None,
+    })
 }
 
 /// The table once it can be used, and whether it was made here.

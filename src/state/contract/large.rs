@@ -52,7 +52,11 @@ async fn check(store: &dyn Store, what: &str, key: &ItemKey, expected: &Item) ->
     same_item(&format!("{what}, scanned"), found.first().map(|(_, item)| item), expected)
 }
 
-pub(super) async fn values_of_any_size_come_back(store: &dyn Store, part: usize) -> Kept {
+/// Values of no part, of parts that are just full and of several come back whole.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn values_of_any_size_come_back(store: &dyn Store, part: usize) -> Kept {
     let sizes = [0, 1, part - 1, part, part + 1, 2 * part, 5 * part / 2, 13 * part];
     let mut expected = Vec::new();
     for (n, bytes) in (1..).zip(sizes) {
@@ -76,7 +80,11 @@ pub(super) async fn values_of_any_size_come_back(store: &dyn Store, part: usize)
     Ok(())
 }
 
-pub(super) async fn values_grow_and_shrink(store: &dyn Store, part: usize) -> Kept {
+/// A value that becomes larger or smaller than one item leaves nothing of what it was.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn values_grow_and_shrink(store: &dyn Store, part: usize) -> Kept {
     let sizes = [3, 3 * part, 2 * part, 10, part, 5 * part / 2, 0, part + 1];
     for presence in [Presence::Absent, Presence::Possible] {
         let key = of(vec![presence as u8, 7])?;
@@ -97,8 +105,12 @@ pub(super) async fn values_grow_and_shrink(store: &dyn Store, part: usize) -> Ke
     same("the number of scanned items", &scan(store, range(&[], None)?).await?.len(), &2)
 }
 
+/// Rule V for values of several parts.
 /// Late copies of larger and smaller values.
-pub(super) async fn large_values_only_move_forward(store: &dyn Store, part: usize) -> Kept {
+///
+/// # Errors
+/// Where that is not so.
+pub async fn large_values_only_move_forward(store: &dyn Store, part: usize) -> Kept {
     let key = of(vec![5])?;
     let sizes = [1, 2 * part + 1];
     let mut attempt = 1;
@@ -129,8 +141,12 @@ pub(super) async fn large_values_only_move_forward(store: &dyn Store, part: usiz
     Ok(())
 }
 
+/// A scan gives values of several parts whole.
 /// The bounds of a range may lie beside the parts of an entry.
-pub(super) async fn a_range_has_whole_values(store: &dyn Store, part: usize) -> Kept {
+///
+/// # Errors
+/// Where that is not so.
+pub async fn a_range_has_whole_values(store: &dyn Store, part: usize) -> Kept {
     for (n, bytes) in [(1, 3 * part), (2, part + 1), (3, 1)] {
         write(store, of(vec![n])?, item(version(1, 1), bytes), Presence::Absent).await?;
     }
@@ -153,8 +169,12 @@ pub(super) async fn a_range_has_whole_values(store: &dyn Store, part: usize) -> 
     Ok(())
 }
 
+/// A key of no bytes is one.
 /// The key of those that all records share.
-pub(super) async fn the_empty_key_is_a_key(store: &dyn Store, part: usize) -> Kept {
+///
+/// # Errors
+/// Where that is not so.
+pub async fn the_empty_key_is_a_key(store: &dyn Store, part: usize) -> Kept {
     let key = of(Bytes::new())?;
     same("an empty key never written", &read(store, key.clone()).await?, &None)?;
     for (n, bytes) in (1..).zip([0, 3, 3 * part, 1]) {
@@ -174,8 +194,12 @@ fn encoded(key: &impl Key) -> Vec<u8> {
     bytes
 }
 
+/// Keys of more bytes than a sort key may have are told apart, and scans give them whole.
 /// Around and far over DynamoDB's 1,024 bytes, alike up to their ends.
-pub(super) async fn long_keys_are_told_apart_and_come_back(store: &dyn Store, part: usize) -> Kept {
+///
+/// # Errors
+/// Where that is not so.
+pub async fn long_keys_are_told_apart_and_come_back(store: &dyn Store, part: usize) -> Kept {
     let mut keys: Vec<Vec<u8>> = Vec::new();
     for length in [1_000, 1_003, 1_017, 1_018, 1_022, 1_023, 1_024, 5_000, 20_000] {
         for end in ["", "a", "b", "\u{10FFFF}"] {

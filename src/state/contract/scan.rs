@@ -42,7 +42,11 @@ fn two_bytes(numbers: Range<u16>) -> Vec<Vec<u8>> {
     numbers.map(|n| n.to_be_bytes().to_vec()).collect()
 }
 
-pub(super) async fn a_scan_gives_a_range_in_order(store: &dyn Store) -> Kept {
+/// A scan gives a range in the order of its sort keys, from its first to before its last.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn a_scan_gives_a_range_in_order(store: &dyn Store) -> Kept {
     same("a range of nothing", &scan(store, range(&[], None)?).await?, &Vec::new())?;
     let mut keys = two_bytes(0..300);
     keys.extend([vec![0xFF; 5], vec![0xFF; 900]]);
@@ -78,7 +82,11 @@ pub(super) async fn a_scan_gives_a_range_in_order(store: &dyn Store) -> Kept {
     Ok(())
 }
 
-pub(super) async fn a_scan_sees_tombstones_and_the_newest_versions(store: &dyn Store) -> Kept {
+/// A scan is consistent, and gives tombstones.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn a_scan_sees_tombstones_and_the_newest_versions(store: &dyn Store) -> Kept {
     let newest = item(version(1, 2), "newer");
     write(store, at(&[1])?, item(version(1, 1), "older"), Presence::Absent).await?;
     write(store, at(&[1])?, newest.clone(), Presence::Possible).await?;
@@ -88,7 +96,11 @@ pub(super) async fn a_scan_sees_tombstones_and_the_newest_versions(store: &dyn S
     same("the range", &scan(store, range(&[], None)?).await?, &expected)
 }
 
-pub(super) async fn a_scan_sees_nothing_of_its_neighbours(store: &dyn Store) -> Kept {
+/// A scan keeps to its operator, state and key group.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn a_scan_sees_nothing_of_its_neighbours(store: &dyn Store) -> Kept {
     let base = at(&[1])?;
     let group = |group| ItemKey { key_group: KeyGroup(group), ..base.clone() };
     let neighbours = [
@@ -108,8 +120,12 @@ pub(super) async fn a_scan_sees_nothing_of_its_neighbours(store: &dyn Store) -> 
     same("the range", &scan(store, range(&[], None)?).await?, &mine)
 }
 
+/// A scan of more than a page is whole.
 /// DynamoDB gives a MiB at a time.
-pub(super) async fn a_scan_may_be_larger_than_a_page(store: &dyn Store) -> Kept {
+///
+/// # Errors
+/// Where that is not so.
+pub async fn a_scan_may_be_larger_than_a_page(store: &dyn Store) -> Kept {
     let keys = two_bytes(0..15);
     let value = Bytes::from(vec![7; 100_000]);
     fill(store, &keys, &value).await?;
@@ -123,8 +139,12 @@ pub(super) async fn a_scan_may_be_larger_than_a_page(store: &dyn Store) -> Kept 
     }
 }
 
+/// When a value expires is replaced with it.
 /// An expiry comes back with its value, by whichever time, and goes with it.
-pub(super) async fn an_expiry_belongs_to_its_value(store: &dyn Store) -> Kept {
+///
+/// # Errors
+/// Where that is not so.
+pub async fn an_expiry_belongs_to_its_value(store: &dyn Store) -> Kept {
     for presence in [Presence::Absent, Presence::Possible] {
         let key = at(&[presence as u8])?;
         let far = 4_102_444_800_123;

@@ -60,7 +60,14 @@ fn a_chunk_has_a_bounded_number_of_elements_and_bytes() {
     let mut state = KeyedState::<u64>::new(config(1), columns, RestorePoint::default()).unwrap();
     let row = state.find_row(1u64.key_hash(), &1);
     state.list(list, row).add_all((0..100).map(|_| "x".repeat(10_000)));
-    assert_eq!(state.freeze(CheckpointId(1)).unwrap().entries, 100 / 8 + 1);
+    assert_eq!(state.freeze(CheckpointId(1)).unwrap().entries, 100 / 7 + 1);
+
+    // A large one ends its chunk, whether it comes first, alone, or after small ones.
+    let row = state.find_row(2u64.key_hash(), &2);
+    for length in [100_000, 100_000, 3, 3, 3, 100_000, 3] {
+        state.list(list, row).add("x".repeat(length));
+    }
+    assert_eq!(state.freeze(CheckpointId(2)).unwrap().entries, 4);
 }
 
 #[test]
