@@ -1,4 +1,4 @@
-//! One keyed operator with lists and counts in namespaces and a greatest value: lists that grow, are read
+//! One keyed operator with lists and counts in namespaces, a greatest value and a mean: lists that grow, are read
 //! and are torn up. An element is added before a count is asked for that may have to be read first. Some
 //! seeds' keys are texts, longer ones than a sort key among them, or there is one key for all, of no bytes.
 
@@ -17,8 +17,8 @@ use crate::record::Positioned;
 use crate::simulation::ends::{Ends, MemoryEnds};
 use crate::simulation::scenario::{Mishap, Positions, Scenario, StateView, Verdict};
 use crate::state::{
-    ListDescriptor, ListState, Namespaced, ReducingDescriptor, ReducingState, States, SubKey,
-    ValueDescriptor, ValueState,
+    AggregatingDescriptor, AggregatingState, ListDescriptor, ListState, Namespaced,
+    ReducingDescriptor, ReducingState, States, SubKey, ValueDescriptor, ValueState,
 };
 use crate::stream::StreamEnvironment;
 use crate::task::JobGraph;
@@ -49,9 +49,9 @@ pub(super) const KIND: Kind = Kind {
 /// What a key's state takes with keys of a few bytes.
 const MEMORY: u64 = 2000;
 
-/// How many entries a key has at most, about: a list for each split, a count for each topic, and the greatest
-/// value. Each has its key.
-const ENTRIES: u64 = 5 + TOPICS + 1;
+/// How many entries a key has at most, about: a list for each split, a count for each topic, the greatest
+/// value and the mean. Each has its key.
+const ENTRIES: u64 = 5 + TOPICS + 2;
 
 const TOPICS: u64 = 3;
 
@@ -72,11 +72,23 @@ struct Line {
     told: Told,
 }
 
+/// How many values there were, and their sum.
+type Sum = (u64, u64);
+
+fn add(sum: &mut Sum, value: u64) {
+    *sum = (sum.0 + 1, sum.1 + value);
+}
+
+fn mean(sum: &Sum) -> u64 {
+    sum.1 / sum.0
+}
+
 /// What a record is told: of its topic, of all, and of its split's pages where it reads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Told {
     mentions: u64,
     greatest: u64,
+    mean: u64,
     pages: Option<u64>,
 }
 
@@ -102,6 +114,7 @@ struct Process<K> {
     /// By topic.
     mentions: Namespaced<u64, ValueState<u64>>,
     greatest: ReducingState<u64>,
+    mean: AggregatingState<u64, Sum, u64>,
     mishap: Mishap,
     key: PhantomData<fn() -> K>,
 }
@@ -118,18 +131,20 @@ impl<K: SubKey> KeyedProcess for Process<K> {
             origin.split.parse().map_err(|_| Error::internal("a split without a number"))?;
         context.in_namespace(&split).list(self.pages).add(value);
         context.reducing(self.greatest).add(value)?;
+        context.aggregating(self.mean).add(value)?;
         let topic = topic(value);
         let mut of_topic = context.in_namespace(&topic);
         let mentions = of_topic.get(self.mentions)?.copied().unwrap_or_default() + 1;
         of_topic.set(self.mentions, mentions);
         let greatest = context.reducing(self.greatest).get()?.copied().unwrap_or_default();
+        let mean = context.aggregating(self.mean).get()?.unwrap_or_default();
         let mut of_split = context.in_namespace(&split);
         let mut list = of_split.list(self.pages);
         let pages = if reads(value) { Some(read(list.get()?.copied())) } else { None };
         if tears_up(value) {
             list.clear()?;
         }
-        let told = Told { mentions, greatest, pages };
+        let told = Told { mentions, greatest, mean, pages };
         context.emit(Line { key, split, position: origin.position, value, told });
         Ok(())
     }
@@ -141,6 +156,7 @@ struct Reference {
     pages: BTreeMap<u64, Vec<u64>>,
     mentions: BTreeMap<u64, u64>,
     greatest: u64,
+    sum: Sum,
 }
 
 impl Reference {
@@ -154,7 +170,8 @@ impl Reference {
         let mentions = self.mentions.entry(topic(value)).or_default();
         *mentions += 1;
         self.greatest = self.greatest.max(value);
-        Told { mentions: *mentions, greatest: self.greatest, pages }
+        add(&mut self.sum, value);
+        Told { mentions: *mentions, greatest: self.greatest, mean: mean(&self.sum), pages }
     }
 }
 
@@ -197,6 +214,12 @@ impl<K: SubKey> Scenario for Diary<K> {
                 pages: states.namespaced().list(ListDescriptor::new("pages")),
                 mentions: states.namespaced().value(ValueDescriptor::new("mentions")),
                 greatest: states.reducing(ReducingDescriptor::new("greatest", |a, b| b.max(*a))),
+                mean: states.aggregating(AggregatingDescriptor::new(
+                    "mean",
+                    Sum::default,
+                    add,
+                    mean,
+                )),
                 mishap: mishap.clone(),
                 key: PhantomData,
             })
@@ -243,6 +266,8 @@ impl<K: SubKey> Scenario for Diary<K> {
         }
         let greatest = keys.iter().map(|(key, reference)| (*key, reference.greatest));
         state.compare("diary", "greatest", greatest)?;
+        let sums = keys.iter().map(|(key, reference)| (*key, reference.sum));
+        state.compare("diary", "mean", sums)?;
         let (mut mentions, mut pages) = (BTreeMap::new(), Lists::new());
         for (key, reference) in keys {
             let of_topic = |(topic, n)| ((key.clone(), topic), n);

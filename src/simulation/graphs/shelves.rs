@@ -87,7 +87,15 @@ enum Told {
 enum Act<K> {
     Count(Shelf<K>),
     Remove(Shelf<K>),
-    SumUp,
+    SumUp(Which<K>),
+}
+
+/// Which entries are summed up.
+enum Which<K> {
+    All,
+    OfSplit(u64),
+    /// From one to another, which is in it.
+    Between(Shelf<K>, Shelf<K>),
 }
 
 fn act<K: SubKey>(labels: &Labels<K>, split: u64, value: u64) -> Act<K> {
@@ -95,7 +103,16 @@ fn act<K: SubKey>(labels: &Labels<K>, split: u64, value: u64) -> Act<K> {
     match value % 4 {
         0 | 1 => Act::Count(shelf()),
         2 => Act::Remove(shelf()),
-        _ => Act::SumUp,
+        _ => Act::SumUp(match value % 16 {
+            3 | 11 => Which::All,
+            7 => Which::OfSplit(split),
+            _ => {
+                let ends = [0, 1].map(|label| (split, labels.of(label).clone()));
+                let [from, to] =
+                    if ends[0] <= ends[1] { ends } else { [ends[1].clone(), ends[0].clone()] };
+                Which::Between(from, to)
+            }
+        }),
     }
 }
 
@@ -140,7 +157,9 @@ impl<K: SubKey> KeyedProcess for Process<K> {
                 shelves.remove(&shelf);
                 0
             }
-            Act::SumUp => sum_up(shelves.iter()?),
+            Act::SumUp(Which::All) => sum_up(shelves.iter()?),
+            Act::SumUp(Which::OfSplit(split)) => sum_up(shelves.prefix(&(split,))?),
+            Act::SumUp(Which::Between(from, to)) => sum_up(shelves.range(from..=to)?),
         };
         context.emit(line(Told::Found(found)));
         Ok(())
@@ -182,7 +201,11 @@ impl<K: SubKey> Reference<K> {
                 self.shelves.remove(&shelf);
                 0
             }
-            Act::SumUp => sum_up(self.shelves.iter()),
+            Act::SumUp(Which::All) => sum_up(self.shelves.iter()),
+            Act::SumUp(Which::OfSplit(split)) => {
+                sum_up(self.shelves.iter().filter(|((of, _), _)| *of == split))
+            }
+            Act::SumUp(Which::Between(from, to)) => sum_up(self.shelves.range(from..=to)),
         }
     }
 }
