@@ -57,7 +57,7 @@ pub async fn all(mut fresh: impl FnMut() -> Arc<dyn Store>) -> Kept {
 pub async fn large(mut fresh: impl FnMut() -> Arc<dyn Store>, part_bytes: usize) -> Kept {
     large::values_of_any_size_come_back(&*fresh(), part_bytes).await?;
     large::values_grow_and_shrink(&*fresh(), part_bytes).await?;
-    large::large_values_only_move_forward(&*fresh(), part_bytes).await?;
+    large::values_of_several_parts_only_move_forward(&*fresh(), part_bytes).await?;
     large::a_range_has_whole_values(&*fresh(), part_bytes).await?;
     large::the_empty_key_is_a_key(&*fresh(), part_bytes).await?;
     large::long_keys_are_told_apart_and_come_back(&*fresh(), part_bytes).await

@@ -110,7 +110,7 @@ pub async fn values_grow_and_shrink(store: &dyn Store, part: usize) -> Kept {
 ///
 /// # Errors
 /// Where that is not so.
-pub async fn large_values_only_move_forward(store: &dyn Store, part: usize) -> Kept {
+pub async fn values_of_several_parts_only_move_forward(store: &dyn Store, part: usize) -> Kept {
     let key = of(vec![5])?;
     let sizes = [1, 2 * part + 1];
     let mut attempt = 1;
