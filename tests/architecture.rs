@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["error", "fuzzing", "sync", "teeth"],
     &["clock", "codec", "ids", "io", "metrics", "points", "thrift"],
     &["config", "key_group", "record"],
-    &["hostile", "state", "time"],
+    &["hostile", "state"],
     &["checkpoint", "connector", "exchange", "operator"],
     &["dynamodb"],
     &["task"],

@@ -355,7 +355,8 @@ fn vanished(root: &Path, job: &str) -> Error {
         ErrorKind::Io,
         format!(
             "the output folder {} has vanished or lost its {MARKERS}{}: results that {job} has \
-             committed are not there; put them back, or start with --fresh",
+             committed are not there; put them back, leave --output out if it wrote to standard output \
+             until now, or start with --fresh",
             root.display(),
             seen_from(root)
         ),
