@@ -116,6 +116,14 @@ teeth! {
     ThrottledStatementIgnored,
     /// A put whose answer is lost is taken for applied.
     LostAnswerIsSuccess,
+    /// A segment's or manifest's slot that nothing retained names any more is not free again.
+    SlotsNotFreed,
+    /// Slots that were free, or in flight, are not given out after a restart.
+    SlotsLostAtRestart,
+    /// A tombstone has no time at which the table may delete it.
+    TombstoneStays,
+    /// What is clean does not leave memory, however much there is, and no source waits for that.
+    NothingLeaves,
     /// What a sink staged is committed before the head moves.
     CommittedBeforeHead,
     /// What was staged for an aborted checkpoint is dropped.

@@ -22,8 +22,9 @@ use millpond::teeth::{self, Tooth};
 const SEEDS: u64 = 200;
 
 /// The teeth of requests to DynamoDB; the others are looked for over the twin, which is faster.
-const OF_REQUESTS: [Tooth; 8] = [
+const OF_REQUESTS: [Tooth; 9] = [
     Tooth::StaleReads,
+    Tooth::TombstoneStays,
     Tooth::PartsUnconditional,
     Tooth::PartsUnanswered,
     Tooth::PartsLeft,

@@ -60,7 +60,7 @@ impl Pool {
         }
         for index in 0..pool.classes.len() {
             let slot = SlotId(index as u64);
-            if !pool.used.contains_key(&slot) {
+            if !pool.used.contains_key(&slot) && !bites(Tooth::SlotsLostAtRestart) {
                 pool.free.entry(pool.classes[index]).or_default().insert(slot);
             }
         }
@@ -108,7 +108,7 @@ impl Pool {
                 return true;
             }
             let keep = *usage == Use::InFlight && !abandoned;
-            if !keep {
+            if !keep && !bites(Tooth::SlotsNotFreed) {
                 free.entry(classes[slot.0 as usize]).or_default().insert(*slot);
             }
             keep

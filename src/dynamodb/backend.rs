@@ -25,6 +25,7 @@ use crate::state::{
     Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemRange, ItemWrite, Scanned, Store,
     WriteOutcome, segment,
 };
+use crate::teeth::{Tooth, bites};
 
 /// The store of one incarnation.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ impl Backend {
     fn ttl(&self, item: &Item) -> Option<u64> {
         let over = match item.value {
             Some(_) => item.expires_ms.filter(|_| !item.event_time)? / 1000,
+            None if bites(Tooth::TombstoneStays) => return None,
             None => self.now(),
         };
         Some(over.saturating_add(self.tombstone_retention.as_secs()))

@@ -59,8 +59,10 @@ pub(super) async fn attempt(
         &shared.io,
     )
     .await?;
+    let unbounded = if bites(Tooth::NothingLeaves) { u64::MAX / 4 } else { 0 };
+    let cache_bytes = config.state.cache_bytes + unbounded;
     let live = Live {
-        pressure: Pressure::new(config.state.cache_bytes, config.state.log_max_bytes),
+        pressure: Pressure::new(cache_bytes, config.state.log_max_bytes),
         counters: shared.graph.vertices.iter().map(|_| VertexCounters::default()).collect(),
         first_record: Arc::new(OnceLock::new()),
     };

@@ -39,11 +39,12 @@ impl Bounds {
 }
 
 impl Process {
-    /// Whether its memory and its log are within their bounds.
-    pub(super) fn memory_is_bounded(&self) -> Verdict {
+    /// Whether its memory and its log are within their bounds, where the sources were `given` so many records.
+    pub(super) fn memory_is_bounded(&self, given: u64) -> Verdict {
         let status = self.status.borrow();
         let memory = status.memory;
         let Bounds { log_max_bytes, on_the_way, key_bytes, chunks } = self.bounds;
+        let on_the_way = on_the_way.min(given);
         let restored = status.checkpoints.restored.map_or(0, |restore| restore.entries);
         // Whose items are written, the log's own entries and those beyond, puts a hash into some chunk, which is in
         // the log then.
@@ -60,5 +61,21 @@ impl Process {
              {on_the_way} records on their way and {restored} restored ones may, of {key_bytes} bytes each, \
              and {chunks} chunks of filters"
         ))
+    }
+
+    /// Whether its memory and its log are what is configured, where the sources have nothing left to read and a few
+    /// checkpoints have passed. Without that it is not judged.
+    pub(super) fn memory_is_at_rest(&self) -> Verdict {
+        let status = self.status.borrow();
+        if status.lag.records != Some(0) {
+            return Ok(());
+        }
+        let memory = status.memory;
+        let state = memory.used_bytes.saturating_sub(memory.filter_bytes);
+        let log_max_bytes = self.bounds.log_max_bytes;
+        if state <= memory.budget_bytes && memory.log_bytes <= log_max_bytes {
+            return Ok(());
+        }
+        Err(format!("with nothing left to read, process {} takes {memory:?}", self.number))
     }
 }

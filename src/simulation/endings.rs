@@ -66,6 +66,7 @@ impl World {
         let commits = self.scenario.ends().commits();
         let mut seen = self.watch.seen();
         seen.oracle.check_all()?;
+        seen.oracle.check_leaks(self.sky.deletes_by_the_clock())?;
         let (line, positions) = seen.oracle.descent.line(&commits);
         drop(seen);
         self.scenario.check_output(&line, &positions).map_err(|e| format!("output: {e}"))?;

@@ -35,6 +35,11 @@ pub trait Ends: Send + Sync {
         self.inlets().iter().for_each(|(_, inlet)| inlet.finish());
     }
 
+    /// Records that the sources were given so far.
+    fn given(&self) -> u64 {
+        self.inlets().iter().map(|(_, inlet)| inlet.given()).sum()
+    }
+
     /// The commits so far, over all sinks in the order of [`Ends::outlets`], each sink's in their order.
     fn commits(&self) -> Vec<CommitOf> {
         self.outlets().iter().flat_map(|outlet| outlet.commits()).collect()
@@ -66,6 +71,9 @@ pub trait Inlet: Send + Sync {
 
     /// Gives all that is left and ends the input.
     fn finish(&self);
+
+    /// Records given so far.
+    fn given(&self) -> u64;
 
     /// Whether all records of the source operator `source` lie before `positions`.
     ///
@@ -166,7 +174,7 @@ impl<T: Clone + Send + 'static> Input<T> {
         &self.splits
     }
 
-    fn given(&self) -> MutexGuard<'_, Vec<usize>> {
+    fn by_split(&self) -> MutexGuard<'_, Vec<usize>> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -186,7 +194,7 @@ impl<T: Clone + Send + 'static> Input<T> {
 
 impl<T: Clone + Send + Sync + 'static> Inlet for Input<T> {
     fn give(&self, random: &mut StdRng) -> bool {
-        let mut given = self.given();
+        let mut given = self.by_split();
         let last = self.splits.len() - 1;
         let left: Vec<usize> = (0..last).filter(|s| given[*s] < self.splits[*s].len()).collect();
         if left.is_empty() {
@@ -201,12 +209,16 @@ impl<T: Clone + Send + Sync + 'static> Inlet for Input<T> {
     }
 
     fn finish(&self) {
-        let mut given = self.given();
+        let mut given = self.by_split();
         for (split, records) in self.splits.iter().enumerate() {
             self.feed.push(split, records[given[split]..].to_vec());
             given[split] = records.len();
         }
         self.feed.close();
+    }
+
+    fn given(&self) -> u64 {
+        self.by_split().iter().sum::<usize>() as u64
     }
 
     fn check_end(&self, source: &str, positions: &Positions) -> Verdict {

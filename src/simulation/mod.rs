@@ -25,6 +25,7 @@ mod ends;
 mod endure;
 mod gate;
 pub mod graphs;
+mod leaks;
 mod oracle;
 mod post;
 mod process;
@@ -98,7 +99,7 @@ pub fn run_with(seed: u64, options: &Options) -> Result<Report, Failure> {
         let wrong = format!("there is no graph {:?}", options.graph.as_deref().unwrap_or(""));
         return Err(Failure { wrong, report: Box::new(empty(seed)) });
     };
-    simulate(seed, random, scenario, mishap, options, None)
+    simulate(seed, random, scenario, mishap, options, Course::Seed)
 }
 
 /// Runs `seed` over a scenario of one's own, which is used for this run only. Its functions may pass
@@ -112,7 +113,7 @@ pub fn run_scenario(
     mishap: Mishap,
     options: &Options,
 ) -> Result<Report, Failure> {
-    simulate(seed, StdRng::seed_from_u64(seed), scenario, mishap, options, None)
+    simulate(seed, StdRng::seed_from_u64(seed), scenario, mishap, options, Course::Own)
 }
 
 /// Runs one process through `ordeal` over `store`, with much input and ordinary settings.
@@ -125,13 +126,52 @@ pub fn endure(seed: u64, ordeal: Ordeal, store: Store) -> Result<Report, Failure
     let mishap = Mishap::default();
     let scenario = graphs::long(&mut random, mishap.clone());
     let options = Options { store: Some(store), ..Options::default() };
-    simulate(seed, random, scenario, mishap, &options, Some(ordeal))
+    simulate(seed, random, scenario, mishap, &options, Course::Ordeal(ordeal))
+}
+
+/// What kind of a run a seed is for.
+#[derive(Clone, Copy, Debug)]
+enum Course {
+    /// All of it is drawn.
+    Seed,
+    /// The scenario is the caller's own.
+    Own,
+    Ordeal(Ordeal),
+}
+
+impl Course {
+    fn ordeal(self) -> Option<Ordeal> {
+        match self {
+            Self::Seed | Self::Own => None,
+            Self::Ordeal(ordeal) => Some(ordeal),
+        }
+    }
+
+    /// How the run is repeated.
+    fn replay(self, seed: u64, store: Store, options: &Options) -> String {
+        match self {
+            Self::Seed => {
+                let graph = options.graph.as_ref().map(|graph| format!(" --graph {graph}"));
+                let store = options.store.map(|store| format!(" --store {}", store.name()));
+                let (graph, store) = (graph.unwrap_or_default(), store.unwrap_or_default());
+                format!("millpond simulate --seed {seed}{graph}{store} --trace")
+            }
+            Self::Own => {
+                format!("simulation::run_scenario with the seed {seed} and the same scenario")
+            }
+            Self::Ordeal(ordeal) => format!(
+                "simulation::endure({seed}, Ordeal::{ordeal:?}, Store::{store:?}), as \
+                 `cargo test --test simulation` does"
+            ),
+        }
+    }
 }
 
 fn empty(seed: u64) -> Report {
     Report {
         seed,
         what: String::new(),
+        replay: String::new(),
         counts: Counts::default(),
         virtual_ms: 0,
         digest: 0,
@@ -145,13 +185,14 @@ fn simulate(
     scenario: Arc<dyn Scenario>,
     mishap: Mishap,
     options: &Options,
-    ordeal: Option<Ordeal>,
+    kind: Course,
 ) -> Result<Report, Failure> {
     let drawn = random.random_range(0..100) < PERCENT_DYNAMODB;
     let drawn = if drawn { Store::DynamoDb } else { Store::Twin };
     let store = options.store.unwrap_or(drawn);
     let mut report = empty(seed);
     report.what = format!("{} over {}", scenario.name(), store.name());
+    report.replay = kind.replay(seed, store, options);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -161,6 +202,7 @@ fn simulate(
         let clock = Clock::starting_at(1_000_000);
         let watch = watch::Watch::new(clock, Arc::clone(&scenario), options.trace);
         watch.tell(&report.what);
+        let ordeal = kind.ordeal();
         let setting = Setting { seed, random, scenario, mishap, store, clock, ordeal };
         // Whatever of the engine panics is a failure of the seed like any other.
         let course = AssertUnwindSafe(Box::pin(course(setting, &watch))).catch_unwind();

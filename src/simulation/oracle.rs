@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::descent::Descent;
+use super::leaks::{Need, check_items};
 use super::scenario::{Scenario, StateView, Verdict};
 use super::table::{Entry, Table, group_of};
 use crate::checkpoint::{Head, HeadStatus, Manifest, Retained};
@@ -44,6 +45,7 @@ pub(super) struct Oracle {
     named: BTreeMap<BlockKey, Version>,
     /// The most that there ever were of these.
     pub(super) most_named: usize,
+    need: Need,
     owners: BTreeSet<String>,
     items_changed: bool,
     /// What the head's own checkpoint is restored from.
@@ -64,6 +66,7 @@ impl Oracle {
             descent: Descent::default(),
             named: BTreeMap::new(),
             most_named: 0,
+            need: Need::default(),
             owners: BTreeSet::new(),
             items_changed: false,
             newest: None,
@@ -180,6 +183,9 @@ impl Oracle {
                 "{what} is overwritten by {version}, a retained checkpoint needs {needed} (I5)"
             ));
         }
+        if self.live() == Some(incarnation) {
+            self.need.put(key, &block);
+        }
         self.table.blocks.insert((incarnation, key), block);
         Ok(())
     }
@@ -230,6 +236,7 @@ impl Oracle {
             return Ok(());
         }
         let manifests = self.retained(&head).map_err(|e| format!("at {step:?}: {e}"))?;
+        self.need.moved(&head, step == Step::Fresh, &self.table, self.named.keys());
         let positions = manifests.last().map(|m| Table::positions(m)).transpose()?;
         self.descent.step(step, &head, positions.unwrap_or_default());
         self.states(&head, &manifests)?;
@@ -302,6 +309,14 @@ impl Oracle {
         self.items_changed = true;
         self.states(&head, &manifests)?;
         self.commits_are_completed()
+    }
+
+    /// Whether all that is left of the live incarnation has a use, or goes by itself. `expires`: the store deletes by
+    /// the clock.
+    pub(super) fn check_leaks(&mut self, expires: bool) -> Verdict {
+        let Some(live) = self.live() else { return Ok(()) };
+        self.newest.iter().try_for_each(|manifest| self.need.check(manifest))?;
+        check_items(live, &self.table, expires)
     }
 
     /// Nothing was committed that no completed checkpoint covers.

@@ -81,6 +81,8 @@ pub struct Report {
     pub seed: u64,
     /// Graph and store, in words.
     pub what: String,
+    /// What runs it once more, to the same trace.
+    pub replay: String,
     /// What it has met.
     pub counts: Counts,
     /// How long it took on its own clock, in milliseconds.
@@ -102,11 +104,11 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { seed, what, trace, .. } = &*self.report;
+        let Report { seed, what, replay, trace, .. } = &*self.report;
         writeln!(f, "seed {seed} ({what}) failed: {}", self.wrong)?;
         writeln!(f, "its last steps:")?;
         trace.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
-        write!(f, "to replay it: millpond simulate --seed {seed} --trace")
+        write!(f, "to replay it: {replay}")
     }
 }
 

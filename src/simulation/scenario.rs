@@ -29,7 +29,7 @@ pub trait Scenario: Send + Sync {
 
     /// What the state of one key takes in memory at most, about.
     fn memory_of_a_key(&self) -> u64 {
-        2000
+        500
     }
 
     /// The graph for one more process. Input and output are the same for all of them.

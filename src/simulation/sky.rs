@@ -94,6 +94,11 @@ impl Sky {
         }
     }
 
+    /// Whether the store deletes what has a `ttl`; the twin knows none.
+    pub(super) fn deletes_by_the_clock(&self) -> bool {
+        matches!(self, Self::DynamoDb(_))
+    }
+
     /// Faults so far that the watch has not been told of.
     pub(super) fn faults(&self) -> u64 {
         match self {

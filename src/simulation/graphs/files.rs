@@ -1,5 +1,6 @@
 //! The chain over the real file sink, in a folder of its own: output that is staged, renamed and cleaned
-//! away, by processes that die at any of it, meet there, and wake after they were overtaken.
+//! away, by processes that die between any two of these, meet there, and wake after they were overtaken.
+//! What blocks is done as a whole here: processes that are killed for real die in the midst of it.
 //!
 //! Owns the folder, and reads it with eyes of its own. Every file and folder is synced as in a real
 //! run, so few seeds draw this graph.
