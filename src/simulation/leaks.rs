@@ -107,9 +107,9 @@ impl Need {
     }
 }
 
-/// Slots of a kind that were given out and never seen to be put, since their process died: one, in few of some hundred
-/// seeds.
-const UNSEEN: usize = 2;
+/// Slots of a kind that were given out and never seen to be put, since their process died or their checkpoint was
+/// given up before: three at most in a thousand seeds. Whatever is lost time and again is soon more.
+const UNSEEN: usize = 8;
 
 /// Whether each item of the live incarnation that has no value may be deleted by the table, and each part of a value
 /// is one that its first part counts. `expires`: the store deletes by the clock at all.
