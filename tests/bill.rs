@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine_support::{Engine, Event, check, clock, embedded, job, pass, simulate, small, tally};
-use millpond::checkpoint::Ended;
+use millpond::checkpoint::{Ended, read_manifest};
 use millpond::config::{Config, Location, Materialize, StoreSettings};
 use millpond::connector::{MemorySink, MemorySource};
 use millpond::dynamodb::{Connection, Execution, Options, Purpose};
 use millpond::hostile::{Hostile, Limits, Plan};
-use millpond::runtime::DynamoDbStateBackend;
+use millpond::runtime::{Backend, DynamoDbStateBackend};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -25,21 +25,25 @@ fn slow() -> Config {
 }
 
 /// The same 40 keys over and over, `parts` times, one part a second.
-async fn fed(engine: &Engine, parts: usize) -> Vec<engine_support::Line> {
+async fn fed(engine: &Engine, parts: usize) {
+    let part: Vec<Event> = (0..40).map(|key| (key, 1)).collect();
+    feed(engine, vec![part; parts]).await;
+}
+
+/// One part a second.
+async fn feed(engine: &Engine, parts: Vec<Vec<Event>>) {
     let (feed, source) = MemorySource::fed(1);
     let sink = MemorySink::new();
-    let part: Vec<Event> = (0..40).map(|key| (key, 1)).collect();
     let feeding = async {
-        for _ in 0..parts {
+        for part in &parts {
             feed.push(0, part.clone());
             pass(SECOND).await;
         }
     };
-    let stop = pass(SECOND * u32::try_from(parts).unwrap() + SECOND);
+    let stop = pass(SECOND * u32::try_from(parts.len()).unwrap() + SECOND);
     let (ended, ()) = futures::join!(engine.run_until(tally(source, &sink), stop), feeding);
     assert_eq!(ended.unwrap(), Ended::Stopped);
-    check(&sink.output(), &[vec![part; parts].concat()]).unwrap();
-    sink.output()
+    check(&sink.output(), &[parts.concat()]).unwrap();
 }
 
 #[test]
@@ -89,10 +93,10 @@ fn a_job_over_its_bound_takes_fewer_checkpoints_and_writes_fewer_items() {
     });
 }
 
-async fn provisioned(hostile: &Hostile) -> Arc<DynamoDbStateBackend> {
+async fn provisioned(hostile: &Hostile, units: (u64, u64)) -> Arc<DynamoDbStateBackend> {
     let at = Location::EmbeddedMemory;
     let default = Config::default().store;
-    let settings = StoreSettings { location: at, provisioned: Some((20, 20)), ..default };
+    let settings = StoreSettings { location: at, provisioned: Some(units), ..default };
     let wrap = |client| hostile.wrap(client);
     let options = Options {
         settings: &settings,
@@ -112,7 +116,7 @@ fn a_job_on_a_table_that_takes_little_is_delayed_and_loses_nothing() {
     simulate(async {
         let limits = Limits::provisioned(20, 20);
         let hostile = Hostile::new(3, clock(), Plan::calm());
-        let backend = provisioned(&hostile).await;
+        let backend = provisioned(&hostile, (20, 20)).await;
         hostile.set(Plan::storm(30).limited(limits));
         let mut config = slow();
         config.checkpointing.interval = 2 * SECOND;
@@ -147,5 +151,33 @@ fn a_job_on_a_table_that_takes_little_is_delayed_and_loses_nothing() {
         assert!(units > 0.6 * 20.0 * 160.0, "{units}");
         assert!(hostile.counts().over_limit < 30, "{}", hostile.counts().over_limit);
         assert!(status.checkpoints.counts.completed > 30, "{:?}", status.checkpoints.counts);
+    });
+}
+
+/// Read units that a replay of the log takes which half an hour of a job with new keys leaves, on a table of
+/// 5 read units a second.
+async fn units_to_replay(target: Duration) -> u64 {
+    let hostile = Hostile::new(3, clock(), Plan::calm());
+    let backend = provisioned(&hostile, (5, 100)).await;
+    let mut config = slow();
+    config.state.restore_target = target;
+    let engine = Engine::new(Arc::clone(&backend) as _, config);
+    feed(&engine, (0..1800).map(|n| vec![(n, 1), (n + 1_000_000, 1)]).collect()).await;
+    let head = backend.heads().read(&job()).await.unwrap().unwrap();
+    let last = *head.retained.last().unwrap();
+    let store = backend.store(&job(), head.incarnation);
+    let manifest = read_manifest(store, last).await.unwrap().manifest;
+    manifest.segments.iter().map(|segment| segment.bytes.div_ceil(4096)).sum()
+}
+
+#[test]
+fn a_log_is_no_longer_than_provisioned_capacity_replays_in_time() {
+    simulate(async {
+        let (short, default) =
+            (units_to_replay(4 * SECOND).await, units_to_replay(30 * SECOND).await);
+        println!("{short} units, and {default} by default");
+        // The last checkpoint is in the log before anything could be cleaned because of it.
+        assert!(short <= 4 * 5 + 1 && short > 5, "{short}");
+        assert!(default <= 30 * 5 + 1 && default > 8 * 5, "{default}");
     });
 }

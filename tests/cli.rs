@@ -169,9 +169,9 @@ fn the_status_is_served_while_a_job_runs_and_a_busy_port_is_told() {
     let arguments =
         ["run", "route_stats", "-v", "--rate", "2000", "-D", memory, "-D", "rest.port=0"];
     let mut running = Running::start(folder.path(), &arguments);
+    running.until("route_stats starts afresh");
     let line = running.until("the status is on http://");
     let address = line.split("http://").nth(1).unwrap().trim().to_owned();
-    running.until("route_stats starts afresh");
 
     let answer = ask(&address, "/jobs/overview");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

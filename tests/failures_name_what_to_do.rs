@@ -5,8 +5,10 @@
 
 mod process;
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -120,9 +122,63 @@ fn a_line_that_cannot_be_parsed_is_named_by_file_line_byte_and_reason() {
     ];
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     go(folder.path(), &[INPUT, OUT]).expect(1, &parts);
+    let skipping =
+        go(folder.path(), &[INPUT, "--output=skipped", "--name=other", "--on-error=skip"]);
+    skipping.expect(0, &["not parsed: 1 skipped, 0 sent aside"]);
+    assert_eq!(lines(&folder.path().join("skipped")).len(), FLIGHTS - 1);
     fs::write(&input, good).unwrap();
     go(folder.path(), &[INPUT, OUT]).expect(0, &[]);
     assert!(lines(&folder.path().join("out")) == undisturbed);
+}
+
+/// The binary without the right to read and write whatever there is, which root has.
+fn unprivileged(folder: &Path, more: &[&str]) -> Ran {
+    const NOBODY: u32 = 65534;
+    let (root, mut command) = (rustix::process::geteuid().is_root(), millpond(folder, &RUN));
+    if root {
+        // Nobody may not come where the build is.
+        let binary = folder.join("millpond");
+        if !binary.exists() {
+            fs::copy(env!("CARGO_BIN_EXE_millpond"), &binary).unwrap();
+        }
+        assert!(
+            Command::new("chown")
+                .args(["-R", "65534:65534", "."])
+                .current_dir(folder)
+                .status()
+                .unwrap()
+                .success()
+        );
+        command = Command::new(binary);
+        command.args(RUN).uid(NOBODY).gid(NOBODY);
+        apart(&mut command, folder);
+    }
+    command.args(more);
+    Running::spawn(command).end()
+}
+
+#[test]
+fn what_may_not_be_read_or_written_is_named_and_nothing_is_lost() {
+    let (folder, undisturbed) = world();
+    let folder = folder.path();
+    owing(folder);
+    let cases = [
+        ("input/flights-0.csv", 0o000, 0o600),
+        ("state.db", 0o000, 0o600),
+        ("out/.staging", 0o500, 0o700),
+        ("out", 0o500, 0o700),
+    ];
+    for (path, without, with) in cases {
+        let may =
+            |mode| fs::set_permissions(folder.join(path), Permissions::from_mode(mode)).unwrap();
+        may(without);
+        // What cannot be moved out of a folder is named as what it was to become.
+        let named = path.trim_end_matches(".staging");
+        unprivileged(folder, &[INPUT, OUT]).expect(1, &[named, "ermission denied"]);
+        may(with);
+    }
+    unprivileged(folder, &[INPUT, OUT]).expect(0, &["goes on from checkpoint"]);
+    assert!(lines(&folder.join("out")) == undisturbed);
 }
 
 #[test]

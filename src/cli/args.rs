@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use super::job::JobArgs;
 use crate::checkpoint::rules::StartMode;
 use crate::config::Sources;
+use crate::connector::OnError;
 
 /// A small stream processor whose keyed state lives in DynamoDB.
 #[derive(Parser)]
@@ -148,6 +149,9 @@ pub(super) struct RunArgs {
     /// At most so many records a second from each source.
     #[arg(long, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) rate: Option<u64>,
+    /// What becomes of lines that cannot be read: `fail` ends the run, `skip` counts them.
+    #[arg(long, value_name = "WHAT", value_parser = ["fail", "skip"], default_value = "fail")]
+    pub(super) on_error: String,
     /// Start afresh; what the last run owes is committed first.
     #[arg(long, conflicts_with = "resume")]
     pub(super) fresh: bool,
@@ -195,7 +199,12 @@ impl RunArgs {
     }
 
     pub(super) fn job_args(&self) -> JobArgs {
-        JobArgs { input: self.input.clone(), output: self.output.clone(), rate: self.rate }
+        JobArgs {
+            input: self.input.clone(),
+            output: self.output.clone(),
+            rate: self.rate,
+            on_error: if self.on_error == "skip" { OnError::Skip } else { OnError::Fail },
+        }
     }
 }
 

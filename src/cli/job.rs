@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::config::nearest;
 use crate::connector::{
-    FileSink, FileSource, Format, Inputs, LineSource, Sink, StdinSource, StdoutSink,
+    FileSink, FileSource, Format, Inputs, LineSource, OnError, Sink, StdinSource, StdoutSink,
 };
 use crate::error::{Error, Result};
 
@@ -33,6 +33,8 @@ pub struct JobArgs {
     pub output: Option<PathBuf>,
     /// `--rate`: at most so many records a second from each source.
     pub rate: Option<u64>,
+    /// `--on-error`: what becomes of lines that cannot be read.
+    pub on_error: OnError,
 }
 
 impl JobArgs {
@@ -50,18 +52,19 @@ impl JobArgs {
     /// [`crate::ErrorKind::Usage`]: `-` beside other inputs, or with `--rate`.
     pub fn lines_or(&self, default: Inputs) -> Result<LineSource> {
         if !self.input.iter().any(|pattern| pattern == "-") {
-            return Ok(LineSource::Files(self.rated(FileSource::lines(self.inputs_or(default)))));
+            return Ok(LineSource::Files(self.files(FileSource::lines(self.inputs_or(default)))));
         }
         match (self.input.len(), self.rate) {
-            (1, None) => Ok(LineSource::Stdin(StdinSource::new())),
+            (1, None) => Ok(LineSource::Stdin(StdinSource::new().on_error(self.on_error))),
             (1, Some(_)) => Err(Error::usage("--rate has no effect on standard input (--input -)")),
             _ => Err(Error::usage("standard input (--input -) cannot be read beside files")),
         }
     }
 
-    /// `source`, at most as fast as `--rate` says.
+    /// `source`, at most as fast as `--rate` says, with the lines that cannot be read as `--on-error` says.
     #[must_use]
-    pub fn rated<F: Format>(&self, source: FileSource<F>) -> FileSource<F> {
+    pub fn files<F: Format>(&self, source: FileSource<F>) -> FileSource<F> {
+        let source = source.on_error(self.on_error);
         match self.rate {
             Some(rate) => source.rate(rate),
             None => source,
@@ -122,7 +125,7 @@ mod tests {
     fn a_dash_is_standard_input_and_stands_alone() {
         let lines = |input: &[&str], rate| {
             let input = input.iter().map(|&text| text.to_owned()).collect();
-            JobArgs { input, output: None, rate }.lines_or(Inputs::embedded("x", b""))
+            JobArgs { input, rate, ..JobArgs::default() }.lines_or(Inputs::embedded("x", b""))
         };
         assert!(matches!(lines(&["-"], None), Ok(LineSource::Stdin(_))));
         assert!(matches!(lines(&[], Some(3)), Ok(LineSource::Files(_))));

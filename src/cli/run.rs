@@ -3,6 +3,7 @@
 //! Everything here shares the main thread: the status server, the progress line, events and signals
 //! are futures beside the engine's. Nothing is spawned, so nothing outlives the job.
 
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -62,7 +63,10 @@ pub(super) fn run<E: Engine>(
         let (stop, stopped) = watch::channel(Stop::No);
         let mut job = pin!(engine.run(graph, options, status, stopped));
         let mut watcher = Watcher::new(watched, clock, bar, events);
-        watcher.notice = bound.as_ref().and_then(|bound| bound.notice().map(str::to_owned));
+        if let Some(bound) = &bound {
+            watcher.served = Some(bound.address());
+            watcher.notice = bound.notice().map(str::to_owned);
+        }
         match accompany(job.as_mut(), watcher, bound, signals::stream()?, &stop).await {
             Outcome::Ended(result) => result,
             // Not by returning: dropping the job would wait for its workers.
@@ -97,9 +101,7 @@ async fn bind(args: &RunArgs, config: &Config) -> Result<Option<Bound>> {
     if args.no_rest {
         return Ok(None);
     }
-    let bound = server::bind(&config.rest).await?;
-    tracing::info!("the status is on http://{}", bound.address());
-    Ok(Some(bound))
+    server::bind(&config.rest).await.map(Some)
 }
 
 /// How the wait for a job ended.
@@ -170,7 +172,8 @@ struct Watcher<'a> {
     events: Option<events::Writer>,
     /// The first line has been said.
     opened: bool,
-    /// What is to be said after it.
+    /// Where the status is served, and what is to be said of that, after the first line.
+    served: Option<SocketAddr>,
     notice: Option<String>,
     /// When progress was told last, and at how many records.
     told: (Instant, u64),
@@ -183,7 +186,8 @@ impl<'a> Watcher<'a> {
         bar: &'a Bar,
         events: Option<events::Writer>,
     ) -> Self {
-        Self { status, clock, bar, events, opened: false, notice: None, told: (clock.now(), 0) }
+        let told = (clock.now(), 0);
+        Self { status, clock, bar, events, opened: false, served: None, notice: None, told }
     }
 
     /// Never ends.
@@ -222,6 +226,9 @@ impl<'a> Watcher<'a> {
             let repeats = text::repeats(&self.status.borrow());
             if let Some(repeats) = repeats {
                 self.say(&repeats);
+            }
+            if let Some(address) = self.served {
+                tracing::info!("the status is on http://{address}");
             }
             if let Some(notice) = self.notice.take() {
                 self.say(&notice);

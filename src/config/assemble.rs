@@ -27,13 +27,7 @@ fn follow_defaults(draft: &mut Draft, given: &Settings) {
     if !given.contains_key(keys::LOG) {
         config.state.log_max_bytes = config.state.log_max_bytes.min(config.state.cache_bytes / 2);
     }
-    // So that one segment takes no more than a second's units, and whatever else is written waits no
-    // longer for it.
-    if !given.contains_key(keys::SEGMENT) && !draft.on_demand {
-        let least = 4 << 10;
-        let second = draft.write_units.saturating_mul(1 << 10).max(least);
-        config.state.segment_bytes = config.state.segment_bytes.min(second);
-    }
+    config.state.segment_fixed = given.contains_key(keys::SEGMENT);
     if !given.contains_key(keys::PARALLELISM) {
         config.parallelism = config.parallelism.min(config.max_parallelism);
     }

@@ -63,6 +63,7 @@ pub(super) const INITIAL_BACKOFF: &str = "restart-strategy.exponential-delay.ini
 pub(super) const MAX_BACKOFF: &str = "restart-strategy.exponential-delay.max-backoff";
 
 const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const KIB: u64 = 1 << 10;
 /// A bound for prices that are no typing error.
@@ -329,6 +330,13 @@ static ENGINE: &[Key] = &[
         "The size of one segment of the log before compression. An item of DynamoDB holds 400 KB.",
     )
     .by_default("256 KiB, or a KiB for each provisioned write unit where that is less"),
+    Key::new(
+        "restore.target",
+        Kind::Duration { least: SECOND, at: at!(config.state.restore_target) },
+        "10 s",
+        "On a table with provisioned capacity: how long its read units may take to replay the log, 4 KiB a \
+         unit. A log that is larger is cleaned, within `log-max-size` too: more writes, shorter restarts.",
+    ),
     Key::new(
         "state.backend.dynamodb.filter",
         Kind::Switch { at: at!(config.state.filter) },

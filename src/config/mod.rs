@@ -4,6 +4,7 @@
 //! table of keys and the generated reference are beside it.
 
 mod assemble;
+mod capacity;
 mod credentials;
 mod draft;
 #[cfg(test)]
@@ -125,6 +126,13 @@ pub struct StateSettings {
     pub value_format: ValueFormat,
     /// `state.backend.dynamodb.segment-size`, bytes before compression; default 256 KiB.
     pub segment_bytes: u64,
+    /// Whether that stays whatever capacity is provisioned: it does where it is configured.
+    pub segment_fixed: bool,
+    /// `restore.target`; default 30 s.
+    pub restore_target: Duration,
+    /// Most read units that the log in the table takes to replay, by [`StateSettings::on_capacity`]; no bound
+    /// on demand.
+    pub log_read_units: u64,
     /// `state.backend.dynamodb.filter`; default true.
     pub filter: bool,
     /// Bytes of a filter's first bits, which are doubled as they fill; 64 KiB, but for simulations. No key
@@ -281,6 +289,9 @@ impl Default for Config {
                 materialize: Materialize::Lazy,
                 value_format: ValueFormat::Codec,
                 segment_bytes: 256 << 10,
+                segment_fixed: false,
+                restore_target: Duration::from_secs(30),
+                log_read_units: u64::MAX,
                 filter: true,
                 filter_first_bytes: 64 << 10,
                 filter_chunk_hashes: 112,

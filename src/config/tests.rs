@@ -207,7 +207,7 @@ fn provisioned_capacity_and_each_restart_strategy_arrive() {
     ]))
     .unwrap();
     assert_eq!(config.store.provisioned, Some((20, 7)));
-    assert_eq!(config.state.segment_bytes, 7 << 10, "a segment is a second's units");
+    assert_eq!(config.state.on_capacity(Some((20, 7))).segment_bytes, 7 << 10);
     let RestartStrategy::FailureRate { max_failures_per_interval: 9, .. } = config.restart else {
         panic!("{:?}", config.restart)
     };
@@ -231,7 +231,8 @@ fn prices_arrive_and_a_bound_is_optional() {
         "state.backend.dynamodb.use-on-demand=false",
         "state.backend.dynamodb.segment-size=64 KiB",
     ]));
-    assert_eq!(own.unwrap().state.segment_bytes, 64 << 10, "what is configured stays");
+    let own = own.unwrap().state.on_capacity(Some((20, 7)));
+    assert_eq!(own.segment_bytes, 64 << 10, "what is configured stays");
 }
 
 const HUSH: &str = "wJalrXUtnFEMI";

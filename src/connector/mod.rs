@@ -31,5 +31,5 @@ pub use sink::{
     CommitOutcome, Committable, Committer, Guarantee, RunIdentity, Sink, Writer, WriterContext,
 };
 pub use source::{Progress, Reader, ReaderContext, Source, SplitState};
-pub use stdin::StdinSource;
+pub use stdin::{StdinSource, StdinWithDeadLetters};
 pub use stdout::{AsJson, AsText, LineFormat, StdoutSink};

@@ -9,8 +9,11 @@ use std::io::Read;
 use std::sync::{Arc, PoisonError};
 
 use futures::future::LocalBoxFuture;
+use memchr::memchr;
 
-use super::file::{Format, Frame, Lines, Parsed, Parser};
+use super::file::{
+    Aside, Bad, Cut, DeadLetter, Lines, MAX_LINE, OnError, Parsed, Parser, Route, cut, long_reason,
+};
 use super::{Progress, Reader, ReaderContext, Source, SplitState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::Io;
@@ -19,13 +22,20 @@ use crate::sync::{Mutex, MutexGuard, Notify};
 
 /// How much one read asks for, in bytes.
 const CHUNK: usize = 64 << 10;
-/// Longest line, in bytes.
-const MAX_LINE: usize = 1 << 20;
 const SPLIT: &str = "stdin";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Lines of standard input, up to its end.
+///
+/// CRLF and a byte-order mark are accepted; the last line needs no newline. A line that cannot be read is
+/// an error with its number, byte and reason, unless [`on_error`](Self::on_error) or
+/// [`with_dead_letters`](Self::with_dead_letters) says otherwise.
 #[derive(Clone)]
-pub struct StdinSource(Arc<Pump>);
+pub struct StdinSource {
+    pump: Arc<Pump>,
+    max_line: usize,
+    on_error: OnError,
+}
 
 /// What is read by whichever reader comes first.
 struct Pump {
@@ -42,6 +52,8 @@ struct State {
     /// The offset of `data[0]`, and the lines before `at`.
     base: u64,
     lines: u64,
+    /// The rest of a line that is too long is on its way: it is not kept.
+    passing_over: bool,
     reading: bool,
     ended: bool,
     failed: Option<String>,
@@ -55,11 +67,40 @@ impl StdinSource {
     }
 
     pub(super) fn of(input: impl Read + Send + 'static) -> Self {
-        Self(Arc::new(Pump {
+        let pump = Pump {
             input: Mutex::new(Box::new(input)),
             state: Mutex::default(),
             arrived: Notify::new(),
-        }))
+        };
+        Self { pump: Arc::new(pump), max_line: MAX_LINE, on_error: OnError::default() }
+    }
+
+    /// What becomes of a line that cannot be read. Default: [`OnError::Fail`].
+    #[must_use]
+    pub fn on_error(self, on_error: OnError) -> Self {
+        Self { on_error, ..self }
+    }
+
+    /// Sends lines that cannot be read along as [`DeadLetter`]s, which the graph can split off.
+    pub fn with_dead_letters(self) -> StdinWithDeadLetters {
+        StdinWithDeadLetters(self)
+    }
+
+    /// Longest line, in bytes without its end; what is longer cannot be read, and is never held in
+    /// memory. Default: 1 MiB.
+    #[must_use]
+    pub fn max_line_length(self, bytes: usize) -> Self {
+        Self { max_line: bytes, ..self }
+    }
+
+    fn read<R: Route<String>>(
+        &self,
+        splits: Vec<SplitState>,
+        context: ReaderContext,
+        route: R,
+    ) -> Box<dyn Reader<R::Out>> {
+        let pump = Arc::clone(&self.pump);
+        Box::new(StdinReader { pump, splits, context, route, max_line: self.max_line })
     }
 }
 
@@ -103,15 +144,52 @@ impl Source for StdinSource {
         splits: Vec<SplitState>,
         context: ReaderContext,
     ) -> Result<Box<dyn Reader<String>>> {
-        Ok(Box::new(StdinReader { pump: Arc::clone(&self.0), splits, context, taken: 0 }))
+        Ok(self.read(splits, context, self.on_error))
     }
 }
 
-struct StdinReader {
+/// A [`StdinSource`] that gives out what it cannot read, too.
+#[derive(Clone, Debug)]
+pub struct StdinWithDeadLetters(StdinSource);
+
+impl Source for StdinWithDeadLetters {
+    type Item = Result<String, DeadLetter>;
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn replayable(&self) -> bool {
+        self.0.replayable()
+    }
+
+    fn bounded(&self) -> bool {
+        self.0.bounded()
+    }
+
+    fn discover(&self, parallelism: u32) -> Result<Vec<SplitState>> {
+        self.0.discover(parallelism)
+    }
+
+    fn check(&self, splits: &[SplitState]) -> Result<()> {
+        self.0.check(splits)
+    }
+
+    fn reader(
+        &self,
+        splits: Vec<SplitState>,
+        context: ReaderContext,
+    ) -> Result<Box<dyn Reader<Self::Item>>> {
+        Ok(self.0.read(splits, context, Aside))
+    }
+}
+
+struct StdinReader<R> {
     pump: Arc<Pump>,
     splits: Vec<SplitState>,
     context: ReaderContext,
-    taken: usize,
+    route: R,
+    max_line: usize,
 }
 
 impl Pump {
@@ -148,39 +226,78 @@ impl Pump {
     }
 }
 
+/// A line, or why there is none.
+struct Line {
+    /// The offset of its first byte.
+    byte: u64,
+    text: Result<String, DeadLetter>,
+    /// What goes with it, in bytes and newlines.
+    next: usize,
+    newlines: u64,
+    /// More of it is to come, which counts for nothing.
+    overlong: bool,
+}
+
 impl State {
-    /// The next line and its offset; `None`: it is not there yet.
-    fn line(&mut self) -> Result<Option<(String, u64)>> {
+    /// The next line, which [`State::take`] takes; `None`: it is not there yet.
+    fn line(&mut self, max_line: usize) -> Option<Line> {
+        if !self.pass_over() {
+            return None;
+        }
         let rest = &self.data[self.at..];
         let byte = self.base + self.at as u64;
-        let bad = |reason: &str| {
-            Error::new(
-                ErrorKind::Input,
-                format!(
-                    "cannot read standard input, line {} (byte {byte}): {reason}",
-                    self.lines + 1
-                ),
-            )
+        let bad = |raw: &[u8], reason| {
+            let (file, line) = ("standard input".to_owned(), self.lines + 1);
+            let raw = String::from_utf8_lossy(raw).into_owned();
+            Err(DeadLetter { file, line, byte, reason, raw })
         };
         if rest.is_empty() {
-            return Ok(None);
+            return None;
         }
-        let (end, next) = match Lines.frame(rest, self.ended) {
-            Frame::Record { end, next, .. } if end <= MAX_LINE => (end, next),
-            Frame::More if rest.len() <= MAX_LINE + 1 => return Ok(None),
-            _ => return Err(bad(&format!("longer than {MAX_LINE} bytes"))),
-        };
-        // A byte-order mark is no part of the text.
-        let mark = if byte == 0 && rest.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-        match Lines.parse(&rest[mark.min(end)..end]) {
-            Parsed::Item(text) => {
-                self.at += next;
-                self.lines += 1;
-                Ok(Some((text, byte)))
+        let (text, next, newlines, overlong) = match cut(&Lines, rest, self.ended, max_line) {
+            Cut::Record { end, next, newlines } => {
+                let text = match Lines.parse(&rest[..end]) {
+                    Parsed::Item(text) => Ok(text),
+                    Parsed::Bad(reason) | Parsed::Hopeless(reason) => bad(&rest[..end], reason),
+                    Parsed::Blank => bad(b"", "no line".to_owned()),
+                };
+                (text, next, newlines, false)
             }
-            Parsed::Bad(reason) | Parsed::Hopeless(reason) => Err(bad(&reason)),
-            Parsed::Blank => Err(bad("no line")),
+            Cut::Broken { shown, next, newlines, reason } => {
+                (bad(&rest[..shown], reason), next, newlines, false)
+            }
+            Cut::Starved => return None,
+            Cut::Overlong { shown } => {
+                (bad(&rest[..shown], long_reason(max_line)), rest.len(), 0, true)
+            }
+        };
+        Some(Line { byte, text, next, newlines, overlong })
+    }
+
+    fn take(&mut self, next: usize, newlines: u64, overlong: bool) {
+        self.at += next;
+        self.lines += newlines;
+        self.passing_over = overlong;
+    }
+
+    /// Passes over a byte-order mark, and over what is left of a line that is too long; false: more of it
+    /// may come.
+    fn pass_over(&mut self) -> bool {
+        let rest = &self.data[self.at..];
+        if self.passing_over {
+            let newline = memchr(b'\n', rest);
+            let next = newline.map_or(rest.len(), |at| at + 1);
+            self.take(next, u64::from(newline.is_some()), newline.is_none());
+            return newline.is_some();
         }
+        if self.base == 0 && self.at == 0 {
+            if rest.starts_with(BYTE_ORDER_MARK) {
+                self.at = BYTE_ORDER_MARK.len();
+            } else if BYTE_ORDER_MARK.starts_with(rest) {
+                return self.ended;
+            }
+        }
+        true
     }
 
     /// Forgets what was given out.
@@ -191,18 +308,37 @@ impl State {
     }
 }
 
-impl StdinReader {
-    /// Appends the lines that are there.
-    fn fill(&self, out: &mut Batch<String>) -> Result<usize> {
+impl<R: Route<String>> StdinReader<R> {
+    /// Appends the lines that are there; how many were read, bad ones included.
+    fn fill(&self, out: &mut Batch<R::Out>) -> Result<usize> {
         let mut state = self.pump.state();
         let mut taken = 0;
         while taken < self.context.batch_size {
-            let Some((text, position)) = state.line()? else { break };
-            out.values.push(text);
-            if self.context.with_origin {
-                out.origins.push(Origin { split: Arc::from(SPLIT), position });
-            }
+            let Some(Line { byte, text, next, newlines, overlong }) = state.line(self.max_line)
+            else {
+                break;
+            };
+            let value = match text {
+                Ok(text) => Some(self.route.item(text)),
+                Err(letter) => match self.route.letter(letter) {
+                    Bad::Fail(error) => return Err(error),
+                    Bad::Skip => {
+                        self.context.metrics.records_skipped(1);
+                        None
+                    }
+                    Bad::GiveOut(value) => {
+                        self.context.metrics.records_dead_lettered(1);
+                        Some(value)
+                    }
+                },
+            };
+            state.take(next, newlines, overlong);
             taken += 1;
+            let Some(value) = value else { continue };
+            out.values.push(value);
+            if self.context.with_origin {
+                out.origins.push(Origin { split: Arc::from(SPLIT), position: byte });
+            }
         }
         if taken < self.context.batch_size {
             state.compact();
@@ -211,16 +347,14 @@ impl StdinReader {
     }
 }
 
-impl Reader<String> for StdinReader {
-    fn next<'a>(&'a mut self, out: &'a mut Batch<String>) -> LocalBoxFuture<'a, Result<Progress>> {
+impl<R: Route<String>> Reader<R::Out> for StdinReader<R> {
+    fn next<'a>(&'a mut self, out: &'a mut Batch<R::Out>) -> LocalBoxFuture<'a, Result<Progress>> {
         Box::pin(async move {
             loop {
                 if self.splits.iter().all(|s| s.done) {
                     return Ok(Progress::End);
                 }
-                let taken = self.fill(out)?;
-                if taken > 0 {
-                    self.taken += taken;
+                if self.fill(out)? > 0 {
                     return Ok(Progress::More);
                 }
                 let (ended, failed) = {
@@ -276,31 +410,44 @@ mod tests {
         }
     }
 
-    fn told(bytes: &[u8], at_a_time: usize) -> String {
+    /// Of these bytes, so many at a time: the lines that can be read, and what the others are.
+    fn read(bytes: &[u8], at_a_time: usize) -> Vec<Result<String, DeadLetter>> {
         let source = StdinSource::of(Slow(std::io::Cursor::new(bytes.to_vec()), at_a_time));
-        let splits = source.discover(1).unwrap();
-        let mut reader = source.reader(splits, testing::context(4)).unwrap();
+        let source = source.max_line_length(20).with_dead_letters();
+        drain(&source, source.discover(1).unwrap(), 4).values
+    }
+
+    /// What a run that fails or skips gives out.
+    fn told(bytes: &[u8], on_error: OnError) -> (Vec<String>, Option<String>, u64) {
+        let source = StdinSource::of(Slow(std::io::Cursor::new(bytes.to_vec()), 11));
+        let source = source.max_line_length(20).on_error(on_error);
+        let context = testing::context(4);
+        let metrics = context.metrics.clone();
+        let mut reader = source.reader(source.discover(1).unwrap(), context).unwrap();
         let mut out = Batch::default();
-        loop {
+        let error = loop {
             match block_on(reader.next(&mut out)) {
                 Ok(Progress::More) => {}
-                Ok(_) => return format!("{:?}", out.values),
-                Err(e) => {
-                    assert!(e.to_string().starts_with("cannot read standard input, line "), "{e}");
-                    return e.to_string();
-                }
+                Ok(Progress::End) => break None,
+                Err(e) => break Some(e.to_string()),
             }
-        }
+        };
+        (out.values, error, metrics.snapshot().records_skipped)
     }
 
     #[test]
-    fn any_bytes_are_lines_or_an_error() {
+    fn any_bytes_are_lines_or_errors() {
         let target = crate::fuzzing::Target::new("stdin").seed("one\ntwo\r\n\nthree");
         target.tokens(&["\r\n", "\n", "\u{feff}"]).memory(8 << 20).run(|bytes| {
-            let whole = told(bytes, usize::MAX);
-            let slowly = told(bytes, 1 + bytes.len() / 7);
-            assert!(whole == slowly, "in pieces: {slowly:.300}");
-            whole
+            let whole = read(bytes, usize::MAX);
+            let slowly = read(bytes, 1 + bytes.len() / 7);
+            assert!(whole == slowly, "in pieces: {slowly:.300?}");
+            let good: Vec<_> = whole.iter().flatten().cloned().collect();
+            let bad = whole.len() - good.len();
+            assert_eq!(told(bytes, OnError::Skip), (good.clone(), None, bad as u64));
+            let (before, error, _) = told(bytes, OnError::Fail);
+            assert!(good.starts_with(&before) && error.is_some() == (bad > 0), "{error:?}");
+            format!("{whole:?}")
         });
     }
 
@@ -309,7 +456,7 @@ mod tests {
         let source = StdinSource::of(Pieces(vec![b"\xef\xbb\xbfa", b"b\r", b"\n\nc", b"d"]));
         let batch = drain(&source, source.discover(4).unwrap(), 10);
         assert_eq!(batch.values, ["ab", "", "cd"]);
-        assert_eq!(batch.origins.iter().map(|o| o.position).collect::<Vec<_>>(), [0, 7, 8]);
+        assert_eq!(batch.origins.iter().map(|o| o.position).collect::<Vec<_>>(), [3, 7, 8]);
     }
 
     #[test]
@@ -335,13 +482,31 @@ mod tests {
 
     #[test]
     fn a_bad_line_is_named() {
-        let source = StdinSource::of(Pieces(vec![b"fine\nb\xffd\n"]));
-        let mut reader = source.reader(source.discover(1).unwrap(), testing::context(1)).unwrap();
-        let mut out = Batch::default();
-        block_on(reader.next(&mut out)).unwrap();
+        let (values, error, _) = told(b"fine\nb\xffd\nnever\n", OnError::Fail);
+        assert_eq!(values, ["fine"]);
         assert_eq!(
-            block_on(reader.next(&mut out)).unwrap_err().to_string(),
-            "cannot read standard input, line 2 (byte 5): not UTF-8 from its byte 1 on"
+            error.unwrap(),
+            "cannot read standard input, line 2 (byte 5): not UTF-8 from its byte 1 on; on_error can skip \
+             such lines (--on-error skip) or send them aside as dead letters"
         );
+    }
+
+    #[test]
+    fn what_is_too_long_is_one_line_whatever_follows_and_the_next_keeps_its_number() {
+        let bytes = b"\xef\xbb\xbf0123456789012345678901234567890123456789\nfine\n\xff\n01234567890123456789\r\n";
+        let (values, error, skipped) = told(bytes, OnError::Skip);
+        assert_eq!((error, skipped), (None, 2));
+        assert_eq!(values, ["fine", "01234567890123456789"]);
+        let letters: Vec<_> = read(bytes, 25).into_iter().filter_map(Result::err).collect();
+        assert_eq!(letters.iter().map(|l| (l.line, l.byte)).collect::<Vec<_>>(), [(1, 3), (3, 49)]);
+        assert_eq!(letters[0].reason, "longer than max_line_length (20 bytes)");
+    }
+
+    #[test]
+    fn a_line_without_end_is_an_error_before_its_end() {
+        let source = StdinSource::of(std::io::repeat(b'x'));
+        let mut reader = source.reader(source.discover(1).unwrap(), testing::context(1)).unwrap();
+        let error = block_on(reader.next(&mut Batch::default())).unwrap_err();
+        assert!(error.to_string().contains("line 1 (byte 0): longer than"), "{error}");
     }
 }

@@ -104,6 +104,8 @@ pub async fn run(
 ) -> Result<Ended> {
     let Wiring { backend, place, clock, metrics, status } = wiring;
     let (graph, io) = (Arc::new(graph), place.io());
+    let mut options = options;
+    options.config.state = options.config.state.on_capacity(backend.provisioned());
     let history = History::default();
     let board = Board::new(status, &options, &graph, &*backend, clock, &metrics, &history);
     let identity = identity(&graph, &options.config);

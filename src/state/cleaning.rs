@@ -32,6 +32,8 @@ use crate::teeth::{Tooth, bites};
 pub struct CleaningLimits {
     /// Most bytes of pinned entries, and of stored segments; `state.backend.dynamodb.log-max-size`.
     pub log_max_bytes: u64,
+    /// Most read units that a replay of the stored segments takes; only provisioned capacity bounds them.
+    pub read_units: u64,
     /// Most segments: a restore reads each.
     pub max_segments: u64,
     /// Always up to the oldest retained checkpoint: `state.backend.dynamodb.materialize: eager`, or memory is
@@ -265,6 +267,7 @@ impl<K: Key> KeyedState<K> {
         let due = limits.eager
             || stats.pinned_bytes > limits.log_max_bytes
             || stats.stored_bytes > limits.log_max_bytes
+            || stats.read_units() > limits.read_units
             || stats.segments > limits.max_segments;
         if !due || self.cleaning.is_some() {
             return None;

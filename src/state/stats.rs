@@ -35,6 +35,14 @@ pub struct Stats {
     pub filter_hashes: Option<u64>,
 }
 
+impl Stats {
+    /// Read units that a replay of the segments takes, at most: one for each 4 KiB, and one for each rest.
+    #[must_use]
+    pub fn read_units(&self) -> u64 {
+        self.segments + self.stored_bytes / 4096
+    }
+}
+
 impl<K: Key> KeyedState<K> {
     /// Memory of the entries changed since the last barrier, or frozen by it and not serialised yet;
     /// estimated. For back-pressure.

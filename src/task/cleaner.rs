@@ -61,8 +61,22 @@ struct Plan {
     missing: Vec<Missing>,
     /// What was read back and is still to be written.
     found: Vec<Found>,
-    /// What the log held when it began.
-    pinned_before: u64,
+    /// The log when it began.
+    before: LogSize,
+}
+
+/// What a log holds, as it is bounded.
+#[derive(Clone, Copy, Debug, Default)]
+struct LogSize {
+    pinned_bytes: u64,
+    read_units: u64,
+}
+
+impl LogSize {
+    fn of<K: Key>(state: &KeyedState<K>) -> Self {
+        let stats = state.stats();
+        Self { pinned_bytes: stats.pinned_bytes, read_units: stats.read_units() }
+    }
 }
 
 /// Cleans one subtask's log.
@@ -75,9 +89,9 @@ pub(super) struct Cleaner {
     plan: Option<Plan>,
     under_way: FuturesUnordered<BoxFuture<'static, Result<Step>>>,
     max_missing: usize,
-    /// By how much cleaning begins before the bound: what the log grew by, not long ago, while a
+    /// By how much cleaning begins before the bounds: what the log grew by, not long ago, while a
     /// checkpoint was cleaned.
-    margin: u64,
+    margins: LogSize,
 }
 
 impl std::fmt::Debug for Cleaner {
@@ -96,6 +110,7 @@ impl Cleaner {
             metrics: context.metrics.clone(),
             limits: CleaningLimits {
                 log_max_bytes,
+                read_units: context.config.state.log_read_units / shares,
                 max_segments: MAX_SEGMENTS,
                 eager: context.config.state.materialize == Materialize::Eager,
             },
@@ -103,7 +118,7 @@ impl Cleaner {
             plan: None,
             under_way: FuturesUnordered::new(),
             max_missing: (log_max_bytes / MISSING_BYTES).clamp(100, MAX_MISSING) as usize,
-            margin: 0,
+            margins: LogSize::default(),
         }
     }
 
@@ -119,8 +134,12 @@ impl Cleaner {
     /// Begins the next plan, if the log is too large or about to be, or its entries must leave memory.
     pub(super) fn begin<K: Key>(&mut self, state: &mut KeyedState<K>, wanted: bool) {
         let eager = wanted || self.is_eager();
-        let log_max_bytes = self.limits.log_max_bytes - self.margin;
-        let limits = CleaningLimits { eager, log_max_bytes, ..self.limits };
+        let limits = CleaningLimits {
+            log_max_bytes: self.limits.log_max_bytes - self.margins.pinned_bytes,
+            read_units: self.limits.read_units - self.margins.read_units,
+            eager,
+            ..self.limits
+        };
         let Some(plan) = state.plan_cleaning(&limits) else { return };
         self.plan = Some(Plan {
             checkpoint: plan.checkpoint(),
@@ -128,7 +147,7 @@ impl Cleaner {
             next: 0,
             missing: Vec::new(),
             found: Vec::new(),
-            pinned_before: state.pinned_bytes(),
+            before: LogSize::of(state),
         });
         let compute = self.io.run(async move { Ok(Step::Computed(plan.compute())) });
         self.under_way.push(compute.boxed());
@@ -211,13 +230,20 @@ impl Cleaner {
 
     /// Every write is answered.
     fn finish<K: Key>(&mut self, state: &mut KeyedState<K>) -> Result<()> {
-        let Some(Plan { checkpoint, rows, pinned_before, .. }) = self.plan.take() else {
+        let Some(Plan { checkpoint, rows, before, .. }) = self.plan.take() else {
             return Ok(());
         };
-        let grown = state.pinned_bytes().saturating_sub(pinned_before);
         // What held for the last plan need not for the next, so a good deal more; and it is forgotten slowly.
-        self.margin =
-            (grown + grown / 2).max(self.margin / 8 * 7).min(self.limits.log_max_bytes / 2);
+        let margin = |margin: u64, grown: u64, limit: u64| {
+            (grown + grown / 2).max(margin / 8 * 7).min(limit / 2)
+        };
+        let (now, limits, margins) = (LogSize::of(state), self.limits, self.margins);
+        let bytes = now.pinned_bytes.saturating_sub(before.pinned_bytes);
+        let units = now.read_units.saturating_sub(before.read_units);
+        self.margins = LogSize {
+            pinned_bytes: margin(margins.pinned_bytes, bytes, limits.log_max_bytes),
+            read_units: margin(margins.read_units, units, limits.read_units),
+        };
         state.cleaned(checkpoint)?;
         if let Some(rows) = rows {
             state.cooled(rows);

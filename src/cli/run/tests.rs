@@ -192,7 +192,7 @@ async fn the_status_is_served_while_the_job_runs() {
     assert_eq!(exit_of(ended), Exit::Done);
 }
 
-async fn ask(address: std::net::SocketAddr) -> String {
+async fn ask(address: SocketAddr) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
     let request = b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";

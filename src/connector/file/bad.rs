@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind};
 
 /// What becomes of a line that cannot be parsed. To send such lines aside, see
-/// [`crate::connector::FileSource::with_dead_letters`].
+/// `with_dead_letters` of the sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnError {
     /// It ends the attempt with an error that names file, line, byte and reason. The default.
@@ -18,7 +18,7 @@ pub enum OnError {
 /// A line that could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// The file's path.
+    /// The file's path, or `standard input`.
     pub file: String,
     /// The line's number in the file, from 1.
     pub line: u64,
@@ -26,27 +26,27 @@ pub struct DeadLetter {
     pub byte: u64,
     /// Why it could not be parsed.
     pub reason: String,
-    /// The line, with U+FFFD in place of what is not UTF-8. Of a line that is too long the first
-    /// 4 KiB.
+    /// The line, with U+FFFD in place of what is not UTF-8. Of a line that is too long the
+    /// first 4 KiB, and no more than a line may have.
     pub raw: String,
 }
 
 impl DeadLetter {
     /// The error that the line is under [`OnError::Fail`].
-    pub(super) fn into_error(self) -> Error {
+    pub(crate) fn into_error(self) -> Error {
         let Self { file, line, byte, reason, raw: _ } = self;
         Error::new(
             ErrorKind::Input,
             format!(
                 "cannot read {file}, line {line} (byte {byte}): {reason}; \
-                 on_error can skip such lines or send them aside as dead letters"
+                 on_error can skip such lines (--on-error skip) or send them aside as dead letters"
             ),
         )
     }
 }
 
 /// What a reader gives out: items alone, or items and dead letters.
-pub(super) trait Route<I>: 'static {
+pub(crate) trait Route<I>: 'static {
     type Out: Send + 'static;
     fn item(&self, item: I) -> Self::Out;
     /// What stands for a bad line; `None` where it is an error or skipped.
@@ -54,7 +54,7 @@ pub(super) trait Route<I>: 'static {
 }
 
 /// What becomes of one bad line.
-pub(super) enum Bad<T> {
+pub(crate) enum Bad<T> {
     Fail(Error),
     Skip,
     GiveOut(T),
@@ -78,7 +78,7 @@ impl<I: Send + 'static> Route<I> for OnError {
 
 /// Bad lines go with the items, as errors.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Aside;
+pub(crate) struct Aside;
 
 impl<I: Send + 'static> Route<I> for Aside {
     type Out = Result<I, DeadLetter>;

@@ -1,7 +1,7 @@
 //! Files as a source: text lines, CSV and JSON lines, by path, glob or compiled in.
 //!
 //! `inputs` finds and opens files, `split` is what a manifest keeps, `block` reads off the worker,
-//! `format` and `csv` cut and parse records, `split_reader` keeps positions, `reader` takes turns.
+//! `format`, `csv` and `cut` cut and parse records, `split_reader` keeps positions, `reader` takes turns.
 //!
 //! One split a file, or one for each `split_size` bytes: a range owns the lines that *start* in it.
 //! Positions are exact to the byte, so a restart goes on after the last record that was given out.
@@ -10,6 +10,7 @@ mod bad;
 mod block;
 mod csv;
 mod csv_row;
+mod cut;
 mod format;
 #[cfg(test)]
 mod fuzz;
@@ -26,9 +27,10 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use bad::{Aside, Route};
+pub(super) use bad::{Aside, Bad, Route};
 pub use bad::{DeadLetter, OnError};
 pub use csv::{Csv, Rows};
+pub(super) use cut::{Cut, cut, long_reason};
 pub use format::{Format, Frame, JsonLines, Lines, Parsed, Parser};
 pub use inputs::Inputs;
 use reader::FileReader;
@@ -39,6 +41,8 @@ use super::pace::{Pace, Paced};
 use super::{Reader, ReaderContext, Source, SplitState};
 use crate::error::{Error, Result};
 
+/// Longest record that is not too long, in bytes without its end, where nothing else is said.
+pub(super) const MAX_LINE: usize = 1 << 20;
 /// Smallest `split_size`, in bytes: a byte-order mark must lie in the first range.
 const MIN_SPLIT: u64 = 16;
 
@@ -94,7 +98,7 @@ impl<F: Format> FileSource<F> {
             format,
             follow: false,
             split_size: None,
-            max_line: 1 << 20,
+            max_line: MAX_LINE,
             chunk: block::CHUNK,
             on_error: OnError::default(),
             pace: None,

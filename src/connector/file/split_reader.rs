@@ -11,7 +11,8 @@ use memchr::memchr;
 
 use super::bad::{Bad, DeadLetter, Route};
 use super::block::Block;
-use super::format::{Format, Frame, Parsed, Parser};
+use super::cut::{Cut, cut, long_reason};
+use super::format::{Format, Parsed, Parser};
 use super::inputs::Inputs;
 use super::open::{Opened, hopeless, open};
 use super::split::Split;
@@ -19,9 +20,6 @@ use crate::error::{Error, Result};
 use crate::io::Io;
 use crate::metrics::Metrics;
 use crate::record::{Batch, Origin};
-
-/// How much of an overlong line a dead letter shows, in bytes.
-const RAW_BYTES: usize = 4096;
 
 /// What all split readers of one reader share.
 pub(super) struct Shared<F, R> {
@@ -321,17 +319,15 @@ impl<P: Parser> Open<P> {
                 }
                 (next, newlines)
             }
-            Cut::Broken { end, next, newlines, reason } => {
-                let shown = if end > max_line { end.min(RAW_BYTES) } else { end };
-                if let Some(stop) = give.bad(start, &rest[..shown], reason)? {
+            Cut::Broken { shown: end, next, newlines, reason } => {
+                if let Some(stop) = give.bad(start, &rest[..end], reason)? {
                     return Ok(Some(stop));
                 }
                 (next, newlines)
             }
             Cut::Starved => return Ok(Some(Stop::Starved)),
-            Cut::Overlong => {
-                let raw = rest[..rest.len().min(RAW_BYTES)].to_vec();
-                self.overlong = Some(Overlong { start, raw });
+            Cut::Overlong { shown } => {
+                self.overlong = Some(Overlong { start, raw: rest[..shown].to_vec() });
                 return Ok(None);
             }
         };
@@ -371,54 +367,4 @@ impl<P: Parser> Open<P> {
         self.align = false;
         Ok(None)
     }
-}
-
-/// The first record of some bytes.
-#[derive(Debug, PartialEq, Eq)]
-enum Cut {
-    Record {
-        end: usize,
-        next: usize,
-        newlines: u64,
-    },
-    /// It can be no record; what is rejected is its first line alone, so that one quote too many
-    /// does not take the rest of the file with it.
-    Broken {
-        end: usize,
-        next: usize,
-        newlines: u64,
-        reason: String,
-    },
-    /// Its end is not in the bytes.
-    Starved,
-    /// Its first line is too long already, and does not end in the bytes.
-    Overlong,
-}
-
-/// Cuts the first record off `rest`. What comes out depends on the file's bytes from the record's
-/// start on, never on how much of them is there: a restart cuts the same.
-#[inline]
-fn cut<F: Format>(format: &F, rest: &[u8], last: bool, max_line: usize) -> Cut {
-    let reason = match format.frame(rest, last) {
-        Frame::Record { end, next, newlines } if end <= max_line => {
-            return Cut::Record { end, next, newlines };
-        }
-        // One more: it may be a carriage return that does not count.
-        Frame::More if rest.len() <= max_line + 1 => return Cut::Starved,
-        Frame::Unclosed if rest.len() <= max_line + 1 => "a quote is not closed".to_owned(),
-        // So it was before its end was here, if it is unclosed.
-        Frame::Record { .. } | Frame::More | Frame::Unclosed => long_reason(max_line),
-    };
-    match memchr(b'\n', rest) {
-        Some(at) => {
-            let end = at - usize::from(at > 0 && rest[at - 1] == b'\r');
-            Cut::Broken { end, next: at + 1, newlines: 1, reason }
-        }
-        None if last => Cut::Broken { end: rest.len(), next: rest.len(), newlines: 0, reason },
-        None => Cut::Overlong,
-    }
-}
-
-fn long_reason(max_line: usize) -> String {
-    format!("longer than max_line_length ({max_line} bytes)")
 }

@@ -21,7 +21,8 @@ use crate::state::{
     ValueDescriptor, find_values, segment,
 };
 
-const EAGER: CleaningLimits = CleaningLimits { log_max_bytes: 0, max_segments: 0, eager: true };
+const EAGER: CleaningLimits =
+    CleaningLimits { log_max_bytes: 0, read_units: 0, max_segments: 0, eager: true };
 
 struct One {
     state: KeyedState<u64>,
@@ -363,8 +364,10 @@ fn the_log_is_cleaned_when_it_exceeds_a_limit_and_not_before() {
     one.set(1, 1);
     one.complete(1);
     one.state.logged(CheckpointId(1), 1000);
-    let limits =
-        |log_max_bytes, max_segments| CleaningLimits { log_max_bytes, max_segments, eager: false };
+    let limits = |log_max_bytes, max_segments| {
+        let read_units = 2;
+        CleaningLimits { log_max_bytes, read_units, max_segments, eager: false }
+    };
     assert!(one.state.plan_cleaning(&limits(1000, 1)).is_none());
     assert!(one.state.plan_cleaning(&limits(999, 1)).is_some());
     assert!(one.state.plan_cleaning(&limits(999, 1)).is_none(), "one at a time");
@@ -374,6 +377,14 @@ fn the_log_is_cleaned_when_it_exceeds_a_limit_and_not_before() {
     one.state.logged(CheckpointId(2), 1);
     assert!(one.state.plan_cleaning(&limits(1000, 1)).is_none());
     assert!(one.state.plan_cleaning(&limits(1000, 0)).is_some());
+    one.state.cleaned(CheckpointId(2)).unwrap();
+    one.set(1, 3);
+    one.complete(3);
+    one.state.logged(CheckpointId(3), 4096);
+    assert!(one.state.plan_cleaning(&limits(9000, 9)).is_none());
+    // A segment of a byte is read for one unit, as one of 4 KiB is.
+    one.state.logged(CheckpointId(3), 1);
+    assert!(one.state.plan_cleaning(&limits(9000, 9)).is_some());
 }
 
 #[test]

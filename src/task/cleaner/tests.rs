@@ -55,12 +55,17 @@ impl Subtask {
             io: inline_io(),
             store: Arc::new(store.clone()),
             metrics,
-            limits: CleaningLimits { log_max_bytes: 0, max_segments: 0, eager: true },
+            limits: CleaningLimits {
+                log_max_bytes: 0,
+                read_units: 0,
+                max_segments: 0,
+                eager: true,
+            },
             thrift: Thrift::default(),
             plan: None,
             under_way: FuturesUnordered::new(),
             max_missing: MAX_MISSING as usize,
-            margin: 0,
+            margins: LogSize::default(),
         };
         Self { state, count, log: LogWriter::new(puts, BTreeMap::new()), cleaner, store }
     }
