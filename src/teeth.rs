@@ -178,6 +178,8 @@ teeth! {
     SuspendedNotUndone,
     /// A record that has to wait for its state lets those after it pass.
     SuspendedOvertaken,
+    /// A value that was migrated in memory is written in its new encoding under its old checkpoint.
+    MigratedUnderOldCheckpoint,
     /// A value that was restored or read does not expire.
     ExpiryForgotten,
     /// When a value expires stays as a record left it that is undone.

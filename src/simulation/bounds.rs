@@ -10,6 +10,9 @@ use crate::config::Config;
 /// Edges of a graph, at most.
 const EDGES: u64 = 4;
 
+/// The least that a filter takes, however small the cache.
+const FILTER_BYTES: u64 = 32;
+
 /// What a chunk of a filter takes in memory with some hashes, and the least that an entry does.
 const CHUNK_BYTES: u64 = 200;
 const ENTRY_BYTES: u64 = 50;
@@ -24,6 +27,8 @@ pub(super) struct Bounds {
     key_bytes: u64,
     /// Key groups, each with a chunk of a filter that takes more hashes; 0 without filters.
     chunks: u64,
+    /// What the filters of all subtasks take with nothing in them.
+    filters: u64,
 }
 
 impl Bounds {
@@ -34,7 +39,8 @@ impl Bounds {
         let batches = u64::from(config.exchange.channel_batches) + 2;
         let on_the_way = channels * batches * u64::from(config.exchange.batch_records);
         let chunks = if config.state.filter { config.max_parallelism.into() } else { 0 };
-        Self { log_max_bytes: config.state.log_max_bytes, on_the_way, key_bytes, chunks }
+        let filters = if config.state.filter { EDGES * parallelism * FILTER_BYTES } else { 0 };
+        Self { log_max_bytes: config.state.log_max_bytes, on_the_way, key_bytes, chunks, filters }
     }
 }
 
@@ -43,14 +49,14 @@ impl Process {
     pub(super) fn memory_is_bounded(&self, given: u64) -> Verdict {
         let status = self.status.borrow();
         let memory = status.memory;
-        let Bounds { log_max_bytes, on_the_way, key_bytes, chunks } = self.bounds;
+        let Bounds { log_max_bytes, on_the_way, key_bytes, chunks, filters } = self.bounds;
         let on_the_way = on_the_way.min(given);
         let restored = status.checkpoints.restored.map_or(0, |restore| restore.entries);
         // Whose items are written, the log's own entries and those beyond, puts a hash into some chunk, which is in
         // the log then.
         let chunks = chunks.min(on_the_way + restored + log_max_bytes / ENTRY_BYTES);
         let beyond = (on_the_way + restored) * key_bytes + chunks * CHUNK_BYTES;
-        let bounded = memory.most_bytes <= memory.budget_bytes + beyond
+        let bounded = memory.most_bytes <= memory.budget_bytes + filters + beyond
             && memory.log_bytes <= log_max_bytes + beyond;
         if bounded {
             return Ok(());

@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::weather::Season;
-use crate::config::{Config, Materialize, RestartStrategy};
+use crate::config::{Config, Materialize, RestartStrategy, ValueFormat};
 
 /// The key groups of every job.
 pub(super) const MAX_PARALLELISM: u32 = 128;
@@ -38,6 +38,9 @@ pub(super) fn settings(random: &mut StdRng) -> Config {
         config.state.log_max_bytes + one_of(random, &[1, 2000, 4000, 1 << 20]);
     if random.random_bool(0.3) {
         config.state.materialize = Materialize::Eager;
+    }
+    if random.random_bool(0.3) {
+        config.state.value_format = ValueFormat::Native;
     }
     config.state.filter = random.random_bool(0.94);
     config.state.filter_first_bytes = one_of(random, &[32, 1 << 16]);

@@ -246,6 +246,7 @@ async fn course(setting: Setting, watch: &watch::Watch) -> (Verdict, Counts) {
     let world = world.0;
     let mut counts = world.counts;
     counts.faults = world.sky.faults();
+    counts.over_limit = world.sky.over_limit();
     counts.mishaps = world.mishap.happened();
     let metrics = world.common.metrics.snapshot();
     counts.items_written = metrics.items_materialised;

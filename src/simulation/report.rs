@@ -8,6 +8,8 @@ use std::ops::AddAssign;
 pub struct Counts {
     /// Calls of the store that did not simply succeed.
     pub faults: u64,
+    /// Of these, what was over the capacity of a partition or the table.
+    pub over_limit: u64,
     /// Processes that died: at some moment, or at one of their calls.
     pub crashes: u64,
     /// Processes that were started.
@@ -37,9 +39,10 @@ pub struct Counts {
 impl Counts {
     /// All of them with their names.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 13] {
+    pub fn named(&self) -> [(&'static str, u64); 14] {
         [
             ("faults", self.faults),
+            ("over capacity", self.over_limit),
             ("crashes", self.crashes),
             ("processes", self.processes),
             ("frozen", self.frozen),
@@ -59,6 +62,7 @@ impl Counts {
 impl AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.faults += other.faults;
+        self.over_limit += other.over_limit;
         self.crashes += other.crashes;
         self.processes += other.processes;
         self.frozen += other.frozen;

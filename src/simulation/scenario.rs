@@ -13,9 +13,10 @@ use bytes::Bytes;
 
 use super::ends::Ends;
 use crate::checkpoint::SavedOperator;
-use crate::codec::{Bincode, Codec, Key, Value};
+use crate::codec::{Bincode, Codec, DecodeError, Key, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
+use crate::state::from_native;
 use crate::state::unkeyed::SavedState;
 use crate::task::JobGraph;
 
@@ -73,12 +74,26 @@ impl Positions {
     }
 }
 
+/// A value as log and table hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) bytes: Bytes,
+    /// The bytes are an attribute's JSON.
+    pub(super) native: bool,
+}
+
+impl Stored {
+    fn read<V: Value>(&self) -> std::result::Result<V, DecodeError> {
+        if self.native { from_native(&self.bytes) } else { Bincode::decode(&self.bytes) }
+    }
+}
+
 /// All state at one checkpoint, as a reader of the table finds it.
 #[derive(Debug)]
 pub struct StateView<'a> {
     /// Where the sources stand.
     pub positions: &'a Positions,
-    pub(super) values: &'a BTreeMap<(Name, Name, Bytes), Bytes>,
+    pub(super) values: &'a BTreeMap<(Name, Name, Bytes), Stored>,
     pub(super) operators: &'a [SavedOperator],
 }
 
@@ -98,7 +113,7 @@ impl StateView<'_> {
         let name = |text: &str| Name::new(text).map_err(|e| e.to_string());
         let at = (name(operator)?, name(state)?, Bytes::from(bytes));
         let found = self.values.get(&at);
-        let decoded = found.map(|value| <Bincode as Codec<V>>::decode(value)).transpose();
+        let decoded = found.map(Stored::read).transpose();
         decoded.map_err(|e| format!("{operator}.{state} of {key:?}: {e}"))
     }
 
@@ -120,6 +135,31 @@ impl StateView<'_> {
         };
         let decoded = saved.subtasks.iter().map(of_subtask).collect::<std::result::Result<_, _>>();
         decoded.map_err(|e| format!("{operator}.{state}: {e}"))
+    }
+
+    /// The elements of each list that has any, by its key, or by key and namespace.
+    ///
+    /// # Errors
+    /// A key or a value cannot be read.
+    pub fn lists<K: Key + Ord, T: Value>(
+        &self,
+        operator: &str,
+        state: &str,
+    ) -> std::result::Result<BTreeMap<K, Vec<T>>, String> {
+        let mut lists = BTreeMap::<K, Vec<T>>::new();
+        for ((op, name, at), chunk) in self.values {
+            if op.as_str() != operator || name.as_str() != state {
+                continue;
+            }
+            let wrong = |e: &dyn fmt::Display| format!("{operator}.{state} of {at:?}: {e}");
+            // What follows is the chunk's number: in the order of the keys, one comes after the other.
+            let key = K::decode(&mut &at[..]).map_err(|e| wrong(&e))?;
+            let chunk: Vec<T> = chunk.read().map_err(|e| wrong(&e))?;
+            if !chunk.is_empty() {
+                lists.entry(key).or_default().extend(chunk);
+            }
+        }
+        Ok(lists)
     }
 
     /// How many keys have a value.

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Location, StoreSettings};
 use crate::dynamodb::{Connection, Execution, Listener, Options, Wrap, tap};
 use crate::error::Result;
-use crate::hostile::{Fault, Hostile, Latency, Plan};
+use crate::hostile::{Fault, Hostile, Latency, Limits, Plan, Throughput};
 use crate::ids::Name;
 use crate::runtime::{Backend, DynamoDbStateBackend};
 
@@ -99,11 +99,19 @@ impl Sky {
         matches!(self, Self::DynamoDb(_))
     }
 
+    /// Requests so far that were refused because a partition or the table took no more.
+    pub(super) fn over_limit(&self) -> u64 {
+        match self {
+            Self::Twin(_) => 0,
+            Self::DynamoDb(hostile) => hostile.counts().over_limit,
+        }
+    }
+
     /// Faults so far that the watch has not been told of.
     pub(super) fn faults(&self) -> u64 {
         match self {
             Self::Twin(_) => 0,
-            Self::DynamoDb(hostile) => hostile.counts().faults(),
+            Self::DynamoDb(hostile) => hostile.counts().faults() + self.over_limit(),
         }
     }
 }
@@ -127,6 +135,14 @@ fn of_any_day(plan: Plan) -> Plan {
     })
 }
 
+/// A table of two partitions, which a job of a simulation comes up against.
+const SMALL_TABLE: Limits = {
+    let second = Duration::from_secs(1);
+    let partition = Throughput { write_units: 40, read_units: 80, burst: second };
+    let table = Throughput { write_units: 60, read_units: 120, burst: second };
+    Limits { partitions: 2, partition, table, provisioned: false }
+};
+
 /// The same season for the hostile client: all faults alike, or mostly one kind of them.
 fn plan(random: &mut StdRng, season: Season) -> Plan {
     // A run makes fewer calls than over the twin, so each is worse off. Some kinds of fault strike
@@ -141,6 +157,9 @@ fn plan(random: &mut StdRng, season: Season) -> Plan {
     plan = of_any_day(plan);
     let micros = season.latency.as_micros() as u64;
     plan.latency = Latency::micros(micros / 2, micros);
+    if random.random_bool(0.25) {
+        plan = plan.limited(one_of(random, &[Limits::new_table(), SMALL_TABLE]));
+    }
     plan.timeout = ms(60);
     plan.slow = (ms(10), ms(300));
     plan.overtaken = ms(40);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::scenario::Positions;
+use super::scenario::{Positions, Stored};
 use crate::checkpoint::{Head, Manifest, Retained, SegmentRef};
 use crate::codec::KeyHash;
 use crate::connector::memory_position_of;
@@ -47,11 +47,11 @@ pub(super) struct Table {
 type Found<T> = Result<T, String>;
 
 /// Whether a restored filter would know all of `read`: what is in items and not in the log.
-fn check_filters(state: &BTreeMap<Entry, Bytes>, read: &BTreeSet<Entry>) -> Found<()> {
+fn check_filters(state: &BTreeMap<Entry, Stored>, read: &BTreeSet<Entry>) -> Found<()> {
     let mut known = BTreeSet::new();
     for ((operator, name, _), value) in state {
         if name.as_str() == FILTER_STATE {
-            let hashes = chunk_hashes(value).map_err(|e| e.to_string())?;
+            let hashes = chunk_hashes(&value.bytes).map_err(|e| e.to_string())?;
             known.extend(hashes.into_iter().map(|hash| (operator, hash)));
         }
     }
@@ -131,10 +131,10 @@ impl Table {
         incarnation: Incarnation,
         manifest: &Manifest,
         group_of: impl Fn(&Entry) -> KeyGroup,
-    ) -> Found<BTreeMap<Entry, Bytes>> {
+    ) -> Found<BTreeMap<Entry, Stored>> {
         // What an item's parts come to, which must be a value where the log has none.
         let mut read = BTreeSet::new();
-        let mut state: BTreeMap<Entry, Found<Bytes>> = BTreeMap::new();
+        let mut state: BTreeMap<Entry, Found<Stored>> = BTreeMap::new();
         let firsts = self.items.iter().filter(|((of, _), row)| *of == incarnation && row.part == 0);
         for ((_, key), row) in firsts {
             let sort_key = row.whole_key.as_ref().unwrap_or(&key.sort_key);
@@ -142,9 +142,10 @@ impl Table {
             let others = (1..row.parts).map(|part| self.part(incarnation, key, part).cloned());
             match join(row.clone(), others, 0) {
                 Ok(item) => {
-                    if let Some(value) = item.and_then(|item| item.value) {
+                    let native = item.as_ref().is_some_and(|item| item.native);
+                    if let Some(bytes) = item.and_then(|item| item.value) {
                         read.insert(entry.clone());
-                        state.insert(entry, Ok(value));
+                        state.insert(entry, Ok(Stored { bytes, native }));
                     }
                 }
                 Err(Torn(why)) => {
@@ -165,7 +166,10 @@ impl Table {
                 }
                 read.remove(entry);
                 match value {
-                    Some(value) => state.insert(entry.clone(), Ok(value.clone())),
+                    Some(bytes) => {
+                        let stored = Stored { bytes: bytes.clone(), native: false };
+                        state.insert(entry.clone(), Ok(stored))
+                    }
                     None => state.remove(entry),
                 };
             }

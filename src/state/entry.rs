@@ -4,6 +4,7 @@
 //! `column`'s. Which changes the log holds is `log`'s.
 
 use super::log::Log;
+use crate::teeth::{Tooth, bites};
 
 /// Set in a stamp while the change is not yet in a segment's bytes.
 pub(super) const UNSERIALISED: u32 = 1 << 31;
@@ -39,7 +40,8 @@ impl ValueAt {
     /// alone.
     #[must_use]
     pub(super) fn or_segments(self, migrated: bool) -> Self {
-        if migrated && self == Self::Memory { Self::Segments } else { self }
+        let from_log = migrated && !bites(Tooth::MigratedUnderOldCheckpoint);
+        if from_log && self == Self::Memory { Self::Segments } else { self }
     }
 }
 

@@ -107,6 +107,8 @@ pub use map::{Map, MapDescriptor};
 pub(crate) use memory::Passed;
 pub use memory::{Call, Fault, MemoryStore, Script};
 pub use namespace::{InNamespace, MapKeys, Namespaced, NamespacedStates};
+#[cfg(feature = "test-kit")]
+pub(crate) use native::from_native;
 pub use prefix::Prefix;
 pub use query::{Handle, KeyQuery};
 pub use recency::{Recency, Standing};

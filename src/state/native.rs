@@ -51,7 +51,7 @@ fn how_many(bytes: &[u8]) -> [u32; 256] {
 }
 
 /// The value of an attribute's JSON.
-pub(super) fn from_native<T: Value>(json: &[u8]) -> Result<T, DecodeError> {
+pub(crate) fn from_native<T: Value>(json: &[u8]) -> Result<T, DecodeError> {
     let attribute: AttributeValue = serde_json::from_slice(json).map_err(DecodeError::new)?;
     from_attribute_value(attribute).map_err(DecodeError::new)
 }

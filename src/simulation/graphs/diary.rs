@@ -10,7 +10,6 @@ use rand::rngs::StdRng;
 
 use super::labels::{Labels, Look, of_one_key, some_of};
 use super::{Event, Kind, events};
-use crate::codec::{Bincode, Codec, Key};
 use crate::error::{Error, Result};
 use crate::operator::{Context, KeyedProcess};
 use crate::record::Positioned;
@@ -175,26 +174,6 @@ impl Reference {
     }
 }
 
-/// The elements of each list that is not empty, by key and split.
-type Lists<K> = BTreeMap<(K, u64), Vec<u64>>;
-
-/// Those of a checkpoint, chunk after chunk.
-fn lists<K: SubKey>(state: &StateView<'_>) -> std::result::Result<Lists<K>, String> {
-    let mut lists = Lists::new();
-    for ((operator, name, key), value) in state.values {
-        if (operator.as_str(), name.as_str()) != ("diary", "pages") {
-            continue;
-        }
-        let mut key = &key[..];
-        let at = <(K, u64)>::decode(&mut key).map_err(|e| e.to_string())?;
-        <(u32, u32)>::decode(&mut key).map_err(|e| e.to_string())?;
-        let chunk = <Bincode as Codec<Vec<u64>>>::decode(value).map_err(|e| e.to_string())?;
-        lists.entry(at).or_default().extend(chunk);
-    }
-    lists.retain(|_, list| !list.is_empty());
-    Ok(lists)
-}
-
 impl<K: SubKey> Scenario for Diary<K> {
     fn name(&self) -> &'static str {
         KIND.name
@@ -268,7 +247,7 @@ impl<K: SubKey> Scenario for Diary<K> {
         state.compare("diary", "greatest", greatest)?;
         let sums = keys.iter().map(|(key, reference)| (*key, reference.sum));
         state.compare("diary", "mean", sums)?;
-        let (mut mentions, mut pages) = (BTreeMap::new(), Lists::new());
+        let (mut mentions, mut pages) = (BTreeMap::new(), BTreeMap::new());
         for (key, reference) in keys {
             let of_topic = |(topic, n)| ((key.clone(), topic), n);
             mentions.extend(reference.mentions.into_iter().map(of_topic));
@@ -276,7 +255,7 @@ impl<K: SubKey> Scenario for Diary<K> {
             pages.extend(lists.map(|(split, list)| ((key.clone(), split), list)));
         }
         state.compare("diary", "mentions", mentions.iter().map(|(at, n)| (at, *n)))?;
-        let found = lists::<K>(state)?;
+        let found = state.lists::<(K, u64), u64>("diary", "pages")?;
         match found == pages {
             true => Ok(()),
             false => Err(format!("diary.pages is {found:?}, not {pages:?}")),

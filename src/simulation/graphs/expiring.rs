@@ -300,8 +300,38 @@ impl Scenario for Expiring {
             let marks = of_key.marks.clone().into_iter();
             marks.map(move |(mark, lasting)| ((key, mark), lasting))
         };
-        compare(state, "marks", gone, keys.iter().flat_map(of_key))
+        compare(state, "marks", gone, keys.iter().flat_map(of_key))?;
+        let mut notes = state.lists::<u64, u64>("expiring", "notes")?;
+        for (key, (of_key, _)) in &keys {
+            let found = notes.remove(key).unwrap_or_default();
+            if !is_left(&found, &of_key.notes, gone) {
+                let expected = &of_key.notes;
+                return Err(format!(
+                    "expiring.notes of {key} is {found:?}, not {expected:?} at {gone}"
+                ));
+            }
+        }
+        match notes.pop_first() {
+            Some((key, found)) => {
+                Err(format!("expiring.notes of {key} is {found:?}, and it has none"))
+            }
+            None => Ok(()),
+        }
     }
+}
+
+/// Whether `found` is `elements` without some of those that expire by `gone`.
+fn is_left(found: &[u64], elements: &[Lasting], gone: u64) -> bool {
+    // How many of `found` can be what is left of the elements so far.
+    let mut taken = vec![true];
+    taken.resize(found.len() + 1, false);
+    for &(element, expires) in elements {
+        for n in (0..=found.len()).rev() {
+            let follows = n > 0 && taken[n - 1] && found[n - 1] == element;
+            taken[n] = follows || taken[n] && expires <= gone;
+        }
+    }
+    taken[found.len()]
 }
 
 /// As [`StateView::compare`]; what expires by `gone` may be there or not.
@@ -322,5 +352,22 @@ fn compare<K: crate::codec::Key>(
     match state.count("expiring", name) {
         found if found == number => Ok(()),
         found => Err(format!("expiring.{name} has {found} keys, not {number}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_list_only_what_expires_may_be_gone() {
+        let elements = [(3, 9), (1, 5), (3, 5), (2, 9)];
+        for left in [&[3, 1, 3, 2][..], &[3, 3, 2], &[3, 1, 2], &[3, 2]] {
+            assert!(is_left(left, &elements, 5), "{left:?}");
+        }
+        for wrong in [&[3, 1, 3][..], &[1, 3, 2], &[3, 2, 1], &[3, 2, 2], &[]] {
+            assert!(!is_left(wrong, &elements, 5), "{wrong:?}");
+        }
+        assert!(!is_left(&[3, 2], &elements, 4) && is_left(&[], &elements, 9));
     }
 }

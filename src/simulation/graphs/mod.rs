@@ -13,6 +13,7 @@ mod shelves;
 mod stages;
 mod tally;
 mod toggle;
+mod versions;
 
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ pub struct Kind {
 }
 
 /// All of them.
-pub const ALL: [Kind; 10] = [
+pub const ALL: [Kind; 11] = [
     tally::KIND,
     chain::KIND,
     stages::KIND,
@@ -41,6 +42,7 @@ pub const ALL: [Kind; 10] = [
     rules::KIND,
     shelves::KIND,
     diary::KIND,
+    versions::KIND,
     expiring::KIND,
     cold::KIND,
     files::KIND,

@@ -117,6 +117,11 @@ impl Scenario for Tally {
         KIND.name
     }
 
+    fn memory_of_a_key(&self) -> u64 {
+        // Most of it the text.
+        1200
+    }
+
     fn graph(&self) -> Result<JobGraph> {
         let env = StreamEnvironment::new();
         let mishap = self.mishap.clone();
