@@ -20,7 +20,7 @@ use super::read::{self, Get, Place, Wanted};
 use super::scan;
 use super::write::{Route, Write, write_all};
 use crate::error::Result;
-use crate::ids::Version;
+use crate::ids::{Name, Version};
 use crate::state::{
     Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemRange, ItemWrite, Scanned, Store,
     WriteOutcome, segment,
@@ -110,14 +110,19 @@ fn purpose_of(kind: BlockKind) -> Purpose {
     }
 }
 
-/// Whose a block is, for the meter: `operator/state`, or the operator whose states share it. A manifest
-/// is the job's.
-fn owner_of(kind: BlockKind, bytes: &[u8]) -> Option<String> {
-    let (operator, state) = match kind {
-        BlockKind::Segment => segment::owner(bytes)?,
-        BlockKind::Manifest => return None,
+/// Whose a block is, for the meter: `operator/state` and its share, or the operator where those are not known.
+/// A manifest is the job's.
+fn owners_of(kind: BlockKind, bytes: &[u8]) -> Vec<(String, f64)> {
+    let (operator, states) = match kind {
+        BlockKind::Segment => segment::shares(bytes).unzip(),
+        BlockKind::Manifest => (None, None),
     };
-    Some(state.map_or_else(|| operator.to_string(), |state| format!("{operator}/{state}")))
+    let Some(operator) = operator else { return Vec::new() };
+    let owner = |(state, share): (Name, u32)| (format!("{operator}/{state}"), f64::from(share));
+    match states.unwrap_or_default() {
+        states if states.is_empty() => vec![(operator.to_string(), 1.0)],
+        states => states.into_iter().map(owner).collect(),
+    }
 }
 
 impl Store for Backend {
@@ -159,12 +164,12 @@ impl Store for Backend {
         async move {
             item::check_block(key, &bytes)?;
             let block = self.scope.block(key, version, &bytes);
-            let owner = owner_of(key.kind, &bytes);
+            let owners = owners_of(key.kind, &bytes);
             let put = Put {
                 purpose: purpose_of(key.kind),
                 rank: Rank::Checkpoint,
                 pk: &self.scope.slot_pk(key.kind, key.slot.0),
-                owner: owner.as_deref(),
+                owners: &owners,
                 version,
                 unconditional: key.kind.unconditional(),
             };
@@ -183,11 +188,9 @@ impl Store for Backend {
             let found = read::get(&self.caller, get, self.scope.block_key(key)).await?;
             let (item, units) = found;
             let block = item.map(|item| item::read_block(key.kind, item)).transpose()?;
-            let owner = block.as_ref().and_then(|block| owner_of(key.kind, &block.bytes));
-            if let Some(owner) = &owner {
-                let all = std::iter::once((owner.as_str(), 1.0));
-                self.caller.meter().divide(get.purpose, Lane::Read, units, all);
-            }
+            let owners = block.as_ref().map_or(Vec::new(), |b| owners_of(key.kind, &b.bytes));
+            let owners = owners.iter().map(|(owner, share)| (owner.as_str(), *share));
+            self.caller.meter().divide(get.purpose, Lane::Read, units, owners);
             Ok(block)
         }
         .boxed()
@@ -205,7 +208,7 @@ mod tests {
     use crate::dynamodb::database::Database;
     use crate::dynamodb::embedded::{Embedded, Execution};
     use crate::dynamodb::{Meter, client};
-    use crate::ids::{Incarnation, Name};
+    use crate::ids::Incarnation;
 
     #[tokio::test(start_paused = true)]
     async fn tombstones_and_expired_values_may_be_deleted_after_the_retention() {

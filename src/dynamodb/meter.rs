@@ -78,7 +78,8 @@ impl Consumption {
 pub struct Share {
     /// The operator's id.
     pub operator: String,
-    /// The state; `None` where states share it: a segment of the log holds all of an operator's.
+    /// The state; a segment of the log holds all of an operator's, which share it by their bytes before
+    /// compression. `None` for segments of an older version of Millpond.
     pub state: Option<String>,
     /// What for.
     pub purpose: Purpose,
@@ -106,7 +107,7 @@ pub struct Meter(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     totals: [Counters; PURPOSES],
-    /// By owner: `operator/state`, or `operator` where states share it.
+    /// By owner: `operator/state`, or `operator` where the state is not known.
     owners: Mutex<BTreeMap<String, [Units; PURPOSES]>>,
 }
 

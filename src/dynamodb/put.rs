@@ -27,7 +27,8 @@ pub(super) struct Put<'a> {
     pub(super) purpose: Purpose,
     pub(super) rank: Rank,
     pub(super) pk: &'a str,
-    pub(super) owner: Option<&'a str>,
+    /// By weight.
+    pub(super) owners: &'a [(String, f64)],
     pub(super) version: Version,
     /// By which the condition on the version is left out.
     pub(super) unconditional: Tooth,
@@ -36,10 +37,8 @@ pub(super) struct Put<'a> {
 impl Put<'_> {
     /// Divides `units`, which were charged.
     fn divide(&self, caller: &Caller, units: f64) {
-        if let Some(owner) = self.owner {
-            let all = std::iter::once((owner, 1.0));
-            caller.meter().divide(self.purpose, Lane::Write, units, all);
-        }
+        let owners = self.owners.iter().map(|(owner, share)| (owner.as_str(), *share));
+        caller.meter().divide(self.purpose, Lane::Write, units, owners);
     }
 }
 

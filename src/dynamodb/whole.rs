@@ -31,7 +31,8 @@ use crate::teeth::{Tooth, bites};
 /// Puts an item under rule V; retried until answered. One `PutItem` for each part, one more for each that
 /// the value before had and this one has not, and one that is refused where that was not known.
 pub(super) async fn put(caller: &Caller, write: &Write) -> Result<WriteOutcome> {
-    let whole = Whole { caller, write };
+    let owner = (write.owner().to_owned(), 1.0);
+    let whole = Whole { caller, write, owner };
     // So many parts there may be that this write overwrites or has emptied.
     let mut counted = write.row.parts;
     let mut there = write.parts_there;
@@ -71,6 +72,8 @@ pub(super) async fn put(caller: &Caller, write: &Write) -> Result<WriteOutcome> 
 struct Whole<'a> {
     caller: &'a Caller,
     write: &'a Write,
+    /// With all of the weight.
+    owner: (String, f64),
 }
 
 impl Whole<'_> {
@@ -79,7 +82,7 @@ impl Whole<'_> {
             purpose: Purpose::Materialise,
             rank: Rank::Materialise,
             pk: &self.write.pk,
-            owner: Some(self.write.owner()),
+            owners: std::slice::from_ref(&self.owner),
             version: self.write.row.version,
             unconditional,
         }

@@ -7,13 +7,13 @@
 //! |---|---|
 //! | 4 | `MPSG` |
 //! | 4 | CRC-32 of everything after it |
-//! | 1 | format version, 1 |
+//! | 1 | format version, 2; in 1 states have no shares |
 //! | 8, 8 | attempt, checkpoint |
 //! | 4 | sequence |
 //! | 2, 2 | first and last key group of the writer |
 //! | 4, 4, 4, 4 | entries that begin here, continued bytes, unfinished bytes, bytes before compression |
 //! | 1 + n | operator |
-//! | 2, each 1 + n | states; the length's top bit says that values begin with their expiry |
+//! | 2, each 1 + n + 4 | states: name, whose length's top bit says that values begin with their expiry, and share: bytes of its entries |
 //! | rest | entries, compressed |
 //!
 //! Numbers are little-endian.
@@ -28,7 +28,11 @@ use crate::ids::{Attempt, CheckpointId, Name, Version};
 use crate::key_group::{KeyGroup, KeyGroupRange};
 
 const MAGIC: &[u8; 4] = b"MPSG";
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The first one whose states have shares.
+const SHARES: u8 = 2;
+/// Where the format version is.
+const FORMAT_AT: usize = 8;
 /// Magic and checksum.
 const CHECKED_FROM: usize = 8;
 
@@ -106,10 +110,11 @@ pub fn encode(
     }
     put_name(&mut out, operator);
     out.extend_from_slice(&(raw.states.len() as u16).to_le_bytes());
-    for (state, expiring) in raw.states.iter().zip(raw.expiring.iter()) {
+    for ((state, expiring), share) in raw.states.iter().zip(raw.expiring.iter()).zip(&raw.shares) {
         let at = out.len();
         put_name(&mut out, state);
         out[at] |= if *expiring { EXPIRING } else { 0 };
+        out.extend_from_slice(&share.to_le_bytes());
     }
     let packed = zstd::bulk::compress(&raw.bytes, LEVEL)
         .map_err(|e| Error::internal(format!("cannot compress a segment: {e}")))?;
@@ -151,8 +156,8 @@ pub fn decode(bytes: &[u8]) -> Result<Segment> {
         return Err(corrupt(format!("checksum is {found:08x}, should be {expected:08x}")));
     }
     let format = reader.take(1, "format")?[0];
-    if format != FORMAT {
-        return Err(corrupt(format!("format {format}; this version reads {FORMAT}")));
+    if !(1..=FORMAT).contains(&format) {
+        return Err(corrupt(format!("format {format}; this version reads up to {FORMAT}")));
     }
     let attempt = Attempt(reader.u64("attempt")?);
     let checkpoint = CheckpointId(reader.u64("checkpoint")?);
@@ -167,8 +172,9 @@ pub fn decode(bytes: &[u8]) -> Result<Segment> {
     let raw_bytes = reader.u32("size")? as usize;
     let operator = reader.name("operator")?;
     let count = reader.u16("states")?;
-    let states: Vec<_> = (0..count).map(|_| reader.state()).collect::<Result<_>>()?;
-    let (states, expiring) = states.into_iter().unzip();
+    let states: Vec<_> = (0..count).map(|_| reader.state(format)).collect::<Result<_>>()?;
+    let (states, expiring) =
+        states.into_iter().map(|(state, expiring, _)| (state, expiring)).unzip();
     let bytes = unpack(reader.0, raw_bytes)?;
     let whole = continued == bytes.len() && unfinished == bytes.len();
     if !whole && continued.checked_add(unfinished).is_none_or(|n| n > bytes.len()) {
@@ -192,21 +198,20 @@ pub fn decode(bytes: &[u8]) -> Result<Segment> {
 const OPERATOR_AT: usize = 49;
 
 /// Whose entries a segment holds, from its header alone, nothing of which is checked: the operator, and
-/// the state where there is only one beside the hidden ones. `None` where these are no segment's bytes.
+/// each state that has any with its bytes before compression. `None` where these are no segment's bytes.
 #[must_use]
-pub fn owner(bytes: &[u8]) -> Option<(Name, Option<Name>)> {
+pub fn shares(bytes: &[u8]) -> Option<(Name, Vec<(Name, u32)>)> {
     let mut reader = Reader(bytes);
-    if reader.take(OPERATOR_AT, "header").ok()?.get(..4) != Some(MAGIC) {
+    let header = reader.take(OPERATOR_AT, "header").ok()?;
+    if header.get(..4) != Some(MAGIC) {
         return None;
     }
     let operator = reader.name("operator").ok()?;
-    let mut states = (0..reader.u16("states").ok()?)
-        .map_while(|_| reader.state().ok())
-        .map(|(state, _)| state)
-        .filter(|state| !state.as_str().starts_with('.'));
-    let first = states.next();
-    let is_only = states.next().is_none();
-    Some((operator, first.filter(|_| is_only)))
+    let states = (0..reader.u16("states").ok()?)
+        .map_while(|_| reader.state(header[FORMAT_AT]).ok())
+        .map(|(state, _, share)| (state, share))
+        .filter(|(_, share)| *share > 0);
+    Some((operator, states.collect()))
 }
 
 fn unpack(packed: &[u8], raw_bytes: usize) -> Result<Vec<u8>> {
@@ -322,10 +327,12 @@ impl<'a> Reader<'a> {
         self.rest_of_name(n, what)
     }
 
-    /// A state's name, and whether its values begin with their expiry.
-    fn state(&mut self) -> Result<(Name, bool)> {
+    /// A state's name, whether its values begin with their expiry, and its share, which `format` may lack.
+    fn state(&mut self, format: u8) -> Result<(Name, bool, u32)> {
         let n = self.take(1, "state")?[0];
-        Ok((self.rest_of_name(n & !EXPIRING, "state")?, n & EXPIRING != 0))
+        let name = self.rest_of_name(n & !EXPIRING, "state")?;
+        let share = if format < SHARES { 0 } else { self.u32("share")? };
+        Ok((name, n & EXPIRING != 0, share))
     }
 
     fn rest_of_name(&mut self, n: u8, what: &str) -> Result<Name> {

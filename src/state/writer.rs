@@ -30,6 +30,8 @@ pub struct RawSegment {
     pub(super) states: Arc<[Name]>,
     /// Which of them have values that begin with their expiry.
     pub(super) expiring: Arc<[bool]>,
+    /// How many of the bytes are entries of each.
+    pub(super) shares: Vec<u32>,
     pub(super) bytes: Vec<u8>,
     /// Leading bytes that continue the last entry of the segment before.
     pub(super) continued: u32,
@@ -60,6 +62,8 @@ pub(super) struct Writer {
     checkpoint: CheckpointId,
     sequence: u32,
     bytes: Vec<u8>,
+    /// By state: how many of the bytes are its entries'.
+    shares: Vec<u32>,
     entries: u32,
     continued: usize,
     done: Vec<RawSegment>,
@@ -69,6 +73,7 @@ impl Writer {
     pub(super) fn new(segment_bytes: usize, states: Arc<[Name]>, expiring: Arc<[bool]>) -> Self {
         Self {
             limit: segment_bytes.clamp(16, MAX_RAW_BYTES),
+            shares: vec![0; states.len()],
             states,
             expiring,
             checkpoint: CheckpointId::NONE,
@@ -119,15 +124,16 @@ impl Writer {
             }
         }
         if self.bytes.len() > self.limit {
-            self.cut(start);
+            self.cut(column, start);
         } else {
+            self.shares[column] += (self.bytes.len() - start) as u32;
             self.entries += 1;
         }
         Ok(())
     }
 
-    /// The entry that begins at `start` does not fit.
-    fn cut(&mut self, start: usize) {
+    /// The entry of `column` that begins at `start` does not fit.
+    fn cut(&mut self, column: usize, start: usize) {
         if start > 0 {
             let entry = self.bytes.split_off(start);
             self.close(0);
@@ -136,10 +142,12 @@ impl Writer {
         self.entries += 1;
         while self.bytes.len() > self.limit {
             let rest = self.bytes.split_off(self.limit);
+            self.shares[column] = self.limit as u32;
             self.close(self.limit);
             self.continued = rest.len().min(self.limit);
             self.bytes = rest;
         }
+        self.shares[column] = self.bytes.len() as u32;
     }
 
     fn close(&mut self, unfinished: usize) {
@@ -149,6 +157,7 @@ impl Writer {
             entries: std::mem::take(&mut self.entries),
             states: Arc::clone(&self.states),
             expiring: Arc::clone(&self.expiring),
+            shares: std::mem::replace(&mut self.shares, vec![0; self.states.len()]),
             bytes: std::mem::take(&mut self.bytes),
             continued: std::mem::take(&mut self.continued) as u32,
             unfinished: unfinished as u32,

@@ -99,6 +99,7 @@ fn any_entries_are_read_or_an_error() {
             entries: 3,
             states: [name("count"), name("last")].into(),
             expiring: [false, true].into(),
+            shares: vec![1, 2],
             bytes: bytes.to_vec(),
             continued: number(0),
             unfinished: number(4),

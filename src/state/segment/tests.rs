@@ -169,19 +169,45 @@ fn the_largest_segment_is_a_block_even_if_it_cannot_be_compressed() {
     assert!(raw.iter().all(|raw| stored(raw).len() <= MAX_BLOCK_BYTES));
 }
 
-/// Bytes of format 1 as they were first written: they must be read for ever.
+/// Bytes of each format as they were first written: they must be read for ever.
 #[test]
-fn golden_header() {
-    let bytes = stored(&raw_segments(99, &[(1, vec![0xAB], Some(vec![5]))])[0]);
-    let mut header = vec![1u8];
+fn golden_headers() {
+    let raw = &raw_segments(99, &[(1, vec![0xAB], Some(vec![5]))])[0];
+    let bytes = stored(raw);
+    let first = header(1, b"\x02op\x02\x00\x05count\x04last");
+    let second = header(2, b"\x02op\x02\x00\x05count\x00\x00\x00\x00\x04last\x05\x00\x00\x00");
+    assert_eq!(&bytes[CHECKED_FROM..CHECKED_FROM + second.len()], &second[..]);
+    let packed = &bytes[CHECKED_FROM + second.len()..];
+    let older = checksummed([&[0; CHECKED_FROM], &first[..], packed].concat());
+    for bytes in [&bytes[..], &older] {
+        assert_eq!(decode(bytes).unwrap().bytes, [1, 1, 0xAB, 2, 5]);
+    }
+    let (operator, states) = shares(&older).unwrap();
+    assert_eq!((operator.as_str(), states), ("op", Vec::new()));
+    assert_eq!(shares(&bytes).unwrap(), (operator, vec![(Name::new("last").unwrap(), 5)]));
+}
+
+fn header(format: u8, names: &[u8]) -> Vec<u8> {
+    let mut header = vec![format];
     header.extend_from_slice(&2u64.to_le_bytes());
     header.extend_from_slice(&7u64.to_le_bytes());
     header.extend_from_slice(&[0, 0, 0, 0, 3, 0, 90, 0]);
     header.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0]);
-    header.extend_from_slice(b"\x02op\x02\x00\x05count\x04last");
-    assert_eq!(&bytes[CHECKED_FROM..CHECKED_FROM + header.len()], &header[..]);
-    let segment = decode(&bytes).unwrap();
-    assert_eq!(segment.bytes, [1, 1, 0xAB, 2, 5]);
+    header.extend_from_slice(names);
+    header
+}
+
+#[test]
+fn each_byte_is_some_states_share() {
+    let large = (0, vec![1; 20], Some(vec![7; 250]));
+    let changes = [(1, vec![2], None), (1, vec![3], Some(vec![1; 30])), large, (1, vec![4], None)];
+    let raw = raw_segments(100, &changes);
+    assert!(raw.len() > 3);
+    for raw in &raw {
+        assert_eq!(raw.shares.iter().sum::<u32>() as usize, raw.len(), "{raw:?}");
+    }
+    let whole = |state: usize| raw.iter().map(|raw| raw.shares[state]).sum::<u32>();
+    assert_eq!(whole(1), 4 + 34 + 4);
 }
 
 #[test]
@@ -202,7 +228,7 @@ fn values_of_a_state_with_a_time_to_live_begin_with_their_expiry() {
     writer.entry(0, false, |out| out.push(2), |_| Ok(false)).unwrap();
     writer.finish();
     let bytes = stored(&writer.take()[0]);
-    assert_eq!(owner(&bytes).unwrap().0.as_str(), "op");
+    assert_eq!(shares(&bytes).unwrap().1.len(), 2);
     let segment = decode(&bytes).unwrap();
     assert_eq!(segment.states, states());
     let mut read = Vec::new();
