@@ -33,19 +33,25 @@ fn follow_defaults(draft: &mut Draft, given: &Settings) {
     }
 }
 
-/// What is wrong between keys: which, and why.
+/// What is wrong between keys: which, why, and what would be right.
 #[derive(Debug)]
 pub(super) struct Problem {
     keys: Vec<&'static str>,
     why: String,
+    right: Option<String>,
 }
 
 impl Problem {
     pub(super) fn new(keys: impl IntoIterator<Item = &'static str>, why: &str) -> Self {
-        Self { keys: keys.into_iter().collect(), why: why.to_owned() }
+        Self { keys: keys.into_iter().collect(), why: why.to_owned(), right: None }
     }
 
-    /// The keys as they were given, why that is wrong, and an example of each that is missing.
+    /// Of keys that are all there: settings that do not contradict each other.
+    pub(super) fn such_as(self, right: impl Into<String>) -> Self {
+        Self { right: Some(right.into()), ..self }
+    }
+
+    /// The keys as they were given, why that is wrong, and an example of what is right.
     fn tell(&self, given: &Settings) -> String {
         let named: Vec<_> = self.keys.iter().filter_map(|key| name(key, given)).collect();
         let example = |key: &&str| {
@@ -54,7 +60,8 @@ impl Problem {
                 && key.kind.default_text(&mut Draft::default()).is_none();
             missing.then(|| format!("{}={}", key.name, key.example))
         };
-        let examples: Vec<_> = self.keys.iter().filter_map(example).collect();
+        let missing = self.keys.iter().filter_map(example);
+        let examples: Vec<_> = self.right.iter().cloned().chain(missing).collect();
         let examples = match examples.as_slice() {
             [] => String::new(),
             some => format!("; for example: {}", some.join(" ")),
@@ -81,32 +88,36 @@ fn of_the_store(draft: &Draft, given: &Settings, remote: &[&'static str]) -> Vec
         if has(local) && chosen && !remote.is_empty() {
             let both = [local].into_iter().chain(remote.iter().copied());
             let why = "the state is either embedded or at a region or endpoint; leave one out";
-            problems.push(Problem::new(both, why));
+            let right = "state.backend.dynamodb.endpoint=http://127.0.0.1:8000 alone";
+            problems.push(Problem::new(both, why).such_as(right));
         }
     }
     if has(keys::LOCAL_PATH) && draft.local_in_memory {
         let why = "the embedded DynamoDB is either on a file or in memory; leave one out";
-        problems.push(Problem::new([keys::LOCAL_PATH, keys::LOCAL_MEMORY], why));
+        let right = "state.backend.dynamodb.local-in-memory=true alone";
+        problems.push(Problem::new([keys::LOCAL_PATH, keys::LOCAL_MEMORY], why).such_as(right));
     }
     problems
 }
 
 fn of_the_table(draft: &Draft, given: &Settings) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (units, right, why) in [
+    for (units, fits, right, why) in [
         (
             [keys::READ_UNITS, keys::WRITE_UNITS],
             !draft.on_demand,
+            "state.backend.dynamodb.use-on-demand=false",
             "a table on demand has no capacity units; set use-on-demand to false, or leave them out",
         ),
         (
             [keys::MOST_READ, keys::MOST_WRITE],
             draft.on_demand,
+            "state.backend.dynamodb.use-on-demand=true",
             "only a table on demand has bounds of its request units; leave them out",
         ),
     ] {
-        for units in units.into_iter().filter(|units| given.contains_key(units) && !right) {
-            problems.push(Problem::new([units, keys::ON_DEMAND], why));
+        for units in units.into_iter().filter(|units| given.contains_key(units) && !fits) {
+            problems.push(Problem::new([units, keys::ON_DEMAND], why).such_as(right));
         }
     }
     problems
@@ -119,21 +130,25 @@ fn of_the_engine(draft: &Draft) -> Vec<Problem> {
             config.state.log_max_bytes > config.state.cache_bytes / 2,
             [keys::LOG, keys::CACHE],
             "the log must be at most half of the cache, so that a restore fits",
+            "state.backend.dynamodb.log-max-size=64 MiB state.backend.dynamodb.cache-size=128 MiB",
         ),
         (
             config.parallelism > config.max_parallelism,
             [keys::PARALLELISM, keys::MAX],
             "the parallelism must be at most the maximum parallelism",
+            "parallelism.default=4 pipeline.max-parallelism=128",
         ),
         (
             draft.max_backoff < draft.initial_backoff,
             [keys::INITIAL_BACKOFF, keys::MAX_BACKOFF],
             "the longest delay must be at least the initial one",
+            "restart-strategy.exponential-delay.initial-backoff=1 s \
+             restart-strategy.exponential-delay.max-backoff=1 min",
         ),
     ]
     .into_iter()
     .filter(|(wrong, ..)| *wrong)
-    .map(|(_, keys, why)| Problem::new(keys, why))
+    .map(|(_, keys, why, right)| Problem::new(keys, why).such_as(right))
     .collect()
 }
 

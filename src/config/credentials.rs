@@ -163,7 +163,7 @@ impl CredentialsDraft {
         if !any.is_empty() && !remote {
             let why = "credentials alone choose no AWS; set aws.region or \
                        state.backend.dynamodb.endpoint too";
-            problems.push(Problem::new(any, why));
+            problems.push(Problem::new(any, why).such_as("aws.region=eu-west-1"));
         }
         problems.extend(self.useless(given));
         for triple in TRIPLES {
@@ -206,7 +206,9 @@ impl CredentialsDraft {
                 names.iter().copied().filter(|name| given.contains_key(name)).collect();
             let why =
                 format!("it has no effect unless {chooser} is {word}; set that or leave it out");
-            (!found.is_empty()).then(|| Problem::new(found.into_iter().chain([chooser]), &why))
+            let right = format!("{chooser}={}", word.split(' ').next().unwrap_or(word));
+            let keys = found.iter().copied().chain([chooser]);
+            (!found.is_empty()).then(|| Problem::new(keys, &why).such_as(right))
         })
         .collect()
     }

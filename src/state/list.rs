@@ -40,15 +40,32 @@ impl<T: Value> ListDescriptor<T> {
         Self { name, coding: Coding::new(StateKind::List), ttl: None }
     }
 
+    /// Has elements written by `C` instead of by [`Bincode`], a chunk of them at a time. How many of them
+    /// make a chunk is judged by the lengths that [`Bincode`] gives them.
+    #[must_use]
+    pub const fn with_codec<C: Codec<Vec<T>>>(mut self) -> Self {
+        self.coding.write_by::<C>();
+        self
+    }
+
     /// Takes over elements that an earlier version of the program stored as `Old`; as
     /// [`super::ValueDescriptor::migrate_from`].
     #[must_use]
     pub fn migrate_from<Old: Value>(
+        self,
+        migrate: impl Fn(Old) -> T + Send + Sync + 'static,
+    ) -> Self {
+        self.migrate_from_codec::<Old, Bincode>(migrate)
+    }
+
+    /// As `migrate_from`, of elements that were written by codec `C`.
+    #[must_use]
+    pub fn migrate_from_codec<Old: Value, C: Codec<Vec<Old>>>(
         mut self,
         migrate: impl Fn(Old) -> T + Send + Sync + 'static,
     ) -> Self {
         let all = move |old: Vec<Old>| old.into_iter().map(&migrate).collect();
-        self.coding.migrate::<Vec<Old>, Bincode>(all);
+        self.coding.migrate::<Vec<Old>, C>(all);
         self
     }
 }

@@ -9,8 +9,8 @@ use crate::error::{ErrorKind, Result};
 use crate::ids::CheckpointId;
 use crate::state::segment::Segment;
 use crate::state::{
-    AggregatingDescriptor, Barrier, Item, ItemKey, KeyedState, ReducingDescriptor, RestorePoint,
-    StateFormats, States, ValueDescriptor, ValueState, find_values,
+    AggregatingDescriptor, Barrier, Item, ItemKey, KeyedState, ListDescriptor, ReducingDescriptor,
+    RestorePoint, StateFormats, States, ValueDescriptor, ValueState, find_values,
 };
 
 const TOTAL: &str = "total";
@@ -425,6 +425,53 @@ fn what_is_reduced_or_aggregated_is_migrated_too_and_written_by_a_codec_of_ones_
     state.aggregating(sum, row).add(60).unwrap();
     assert_eq!(state.reducing(most, row).get().unwrap(), Some(&31));
     assert_eq!(state.aggregating(sum, row).get().unwrap(), Some(50));
+}
+
+/// Words between commas, in a codec of the user's own.
+struct Words;
+
+impl Codec<Vec<u64>> for Words {
+    const ID: &'static str = "words";
+    const VERSION: u32 = 1;
+
+    fn encode(value: &Vec<u64>, out: &mut Vec<u8>) -> std::result::Result<(), DecodeError> {
+        let words: Vec<_> = value.iter().map(u64::to_string).collect();
+        out.extend_from_slice(words.join(",").as_bytes());
+        Ok(())
+    }
+
+    fn decode(bytes: &[u8]) -> std::result::Result<Vec<u64>, DecodeError> {
+        let text = std::str::from_utf8(bytes).map_err(DecodeError::new)?;
+        text.split(',').map(|word| word.parse().map_err(DecodeError::new)).collect()
+    }
+}
+
+#[test]
+fn a_list_is_written_by_a_codec_of_ones_own_and_migrated_from_it() {
+    let mut table = Table::default();
+    let (mut state, pages, formats) = table
+        .open(0, 1, 0, |states| states.list(ListDescriptor::new("pages").with_codec::<Words>()))
+        .unwrap();
+    let row = state.find_row(7u64.key_hash(), &7);
+    state.list(pages, row).add_all([11, 22, 33]);
+    let barrier = state.freeze(CheckpointId(1)).unwrap();
+    assert!(state.serialise(usize::MAX).unwrap());
+    let raw = state.take_segments();
+    assert!(raw[0].bytes.windows(8).any(|bytes| bytes == b"11,22,33"));
+    table.log.extend(raw.iter().map(|raw| stored(raw, 1)));
+    table.manifests.insert(1, (barrier, formats));
+
+    let bincode = || ListDescriptor::<u64>::new("pages");
+    let error = table.open(0, 2, 1, |states| states.list(bincode())).err().unwrap();
+    for part in ["state pages", "in words 1", "in bincode 1"] {
+        assert!(error.message().contains(part), "{part}: {error}");
+    }
+    let migrated = bincode().migrate_from_codec::<u64, Words>(|page| page + 1);
+    let (mut state, pages, _) = table.open(0, 2, 1, |states| states.list(migrated)).unwrap();
+    let row = state.find_row(7u64.key_hash(), &7);
+    state.list(pages, row).add(44);
+    let found: Vec<u64> = state.list(pages, row).get().unwrap().copied().collect();
+    assert_eq!(found, [12, 23, 34, 44]);
 }
 
 #[test]
