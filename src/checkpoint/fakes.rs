@@ -11,7 +11,9 @@ use tokio::sync::watch;
 
 use super::committing::{CommitOutcome, SinkCommitter};
 use super::head::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStore, Identity};
+use super::manifest::Manifest;
 use super::messages::{Committable, SegmentRef};
+use super::slots::SlotTable;
 use crate::error::{Error, Result};
 use crate::ids::{Attempt, CheckpointId, Name, SlotId, Version};
 use crate::io::{Io, Spawn};
@@ -19,6 +21,28 @@ use crate::key_group::{KeyGroup, KeyGroupRange};
 use crate::state::{
     Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, Scanned, Store, WriteOutcome,
 };
+
+impl Manifest {
+    /// That of a checkpoint of nothing at all.
+    pub(crate) fn empty(version: Version) -> Self {
+        Self {
+            checkpoint: version.checkpoint,
+            version,
+            created_ms: 0,
+            sources: vec![],
+            segments: vec![],
+            horizons: vec![],
+            may_have_items: vec![],
+            unfiltered: vec![],
+            committables: vec![],
+            states: vec![],
+            operator_states: vec![],
+            slots: SlotTable::default(),
+            records: 0,
+            operator_formats: vec![],
+        }
+    }
+}
 
 pub(super) fn name(text: &str) -> Name {
     Name::new(text).unwrap()

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::Manifest;
     use crate::connector::{MemorySink, MemorySource};
-    use crate::ids::{CheckpointId, Version};
+    use crate::ids::Version;
     use crate::operator::{OperatorContext, OperatorProcess};
     use crate::state::unkeyed::{Elements, OperatorStateKind};
     use crate::state::{OperatorListDescriptor, OperatorStates};
@@ -136,20 +136,9 @@ mod tests {
         let list = SavedState { state, kind: OperatorStateKind::List, elements };
         operator_states[0].subtasks[1].push(list);
         Manifest {
-            checkpoint: CheckpointId(7),
-            version: Version::from_number(1),
-            created_ms: 0,
-            sources: vec![],
-            segments: vec![],
-            horizons: vec![],
-            may_have_items: vec![],
-            unfiltered: vec![],
-            committables: vec![],
-            states: vec![],
             operator_states,
-            slots: Default::default(),
-            records: 0,
             operator_formats: formats,
+            ..Manifest::empty(Version::from_number(1_000_000_000_007))
         }
     }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::scenario::Verdict;
 use super::table::Table;
 use crate::checkpoint::{Head, Manifest, SlotTable, size_class};
-use crate::dynamodb::{Row, place_of_first};
+use crate::dynamodb::Row;
 use crate::ids::{Attempt, CheckpointId, Incarnation, SlotId};
 use crate::state::{Block, BlockKey, BlockKind, ItemKey};
 
@@ -138,8 +138,7 @@ fn check_item(
     if row.part == 0 {
         return Ok(());
     }
-    let first = ItemKey { sort_key: place_of_first(&key.sort_key), ..key.clone() };
-    match table.items.get(&(live, first)).map_or(0, |first| first.parts) {
+    match table.parts_of(live, key) {
         parts if row.part < parts => Ok(()),
         parts => Err(format!("part {} of a value of {parts} stays for ever", row.part)),
     }

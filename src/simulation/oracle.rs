@@ -21,7 +21,7 @@ use super::leaks::{Need, check_items};
 use super::scenario::{Scenario, StateView, Verdict};
 use super::table::{Entry, Table, group_of};
 use crate::checkpoint::{Head, HeadStatus, Manifest, Retained};
-use crate::dynamodb::{Row, Written, place_of_first};
+use crate::dynamodb::{Row, Written};
 use crate::ids::{Attempt, CheckpointId, Incarnation, SlotId, Version};
 use crate::key_group::MaxParallelism;
 use crate::state::{Block, BlockKey, BlockKind, ItemKey};
@@ -141,8 +141,7 @@ impl Oracle {
                 None => Ok(()),
             };
         }
-        let first = ItemKey { sort_key: place_of_first(&key.sort_key), ..key.clone() };
-        let parts = self.table.items.get(&(incarnation, first)).map_or(0, |first| first.parts);
+        let parts = self.table.parts_of(incarnation, key);
         if row.value.is_some() && row.part >= parts {
             return Err(format!("part {} of an item of {parts}", row.part));
         }

@@ -12,7 +12,7 @@ use super::scenario::{Positions, Stored};
 use crate::checkpoint::{Head, Manifest, Retained, SegmentRef};
 use crate::codec::KeyHash;
 use crate::connector::memory_position_of;
-use crate::dynamodb::{Row, Torn, join, place_of_part};
+use crate::dynamodb::{Row, Torn, join, place_of_first, place_of_part};
 use crate::ids::{Incarnation, Name, SlotId, Version};
 use crate::key_group::{KeyGroup, MaxParallelism};
 use crate::state::{
@@ -182,6 +182,12 @@ impl Table {
         read.retain(|(operator, ..)| !manifest.unfiltered.contains(operator));
         check_filters(&state, &read)?;
         Ok(state)
+    }
+
+    /// How many parts the value of a part's entry has, by its first one.
+    pub(super) fn parts_of(&self, incarnation: Incarnation, part: &ItemKey) -> u32 {
+        let first = ItemKey { sort_key: place_of_first(&part.sort_key), ..part.clone() };
+        self.items.get(&(incarnation, first)).map_or(0, |first| first.parts)
     }
 
     /// Another part of the entry whose first one is at `first`.

@@ -91,7 +91,7 @@ fn no_promise_is_broken_in_small_worlds() {
 }
 
 #[test]
-#[ignore = "a quarter of an hour: see docs/correctness.md"]
+#[ignore = "five minutes in release: see docs/correctness.md"]
 fn no_promise_is_broken_in_large_worlds() {
     report(LARGE_SPACES);
 }

@@ -3,25 +3,12 @@
 use super::*;
 use crate::checkpoint::fakes::{FakeStore, name, version};
 use crate::checkpoint::messages::Owed;
-use crate::checkpoint::slots::SlotTable;
-use crate::ids::{Attempt, CheckpointId};
+use crate::ids::Attempt;
 
 fn manifest(attempt: u64, checkpoint: u64, bytes: usize) -> Manifest {
     Manifest {
-        checkpoint: CheckpointId(checkpoint),
-        version: version(attempt, checkpoint),
-        created_ms: 0,
-        records: 0,
-        sources: vec![],
-        segments: vec![],
-        horizons: vec![],
-        may_have_items: vec![],
-        unfiltered: vec![],
         committables: vec![Owed { sink: name("files"), committable: vec![7; bytes] }],
-        states: Vec::new(),
-        operator_states: vec![],
-        operator_formats: vec![],
-        slots: SlotTable::default(),
+        ..Manifest::empty(version(attempt, checkpoint))
     }
 }
 

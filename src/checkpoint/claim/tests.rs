@@ -9,7 +9,6 @@ use crate::checkpoint::fakes::{
 };
 use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::messages::Owed;
-use crate::checkpoint::slots::SlotTable;
 use crate::ids::{SlotId, Version};
 use crate::state::{BlockKey, BlockKind};
 
@@ -60,20 +59,9 @@ impl World {
             Version { attempt: claimed.mine.attempt, checkpoint: CheckpointId(checkpoint) };
         let slot = claimed.slots.take(BlockKind::Segment, 100, version).unwrap();
         let manifest = Manifest {
-            checkpoint: version.checkpoint,
-            version,
-            created_ms: 0,
-            records: 0,
-            sources: vec![],
             segments: vec![segment(slot.0, version.attempt.0, checkpoint)],
-            horizons: vec![],
-            may_have_items: vec![],
-            unfiltered: vec![],
             committables: vec![Owed { sink: name("files"), committable: vec![checkpoint as u8] }],
-            states: Vec::new(),
-            operator_states: vec![],
-            operator_formats: vec![],
-            slots: SlotTable::default(),
+            ..Manifest::empty(version)
         };
         let store = Arc::clone(&claimed.store);
         let put = archive::put(store, claimed.slots.clone(), manifest).await.unwrap();

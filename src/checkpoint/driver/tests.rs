@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::checkpoint::claim::{ClaimOptions, Claimer};
 use crate::checkpoint::fakes::{
-    FakeHeads, FakeSink, FakeStore, Fault, LEASE, identity, io, name, range,
+    FakeHeads, FakeSink, FakeStore, Fault, LEASE, identity, io, name, range, version,
 };
 use crate::checkpoint::head::{Head, HeadChange};
 use crate::checkpoint::messages::{SegmentRef, SubtaskSnapshot, VertexPlan};
@@ -346,22 +346,7 @@ async fn an_attempt_that_wakes_up_after_a_lease_confirms_the_head_first() {
     let mut driver = Driver::new(world.setup(), &claimed, channels.commands);
     tokio::time::advance(LEASE * 2).await;
     *world.heads.head.lock().unwrap() = Some(rival(&world));
-    let manifest = Manifest {
-        checkpoint: CheckpointId(1),
-        version: crate::ids::Version { attempt: Attempt(1), checkpoint: CheckpointId(1) },
-        created_ms: 0,
-        records: 0,
-        sources: vec![],
-        segments: vec![],
-        horizons: vec![],
-        may_have_items: vec![],
-        unfiltered: vec![],
-        committables: vec![],
-        states: Vec::new(),
-        operator_states: vec![],
-        operator_formats: vec![],
-        slots: Default::default(),
-    };
+    let manifest = Manifest::empty(version(1, 1));
     driver.put_manifest(manifest);
     let answer = driver.calls.next().await.unwrap();
     assert_eq!(answer.err().unwrap().kind(), ErrorKind::Fenced);

@@ -5,7 +5,6 @@ use futures::TryStreamExt;
 use super::*;
 use crate::checkpoint::fakes::{FakeStore, io, name, range, version};
 use crate::checkpoint::manifest::Horizon;
-use crate::checkpoint::slots::SlotTable;
 use crate::ids::SlotId;
 use crate::state::WriteOutcome;
 
@@ -26,22 +25,7 @@ fn uploader(store: &Arc<FakeStore>, attempt: u64) -> Uploader {
 }
 
 fn manifest(segments: Vec<SegmentRef>, horizons: Vec<Horizon>) -> Manifest {
-    Manifest {
-        checkpoint: CheckpointId(9),
-        version: version(1, 9),
-        created_ms: 0,
-        records: 0,
-        sources: vec![],
-        segments,
-        horizons,
-        may_have_items: vec![],
-        unfiltered: vec![],
-        committables: vec![],
-        states: Vec::new(),
-        operator_states: vec![],
-        operator_formats: vec![],
-        slots: SlotTable::default(),
-    }
+    Manifest { segments, horizons, ..Manifest::empty(version(1, 9)) }
 }
 
 #[tokio::test]

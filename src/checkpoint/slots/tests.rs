@@ -4,7 +4,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::checkpoint::fakes::{segment, version};
-use crate::ids::CheckpointId;
 
 fn empty() -> Slots {
     Slots::restored(Attempt(1), &[])
@@ -12,20 +11,9 @@ fn empty() -> Slots {
 
 fn manifest(checkpoint: u64, segments: &[(u64, u64)], table: (usize, usize)) -> Manifest {
     Manifest {
-        checkpoint: CheckpointId(checkpoint),
-        version: version(1, checkpoint),
-        created_ms: 0,
-        records: 0,
-        sources: vec![],
         segments: segments.iter().map(|(slot, at)| segment(*slot, 1, *at)).collect(),
-        horizons: vec![],
-        may_have_items: vec![],
-        unfiltered: vec![],
-        committables: vec![],
-        states: Vec::new(),
-        operator_states: vec![],
-        operator_formats: vec![],
         slots: SlotTable { segments: vec![0; table.0], manifests: vec![0; table.1] },
+        ..Manifest::empty(version(1, checkpoint))
     }
 }
 

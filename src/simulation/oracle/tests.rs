@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
-use crate::checkpoint::{Identity, LAYOUT, SlotTable};
+use crate::checkpoint::{Identity, LAYOUT};
 use crate::ids::{Name, SlotId};
 use crate::key_group::KeyGroup;
 use crate::simulation::graphs;
@@ -84,22 +84,7 @@ impl World {
     }
 
     fn manifest_of(&mut self, attempt: u64, checkpoint: u64, unfiltered: Vec<Name>) -> Verdict {
-        let manifest = Manifest {
-            checkpoint: CheckpointId(checkpoint),
-            version: version(attempt, checkpoint),
-            created_ms: 0,
-            sources: Vec::new(),
-            segments: Vec::new(),
-            horizons: Vec::new(),
-            may_have_items: Vec::new(),
-            unfiltered,
-            committables: Vec::new(),
-            states: Vec::new(),
-            operator_states: vec![],
-            operator_formats: vec![],
-            slots: SlotTable::default(),
-            records: 0,
-        };
+        let manifest = Manifest { unfiltered, ..Manifest::empty(version(attempt, checkpoint)) };
         let bytes = manifest.encode().unwrap().remove(0);
         self.block(BlockKind::Manifest, checkpoint, manifest.version, bytes)
     }
