@@ -25,6 +25,9 @@ pub(super) struct Stored<'a> {
     pub(super) expires: Option<Expiry>,
 }
 
+/// Appends a value's bytes.
+pub(super) type Encode<V> = fn(&V, &mut Vec<u8>) -> std::result::Result<(), DecodeError>;
+
 type Decode<V> = dyn Fn(Stored<'_>) -> std::result::Result<V, DecodeError> + Send + Sync;
 
 /// What can be done with values of one encoding without knowing their type.
@@ -69,7 +72,9 @@ pub(super) struct Coding<V> {
     /// What the state is.
     kind: StateKind,
     untyped: Untyped,
-    encode: fn(&V, &mut Vec<u8>) -> std::result::Result<(), DecodeError>,
+    encode: Encode<V>,
+    /// It is not the default codec.
+    own_codec: bool,
     decode: fn(Stored<'_>) -> std::result::Result<V, DecodeError>,
     migrations: Vec<Migration<V>>,
     /// Set at a restore: in ascending order, up to the checkpoint from which the present one holds.
@@ -87,6 +92,7 @@ impl<V: Value> Coding<V> {
             kind,
             untyped: Untyped::of::<Bincode, V>(),
             encode: <Bincode as Codec<V>>::encode,
+            own_codec: false,
             decode: decode::<Bincode, V>,
             migrations: Vec::new(),
             former: Vec::new(),
@@ -97,6 +103,7 @@ impl<V: Value> Coding<V> {
     pub(super) const fn write_by<C: Codec<V>>(&mut self) {
         self.untyped = Untyped::of::<C, V>();
         self.encode = C::encode;
+        self.own_codec = true;
         self.decode = decode::<C, V>;
     }
 
@@ -117,6 +124,24 @@ impl<V: Value> Coding<V> {
         out: &mut Vec<u8>,
     ) -> std::result::Result<(), DecodeError> {
         (self.encode)(value, out)
+    }
+
+    /// How values are encoded, where not by the default codec.
+    pub(super) fn own_codec(&self) -> Option<Encode<V>> {
+        self.own_codec.then_some(self.encode)
+    }
+
+    /// The value whose bytes [`Coding::encode`] has made.
+    pub(super) fn decode_again(&self, bytes: &[u8]) -> std::result::Result<V, DecodeError> {
+        let checkpoint = CheckpointId::NONE;
+        (self.decode)(Stored { bytes, native: false, checkpoint, expires: None })
+    }
+
+    /// A copy of a value, which need not be `Clone`.
+    pub(super) fn copy(&self, value: &V) -> std::result::Result<V, DecodeError> {
+        let mut bytes = Vec::new();
+        self.encode(value, &mut bytes)?;
+        self.decode_again(&bytes)
     }
 
     /// The value of what was stored.
@@ -199,6 +224,7 @@ impl<V> Clone for Coding<V> {
             kind: self.kind,
             untyped: self.untyped,
             encode: self.encode,
+            own_codec: self.own_codec,
             decode: self.decode,
             migrations: self.migrations.clone(),
             former: Vec::new(),

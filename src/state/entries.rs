@@ -11,7 +11,7 @@ use super::entry::Meta;
 use super::keyed::Row;
 use super::rows::grow;
 use super::ttl::{Lives, Ttl};
-use crate::codec::{Bincode, Codec, DecodeError, Value};
+use crate::codec::{DecodeError, Value};
 use crate::teeth::{Tooth, bites};
 
 /// Flags and stamp stand in both variants, not in a struct of their own, because that lets them share
@@ -245,7 +245,10 @@ impl<V: Value> Entries<V> {
             }
             match old {
                 Old::Value(value) => drop(self.put(entry, value)),
-                Old::Encoded(bytes) => drop(self.put(entry, Some(Bincode::decode(&bytes)?))),
+                Old::Encoded(bytes) => {
+                    let value = self.coding.decode_again(&bytes)?;
+                    drop(self.put(entry, Some(value)));
+                }
                 Old::Shorter(length, shorten) => {
                     if let Some(value) = self.get_mut(entry) {
                         shorten(value, length);

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::marker::PhantomData;
 
-use super::coding::Coding;
+use super::coding::{Coding, Encode};
 use super::descriptor::{ColumnId, handle};
 use super::formats::StateKind;
 use super::keyed::{KeyedState, Row, column, column_mut};
@@ -40,8 +40,7 @@ impl<T: Value> ListDescriptor<T> {
         Self { name, coding: Coding::new(StateKind::List), ttl: None }
     }
 
-    /// Has elements written by `C` instead of by [`Bincode`], a chunk of them at a time. How many of them
-    /// make a chunk is judged by the lengths that [`Bincode`] gives them.
+    /// Has elements written by `C` instead of by [`Bincode`], a chunk of them at a time.
     #[must_use]
     pub const fn with_codec<C: Codec<Vec<T>>>(mut self) -> Self {
         self.coding.write_by::<C>();
@@ -216,9 +215,10 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
             };
             let length = self.entries().values.get(entry).map_or(0, Vec::len);
             let (column, shorten) = (self.handle.column, Vec::truncate);
+            let own_codec = self.entries().values.coding.own_codec();
             let chunk = self.state.lengthen::<ListColumn<N, T>, _>(column, entry, length, shorten);
             if let Some(chunk) = chunk {
-                fill(chunk, &mut elements);
+                fill(chunk, &mut elements, own_codec);
             }
         }
     }
@@ -231,7 +231,9 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
         // Elements of one chunk expire together.
         let is_open = stamp == self.state.log.current()
             && entries.values.expires_at(entry) == self.state.expiry_of_new(&entries.values);
-        (is_open && entries.values.get(entry).is_some_and(|chunk| !is_full(chunk))).then_some(entry)
+        let own_codec = entries.values.coding.own_codec();
+        let has_room = |chunk| !is_full(chunk, own_codec);
+        (is_open && entries.values.get(entry).is_some_and(has_room)).then_some(entry)
     }
 
     fn begin_chunk(&mut self, elements: &mut std::iter::Peekable<impl Iterator<Item = T>>) {
@@ -246,7 +248,7 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
         }
         self.join_small();
         let mut chunk = Vec::new();
-        fill(&mut chunk, elements);
+        fill(&mut chunk, elements, self.entries().values.coding.own_codec());
         self.put_chunk(id, chunk);
     }
 
@@ -308,9 +310,10 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
         if small.len() <= SMALL_CHUNKS {
             return;
         }
+        let own_codec = entries.values.coding.own_codec();
         let (mut sum, mut bytes, mut joined) = (0, 0, 0);
         for (i, (_, chunk)) in small.iter().enumerate() {
-            bytes += chunk.len() * chunk.last().map_or(0, Bincode::length);
+            bytes += length_of(chunk, own_codec);
             if i > 0 && (sum + chunk.len() > CHUNK_ELEMENTS || bytes > CHUNK_BYTES) {
                 break;
             }
@@ -324,7 +327,7 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
         // Elements need not be `Clone`, and the old chunks must stay as they are: the record may be undone.
         let mut together: Vec<T> = Vec::new();
         for (_, chunk) in joined.iter().rev() {
-            match copy(chunk) {
+            match entries.values.coding.copy(chunk) {
                 Ok(copy) => together.extend(copy),
                 Err(error) => {
                     let message =
@@ -346,26 +349,36 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
 }
 
 /// Moves elements into a chunk until it is full; at least one into an empty one.
-fn fill<T: Value>(chunk: &mut Vec<T>, elements: &mut impl Iterator<Item = T>) {
-    while !is_full(chunk) {
+fn fill<T: Value>(
+    chunk: &mut Vec<T>,
+    elements: &mut impl Iterator<Item = T>,
+    own_codec: Option<Encode<Vec<T>>>,
+) {
+    while !is_full(chunk, own_codec) {
         let Some(element) = elements.next() else { return };
         chunk.push(element);
     }
 }
 
-/// Judged by its last element: of what owns nothing elsewhere all are about as large, and looking now and then
-/// will do.
-fn is_full<T: Value>(chunk: &[T]) -> bool {
-    let length = chunk.len();
-    let looked_at = std::mem::needs_drop::<T>() || length >= 4 && length.is_power_of_two();
-    length >= CHUNK_ELEMENTS
-        || looked_at && chunk.last().map_or(0, Bincode::length) * length >= CHUNK_BYTES
+/// Of what owns nothing elsewhere all elements are about as large, and looking now and then will do. So it must where
+/// a codec of the user's own encodes all of them for it.
+fn is_full<T: Value>(chunk: &Vec<T>, own_codec: Option<Encode<Vec<T>>>) -> bool {
+    let (length, now_and_then) = (chunk.len(), chunk.len().is_power_of_two());
+    let looked_at = match own_codec {
+        None => std::mem::needs_drop::<T>() || length >= 4 && now_and_then,
+        Some(_) => now_and_then,
+    };
+    length >= CHUNK_ELEMENTS || looked_at && length_of(chunk, own_codec) >= CHUNK_BYTES
 }
 
-fn copy<T: Value>(chunk: &Vec<T>) -> Result<Vec<T>, crate::codec::DecodeError> {
+/// How long a chunk is when encoded: by its last element, or by a codec of the user's own, whose errors are told
+/// when it is frozen.
+fn length_of<T: Value>(chunk: &Vec<T>, own_codec: Option<Encode<Vec<T>>>) -> usize {
+    let Some(encode) = own_codec else {
+        return chunk.len() * chunk.last().map_or(0, Bincode::length);
+    };
     let mut bytes = Vec::new();
-    Bincode::encode(chunk, &mut bytes)?;
-    Bincode::decode(&bytes)
+    encode(chunk, &mut bytes).map_or(0, |()| bytes.len())
 }
 
 impl<K, T, N> fmt::Debug for List<'_, K, T, N> {
