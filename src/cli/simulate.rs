@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::print;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::simulation::{Failure, Options, Report, Store, Totals, graphs, run_with, sweep};
+use crate::simulation::{Options, Report, Store, Totals, graphs, run_with, sweep};
 
 #[derive(Args)]
 pub(super) struct SimulateArgs {
@@ -75,7 +75,7 @@ fn one(seed: u64, options: &Options) -> Exit {
             Exit::Done
         }
         Err(failure) => {
-            print::result(&shown(&failure, options));
+            print::result(&failure.to_string());
             Exit::Failed
         }
     }
@@ -93,18 +93,6 @@ fn described(report: &Report) -> String {
     )
 }
 
-/// A failure, and how to see it again: options that the seed did not draw are part of that.
-fn shown(failure: &Failure, options: &Options) -> String {
-    let mut text = failure.to_string();
-    if let Some(graph) = &options.graph {
-        text.push_str(&format!(" --graph {graph}"));
-    }
-    if let Some(store) = options.store {
-        text.push_str(&format!(" --store {}", store.name()));
-    }
-    text
-}
-
 fn many(args: &SimulateArgs, options: &Options, bar: &Bar) -> Result<Exit> {
     let clock = Clock::system();
     let began = clock.now();
@@ -116,7 +104,7 @@ fn many(args: &SimulateArgs, options: &Options, bar: &Bar) -> Result<Exit> {
         let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         bar.show(format!("{done} of {total} seeds"));
         if let Err(failure) = ended {
-            bar.suspend(|| print::result(&shown(failure, &options)));
+            bar.suspend(|| print::result(&failure.to_string()));
         }
     })?;
     bar.clear();
@@ -145,5 +133,31 @@ impl SimulateArgs {
     fn threads(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.threads.map_or_else(cores, |n| n as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::args::{Cli, Command};
+    use super::*;
+
+    /// It used to name graph and store twice, which is an error.
+    #[test]
+    fn the_command_that_replays_a_seed_is_one_and_repeats_it() {
+        let drawn = Options::default();
+        let fixed = Options { graph: Some("toggle".to_owned()), store: Some(Store::Twin), ..drawn };
+        for options in [Options::default(), fixed] {
+            let report = run_with(3, &options).unwrap();
+            let Ok(Cli { command: Command::Simulate(args), .. }) =
+                Cli::try_parse_from(report.replay.split(' '))
+            else {
+                panic!("{}", report.replay)
+            };
+            let again = Options { graph: graph(&args).unwrap(), store: args.store(), trace: false };
+            assert_eq!((args.seed, args.trace), (Some(3), true));
+            assert_eq!(run_with(3, &again).unwrap().digest, report.digest, "{}", report.replay);
+        }
     }
 }

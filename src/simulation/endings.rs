@@ -32,8 +32,8 @@ impl World {
             }
             // What was to be gone back to is not retained any more, or the job is finished.
             Err(ErrorKind::Usage) => Ok(()),
-            // The call that makes the table, or the first claim, was refused for good.
-            Err(ErrorKind::Store) => Ok(()),
+            // The call that makes the table, or the first claim, was refused for good, as the twin alone does.
+            Err(ErrorKind::Store) if self.sky.refuses_for_good() => Ok(()),
             _ => Err(format!("process {number} ended with {ended:?}")),
         }
     }
@@ -47,10 +47,15 @@ impl World {
     pub(super) fn no_strange_failures(&self) -> Verdict {
         for process in &self.processes {
             let status = process.status.borrow();
-            let strange = matches!(
-                status.last_failure_kind,
-                Some(ErrorKind::Internal | ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Input)
-            );
+            let strange = match status.last_failure_kind {
+                Some(ErrorKind::Store) => !self.sky.refuses_for_good(),
+                kind => matches!(
+                    kind,
+                    Some(
+                        ErrorKind::Internal | ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Input
+                    )
+                ),
+            };
             if strange && !self.is_fenced(status.attempt) {
                 return Err(format!(
                     "process {} failed: {:?}",

@@ -99,6 +99,11 @@ impl Sky {
         matches!(self, Self::DynamoDb(_))
     }
 
+    /// Whether the store refuses calls now and then so that trying again is of no use.
+    pub(super) fn refuses_for_good(&self) -> bool {
+        matches!(self, Self::Twin(_))
+    }
+
     /// Requests so far that were refused because a partition or the table took no more.
     pub(super) fn over_limit(&self) -> u64 {
         match self {
