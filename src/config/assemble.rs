@@ -2,15 +2,22 @@
 //!
 //! Owns the rules between keys. Those of single values are `kind`'s.
 
+use std::collections::BTreeSet;
+
 use super::draft::{Draft, Strategy};
 use super::keys;
 use super::load::{Settings, shown};
 use super::{Config, Location, RestartStrategy};
 
-/// Builds the settings, or says every contradiction.
-pub(super) fn assemble(mut draft: Draft, given: &Settings) -> Result<Config, Vec<String>> {
+/// Builds the settings, or says every contradiction but those with keys whose values are `wrong`: these would
+/// only be noise.
+pub(super) fn assemble(
+    mut draft: Draft,
+    given: &Settings,
+    wrong: &BTreeSet<&'static str>,
+) -> Result<Config, Vec<String>> {
     follow_defaults(&mut draft, given);
-    let problems = contradictions(&draft, given);
+    let problems = contradictions(&draft, given, wrong);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -70,14 +77,15 @@ impl Problem {
     }
 }
 
-fn contradictions(draft: &Draft, given: &Settings) -> Vec<String> {
+fn contradictions(draft: &Draft, given: &Settings, wrong: &BTreeSet<&'static str>) -> Vec<String> {
     let remote = [keys::REGION, keys::ENDPOINT];
     let remote: Vec<_> = remote.into_iter().filter(|key| given.contains_key(key)).collect();
     let mut problems = of_the_store(draft, given, &remote);
     problems.extend(of_the_table(draft, given));
     problems.extend(of_the_engine(draft));
     problems.extend(draft.aws.problems(given, !remote.is_empty()));
-    problems.iter().map(|problem| problem.tell(given)).collect()
+    let is_sound = |problem: &&Problem| !problem.keys.iter().any(|key| wrong.contains(key));
+    problems.iter().filter(is_sound).map(|problem| problem.tell(given)).collect()
 }
 
 fn of_the_store(draft: &Draft, given: &Settings, remote: &[&'static str]) -> Vec<Problem> {
@@ -88,13 +96,13 @@ fn of_the_store(draft: &Draft, given: &Settings, remote: &[&'static str]) -> Vec
         if has(local) && chosen && !remote.is_empty() {
             let both = [local].into_iter().chain(remote.iter().copied());
             let why = "the state is either embedded or at a region or endpoint; leave one out";
-            let right = "state.backend.dynamodb.endpoint=http://127.0.0.1:8000 alone";
+            let right = format!("{} without {local}", remote.join(" and "));
             problems.push(Problem::new(both, why).such_as(right));
         }
     }
     if has(keys::LOCAL_PATH) && draft.local_in_memory {
         let why = "the embedded DynamoDB is either on a file or in memory; leave one out";
-        let right = "state.backend.dynamodb.local-in-memory=true alone";
+        let right = format!("{} without {}", keys::LOCAL_MEMORY, keys::LOCAL_PATH);
         problems.push(Problem::new([keys::LOCAL_PATH, keys::LOCAL_MEMORY], why).such_as(right));
     }
     problems

@@ -206,7 +206,11 @@ impl CredentialsDraft {
                 names.iter().copied().filter(|name| given.contains_key(name)).collect();
             let why =
                 format!("it has no effect unless {chooser} is {word}; set that or leave it out");
-            let right = format!("{chooser}={}", word.split(' ').next().unwrap_or(word));
+            let word = word.split(' ').next().unwrap_or(word);
+            let right = match chooser {
+                ROLE_PROVIDER if !role => format!("{PROVIDER}=ASSUME_ROLE {chooser}={word}"),
+                _ => format!("{chooser}={word}"),
+            };
             let keys = found.iter().copied().chain([chooser]);
             (!found.is_empty()).then(|| Problem::new(keys, &why).such_as(right))
         })

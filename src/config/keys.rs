@@ -325,7 +325,7 @@ static ENGINE: &[Key] = &[
     ),
     Key::new(
         SEGMENT,
-        Kind::Size { least: 4 * KIB, most: 384 * KIB, at: at!(config.state.segment_bytes) },
+        Kind::Size { least: 4 * KIB, most: 300 * KIB, at: at!(config.state.segment_bytes) },
         "256 KiB",
         "The size of one segment of the log before compression. An item of DynamoDB holds 400 KB.",
     )

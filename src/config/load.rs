@@ -2,7 +2,7 @@
 //!
 //! Owns precedence and the form of errors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Config;
 use super::assemble::assemble;
@@ -27,17 +27,19 @@ pub fn load(sources: &Sources) -> Result<Config> {
         }
     }
     let mut draft = Draft::default();
+    let mut wrong = BTreeSet::new();
     for (name, given) in &settings {
-        if let Some(key) = keys::find(name) {
-            problems.extend(set(key, given, &mut draft));
+        if let Some(key) = keys::find(name)
+            && let Some(problem) = set(key, given, &mut draft)
+        {
+            problems.push(problem);
+            wrong.insert(*name);
         }
     }
-    // Contradictions between values that are wrong already would only be noise.
-    if problems.is_empty() {
-        match assemble(draft, &settings) {
-            Ok(config) => return Ok(config),
-            Err(contradictions) => problems = contradictions,
-        }
+    match assemble(draft, &settings, &wrong) {
+        Ok(config) if problems.is_empty() => return Ok(config),
+        Ok(_) => {}
+        Err(contradictions) => problems.extend(contradictions),
     }
     Err(Error::new(ErrorKind::Config, list(&problems)))
 }

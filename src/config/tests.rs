@@ -267,3 +267,19 @@ proptest! {
         let _ = load(&with(&[&format!("{}={text}", KEYS[key].name)]));
     }
 }
+
+#[test]
+fn what_is_wrong_alone_and_what_contradicts_is_told_at_once() {
+    let error = refused(&with(&[
+        "rest.prot=1",
+        "execution.checkpointing.interval=soon",
+        "state.backend.dynamodb.write-capacity-units=5",
+        "parallelism.default=many",
+        "pipeline.max-parallelism=1",
+    ]));
+    for part in ["rest.prot", "interval = \"soon\"", "on demand has no capacity", "= \"many\""] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    // What a value that is wrong already contradicts is noise.
+    assert!(!error.contains("at most the maximum parallelism"), "{error}");
+}
