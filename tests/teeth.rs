@@ -21,6 +21,14 @@ use millpond::teeth::{self, Tooth};
 /// No tooth may need more seeds.
 const SEEDS: u64 = 200;
 
+/// Teeth that bite in the twin as well as in requests to DynamoDB: each must be found over either.
+const OF_BOTH: [Tooth; 4] = [
+    Tooth::ItemsUnconditional,
+    Tooth::SegmentsUnconditional,
+    Tooth::ManifestsUnconditional,
+    Tooth::ItemsDeleted,
+];
+
 /// The teeth of requests to DynamoDB; the others are looked for over the twin, which is faster.
 const OF_REQUESTS: [Tooth; 9] = [
     Tooth::StaleReads,
@@ -34,11 +42,36 @@ const OF_REQUESTS: [Tooth; 9] = [
     Tooth::LostAnswerIsSuccess,
 ];
 
-/// A seed that finds `tooth`, and what that seed finds without it: `listed` where that one still does, else the
+/// A tooth, and over which store it is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Hunt {
+    tooth: Tooth,
+    over_dynamodb: bool,
+}
+
+impl Hunt {
+    fn all() -> impl Iterator<Item = Self> {
+        Tooth::ALL.iter().flat_map(|&tooth| {
+            let twin = !OF_REQUESTS.contains(&tooth);
+            let dynamodb = !twin || OF_BOTH.contains(&tooth);
+            let over = [(false, twin), (true, dynamodb)].into_iter().filter(|(_, is_so)| *is_so);
+            over.map(move |(over_dynamodb, _)| Self { tooth, over_dynamodb })
+        })
+    }
+
+    /// As the page's first column has it.
+    fn name(self) -> String {
+        let Self { tooth, over_dynamodb } = self;
+        let over = if over_dynamodb { " over DynamoDB" } else { "" };
+        format!("`{tooth:?}`{over}")
+    }
+}
+
+/// A seed that finds a tooth, and what that seed finds without it: `listed` where that one still does, else the
 /// first.
-fn find(tooth: Tooth, listed: Option<u64>) -> Option<(Failure, Option<Failure>)> {
-    let of_requests = OF_REQUESTS.contains(&tooth);
-    let store = Some(if of_requests { Store::DynamoDb } else { Store::Twin });
+fn find(hunt: Hunt, listed: Option<u64>) -> Option<(Failure, Option<Failure>)> {
+    let Hunt { tooth, over_dynamodb } = hunt;
+    let store = Some(if over_dynamodb { Store::DynamoDb } else { Store::Twin });
     // Its values change often, and are larger than the smallest parts.
     let graph = (tooth == Tooth::PartsUnconditional).then(|| "chain".to_owned());
     let options = Options { store, graph, ..Options::default() };
@@ -70,20 +103,21 @@ fn listed() -> BTreeMap<String, u64> {
     let row = |row: &str| {
         let cells: Vec<&str> = row.split(" | ").collect();
         let seeds: u64 = cells.get(2)?.parse().ok()?;
-        let tooth = cells[0].trim_matches(['|', ' ', '`']).to_owned();
+        let tooth = cells[0].trim_start_matches("| ").to_owned();
         (1..=SEEDS).contains(&seeds).then(|| (tooth, seeds - 1))
     };
     parts(&page).1.lines().filter_map(row).collect()
 }
 
-fn table(found: &BTreeMap<Tooth, Option<(Failure, Option<Failure>)>>) -> String {
+fn table(found: &BTreeMap<Hunt, Option<(Failure, Option<Failure>)>>) -> String {
     let mut table = "| tooth | with it on | seeds | found as |\n|---|---|---|---|\n".to_owned();
-    for (tooth, found) in found {
+    for (hunt, found) in found {
         let (seeds, how) =
             found.as_ref().map_or(("—".to_owned(), String::new()), |(found, _)| {
                 ((found.report.seed + 1).to_string(), in_short(&found.wrong))
             });
-        writeln!(table, "| `{tooth:?}` | {} | {seeds} | {how} |", tooth.what()).unwrap();
+        let (name, what) = (hunt.name(), hunt.tooth.what());
+        writeln!(table, "| {name} | {what} | {seeds} | {how} |").unwrap();
     }
     table
 }
@@ -98,12 +132,12 @@ fn in_short(wrong: &str) -> String {
 #[test]
 fn each_is_found_within_200_seeds() {
     let wanted = std::env::var("MILLPOND_TOOTH").ok();
-    let is_wanted = |tooth: &Tooth| {
-        let name = format!("{tooth:?}");
+    let is_wanted = |hunt: &Hunt| {
+        let name = format!("{:?}", hunt.tooth);
         let is_named = |names: &String| names.split(',').any(|wanted| wanted == name);
         wanted.as_ref().is_none_or(is_named)
     };
-    let all: Vec<Tooth> = Tooth::ALL.iter().copied().filter(is_wanted).collect();
+    let all: Vec<Hunt> = Hunt::all().filter(is_wanted).collect();
     assert!(!all.is_empty(), "there is no such tooth");
     let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let listed = listed();
@@ -111,10 +145,10 @@ fn each_is_found_within_200_seeds() {
     std::panic::set_hook(Box::new(|_| {}));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let ended = in_parallel(threads, || {
-        while let Some(tooth) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let failure = find(*tooth, listed.get(&format!("{tooth:?}")).copied());
-            eprintln!("{tooth:?}: {}", if failure.is_some() { "found" } else { "NOT FOUND" });
-            found.lock().unwrap().insert(*tooth, failure);
+        while let Some(hunt) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let failure = find(*hunt, listed.get(&hunt.name()).copied());
+            eprintln!("{}: {}", hunt.name(), if failure.is_some() { "found" } else { "NOT FOUND" });
+            found.lock().unwrap().insert(*hunt, failure);
         }
     });
     drop(std::panic::take_hook());
@@ -129,7 +163,7 @@ fn each_is_found_within_200_seeds() {
         println!("the table in {PAGE} is old: UPDATE_TEETH=1 cargo test --test teeth");
     }
     let missed: Vec<_> =
-        found.iter().filter(|(_, f)| f.is_none()).map(|(tooth, _)| tooth).collect();
+        found.iter().filter(|(_, f)| f.is_none()).map(|(hunt, _)| hunt.name()).collect();
     assert!(missed.is_empty(), "not found within {SEEDS} seeds: {missed:?}");
     for (_, without) in found.values().flatten() {
         assert!(without.is_none(), "found without any tooth: {}", without.as_ref().unwrap());
@@ -153,6 +187,6 @@ fn the_page_lists_every_tooth() {
     let rows = parts(&page).1.lines().skip(2);
     let listed: BTreeSet<String> =
         rows.map(|row| row.split(" | ").take(2).collect::<Vec<_>>().join(" | ")).collect();
-    let there = Tooth::ALL.iter().map(|tooth| format!("| `{tooth:?}` | {}", tooth.what()));
+    let there = Hunt::all().map(|hunt| format!("| {} | {}", hunt.name(), hunt.tooth.what()));
     assert_eq!(listed, there.collect(), "UPDATE_TEETH=1 cargo test --test teeth writes it anew");
 }
