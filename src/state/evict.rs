@@ -175,15 +175,34 @@ impl<K: Key> KeyedState<K> {
         if bytes as u64 <= self.value_limit {
             return Ok(());
         }
-        let values = &self.columns[column];
-        let key = self.rows.key(values.row_of(entry));
-        let (state, limit) = (values.name(), self.value_limit);
+        let row = self.columns[column].row_of(entry);
+        Err(self.too_large(column, row, ("the value", "divide the value"), bytes))
+    }
+
+    /// Whether so many bytes of what was asked for of a row may be read at once.
+    pub(super) fn check_scan(&self, column: usize, row: u32, bytes: usize) -> Result<()> {
+        if bytes as u64 <= self.value_limit {
+            return Ok(());
+        }
+        let what = ("what is asked for at once", "ask for less at a time");
+        Err(self.too_large(column, row, what, bytes))
+    }
+
+    fn too_large(
+        &self,
+        column: usize,
+        row: u32,
+        (what, else_do): (&str, &str),
+        bytes: usize,
+    ) -> Error {
+        let key = self.rows.key(row);
+        let (state, limit) = (self.columns[column].name(), self.value_limit);
         let group = self.group_of(key.key_hash());
         let message = format!(
-            "state {state}: the value of key {key:?} (key group {group}) takes {bytes} bytes, and \
-             state.backend.dynamodb.cache-size leaves {limit} for all: set it higher, or divide the value"
+            "state {state}: {what} of key {key:?} (key group {group}) takes {bytes} bytes, and \
+             state.backend.dynamodb.cache-size leaves {limit} for all: set it higher, or {else_do}"
         );
-        Err(Error::new(ErrorKind::User, message))
+        Error::new(ErrorKind::User, message)
     }
 }
 

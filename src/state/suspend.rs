@@ -219,7 +219,7 @@ impl<K: Key> KeyedState<K> {
         let corrupt = |error: DecodeError| {
             Error::new(ErrorKind::Corrupt, format!("item of state {name}: {error}"))
         };
-        let mut traceless = true;
+        let (mut traceless, mut bytes) = (true, 0);
         for Scanned { sort_key, item } in items {
             // Another key's, where the range could not be told more exactly.
             let Some(sub) = sort_key.strip_prefix(&scan.key[..]) else { continue };
@@ -228,6 +228,8 @@ impl<K: Key> KeyedState<K> {
                 continue;
             }
             let item = item?;
+            bytes += item.value.as_ref().map_or(0, Bytes::len);
+            self.check_scan(column, scan.row.0, bytes)?;
             let Some(stored) = self.unless_gone(item.stored()) else {
                 traceless = false;
                 continue;

@@ -1,5 +1,6 @@
 //! What leaves memory, what it is estimated at, and what is too large for it.
 
+use super::maps::Maps;
 use super::*;
 
 struct Texts {
@@ -145,4 +146,28 @@ fn an_item_that_is_too_large_is_the_same() {
     let item = Item::new(version, Some(vec![253, 0, 0, 0, 0, 0, 0, 0, 1].into()));
     let error = one.state.loaded(&read, Some(&item)).unwrap_err();
     assert!(error.message().contains("key 1 (key group"), "{error}");
+}
+
+#[test]
+fn a_range_that_is_too_large_to_be_read_at_once_is_the_same() {
+    let mut maps = Maps::new();
+    let (map, row) = (maps.map, maps.row());
+    for entry in ["a", "b", "c"] {
+        maps.state.map(map, row).put(entry.to_owned(), u64::MAX);
+    }
+    maps.clean();
+    maps.evict();
+    maps.state.limit_values(20);
+    let row = maps.row();
+    maps.state.begin_record();
+    let error = maps.state.map(map, row).iter().map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Suspended);
+    assert!(maps.state.end_record().unwrap());
+    let scan = maps.state.take_scans().remove(0);
+    let items = maps.scanned(&scan);
+    assert_eq!(items.len(), 3);
+    let error = maps.state.scanned(&scan, items).unwrap_err();
+    let start = "state map: what is asked for at once of key 7 (key group ";
+    assert!(error.message().starts_with(start), "{error}");
+    assert!(error.message().contains("takes 27 bytes"), "{error}");
 }
