@@ -34,6 +34,7 @@ pub async fn bind(settings: &RestSettings) -> Result<Bound> {
     let at = |port| SocketAddr::new(settings.bind_address, port);
     let wanted = at(settings.port.unwrap_or(DEFAULT_PORT));
     let (listener, notice) = match TcpListener::bind(wanted).await {
+        Ok(listener) if wanted.port() == 0 => (listener, Some("a free port was taken".to_owned())),
         Ok(listener) => (listener, None),
         Err(e) if settings.port.is_none() && e.kind() == IoErrorKind::AddrInUse => {
             let listener = TcpListener::bind(at(0)).await.map_err(|e| refused(at(0), &e))?;
@@ -65,7 +66,7 @@ impl Bound {
         self.address
     }
 
-    /// What the user should know: that another port than the usual one was taken.
+    /// What the user should know: which port was taken, where it is not the one that was to be expected.
     #[must_use]
     pub fn notice(&self) -> Option<&str> {
         self.notice.as_deref()
@@ -104,7 +105,7 @@ mod tests {
     async fn port_0_takes_a_free_one_and_a_busy_configured_one_is_an_error() {
         let bound = bind(&settings(Some(0))).await.unwrap();
         assert_ne!(bound.address().port(), 0);
-        assert_eq!(bound.notice(), None);
+        assert!(bound.notice().unwrap().contains(&bound.address().to_string()));
         let error = bind(&settings(Some(bound.address().port()))).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().starts_with("rest.port: cannot listen on 127.0.0.1:"), "{error}");
