@@ -45,6 +45,9 @@ use world::{Job, PATIENCE, World};
 const INTERVAL: &str = "execution.checkpointing.interval=100 ms";
 /// Short, so that a candidate soon takes over.
 const LEASE: &str = "high-availability.lease=1 s";
+/// Less than the statistics of all routes take: items are written, leave memory and are read again.
+const LOG: &str = "state.backend.dynamodb.log-max-size=64 KiB";
+const CACHE: &str = "state.backend.dynamodb.cache-size=1 MiB";
 /// What the disturbances of each kind once may take at most, beside `--seconds`; and one round.
 const EACH_KIND: Duration = Duration::from_secs(60);
 const ROUND: Duration = Duration::from_secs(10);
@@ -226,6 +229,8 @@ fn arguments(name: &str, input: &Path, output: &Path, parallelism: u32) -> Vec<S
         format!("--parallelism={parallelism}"),
         format!("-D{INTERVAL}"),
         format!("-D{LEASE}"),
+        format!("-D{LOG}"),
+        format!("-D{CACHE}"),
         "-Drestart-strategy.exponential-delay.initial-backoff=200 ms".to_owned(),
         "-Drestart-strategy.exponential-delay.max-backoff=1 s".to_owned(),
     ]
@@ -255,6 +260,7 @@ mod tests {
         let config = config::load(&run.sources(Vec::new())).unwrap();
         assert_eq!(config.parallelism, 4);
         assert_eq!(config.checkpointing.interval, Duration::from_millis(100));
+        assert_eq!(config.state.log_max_bytes, 64 << 10);
         assert_eq!(run.job_args().input, ["i/*.csv"]);
     }
 
