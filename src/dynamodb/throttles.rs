@@ -10,6 +10,8 @@ use crate::clock::{Clock, Instant};
 
 /// After the first time the user is told, and then so often.
 const TELL_EVERY: Duration = Duration::from_secs(30);
+/// Of the crate `metrics`, for whoever installs a recorder: one for each reason, its label.
+const COUNTER: &str = "millpond_throttled_total";
 /// Servers have a dozen reasons; one that makes them up shall not fill the memory.
 const KINDS: usize = 64;
 
@@ -53,6 +55,7 @@ impl Throttles {
         let known = account.reasons.contains_key(reason) || account.reasons.len() < KINDS;
         let kind = if known { reason } else { "others" };
         *account.reasons.entry(kind.to_owned()).or_default() += 1;
+        metrics::counter!(COUNTER, "reason" => kind.to_owned()).increment(1);
         account.last = Some((reason.to_owned(), pk.to_owned(), clock.wall_ms()));
         account.since_told += 1;
         let now = clock.now();
@@ -97,6 +100,12 @@ fn place(pk: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
+
     use super::*;
 
     #[test]
@@ -119,6 +128,51 @@ mod tests {
         assert_eq!(seen.reasons["ThrottlingError"], 3);
         assert_eq!(seen.last.unwrap(), "ThrottlingError on key group 2 of a/b");
         assert_eq!(seen.last_ms, Some(30_005));
+    }
+
+    /// Counters by name and reason.
+    #[derive(Default)]
+    struct Recorder(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+    impl metrics::Recorder for Recorder {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            let labels: Vec<_> =
+                key.labels().map(|l| format!("{}={}", l.key(), l.value())).collect();
+            let name = format!("{}{{{}}}", key.name(), labels.join(","));
+            Counter::from_arc(Arc::clone(self.0.lock().unwrap().entry(name).or_default()))
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn whoever_records_metrics_is_told_each_reason() {
+        let (clock, throttles, recorder) =
+            (Clock::starting_at(0), Throttles::default(), Recorder::default());
+        metrics::with_local_recorder(&recorder, || {
+            for reason in ["ThrottlingError", "RequestLimitExceeded", "ThrottlingError"] {
+                let _said = throttles.count(reason, "job", clock);
+            }
+        });
+        let told = recorder.0.into_inner().unwrap();
+        let told: Vec<_> = told.iter().map(|(name, n)| (&**name, n.load(Relaxed))).collect();
+        let expected = [
+            ("millpond_throttled_total{reason=RequestLimitExceeded}", 1),
+            ("millpond_throttled_total{reason=ThrottlingError}", 2),
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]
