@@ -88,6 +88,12 @@ fn word_count_counts_any_files_and_standard_input() {
     let both = format!("{one}\n{two}");
     let found = run(folder.path(), &["word_count", "--input", "-"], both.as_bytes());
     assert_eq!(found, expected);
+    // What was read is gone: another process starts afresh, with what it is given.
+    let again = ["word_count", "--input", "-", "--replace"];
+    let skipping = [&again[..], &["--on-error", "skip"]].concat();
+    let broken = [&b"be \xff be\n"[..], both.as_bytes(), b"\xff\n"].concat();
+    assert_eq!(run(folder.path(), &skipping, &broken), expected);
+    assert_eq!(run(folder.path(), &again, both.as_bytes()), expected);
 }
 
 /// The statistics of each flight's route after it, in the file's order.
