@@ -27,6 +27,8 @@ pub struct Served<'a> {
     pub caller: &'a str,
     /// `PutItem`, `BatchGetItem`, …
     pub operation: &'a str,
+    /// Items that it would write, one by one or as statements of a batch; of a request that only reads, none.
+    pub writes: usize,
     /// Writes of it that were refused because their condition did not hold.
     pub refused: usize,
 }
@@ -58,12 +60,15 @@ async fn answer(
 ) -> Response {
     let text = |name| headers.get(name).and_then(|text| text.to_str().ok()).unwrap_or_default();
     let target = text("x-amz-target");
+    let operation = target.rsplit('.').next().unwrap_or_default();
+    let writes = writes(operation, &body);
     let Some(reply) = database.answer(target, SdkBody::from(body)).await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     witness(Served {
         caller: signer(text("authorization")),
-        operation: target.rsplit('.').next().unwrap_or_default(),
+        operation,
+        writes,
         refused: refused(&reply.body),
     });
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -74,6 +79,16 @@ async fn answer(
 fn signer(authorization: &str) -> &str {
     let credential = authorization.split_once("Credential=").map_or("", |(_, rest)| rest);
     credential.split('/').next().unwrap_or_default()
+}
+
+/// How many items a request would write.
+fn writes(operation: &str, body: &[u8]) -> usize {
+    match operation {
+        "BatchExecuteStatement" => memchr::memmem::find_iter(body, b"\"Statement\":").count(),
+        "PutItem" | "UpdateItem" | "DeleteItem" => 1,
+        "BatchWriteItem" => memchr::memmem::find_iter(body, b"Request\":{").count(),
+        _ => 0,
+    }
 }
 
 /// Failed conditions in an answer: one of a whole request, or any number inside a batch.
@@ -92,5 +107,10 @@ mod tests {
         assert_eq!(signer(""), "");
         assert_eq!(refused(br#"{"__type":"x#ConditionalCheckFailedException"}"#), 1);
         assert_eq!(refused(b"{}"), 0);
+        let two = br#"{"Statements":[{"Statement":"INSERT 1"},{"Parameters":[],"Statement":"UPDATE 2"}]}"#;
+        assert_eq!(writes("BatchExecuteStatement", two), 2);
+        let deletes = br#"{"RequestItems":{"t":[{"DeleteRequest":{"Key":{}}},{"DeleteRequest":{"Key":{}}}]}}"#;
+        assert_eq!(writes("BatchWriteItem", deletes), 2);
+        assert_eq!((writes("PutItem", b"{}"), writes("GetItem", b"{}")), (1, 0));
     }
 }

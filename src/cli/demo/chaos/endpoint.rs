@@ -27,19 +27,16 @@ const LOOK: Duration = Duration::from_millis(20);
 /// What one caller has been answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Calls {
-    /// Requests that write.
+    /// Items to be written.
     pub(super) writes: usize,
     /// Writes that were refused because their condition did not hold.
     pub(super) refused: usize,
 }
 
 impl Calls {
-    fn count(&mut self, operation: &str, refused: usize) {
-        let reads = ["GetItem", "BatchGetItem", "Query", "Scan", "DescribeTable"];
-        if !reads.contains(&operation) {
-            self.writes += 1;
-            self.refused += refused;
-        }
+    fn count(&mut self, served: Served<'_>) {
+        self.writes += served.writes;
+        self.refused += served.refused;
     }
 
     /// What came since `before`.
@@ -146,10 +143,7 @@ fn witness(callers: &Callers) -> Witness {
     let callers = Arc::clone(callers);
     Arc::new(move |served: Served<'_>| {
         let mut callers = callers.lock().unwrap_or_else(PoisonError::into_inner);
-        callers
-            .entry(served.caller.to_owned())
-            .or_default()
-            .count(served.operation, served.refused);
+        callers.entry(served.caller.to_owned()).or_default().count(served);
     })
 }
 
