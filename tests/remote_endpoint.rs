@@ -5,16 +5,20 @@
 
 mod dynamodb_support;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use dynamodb_support::{Tokio, connect};
 use millpond::config::Location;
-use millpond::dynamodb::Execution;
+use millpond::dynamodb::{Execution, Served};
 use millpond::ids::Name;
 use millpond::io::{Io, Spawn};
+use millpond::points;
 
 /// `millpond run route_stats` on `endpoint`, with nothing of the user's environment but what is given.
 fn millpond(folder: &Path, endpoint: &str, settings: &[&str]) -> Command {
@@ -67,6 +71,62 @@ async fn a_job_runs_on_a_served_dynamodb_with_keys_from_settings_or_environment(
     assert!(second.status.success(), "{}", said(&second));
     let head = connection.heads().read(&Name::new("route_stats").unwrap()).await.unwrap().unwrap();
     assert_eq!(head.incarnation.0, 2, "a finished job starts afresh");
+}
+
+/// The actions that IAM knows for an operation.
+fn actions(operation: &str) -> Vec<String> {
+    let names = match operation {
+        "BatchExecuteStatement" => vec!["PartiQLInsert", "PartiQLUpdate"],
+        one => vec![one],
+    };
+    names.into_iter().map(|name| format!("dynamodb:{name}")).collect()
+}
+
+#[tokio::test]
+async fn the_policy_that_is_printed_allows_what_jobs_send_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let connection = connect(Location::EmbeddedMemory, Execution::Thread(Io::new(Tokio))).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let sent = Arc::new(Mutex::new(BTreeSet::new()));
+    let seen = Arc::clone(&sent);
+    let witness = Arc::new(move |served: Served<'_>| {
+        seen.lock().unwrap().extend(actions(served.operation));
+    });
+    let served = connection.serve_before(listener, witness, std::future::pending());
+    Tokio.spawn(Box::pin(async move { drop(served.await) }));
+
+    let eager = [
+        "state.backend.dynamodb.materialize=eager",
+        "execution.checkpointing.interval=50 ms",
+        "high-availability.lease=100 ms",
+    ];
+    let settings = [&BASIC[..], &eager].concat();
+    let mut killed = millpond(folder.path(), &endpoint, &settings);
+    killed
+        .arg("--rate=8000")
+        .env(points::KILL_VARIABLE, format!("{}:20", points::AFTER_HEAD_MOVED));
+    assert_eq!(output(killed).await.status.signal(), Some(9));
+    // What was written and is not in the log any more is read.
+    let run = output(millpond(folder.path(), &endpoint, &settings)).await;
+    assert!(run.status.success(), "{}", said(&run));
+    let table = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
+        command.arg("table").args(arguments);
+        command.args(["-D", &format!("state.backend.dynamodb.endpoint={endpoint}")]);
+        command.args(BASIC.iter().flat_map(|setting| ["-D", setting]));
+        command.env_clear().env("HOME", folder.path()).current_dir(folder.path());
+        command
+    };
+    let purged = output(table(&["purge", "route_stats", "--yes"])).await;
+    assert!(purged.status.success(), "{}", said(&purged));
+
+    let printed = output(table(&["policy"])).await;
+    let policy: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
+    let run = policy["Statement"].as_array().unwrap().iter().find(|s| s["Sid"] == "MillpondRun");
+    let allowed = run.unwrap()["Action"].as_array().unwrap();
+    let allowed: BTreeSet<_> = allowed.iter().map(|a| a.as_str().unwrap().to_owned()).collect();
+    assert_eq!(*sent.lock().unwrap(), allowed);
 }
 
 #[tokio::test]
