@@ -86,7 +86,8 @@ impl DynamoDbKeyedStateBackendBuilder {
         Self { range, ..self }
     }
 
-    /// Other settings than the default ones.
+    /// Other settings than the default ones; for a table with provisioned capacity those of
+    /// [`StateSettings::on_capacity`].
     #[must_use]
     pub fn settings(self, settings: StateSettings) -> Self {
         Self { settings, ..self }

@@ -70,8 +70,7 @@ pub struct Options {
     pub trace: bool,
 }
 
-/// Of a hundred seeds, how many are run over the embedded DynamoDB: so many that a seed takes 50 ms of
-/// processor time in the mean, where one over the twin takes 12 and one over DynamoDB 150.
+/// Of a hundred seeds, how many are run over the embedded DynamoDB, where one takes some ten times as long.
 const PERCENT_DYNAMODB: u32 = 27;
 
 /// Runs `seed`.

@@ -27,7 +27,7 @@ use super::scenario::{Mishap, Scenario};
 pub struct Kind {
     /// Its name, as in `--graph`.
     pub name: &'static str,
-    /// Of a hundred seeds, how many draw it in the mean.
+    /// How often it is drawn, beside the others'.
     pub share: u32,
     /// Draws one with its input; its functions pass by the mishap for each record.
     pub draw: fn(&mut StdRng, Mishap) -> Arc<dyn Scenario>,
