@@ -44,7 +44,11 @@ fn assert_enough(totals: &Totals) {
     assert!(mean(counts.crashes) >= 3.0, "{totals}");
     assert!(mean(counts.completed) >= 20.0, "{totals}");
     assert!(mean(counts.states_checked) >= 20.0, "{totals}");
-    assert!(mean(counts.over_limit) >= 0.2, "{totals}");
+    // A few seeds have a table that is too small, and these meet it again and again.
+    assert!(
+        counts.over_limit > 0 && (mean(counts.over_limit) >= 0.2 || totals.runs < 500),
+        "{totals}"
+    );
     for often in [counts.frozen, counts.fenced, counts.roll_backs, counts.mishaps, counts.hours] {
         assert!(mean(often) >= 0.2, "{totals}");
     }

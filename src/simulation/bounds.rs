@@ -69,14 +69,15 @@ impl Process {
         ))
     }
 
+    /// Whether the sources have nothing left to read.
+    pub(super) fn has_read_all(&self) -> bool {
+        self.status.borrow().lag.records == Some(0)
+    }
+
     /// Whether its memory and its log are what is configured, where the sources have nothing left to read and a few
-    /// checkpoints have passed. Without that it is not judged.
+    /// checkpoints have passed.
     pub(super) fn memory_is_at_rest(&self) -> Verdict {
-        let status = self.status.borrow();
-        if status.lag.records != Some(0) {
-            return Ok(());
-        }
-        let memory = status.memory;
+        let memory = self.status.borrow().memory;
         let state = memory.used_bytes.saturating_sub(memory.filter_bytes);
         let log_max_bytes = self.bounds.log_max_bytes;
         if state <= memory.budget_bytes && memory.log_bytes <= log_max_bytes {

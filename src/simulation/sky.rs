@@ -143,8 +143,8 @@ fn of_any_day(plan: Plan) -> Plan {
 /// A table of two partitions, which a job of a simulation comes up against.
 const SMALL_TABLE: Limits = {
     let second = Duration::from_secs(1);
-    let partition = Throughput { write_units: 40, read_units: 80, burst: second };
-    let table = Throughput { write_units: 60, read_units: 120, burst: second };
+    let partition = Throughput { write_units: 10, read_units: 30, burst: second };
+    let table = Throughput { write_units: 15, read_units: 40, burst: second };
     Limits { partitions: 2, partition, table, provisioned: false }
 };
 
@@ -162,8 +162,8 @@ fn plan(random: &mut StdRng, season: Season) -> Plan {
     plan = of_any_day(plan);
     let micros = season.latency.as_micros() as u64;
     plan.latency = Latency::micros(micros / 2, micros);
-    if random.random_bool(0.25) {
-        plan = plan.limited(one_of(random, &[Limits::new_table(), SMALL_TABLE]));
+    if random.random_bool(0.3) {
+        plan = plan.limited(one_of(random, &[Limits::new_table(), SMALL_TABLE, SMALL_TABLE]));
     }
     plan.timeout = ms(60);
     plan.slow = (ms(10), ms(300));
