@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::points;
 use crate::state::{
     CleaningLimits, CleaningRows, FILTER_STATE, Finder, Found, ItemWrite, KeyedState, Missing,
-    Store, WriteOutcome, segment,
+    Stats, Store, WriteOutcome, segment,
 };
 use crate::teeth::{Tooth, bites};
 use crate::thrift::Thrift;
@@ -39,7 +39,7 @@ const MAX_UNDER_WAY: usize = 4;
 /// Entries that are read back at once, at most: where all of a million keys have changed meanwhile, their
 /// segments are rather read several times.
 const MAX_MISSING: u64 = 50_000;
-/// What one of them takes while it lasts, about.
+/// What one of them takes while it lasts, about, besides what it takes in memory anyway.
 const MISSING_BYTES: u64 = 300;
 /// Most segments in the log of a subtask: a restore reads each.
 const MAX_SEGMENTS: u64 = 1000;
@@ -79,6 +79,12 @@ impl LogSize {
     }
 }
 
+/// How many entries may be read back at once, so that they take `bytes`.
+fn most_missing(bytes: u64, stats: &Stats) -> usize {
+    let each = MISSING_BYTES + stats.pinned_bytes / stats.pinned_entries.max(1);
+    (bytes / each).clamp(100, MAX_MISSING) as usize
+}
+
 /// Cleans one subtask's log.
 pub(super) struct Cleaner {
     io: Io,
@@ -88,7 +94,8 @@ pub(super) struct Cleaner {
     thrift: Thrift,
     plan: Option<Plan>,
     under_way: FuturesUnordered<BoxFuture<'static, Result<Step>>>,
-    max_missing: usize,
+    /// Beside its entries, what is read back takes no more than the log may.
+    missing_bytes: u64,
     /// By how much cleaning begins before the bounds: what the log grew by, not long ago, while a
     /// checkpoint was cleaned.
     margins: LogSize,
@@ -117,7 +124,7 @@ impl Cleaner {
             thrift: context.thrift.clone(),
             plan: None,
             under_way: FuturesUnordered::new(),
-            max_missing: (log_max_bytes / MISSING_BYTES).clamp(100, MAX_MISSING) as usize,
+            missing_bytes: log_max_bytes,
             margins: LogSize::default(),
         }
     }
@@ -201,7 +208,9 @@ impl Cleaner {
             }
             return Ok(());
         }
-        if plan.next < rows.len() && plan.missing.len() < self.max_missing {
+        if plan.next < rows.len()
+            && plan.missing.len() < most_missing(self.missing_bytes, &state.stats())
+        {
             let collected = state.collect(rows, plan.next, SLICE_ENTRIES)?;
             plan.next += SLICE_ENTRIES;
             plan.missing.extend(collected.missing);

@@ -64,7 +64,7 @@ impl Subtask {
             thrift: Thrift::default(),
             plan: None,
             under_way: FuturesUnordered::new(),
-            max_missing: MAX_MISSING as usize,
+            missing_bytes: u64::MAX,
             margins: LogSize::default(),
         };
         Self { state, count, log: LogWriter::new(puts, BTreeMap::new()), cleaner, store }
@@ -137,4 +137,13 @@ async fn what_was_read_back_is_written_a_slice_a_turn() {
         Bincode::encode(&(number + 1), &mut value).unwrap();
         assert_eq!(item.value, Some(Bytes::from(value)), "{number} as of the checkpoint");
     }
+}
+
+#[test]
+fn the_larger_the_values_the_fewer_are_read_back_at_once() {
+    let of = |pinned_bytes| Stats { pinned_entries: 1000, pinned_bytes, ..Stats::default() };
+    assert_eq!(most_missing(8 << 20, &of(60_000)), (8 << 20) / 360);
+    assert_eq!(most_missing(8 << 20, &of(500_000)), (8 << 20) / 800);
+    assert_eq!(most_missing(u64::MAX, &Stats::default()), MAX_MISSING as usize);
+    assert_eq!(most_missing(1, &of(60_000)), 100);
 }
