@@ -162,7 +162,7 @@ fn plan(random: &mut StdRng, season: Season) -> Plan {
     plan = of_any_day(plan);
     let micros = season.latency.as_micros() as u64;
     plan.latency = Latency::micros(micros / 2, micros);
-    if random.random_bool(0.3) {
+    if random.random_bool(0.15) {
         plan = plan.limited(one_of(random, &[Limits::new_table(), SMALL_TABLE, SMALL_TABLE]));
     }
     plan.timeout = ms(60);
