@@ -59,7 +59,7 @@ struct Number(u8, u64);
 #[derive(Serialize, Deserialize)]
 struct Text(u8, String);
 
-/// The number, and three times that: made anew by each migration, and only there.
+/// The number once as it is and once three times as large.
 #[derive(Serialize, Deserialize)]
 struct Twice(u8, u64, u64);
 
