@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use dynamodb_support::{Tokio, connect};
 use millpond::config::Location;
-use millpond::dynamodb::{Execution, Served};
+use millpond::dynamodb::{Connection, Execution, Served, Witness};
 use millpond::ids::Name;
 use millpond::io::{Io, Spawn};
 use millpond::points;
@@ -50,14 +50,20 @@ fn said(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-#[tokio::test]
-async fn a_job_runs_on_a_served_dynamodb_with_keys_from_settings_or_environment() {
-    let folder = tempfile::tempdir().unwrap();
+/// An embedded DynamoDB and where it is served; `witness` is told of each request.
+async fn served(witness: Witness) -> (Connection, String) {
     let connection = connect(Location::EmbeddedMemory, Execution::Thread(Io::new(Tokio))).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let served = connection.serve(listener, std::future::pending());
+    let served = connection.serve_before(listener, witness, std::future::pending());
     Tokio.spawn(Box::pin(async move { drop(served.await) }));
+    (connection, endpoint)
+}
+
+#[tokio::test]
+async fn a_job_runs_on_a_served_dynamodb_with_keys_from_settings_or_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let (connection, endpoint) = served(Arc::new(|_| {})).await;
 
     let first = output(millpond(folder.path(), &endpoint, &BASIC)).await;
     assert!(first.status.success(), "{}", said(&first));
@@ -85,16 +91,12 @@ fn actions(operation: &str) -> Vec<String> {
 #[tokio::test]
 async fn the_policy_that_is_printed_allows_what_jobs_send_and_no_more() {
     let folder = tempfile::tempdir().unwrap();
-    let connection = connect(Location::EmbeddedMemory, Execution::Thread(Io::new(Tokio))).await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let sent = Arc::new(Mutex::new(BTreeSet::new()));
     let seen = Arc::clone(&sent);
     let witness = Arc::new(move |served: Served<'_>| {
         seen.lock().unwrap().extend(actions(served.operation));
     });
-    let served = connection.serve_before(listener, witness, std::future::pending());
-    Tokio.spawn(Box::pin(async move { drop(served.await) }));
+    let (_connection, endpoint) = served(witness).await;
 
     let eager = [
         "state.backend.dynamodb.materialize=eager",

@@ -2,13 +2,14 @@
 //! and are torn up. An element is added before a count is asked for that may have to be read first. Some
 //! seeds' keys are texts, longer ones than a sort key among them, or there is one key for all, of no bytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
 
 use super::labels::{Labels, Look, of_one_key, some_of};
+use super::told::{self, Line, Reference};
 use super::{Event, Kind, events};
 use crate::error::{Error, Result};
 use crate::operator::{Context, KeyedProcess};
@@ -56,19 +57,10 @@ const TOPICS: u64 = 3;
 
 /// `K`: what keys look like.
 struct Diary<K> {
-    ends: MemoryEnds<Event, Line>,
+    ends: MemoryEnds<Event, Line<Told>>,
     labels: Labels<K>,
     memory: u64,
     mishap: Mishap,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
-    key: u64,
-    split: u64,
-    position: u64,
-    value: u64,
-    told: Told,
 }
 
 /// How many values there were, and their sum.
@@ -121,7 +113,7 @@ struct Process<K> {
 impl<K: SubKey> KeyedProcess for Process<K> {
     type Key = K;
     type In = Positioned<Event>;
-    type Out = Line;
+    type Out = Line<Told>;
 
     fn process(&self, record: Self::In, context: &mut Context<'_, Self>) -> Result<()> {
         self.mishap.pass()?;
@@ -151,14 +143,16 @@ impl<K: SubKey> KeyedProcess for Process<K> {
 
 /// A key's states.
 #[derive(Clone, Debug, Default)]
-struct Reference {
+struct OfKey {
     pages: BTreeMap<u64, Vec<u64>>,
     mentions: BTreeMap<u64, u64>,
     greatest: u64,
     sum: Sum,
 }
 
-impl Reference {
+impl Reference for OfKey {
+    type Told = Told;
+
     fn apply(&mut self, split: u64, value: u64) -> Told {
         let list = self.pages.entry(split).or_default();
         list.push(value);
@@ -212,23 +206,7 @@ impl<K: SubKey> Scenario for Diary<K> {
     }
 
     fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
-        let all = self.ends.sink.commits().map_err(|e| e.to_string())?;
-        let mut keys: HashMap<u64, Reference> = HashMap::new();
-        let mut last: HashMap<(u64, u64), u64> = HashMap::new();
-        let mut number = 0;
-        for line in commits.iter().flat_map(|n| &all[*n].records) {
-            number += 1;
-            let before = last.insert((line.key, line.split), line.position);
-            if before.is_some_and(|before| before >= line.position) {
-                return Err(format!("{line:?} comes after position {before:?}"));
-            }
-            let expected = keys.entry(line.key).or_default().apply(line.split, line.value);
-            if line.told != expected {
-                return Err(format!("{line:?}, the reference is {expected:?}"));
-            }
-        }
-        let records = self.ends.input.before("events", positions).count();
-        if number == records { Ok(()) } else { Err(format!("{number} of {records} records")) }
+        told::check_output::<OfKey>(&self.ends, commits, positions)
     }
 
     fn key_bytes(&self, _: &str, _: &str, key: &[u8]) -> usize {
@@ -236,13 +214,9 @@ impl<K: SubKey> Scenario for Diary<K> {
     }
 
     fn check_state(&self, state: &StateView<'_>) -> Verdict {
-        let mut keys: BTreeMap<&K, Reference> = BTreeMap::new();
-        for (split, events) in self.ends.input.splits().iter().enumerate() {
-            let read = state.positions.before("events", split) as usize;
-            for (key, value) in &events[..read.min(events.len())] {
-                keys.entry(self.labels.of(*key)).or_default().apply(split as u64, *value);
-            }
-        }
+        let references = told::references::<OfKey>(&self.ends, state.positions).into_iter();
+        let keys: BTreeMap<&K, OfKey> =
+            references.map(|(key, of_key)| (self.labels.of(key), of_key)).collect();
         let greatest = keys.iter().map(|(key, reference)| (*key, reference.greatest));
         state.compare("diary", "greatest", greatest)?;
         let sums = keys.iter().map(|(key, reference)| (*key, reference.sum));

@@ -13,6 +13,7 @@ mod shelves;
 mod stages;
 mod tally;
 mod toggle;
+mod told;
 mod versions;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rand::rngs::StdRng;
 
 use super::labels::{Labels, Look, of_one_key, some_of};
+use super::told::Line;
 use super::{Event, Kind, events};
 use crate::codec::Key;
 use crate::error::{Error, Result};
@@ -57,7 +58,7 @@ const LABELS: u64 = 5;
 
 /// `K`: what keys look like, and the second halves of map keys.
 struct Shelves<K> {
-    ends: MemoryEnds<Event, Line>,
+    ends: MemoryEnds<Event, Line<Told>>,
     labels: Labels<K>,
     memory: u64,
     mishap: Mishap,
@@ -65,15 +66,6 @@ struct Shelves<K> {
 
 /// The split that counts there, so that what is left does not hang on the order of splits, and a label.
 type Shelf<K> = (u64, K);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
-    key: u64,
-    split: u64,
-    position: u64,
-    value: u64,
-    told: Told,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
@@ -136,7 +128,7 @@ fn split_of(record: &Positioned<Event>) -> Result<u64> {
 impl<K: SubKey> KeyedProcess for Process<K> {
     type Key = K;
     type In = Positioned<Event>;
-    type Out = Line;
+    type Out = Line<Told>;
 
     fn process(&self, record: Self::In, context: &mut Context<'_, Self>) -> Result<()> {
         self.mishap.pass()?;

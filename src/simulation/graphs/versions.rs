@@ -4,7 +4,7 @@
 //!
 //! A value tells by its first byte which type it is of, so that the oracle needs nobody's word for that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::told::{self, Line, Reference};
 use super::{Event, Kind, events};
 use crate::error::{Error, Result};
 use crate::operator::{Context, KeyedProcess};
@@ -141,15 +142,6 @@ impl<'de> Visitor<'de> for AnyType {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
-    key: u64,
-    split: u64,
-    position: u64,
-    value: u64,
-    told: Told,
-}
-
 /// What a record is told of the key's states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Told {
@@ -212,7 +204,7 @@ impl<T: Type> Process<T> {
 impl<T: Type> KeyedProcess for Process<T> {
     type Key = u64;
     type In = Positioned<Event>;
-    type Out = Line;
+    type Out = Line<Told>;
 
     fn process(&self, record: Self::In, context: &mut Context<'_, Self>) -> Result<()> {
         self.mishap.pass()?;
@@ -246,7 +238,7 @@ impl<T: Type> KeyedProcess for Process<T> {
 
 /// A key's states.
 #[derive(Clone, Debug, Default)]
-struct Reference {
+struct OfKey {
     count: u64,
     odd: Option<u64>,
     marks: BTreeMap<u64, u64>,
@@ -254,7 +246,9 @@ struct Reference {
     pages: BTreeMap<u64, Vec<Stored>>,
 }
 
-impl Reference {
+impl Reference for OfKey {
+    type Told = Told;
+
     fn apply(&mut self, split: u64, value: u64) -> Told {
         self.count += 1;
         self.odd = if self.odd.is_none() { Some(self.count) } else { None };
@@ -272,7 +266,7 @@ impl Reference {
 }
 
 struct Versions {
-    ends: MemoryEnds<Event, Line>,
+    ends: MemoryEnds<Event, Line<Told>>,
     /// The types of the processes, in turn.
     programs: Vec<u8>,
     started: AtomicUsize,
@@ -316,23 +310,7 @@ impl Scenario for Versions {
     }
 
     fn check_output(&self, commits: &[usize], positions: &Positions) -> Verdict {
-        let all = self.ends.sink.commits().map_err(|e| e.to_string())?;
-        let mut keys: HashMap<u64, Reference> = HashMap::new();
-        let mut last: HashMap<(u64, u64), u64> = HashMap::new();
-        let mut number = 0;
-        for line in commits.iter().flat_map(|n| &all[*n].records) {
-            number += 1;
-            let before = last.insert((line.key, line.split), line.position);
-            if before.is_some_and(|before| before >= line.position) {
-                return Err(format!("{line:?} comes after position {before:?}"));
-            }
-            let expected = keys.entry(line.key).or_default().apply(line.split, line.value);
-            if line.told != expected {
-                return Err(format!("{line:?}, the reference is {expected:?}"));
-            }
-        }
-        let records = self.ends.input.before("events", positions).count();
-        if number == records { Ok(()) } else { Err(format!("{number} of {records} records")) }
+        told::check_output::<OfKey>(&self.ends, commits, positions)
     }
 
     fn key_bytes(&self, _: &str, _: &str, _: &[u8]) -> usize {
@@ -340,14 +318,8 @@ impl Scenario for Versions {
     }
 
     fn check_state(&self, state: &StateView<'_>) -> Verdict {
-        let mut keys: BTreeMap<u64, Reference> = BTreeMap::new();
-        for (split, events) in self.ends.input.splits().iter().enumerate() {
-            let read = state.positions.before("events", split) as usize;
-            for (key, value) in &events[..read.min(events.len())] {
-                keys.entry(*key).or_default().apply(split as u64, *value);
-            }
-        }
-        let of = |number: fn(&Reference) -> Option<u64>| {
+        let keys = told::references::<OfKey>(&self.ends, state.positions);
+        let of = |number: fn(&OfKey) -> Option<u64>| {
             keys.iter().filter_map(move |(key, of_key)| Some((key, Stored(number(of_key)?))))
         };
         state.compare("versions", "count", of(|of_key| Some(of_key.count)))?;
