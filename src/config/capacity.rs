@@ -15,8 +15,8 @@ impl StateSettings {
     /// nothing.
     ///
     /// A segment takes no more than a second's write units, so that whatever else is written waits no longer
-    /// for it, unless its size was configured. The log in the table takes no more than its read units replay
-    /// in [`restore_target`](Self::restore_target).
+    /// for it, but 4 KiB at least and unless its size was configured. The log in the table is cleaned beyond what
+    /// its read units replay in [`restore_target`](Self::restore_target).
     #[must_use]
     pub fn on_capacity(&self, provisioned: Option<(u64, u64)>) -> Self {
         let mut settings = self.clone();
