@@ -34,6 +34,8 @@ pub struct InputGate<T, S = Infallible> {
     aligner: Aligner,
     open: usize,
     turn: usize,
+    /// Whose turn it was last.
+    last: usize,
 }
 
 impl<T> InputGate<T> {
@@ -49,7 +51,7 @@ impl<T, S> InputGate<T, S> {
     #[must_use]
     pub fn with_side(inlets: Vec<Inlet<T>>, sides: Vec<Inlet<S>>) -> Self {
         let channels = inlets.len() + sides.len();
-        Self { aligner: Aligner::new(channels), open: channels, turn: 0, inlets, sides }
+        Self { aligner: Aligner::new(channels), open: channels, turn: 0, last: 0, inlets, sides }
     }
 
     /// The next event.
@@ -63,12 +65,20 @@ impl<T, S> InputGate<T, S> {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
+    /// Gives the memory of the batch that came last back to its sender.
+    pub fn give_back(&self, batch: Vec<T>) {
+        if let Some(inlet) = self.inlets.get(self.last) {
+            inlet.give_back(batch);
+        }
+    }
+
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event<T, S>>> {
         let channels = self.inlets.len() + self.sides.len();
         // One more round than channels: the barrier that completes an alignment opens all of them.
         let mut quiet = 0;
         while quiet < channels {
             let channel = self.turn;
+            self.last = channel;
             self.turn = if channel + 1 == channels { 0 } else { channel + 1 };
             if self.aligner.is_held(channel) {
                 quiet += 1;
@@ -174,6 +184,18 @@ mod tests {
         assert!(now().is_none(), "the first input has not ended");
         first.send(Element::End);
         assert!(matches!(now(), Some(Event::End)));
+    }
+
+    #[test]
+    fn a_batch_s_memory_goes_back_to_its_sender() {
+        let (mut outlets, mut gate) = gate(3);
+        for sender in [2, 0, 1] {
+            outlets[sender].send(Element::Batch(vec![sender as u32]));
+            let Some(Event::Batch(batch)) = now(&mut gate) else { panic!("a batch") };
+            gate.give_back(batch);
+            let back: Vec<_> = outlets.iter_mut().map(|outlet| outlet.spare().is_some()).collect();
+            assert_eq!(back, [0, 1, 2].map(|outlet| outlet == sender));
+        }
     }
 
     #[test]

@@ -9,8 +9,7 @@ use crate::key_group::{KeyGroup, MaxParallelism};
 use crate::record::{Barrier, Element, Keyed};
 use crate::teeth::{Tooth, bites};
 
-/// Records that are hashed before they are given to their targets, at most: few enough to stay in the
-/// cache.
+/// Records that are given to their targets at a time, at most, and so what a batch may lack when it leaves.
 const HASHED: usize = 256;
 
 /// Sends records to the subtasks of one keyed operator.
@@ -54,12 +53,28 @@ impl<K: Key, T> KeyRouter<K, T> {
         }
     }
 
-    /// Takes a record.
+    /// Takes records with their keys.
     #[inline]
-    pub fn push(&mut self, key: K, value: T) {
-        self.hashed.push(Keyed { hash: key.key_hash(), key, value });
-        if self.hashed.len() >= self.at_once {
-            self.distribute();
+    pub fn push(&mut self, records: impl Iterator<Item = (K, T)>) {
+        let mut keyed = records.map(|(key, value)| Keyed { hash: key.key_hash(), key, value });
+        match keyed.size_hint() {
+            // There is room for all: a loop that only hashes, without a call or a look at the room. It takes
+            // half of the instructions.
+            (_, Some(most)) if most <= self.batch_records => {
+                if self.hashed.len() + most > self.batch_records {
+                    self.distribute();
+                }
+                self.hashed.extend(keyed);
+                if self.hashed.len() >= self.at_once {
+                    self.distribute();
+                }
+            }
+            _ => keyed.for_each(|record| {
+                self.hashed.push(record);
+                if self.hashed.len() >= self.at_once {
+                    self.distribute();
+                }
+            }),
         }
     }
 
@@ -77,25 +92,34 @@ impl<K: Key, T> KeyRouter<K, T> {
             return;
         }
         let mut hashed = std::mem::take(&mut self.hashed);
-        // Whichever target they all go to, there is room: then the loop need not look.
-        for target in 0..self.partial.len() {
-            let batch = self.partial[target].len();
-            if batch > 0 && batch + hashed.len() > self.batch_records {
-                self.seal(target);
+        let mut records = hashed.drain(..);
+        while records.len() > 0 {
+            let number = records.len().min(HASHED);
+            // Whichever target they all go to, there is room.
+            for target in 0..self.partial.len() {
+                let batch = self.partial[target].len();
+                if batch > 0 && batch + number > self.batch_records {
+                    self.seal(target);
+                }
+            }
+            let (partial, owners) = (&mut self.partial[..], &self.owners[..]);
+            let max_parallelism = self.max_parallelism;
+            for record in records.by_ref().take(number) {
+                let group = max_parallelism.group_of(record.hash);
+                let batch = &mut partial[usize::from(owners[usize::from(group.0)])];
+                // So the compiler does not provide for growth, for which it would put each record on the stack.
+                assert!(batch.len() < batch.capacity(), "a batch without room");
+                batch.push(record);
             }
         }
-        let (partial, owners) = (&mut self.partial[..], &self.owners[..]);
-        let max_parallelism = self.max_parallelism;
-        for record in hashed.drain(..) {
-            let group = max_parallelism.group_of(record.hash);
-            partial[usize::from(owners[usize::from(group.0)])].push(record);
-        }
+        drop(records);
         self.hashed = hashed;
     }
 
     #[cold]
     fn seal(&mut self, target: usize) {
-        let empty = Vec::with_capacity(self.batch_records);
+        let mut empty = self.outlets[target].spare().unwrap_or_default();
+        empty.reserve_exact(self.batch_records);
         self.full.push((target, std::mem::replace(&mut self.partial[target], empty)));
     }
 
@@ -171,8 +195,12 @@ mod tests {
                 (0..parallelism).map(|_| channel(4096)).unzip();
             let mut router = KeyRouter::new(outlets, max, batch_records);
             let mut seen = 0;
-            for key in 0..2000u64 {
-                router.push(key, ());
+            // One by one, a few at a time, and more than a batch at once.
+            for keys in [0..500u64, 500..501, 501..600, 600..2000] {
+                match keys.start {
+                    0 => keys.for_each(|key| router.push(std::iter::once((key, ())))),
+                    _ => router.push(keys.map(|key| (key, ()))),
+                }
                 router.send_full();
             }
             router.flush();
@@ -192,12 +220,33 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_is_filled_again_that_was_emptied_before() {
+        let max = MaxParallelism::new(128).unwrap();
+        let (outlets, mut inlets): (Vec<_>, Vec<_>) = (0..2).map(|_| channel(4096)).unzip();
+        let mut router = KeyRouter::new(outlets, max, 512);
+        let mut places = std::collections::HashSet::new();
+        for round in 0..40u64 {
+            router.push((round * 512..(round + 1) * 512).map(|key| (key, ())));
+            router.send_full();
+            for inlet in &mut inlets {
+                for element in drain(inlet) {
+                    let Element::Batch(batch) = element else { panic!("only batches") };
+                    places.insert(batch.as_ptr() as usize);
+                    inlet.give_back(batch);
+                }
+            }
+        }
+        // One is being filled for each target, one more is under way.
+        assert!(places.len() <= 4, "{} places of some 40 batches", places.len());
+    }
+
+    #[test]
     fn each_key_goes_to_its_owner_and_a_barrier_overtakes_nothing() {
         let max = MaxParallelism::new(128).unwrap();
         let (outlets, mut inlets): (Vec<_>, Vec<_>) = (0..3).map(|_| channel(64)).unzip();
         let mut router = KeyRouter::new(outlets, max, 4);
         for key in 0..50u64 {
-            router.push(key, key * 2);
+            router.push(std::iter::once((key, key * 2)));
         }
         router.barrier(Barrier { checkpoint: CheckpointId(1), last: false });
         let mut seen = 0;

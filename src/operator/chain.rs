@@ -13,8 +13,9 @@ pub trait Chain: Clone + Send + Sync + 'static {
     /// What comes out.
     type Out: Send + 'static;
 
-    /// Sends `record` through; what comes out goes to `out` at once.
-    fn apply(&self, record: Self::In, out: &mut impl FnMut(Self::Out));
+    /// What comes out of `records`, in order. Where each record becomes one, the compiler knows how many
+    /// that are, and can write them without looking for room.
+    fn run(&self, records: impl Iterator<Item = Self::In>) -> impl Iterator<Item = Self::Out>;
 
     /// Appends the operators' kinds, first one first: `["map", "filter"]`.
     fn kinds(&self, kinds: &mut Vec<&'static str>);
@@ -54,8 +55,8 @@ impl<T: Send + 'static> Chain for Identity<T> {
     type Out = T;
 
     #[inline]
-    fn apply(&self, record: T, out: &mut impl FnMut(T)) {
-        out(record);
+    fn run(&self, records: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+        records
     }
 
     fn kinds(&self, _: &mut Vec<&'static str>) {}

@@ -15,12 +15,8 @@ where
     type Out = C::Out;
 
     #[inline]
-    fn apply(&self, record: C::In, out: &mut impl FnMut(C::Out)) {
-        self.before.apply(record, &mut |r| {
-            if (self.function)(&r) {
-                out(r);
-            }
-        });
+    fn run(&self, records: impl Iterator<Item = C::In>) -> impl Iterator<Item = C::Out> {
+        self.before.run(records).filter(&*self.function)
     }
 
     fn kinds(&self, kinds: &mut Vec<&'static str>) {

@@ -17,8 +17,8 @@ where
     type Out = I::Item;
 
     #[inline]
-    fn apply(&self, record: C::In, out: &mut impl FnMut(I::Item)) {
-        self.before.apply(record, &mut |r| (self.function)(r).into_iter().for_each(&mut *out));
+    fn run(&self, records: impl Iterator<Item = C::In>) -> impl Iterator<Item = I::Item> {
+        self.before.run(records).flat_map(&*self.function)
     }
 
     fn kinds(&self, kinds: &mut Vec<&'static str>) {
@@ -37,11 +37,7 @@ mod tests {
         let chain = Map::new(Identity::<u32>::new(), |n| n + 1);
         let chain = FlatMap::new(chain, |n| vec![n, n * 10]);
         let chain = Filter::new(chain, |n: &u32| *n != 20);
-        let mut out = Vec::new();
-        for n in 0..3 {
-            chain.apply(n, &mut |r| out.push(r));
-        }
-        assert_eq!(out, [1, 10, 2, 3, 30]);
+        assert_eq!(chain.run(0..3).collect::<Vec<_>>(), [1, 10, 2, 3, 30]);
         let mut kinds = Vec::new();
         chain.kinds(&mut kinds);
         assert_eq!(kinds, ["map", "flat_map", "filter"]);

@@ -15,8 +15,8 @@ where
     type Out = U;
 
     #[inline]
-    fn apply(&self, record: C::In, out: &mut impl FnMut(U)) {
-        self.before.apply(record, &mut |r| out((self.function)(r)));
+    fn run(&self, records: impl Iterator<Item = C::In>) -> impl Iterator<Item = U> {
+        self.before.run(records).map(&*self.function)
     }
 
     fn kinds(&self, kinds: &mut Vec<&'static str>) {

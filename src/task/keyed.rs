@@ -294,18 +294,19 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             }
         } else {
             let parked_before = self.parked_records;
-            self.run_or_park(batch)?;
+            self.run_or_park(&mut batch)?;
             let parked = self.parked_records - parked_before;
             self.metrics.records_parked(parked as u64);
             ran -= parked;
         }
+        self.gate.give_back(batch);
         self.finish_batch(ran as u64)
     }
 
     /// The slower way, while some rows are loading or may have to.
-    fn run_or_park(&mut self, batch: Vec<KeyedRecord<P>>) -> Result<()> {
+    fn run_or_park(&mut self, batch: &mut Vec<KeyedRecord<P>>) -> Result<()> {
         let may_suspend = self.state.may_suspend();
-        for (index, record) in batch.into_iter().enumerate() {
+        for (index, record) in batch.drain(..).enumerate() {
             let row = self.rows[index];
             if may_suspend {
                 self.process.map_keys(&record.value, &mut MapKeys::new(&mut self.state, row));

@@ -1,7 +1,7 @@
 //! The end of a task: a fused chain and what it ends in.
 //!
-//! [`Consumer`] is called through a table once a batch; [`Tail`] is called once a record and so is
-//! known to the compiler. Tails are the exchange, a sink, or a fork into two more consumers.
+//! [`Consumer`] is called through a table once a batch; chain and [`Tail`] are known to the compiler, which
+//! makes one loop of them. Tails are the exchange, a sink, or a fork into two more consumers.
 
 use futures::future::{BoxFuture, LocalBoxFuture};
 
@@ -64,16 +64,13 @@ pub trait Consumer<T>: Output {
     fn push(&mut self, batch: &mut Vec<T>) -> Result<()>;
 }
 
-/// Takes records one by one from a fused loop.
+/// Takes what a chain gives out of a batch.
 pub trait Tail<T>: Output {
-    /// Takes one record; must not wait and cannot fail.
-    fn accept(&mut self, record: T);
-
-    /// Called after each batch's last record.
+    /// Takes all of `records`, in order.
     ///
     /// # Errors
     /// As [`Output::flush`].
-    fn batch_done(&mut self) -> Result<()>;
+    fn take(&mut self, records: impl Iterator<Item = T>) -> Result<()>;
 }
 
 /// A chain and its tail: one loop over each batch.
@@ -92,11 +89,7 @@ impl<C: Chain, L: Tail<C::Out>> Fused<C, L> {
 
 impl<C: Chain, L: Tail<C::Out>> Consumer<C::In> for Fused<C, L> {
     fn push(&mut self, batch: &mut Vec<C::In>) -> Result<()> {
-        let (chain, tail) = (&self.chain, &mut self.tail);
-        for record in batch.drain(..) {
-            chain.apply(record, &mut |r| tail.accept(r));
-        }
-        tail.batch_done()
+        self.tail.take(self.chain.run(batch.drain(..)))
     }
 }
 

@@ -36,12 +36,9 @@ impl<K, T, F> fmt::Debug for KeyedTail<K, T, F> {
 
 impl<K: Key, T, F: Fn(&T) -> K> Tail<T> for KeyedTail<K, T, F> {
     #[inline]
-    fn accept(&mut self, record: T) {
-        let key = (self.key_of)(&record);
-        self.router.push(key, record);
-    }
-
-    fn batch_done(&mut self) -> Result<()> {
+    fn take(&mut self, records: impl Iterator<Item = T>) -> Result<()> {
+        let key_of = &*self.key_of;
+        self.router.push(records.map(|record| (key_of(&record), record)));
         self.router.send_full();
         Ok(())
     }
@@ -74,27 +71,20 @@ impl<K: Key, T, F> Output for KeyedTail<K, T, F> {
 
 /// Sends each record to every subtask, over one channel each and so in one order.
 #[derive(Debug)]
-pub struct BroadcastTail<T> {
-    batch: Vec<T>,
-    outlets: Vec<Outlet<T>>,
-}
+pub struct BroadcastTail<T>(Vec<Outlet<T>>);
 
 impl<T> BroadcastTail<T> {
     /// Broadcasts over `outlets`.
     pub fn new(outlets: Vec<Outlet<T>>) -> Self {
-        Self { batch: Vec::new(), outlets }
+        Self(outlets)
     }
 }
 
 impl<T: Clone> Tail<T> for BroadcastTail<T> {
     #[inline]
-    fn accept(&mut self, record: T) {
-        self.batch.push(record);
-    }
-
-    fn batch_done(&mut self) -> Result<()> {
-        let batch = std::mem::take(&mut self.batch);
-        if let Some((last, others)) = self.outlets.split_last_mut()
+    fn take(&mut self, records: impl Iterator<Item = T>) -> Result<()> {
+        let batch: Vec<T> = records.collect();
+        if let Some((last, others)) = self.0.split_last_mut()
             && !batch.is_empty()
         {
             others.iter_mut().for_each(|outlet| outlet.send(Element::Batch(batch.clone())));
@@ -110,12 +100,12 @@ impl<T> Output for BroadcastTail<T> {
     }
 
     fn is_ready(&self) -> bool {
-        self.outlets.iter().all(Outlet::is_ready)
+        self.0.iter().all(Outlet::is_ready)
     }
 
     fn ready(&mut self) -> LocalBoxFuture<'_, Result<()>> {
         Box::pin(async {
-            for outlet in &mut self.outlets {
+            for outlet in &mut self.0 {
                 outlet.ready().await;
             }
             Ok(())
@@ -123,42 +113,34 @@ impl<T> Output for BroadcastTail<T> {
     }
 
     fn barrier(&mut self, barrier: Barrier, _: &mut Vec<Staged>) -> Result<()> {
-        self.outlets.iter_mut().for_each(|outlet| outlet.send(Element::Barrier(barrier)));
+        self.0.iter_mut().for_each(|outlet| outlet.send(Element::Barrier(barrier)));
         Ok(())
     }
 
     fn end(&mut self) -> Result<()> {
-        self.outlets.iter_mut().for_each(|outlet| outlet.send(Element::End));
+        self.0.iter_mut().for_each(|outlet| outlet.send(Element::End));
         Ok(())
     }
 }
 
 /// Sends records to one task on the same worker: the way into a union or an operator without keys.
 #[derive(Debug)]
-pub struct ForwardTail<T> {
-    batch: Vec<T>,
-    outlet: Outlet<T>,
-}
+pub struct ForwardTail<T>(Outlet<T>);
 
 impl<T> ForwardTail<T> {
     /// Forwards over `outlet`.
     pub fn new(outlet: Outlet<T>) -> Self {
-        Self { batch: Vec::new(), outlet }
+        Self(outlet)
     }
 }
 
 impl<T> Tail<T> for ForwardTail<T> {
     #[inline]
-    fn accept(&mut self, record: T) {
-        self.batch.push(record);
-    }
-
-    fn batch_done(&mut self) -> Result<()> {
-        if self.batch.is_empty() {
-            return Ok(());
+    fn take(&mut self, records: impl Iterator<Item = T>) -> Result<()> {
+        let batch: Vec<T> = records.collect();
+        if !batch.is_empty() {
+            self.0.send(Element::Batch(batch));
         }
-        let next = Vec::with_capacity(self.batch.len());
-        self.outlet.send(Element::Batch(std::mem::replace(&mut self.batch, next)));
         Ok(())
     }
 }
@@ -169,20 +151,20 @@ impl<T> Output for ForwardTail<T> {
     }
 
     fn is_ready(&self) -> bool {
-        self.outlet.is_ready()
+        self.0.is_ready()
     }
 
     fn ready(&mut self) -> LocalBoxFuture<'_, Result<()>> {
-        Box::pin(self.outlet.ready().map(Ok))
+        Box::pin(self.0.ready().map(Ok))
     }
 
     fn barrier(&mut self, barrier: Barrier, _: &mut Vec<Staged>) -> Result<()> {
-        self.outlet.send(Element::Barrier(barrier));
+        self.0.send(Element::Barrier(barrier));
         Ok(())
     }
 
     fn end(&mut self) -> Result<()> {
-        self.outlet.send(Element::End);
+        self.0.send(Element::End);
         Ok(())
     }
 }
@@ -211,11 +193,8 @@ impl<T> fmt::Debug for SinkTail<T> {
 
 impl<T> Tail<T> for SinkTail<T> {
     #[inline]
-    fn accept(&mut self, record: T) {
-        self.batch.push(record);
-    }
-
-    fn batch_done(&mut self) -> Result<()> {
+    fn take(&mut self, records: impl Iterator<Item = T>) -> Result<()> {
+        self.batch.extend(records);
         if self.batch.is_empty() {
             return Ok(());
         }
@@ -290,14 +269,13 @@ impl<L, R> ForkTail<L, R> {
 
 impl<L, R> Tail<Result<L, R>> for ForkTail<L, R> {
     #[inline]
-    fn accept(&mut self, record: Result<L, R>) {
-        match record {
-            Ok(record) => self.left.0.push(record),
-            Err(record) => self.right.0.push(record),
+    fn take(&mut self, records: impl Iterator<Item = Result<L, R>>) -> Result<()> {
+        for record in records {
+            match record {
+                Ok(record) => self.left.0.push(record),
+                Err(record) => self.right.0.push(record),
+            }
         }
-    }
-
-    fn batch_done(&mut self) -> Result<()> {
         self.push_both()
     }
 }
@@ -305,12 +283,11 @@ impl<L, R> Tail<Result<L, R>> for ForkTail<L, R> {
 /// Sends a copy of each record to two consumers.
 impl<T: Clone> Tail<T> for ForkTail<T, T> {
     #[inline]
-    fn accept(&mut self, record: T) {
-        self.left.0.push(record.clone());
-        self.right.0.push(record);
-    }
-
-    fn batch_done(&mut self) -> Result<()> {
+    fn take(&mut self, records: impl Iterator<Item = T>) -> Result<()> {
+        for record in records {
+            self.left.0.push(record.clone());
+            self.right.0.push(record);
+        }
         self.push_both()
     }
 }
