@@ -57,18 +57,20 @@ proptest! {
     /// What is wrong shows in what records see, or at the end.
     #[test]
     fn five_thousand_short_jobs_equal_the_model(
+        ttl in prop::option::of(ttl()),
         num_retained in 1usize..4,
         steps in prop::collection::vec(step(), 1..18),
     ) {
-        check_job(num_retained, false, &steps, false);
+        check_job_of(ttl, num_retained, false, &steps, false);
     }
 
     #[test]
     fn five_thousand_short_jobs_with_a_filter_equal_the_model(
+        ttl in prop::option::of(ttl()),
         num_retained in 1usize..4,
         steps in prop::collection::vec(step(), 1..18),
     ) {
-        check_job(num_retained, true, &steps, false);
+        check_job_of(ttl, num_retained, true, &steps, false);
     }
 }
 
@@ -122,19 +124,5 @@ proptest! {
         steps in prop::collection::vec(step(), 1..60),
     ) {
         check_job_of(Some(ttl), num_retained, filter, &steps, true);
-    }
-}
-
-proptest! {
-    #![proptest_config(config_of(1_000))]
-
-    #[test]
-    fn a_thousand_short_jobs_whose_values_expire_equal_the_model(
-        ttl in ttl(),
-        num_retained in 1usize..4,
-        filter in any::<bool>(),
-        steps in prop::collection::vec(step(), 1..18),
-    ) {
-        check_job_of(Some(ttl), num_retained, filter, &steps, false);
     }
 }
