@@ -19,12 +19,12 @@ use millpond::checkpoint::rules::StartMode;
 use millpond::checkpoint::{Ended, HeadStatus};
 use millpond::config::Materialize;
 use millpond::connector::{
-    CommitOutcome, Committable, Committer, Guarantee, MemorySink, MemorySource, Progress, Reader,
-    ReaderContext, RunIdentity, Sink, Source, SplitState, Writer, WriterContext,
+    CommitOutcome, Committable, Committer, Generator, Guarantee, MemorySink, MemorySource,
+    Progress, Reader, ReaderContext, RunIdentity, Sink, Source, SplitState, Writer, WriterContext,
 };
 use millpond::ids::{Attempt, CheckpointId, Name};
 use millpond::record::Batch;
-use millpond::runtime::MemoryBackend;
+use millpond::runtime::{MemoryBackend, Place, io_threads};
 use millpond::state::Call;
 use millpond::stream::StreamEnvironment;
 
@@ -82,6 +82,30 @@ fn a_source_without_end_is_stopped_after_a_last_checkpoint_and_goes_on() {
         check(&sink.output(), &input).unwrap();
         assert_eq!(engine.status().checkpoints.counts.completed, 1);
     });
+}
+
+/// The source always has something, and waits for nobody where hardly anything is let through.
+#[test]
+fn a_source_that_never_waits_gives_the_other_tasks_of_its_worker_their_turn() {
+    let io = io_threads(1).unwrap();
+    let mut config = small();
+    config.parallelism = 1;
+    config.checkpointing.interval = ms(10);
+    let mut engine = Engine::new(Arc::new(MemoryBackend::new()), config);
+    engine.place = Place::Threads(io.handle().clone());
+    let env = StreamEnvironment::new();
+    let sink = MemorySink::new();
+    env.source(Generator::new(2_000_000, |n| n))
+        .filter(|n| *n == 1_999_999)
+        .key_by(|n| *n)
+        .reduce(|a, b| a + b)
+        .sink(sink.clone());
+    let graph = env.build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    assert_eq!(runtime.block_on(engine.run(graph)).unwrap(), Ended::Finished);
+    assert_eq!(sink.output(), [1_999_999]);
+    let completed = engine.status().checkpoints.counts.completed;
+    assert!(completed >= 5, "{completed} checkpoints");
 }
 
 /// A sink whose commits are put off while its gate is closed.

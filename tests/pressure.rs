@@ -111,6 +111,30 @@ async fn a_provisioned_table_is_written_at_its_rate_and_never_throttles() {
     assert_eq!(bench.connection.throttling().last, None);
 }
 
+/// So that a checkpoint which needs longer than its timeout for that does not count as failed.
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_capacity_is_seen_to_struggle_but_for_what_nobody_waits_for() {
+    let bench = Bench::new(Some((20, 20)), Plan::calm().limited(Limits::provisioned(20, 20))).await;
+    let struggling = || bench.store.health().struggling_for;
+    let write = bench.write(0..2000);
+    tokio::pin!(write);
+    let short = bench.clock.sleep(Duration::from_secs(30));
+    tokio::select! { _ = &mut write => panic!("2,000 units of 20 a second"), () = short => {} }
+    assert_eq!(struggling(), Duration::ZERO, "only what materialises waits");
+    let put = |slot| {
+        let key = BlockKey { slot: SlotId(slot), ..SEGMENT };
+        bench.store.put_block(key, version(1, 1), vec![7; 300_000].into())
+    };
+    // The first one leaves before all of its units are there, and the other waits for that.
+    let puts = futures::future::try_join(put(0), put(1));
+    tokio::pin!(puts);
+    let short = bench.clock.sleep(Duration::from_secs(10));
+    tokio::select! { _ = &mut puts => panic!("586 units of 20 a second"), () = short => {} }
+    assert!(struggling() >= Duration::from_secs(9), "{:?}", struggling());
+    puts.await.unwrap();
+    assert_eq!(struggling(), Duration::ZERO);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_table_on_demand_that_is_too_small_is_found_out() {
     let limit = Throughput { write_units: 300, read_units: 900, burst: Duration::from_secs(1) };

@@ -232,9 +232,10 @@ impl Caller {
         Retries { caller: self, failures: 0, tried: self.0.clock.now() }
     }
 
-    /// For how long calls have struggled.
+    /// For how long calls have struggled, or have waited for the capacity that the table has.
     pub(super) fn health(&self) -> Health {
-        let since = lock(&self.0.struggle).since;
+        let retried = lock(&self.0.struggle).since;
+        let since = retried.into_iter().chain(self.pace().awaited_since()).min();
         let struggling_for = since.map_or(Duration::ZERO, |since| self.0.clock.now() - since);
         Health { struggling_for }
     }

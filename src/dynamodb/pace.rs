@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::limiter::{Bucket, WINDOW};
 use super::meter::{PURPOSES, Purpose};
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 
 /// Which of a table's capacities a request uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +73,27 @@ struct Shared {
 struct Traffic {
     bucket: Bucket,
     /// By rank, then in the order of arrival.
-    queue: BTreeMap<(Rank, u64), Arc<Notify>>,
+    queue: BTreeMap<(Rank, u64), Waiter>,
     arrived: u64,
     /// Units an item, of each purpose, as the last answers had it.
     typical: [f64; PURPOSES],
+}
+
+/// A request that waits.
+#[derive(Clone, Debug)]
+struct Waiter {
+    wake: Arc<Notify>,
+    since: Instant,
+}
+
+impl Traffic {
+    /// Since when the oldest request waits that records or a checkpoint wait for.
+    fn awaited_since(&self) -> Option<Instant> {
+        // Within a rank the first one is the oldest.
+        let oldest = |rank| self.queue.range((rank, 0)..=(rank, u64::MAX)).next();
+        let oldest = [Rank::Waited, Rank::Checkpoint].into_iter().filter_map(oldest);
+        oldest.map(|(_, waiter)| waiter.since).min()
+    }
 }
 
 /// A request that has left. Without an answer it stays charged: it may have been applied.
@@ -119,6 +136,14 @@ impl Pace {
         self.traffic(Lane::Read).queue.len() + self.traffic(Lane::Write).queue.len()
     }
 
+    /// Since when a request waits that records or a checkpoint wait for, the oldest one. What materialises or
+    /// deletes may wait for ever.
+    pub(super) fn awaited_since(&self) -> Option<Instant> {
+        let [read, write] =
+            [Lane::Read, Lane::Write].map(|lane| self.traffic(lane).awaited_since());
+        read.into_iter().chain(write).min()
+    }
+
     /// Ends when the request may leave.
     ///
     /// # Cancel safety
@@ -150,9 +175,10 @@ impl Pace {
         ask: Ask,
         place: &mut Option<Place>,
     ) -> Result<f64, (Arc<Notify>, Option<Duration>)> {
+        let now = self.0.clock.now();
         let mut traffic = self.traffic(ask.lane);
         let waiting = !traffic.queue.is_empty();
-        traffic.bucket.turn(waiting, self.0.clock.now());
+        traffic.bucket.turn(waiting, now);
         let units = match ask.size {
             Size::Units(units) => units,
             Size::Items(items) => items as f64 * traffic.typical[ask.purpose as usize],
@@ -174,11 +200,11 @@ impl Pace {
         let key = key.unwrap_or_else(|| {
             traffic.arrived += 1;
             let key = (ask.rank, traffic.arrived);
-            traffic.queue.insert(key, Arc::default());
+            traffic.queue.insert(key, Waiter { wake: Arc::default(), since: now });
             *place = Some(Place { pace: self.clone(), lane: ask.lane, key });
             key
         });
-        let wake = traffic.queue.get(&key).map(Arc::clone).unwrap_or_default();
+        let wake = traffic.queue.get(&key).map(|w| Arc::clone(&w.wake)).unwrap_or_default();
         Err((wake, if first { Some(wait.unwrap_or(Duration::ZERO)) } else { None }))
     }
 }
@@ -199,7 +225,7 @@ impl Drop for Place {
         let mut traffic = self.pace.traffic(self.lane);
         traffic.queue.remove(&self.key);
         if let Some((_, next)) = traffic.queue.first_key_value() {
-            next.notify_one();
+            next.wake.notify_one();
         }
     }
 }

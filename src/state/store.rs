@@ -195,7 +195,8 @@ pub const MAX_BLOCK_BYTES: usize = 390_000;
 /// Whether calls go through at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    /// For how long some call has been retried, whatever others did; zero when all is well.
+    /// For how long some call has been retried, or one that records or a checkpoint wait for has waited for
+    /// the table's capacity, whatever others did; zero when all is well.
     pub struggling_for: Duration,
 }
 

@@ -143,6 +143,9 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
 
     async fn push(&mut self, progress: Progress) -> Result<()> {
         self.push_batch()?;
+        // A reader that always has something, and a chain that lets little of it through, wait for nothing:
+        // without this the other tasks of the worker would never have their turn.
+        tokio::task::consume_budget().await;
         if progress == Progress::End {
             self.reading = false;
             let report = Report::SourceExhausted { vertex: self.vertex, subtask: self.subtask };
