@@ -33,6 +33,7 @@
 //!    in slices what [`FilterChunks::of`] makes of it off the worker.
 
 mod admission;
+mod ahead;
 mod barrier;
 mod bits;
 mod changes;
@@ -77,6 +78,7 @@ pub mod unkeyed;
 mod writer;
 
 pub use admission::Read;
+pub use ahead::MapKeys;
 pub use barrier::{Barrier, Horizons};
 pub use changes::Changes;
 pub use cleaning::{
@@ -108,7 +110,7 @@ pub use map::MapState;
 pub use map::{Map, MapDescriptor};
 pub(crate) use memory::Passed;
 pub use memory::{Call, Fault, MemoryStore, Script};
-pub use namespace::{InNamespace, MapKeys, Namespaced, NamespacedStates};
+pub use namespace::{InNamespace, Namespaced, NamespacedStates};
 #[cfg(feature = "test-kit")]
 pub(crate) use native::from_native;
 pub use prefix::Prefix;

@@ -1,7 +1,7 @@
 //! Namespaces: states of a key that exist once for each value of something else, a window say.
 //!
-//! Owns how such states are registered and used, and how entries are named ahead. What they rest on is
-//! the same as without: a namespace is the first part of an entry's sub key.
+//! Owns how such states are registered and used. What they rest on is the same as without: a namespace is the
+//! first part of an entry's sub key.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -216,49 +216,5 @@ impl<K: Key, N: SubKey> InNamespace<'_, K, N> {
 impl<K, N: fmt::Debug> fmt::Debug for InNamespace<'_, K, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "InNamespace({:?}, {:?})", self.namespace, self.row)
-    }
-}
-
-/// Takes the names of entries that a record will need, before it is processed: they are read together
-/// with its key's other states, and the record need not wait for each of them in its midst.
-pub struct MapKeys<'a, K> {
-    state: &'a mut KeyedState<K>,
-    row: Row,
-}
-
-impl<'a, K: Key> MapKeys<'a, K> {
-    /// For a record of `row`.
-    pub fn new(state: &'a mut KeyedState<K>, row: Row) -> Self {
-        Self { state, row }
-    }
-
-    /// An entry of a map.
-    pub fn map<MK: SubKey, V: Value>(&mut self, state: MapState<MK, V>, key: MK) {
-        self.state.ask_ahead::<((), MK), V>(state.column, self.row, ((), key));
-    }
-
-    /// An entry of a map in a namespace.
-    pub fn map_in<N: SubKey, MK: SubKey, V: Value>(
-        &mut self,
-        state: Namespaced<N, MapState<MK, V>>,
-        namespace: N,
-        key: MK,
-    ) {
-        self.state.ask_ahead::<(N, MK), V>(state.handle.column, self.row, (namespace, key));
-    }
-
-    /// A value in a namespace.
-    pub fn value_in<N: SubKey, V: Value>(
-        &mut self,
-        state: Namespaced<N, ValueState<V>>,
-        namespace: N,
-    ) {
-        self.state.ask_ahead::<N, V>(state.handle.column, self.row, namespace);
-    }
-}
-
-impl<K> fmt::Debug for MapKeys<'_, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MapKeys({:?})", self.row)
     }
 }
