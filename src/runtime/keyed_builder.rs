@@ -24,6 +24,9 @@ use crate::metrics::Metrics;
 use crate::state::{Columns, KeyQuery, KeyTypes, KeyedConfig, KeyedState, Store};
 use crate::task::{LogSegments, Restored, SegmentPuts, filter_of, rebuild};
 
+/// Key groups that a query reads at a time.
+const CONCURRENT_GROUPS: usize = 8;
+
 /// Collects what one subtask's keyed state is built of.
 #[derive(Debug)]
 pub struct DynamoDbKeyedStateBackendBuilder {
@@ -170,8 +173,8 @@ impl<K: Key> KeyedStateBackend<K> {
     /// The keys that have a value of a state, each once, one key group after the other: of what has changed,
     /// those in memory, of all else those in the table. Flink: `getKeys`, `getKeysAndNamespaces`.
     ///
-    /// Once the state has items, one `Query` for each key group and for each MiB of its items; it holds the
-    /// items of one key group at a time.
+    /// Once the state has items, one `Query` for each key group and for each MiB of its items, values included;
+    /// it reads up to 8 key groups at a time, and holds the keys of these.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Corrupt`] for an item that is damaged; the store's own.
@@ -179,7 +182,7 @@ impl<K: Key> KeyedStateBackend<K> {
         let mut resident = self.state.resident_rows(&query);
         let groups = stream::iter(self.state.groups_of(&query));
         let query = Arc::new(query);
-        let keys = groups.then(move |range| {
+        let keys = groups.map(move |range| {
             let rows = resident.remove(&range.key_group).unwrap_or_default();
             let query = Arc::clone(&query);
             async move {
@@ -190,6 +193,7 @@ impl<K: Key> KeyedStateBackend<K> {
                 self.state.keys_of_group(&query, &rows, items)
             }
         });
+        let keys = keys.buffered(CONCURRENT_GROUPS);
         keys.map_ok(|keys| stream::iter(keys.into_iter().map(Ok))).try_flatten()
     }
 }
