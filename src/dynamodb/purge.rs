@@ -158,7 +158,7 @@ impl Purge<'_> {
                 .return_consumed_capacity(ReturnConsumedCapacity::Total)
                 .send()
         };
-        let errand = Errand { ask: ask(Lane::Read, Size::Items(1)), pk };
+        let errand = Errand { ask: ask(Lane::Read, Size::Items(1)), pks: &[pk] };
         let answered = caller.send(errand, send).await;
         let answered = answered.map_err(|refusal| caller.error("Query", &refusal))?;
         let units = answered.units;
@@ -189,9 +189,9 @@ impl Purge<'_> {
                     .send()
             };
             let size = Size::Units(pending.len() as f64);
-            let pk = keys.first().map_or("", read::pk_of);
+            let pks: Vec<&str> = keys.iter().map(read::pk_of).collect();
             points::hit(points::BEFORE_DELETION);
-            match caller.try_send(Errand { ask: ask(Lane::Write, size), pk }, send).await {
+            match caller.try_send(Errand { ask: ask(Lane::Write, size), pks: &pks }, send).await {
                 Ok(mut answered) => {
                     points::hit(points::AFTER_DELETION);
                     let units = answered.units;
@@ -203,7 +203,7 @@ impl Purge<'_> {
                     if !pending.is_empty() {
                         let failure = Failure::inside("UnprocessedItems", "items left unprocessed");
                         caller.meter().throttled(Purpose::Protocol);
-                        caller.throttled(&failure, pk);
+                        caller.throttled(&failure, &pks);
                         retries.wait(&failure).await;
                     }
                 }
