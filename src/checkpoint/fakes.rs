@@ -247,6 +247,7 @@ impl FakeHeads {
             }
             (Some(head), HeadChange::Status(status)) => head.status = status,
             (Some(head), HeadChange::Beat(beat)) => head.beat = beat,
+            (Some(head), HeadChange::CleanBelow(below)) => head.clean_below = below,
             (None, _) => return HeadAnswer::Refused,
         }
         HeadAnswer::Applied(Box::new(head.clone().unwrap()))
