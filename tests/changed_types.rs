@@ -175,7 +175,10 @@ fn keyed<K: Key, N: SubKey, MK: SubKey>(
     env.source(source.clone())
         .uid("numbers")
         .key_by(move |n| make(*n).0)
-        .process(move |states: &mut States| Count { counts: states.namespaced().map(counts()), make })
+        .process(move |states: &mut States| Count {
+            counts: states.namespaced().map(counts()),
+            make,
+        })
         .uid("count")
         .sink(sink.clone())
         .uid("out");
