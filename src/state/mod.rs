@@ -115,6 +115,7 @@ pub use namespace::{InNamespace, Namespaced, NamespacedStates};
 pub(crate) use native::from_native;
 pub use prefix::Prefix;
 pub use query::{Handle, KeyQuery};
+pub(crate) use query::{Resident, Told, key_alone, with_namespace};
 pub use recency::{Recency, Standing};
 pub use reducing::{Aggregating, AggregatingDescriptor, Reducing, ReducingDescriptor};
 #[expect(clippy::module_name_repetitions, reason = "Flink's names")]
