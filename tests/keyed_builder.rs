@@ -29,7 +29,7 @@ use millpond::runtime::{
 };
 use millpond::state::{
     Block, BlockKey, BlockKind, Columns, Health, Item, ItemKey, ItemRange, ItemWrite, KeyQuery,
-    Presence, Scanned, States, Store, ValueDescriptor, ValueState, WriteOutcome,
+    MapDescriptor, Presence, Scanned, States, Store, ValueDescriptor, ValueState, WriteOutcome,
 };
 use millpond::stream::StreamEnvironment;
 use millpond::{Error, ErrorKind, MaxParallelism, Result};
@@ -194,6 +194,32 @@ async fn several_key_groups_are_read_at_a_time() {
     let keys: Vec<u64> = built.keys(KeyQuery::of(largest)).try_collect().await.unwrap();
     assert_eq!(keys.len() as u64, KEYS);
     assert_eq!(store.most_scans.load(Ordering::Relaxed), 8);
+}
+
+#[tokio::test]
+async fn keys_are_told_with_the_namespaces_they_have_something_in() {
+    let (_backend, store, _) = ran().await;
+    let mut states = States::new();
+    let daily = states.namespaced::<u32>().map(MapDescriptor::<String, u64>::new("daily"));
+    let columns = states.finish().unwrap();
+    let groups = MaxParallelism::new(128).unwrap();
+    let (io, operator) = (Io::new(Tokio), Name::new("days").unwrap());
+    let whole = DynamoDbKeyedStateBackendBuilder::new(store, io, operator, columns, groups);
+    let mut built: KeyedStateBackend<u64> = whole.build().await.unwrap();
+    for (key, day) in [(1, 5), (1, 6), (2, 5)] {
+        let row = built.state.find_row(key.key_hash(), &key);
+        for entry in ["a", "b"] {
+            built.state.in_namespace(&day, row).map(daily).put(entry.to_owned(), 1);
+        }
+    }
+    let mut found: Vec<(u64, u32)> = built.keys_and_namespaces(daily).try_collect().await.unwrap();
+    found.sort_unstable();
+    assert_eq!(found, [(1, 5), (1, 6), (2, 5)]);
+    let of = |query| built.keys(query).try_collect::<Vec<u64>>();
+    assert_eq!(of(KeyQuery::within(daily, &6)).await.unwrap(), [1]);
+    let mut keys = of(KeyQuery::in_any(daily)).await.unwrap();
+    keys.sort_unstable();
+    assert_eq!(keys, [1, 2]);
 }
 
 /// It used to be built, and to find nothing or something else.
