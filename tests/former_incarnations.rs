@@ -1,4 +1,5 @@
-//! What a former incarnation left in the table is deleted while the next one runs, and nothing else.
+//! What a former incarnation left in the table is deleted while the next one runs, and nothing else: by what
+//! its own manifests say, whatever graph has come after it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -16,10 +17,10 @@ use millpond::codec::Key;
 use millpond::config::{Config, Location, Materialize};
 use millpond::connector::{DiscardSink, Generator};
 use millpond::dynamodb::Execution;
-use millpond::ids::{Incarnation, Name, SlotId};
+use millpond::ids::{Attempt, CheckpointId, Incarnation, Name, SlotId, Version};
 use millpond::metrics::Metrics;
 use millpond::runtime::{
-    self, Backend, DynamoDbStateBackend, JobStatus, Place, RunOptions, Wiring,
+    self, Backend, DynamoDbStateBackend, JobStatus, Left, Place, RunOptions, Wiring,
 };
 use millpond::state::{BlockKey, BlockKind, FILTER_STATE, ItemKey, ItemRange};
 use millpond::stream::StreamEnvironment;
@@ -35,14 +36,19 @@ fn job() -> Name {
 
 /// Runs the job, with a former incarnation behind where `fresh`, for `time` of the paused clock, and
 /// then drops it as a crash would.
-async fn run(backend: &Arc<DynamoDbStateBackend>, fresh: bool, operator: &str, time: Duration) {
+async fn run(
+    backend: &Arc<DynamoDbStateBackend>,
+    fresh: bool,
+    (operator, groups): (&str, u32),
+    time: Duration,
+) {
     let env = StreamEnvironment::new();
     env.source(Generator::unbounded(|i| i).rate(1000))
         .key_by(|i| i % KEYS)
         .reduce(u64::max)
         .uid(operator)
         .sink(DiscardSink::new());
-    let mut config = Config { parallelism: 2, max_parallelism: GROUPS, ..Config::default() };
+    let mut config = Config { parallelism: 2, max_parallelism: groups, ..Config::default() };
     config.state.materialize = Materialize::Eager;
     config.checkpointing.interval = Duration::from_millis(300);
     let clock = Clock::system();
@@ -120,30 +126,80 @@ async fn left_of_filter(backend: &DynamoDbStateBackend, incarnation: u64, operat
 async fn a_former_incarnation_is_deleted_in_the_background_and_after_a_crash() {
     let connection = connect(Location::EmbeddedMemory, Execution::Inline).await;
     let backend = Arc::new(DynamoDbStateBackend::new(connection, Duration::from_secs(3600)));
-    run(&backend, false, "first", Duration::from_secs(3)).await;
+    run(&backend, false, ("first", GROUPS), Duration::from_secs(3)).await;
     let (items, blocks) = left(&backend, 1, "first").await;
     assert_eq!(items as u64, KEYS);
     assert!(blocks > 2, "{blocks}");
     assert!(left_of_filter(&backend, 1, "first").await > 0);
 
     // The pace leaves it half done; the graph of the former incarnation is another one.
-    run(&backend, true, "second", Duration::from_millis(400)).await;
+    run(&backend, true, ("second", GROUPS), Duration::from_millis(400)).await;
     let (items, blocks) = left(&backend, 1, "first").await;
     assert!(items > 0 && (items as u64) < KEYS, "{items}");
     assert!(blocks > 2, "{blocks}");
 
-    run(&backend, true, "first", Duration::from_secs(3)).await;
+    // Nor does the one that goes on with it know of the first graph, or of all its key groups. The items of
+    // those used to stay for ever, and the manifests that told of them were deleted.
+    run(&backend, true, ("third", 2), Duration::from_secs(3)).await;
     assert_eq!(left(&backend, 1, "first").await, (0, 0));
     assert_eq!(left(&backend, 2, "second").await, (0, 0));
     assert_eq!(left_of_filter(&backend, 1, "first").await, 0);
     assert_eq!(left_of_filter(&backend, 2, "second").await, 0);
-    let (items, blocks) = left(&backend, 3, "first").await;
+    let head = backend.heads().read(&job()).await.unwrap().unwrap();
+    assert_eq!((head.incarnation, head.clean_below), (Incarnation(3), Incarnation(3)));
+
+    run(&backend, true, ("first", GROUPS), Duration::from_secs(3)).await;
+    let (items, blocks) = left(&backend, 4, "first").await;
     assert_eq!(items as u64, KEYS, "the live one is whole");
     assert!(blocks > 2, "{blocks}");
 
     // Begun again, there is nothing to do, and the job goes on.
-    run(&backend, false, "first", Duration::from_secs(3)).await;
-    assert_eq!(left(&backend, 3, "first").await.0 as u64, KEYS);
+    run(&backend, false, ("first", GROUPS), Duration::from_secs(3)).await;
+    assert_eq!(left(&backend, 4, "first").await.0 as u64, KEYS);
     let head = backend.heads().read(&job()).await.unwrap().unwrap();
-    assert_eq!(head.incarnation, Incarnation(3));
+    assert_eq!((head.incarnation, head.clean_below), (Incarnation(4), Incarnation(4)));
+}
+
+/// A backend whose first incarnation has segments in these slots, and no manifest.
+async fn segments_in(slots: &[u64]) -> DynamoDbStateBackend {
+    let connection = connect(Location::EmbeddedMemory, Execution::Inline).await;
+    let backend = DynamoDbStateBackend::new(connection, Duration::from_secs(3600));
+    let store = backend.store(&job(), Incarnation(1));
+    let version = Version { attempt: Attempt(1), checkpoint: CheckpointId(1) };
+    for slot in slots {
+        let key = BlockKey { kind: BlockKind::Segment, slot: SlotId(*slot), part: 0 };
+        store.put_block(key, version, Bytes::from_static(b"b")).await.unwrap();
+    }
+    backend
+}
+
+async fn has_segment(backend: &DynamoDbStateBackend, slot: u64) -> bool {
+    let key = BlockKey { kind: BlockKind::Segment, slot: SlotId(slot), part: 0 };
+    backend.store(&job(), Incarnation(1)).get_block(key).await.unwrap().is_some()
+}
+
+/// Four empty slots in a row used to be the end.
+#[tokio::test(start_paused = true)]
+async fn segments_that_landed_in_any_order_are_all_deleted() {
+    let slots = [3, 9, 70, 71, 130];
+    let backend = segments_in(&slots).await;
+    let deleted = backend.purge(&job(), Incarnation(1), Left::default()).await.unwrap();
+    assert_eq!(deleted, slots.len() as u64);
+    for slot in slots {
+        assert!(!has_segment(&backend, slot).await, "{slot}");
+    }
+}
+
+/// The first ones used to go first, and with them what the others are found by.
+#[tokio::test(start_paused = true)]
+async fn segments_whose_deletion_is_interrupted_are_found_again() {
+    let slots: Vec<u64> = (0..200).collect();
+    let backend = segments_in(&slots).await;
+    let purge = backend.purge(&job(), Incarnation(1), Left::default());
+    assert!(tokio::time::timeout(Duration::from_millis(300), purge).await.is_err());
+    assert!(has_segment(&backend, 0).await && !has_segment(&backend, 199).await);
+    backend.purge(&job(), Incarnation(1), Left::default()).await.unwrap();
+    for slot in slots {
+        assert!(!has_segment(&backend, slot).await, "{slot}");
+    }
 }

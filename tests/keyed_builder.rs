@@ -29,7 +29,7 @@ use millpond::runtime::{
 };
 use millpond::state::{
     Block, BlockKey, BlockKind, Columns, Health, Item, ItemKey, ItemRange, ItemWrite, KeyQuery,
-    Presence, Scanned, States, Store, ValueDescriptor, ValueState, WriteOutcome,
+    MapDescriptor, Presence, Scanned, States, Store, ValueDescriptor, ValueState, WriteOutcome,
 };
 use millpond::stream::StreamEnvironment;
 use millpond::{Error, ErrorKind, MaxParallelism, Result};
@@ -182,11 +182,75 @@ async fn a_build_that_fails_names_the_operator_and_holds_nothing() {
     assert_eq!(Arc::strong_count(&store), held);
 }
 
-/// A store that refuses the next puts of blocks.
+/// Its key groups used to be read one after the other.
+#[tokio::test]
+async fn several_key_groups_are_read_at_a_time() {
+    let (_backend, store, mut manifest) = ran().await;
+    let at = manifest.checkpoint;
+    manifest.may_have_items = vec![Name::new("largest").unwrap()];
+    let store = Arc::new(Refusing::new(&store));
+    let (whole, largest, _) = builder(&(Arc::clone(&store) as Arc<dyn Store>));
+    let built: KeyedStateBackend<u64> = whole.restore(manifest, at).build().await.unwrap();
+    let keys: Vec<u64> = built.keys(KeyQuery::of(largest)).try_collect().await.unwrap();
+    assert_eq!(keys.len() as u64, KEYS);
+    assert_eq!(store.most_scans.load(Ordering::Relaxed), 8);
+}
+
+#[tokio::test]
+async fn keys_are_told_with_the_namespaces_they_have_something_in() {
+    let (_backend, store, _) = ran().await;
+    let mut states = States::new();
+    let daily = states.namespaced::<u32>().map(MapDescriptor::<String, u64>::new("daily"));
+    let columns = states.finish().unwrap();
+    let groups = MaxParallelism::new(128).unwrap();
+    let (io, operator) = (Io::new(Tokio), Name::new("days").unwrap());
+    let whole = DynamoDbKeyedStateBackendBuilder::new(store, io, operator, columns, groups);
+    let mut built: KeyedStateBackend<u64> = whole.build().await.unwrap();
+    for (key, day) in [(1, 5), (1, 6), (2, 5)] {
+        let row = built.state.find_row(key.key_hash(), &key);
+        for entry in ["a", "b"] {
+            built.state.in_namespace(&day, row).map(daily).put(entry.to_owned(), 1);
+        }
+    }
+    let mut found: Vec<(u64, u32)> = built.keys_and_namespaces(daily).try_collect().await.unwrap();
+    found.sort_unstable();
+    assert_eq!(found, [(1, 5), (1, 6), (2, 5)]);
+    let of = |query| built.keys(query).try_collect::<Vec<u64>>();
+    assert_eq!(of(KeyQuery::within(daily, &6)).await.unwrap(), [1]);
+    let mut keys = of(KeyQuery::in_any(daily)).await.unwrap();
+    keys.sort_unstable();
+    assert_eq!(keys, [1, 2]);
+}
+
+/// It used to be built, and to find nothing or something else.
+#[tokio::test]
+async fn keys_of_another_type_than_recorded_are_refused() {
+    let (_backend, store, manifest) = ran().await;
+    let at = manifest.checkpoint;
+    let other = builder(&store).0.restore(manifest.clone(), at).build::<i64>().await;
+    let error = other.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Graph);
+    assert!(error.to_string().contains("keys of u64, the program's are i64"), "{error}");
+    // A version that recorded none leaves it to the program.
+    let before = Manifest { key_types: vec![], ..manifest };
+    builder(&store).0.restore(before, at).build::<u64>().await.unwrap();
+}
+
+/// A store that refuses the next puts of blocks, and counts scans.
 #[derive(Debug)]
 struct Refusing {
     inner: Arc<dyn Store>,
     next: AtomicU32,
+    scans: AtomicU32,
+    /// How many were under way at a time.
+    most_scans: AtomicU32,
+}
+
+impl Refusing {
+    fn new(inner: &Arc<dyn Store>) -> Self {
+        let [next, scans, most_scans] = [0; 3].map(AtomicU32::new);
+        Self { inner: Arc::clone(inner), next, scans, most_scans }
+    }
 }
 
 impl Store for Refusing {
@@ -195,7 +259,14 @@ impl Store for Refusing {
     }
 
     fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
-        self.inner.scan_items(range)
+        Box::pin(async move {
+            let now = self.scans.fetch_add(1, Ordering::Relaxed) + 1;
+            self.most_scans.fetch_max(now, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            let scanned = self.inner.scan_items(range).await;
+            self.scans.fetch_sub(1, Ordering::Relaxed);
+            scanned
+        })
     }
 
     fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>> {
@@ -242,7 +313,7 @@ async fn a_snapshot_is_built_from_at_any_parallelism_and_one_that_failed_is_in_t
     let refused = read_only.snapshot(after(1)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Usage);
 
-    let refusing = Arc::new(Refusing { inner: Arc::clone(&store), next: AtomicU32::new(0) });
+    let refusing = Arc::new(Refusing::new(&store));
     let attempt = Attempt(head.attempt.0 + 1);
     let bytes = manifest.encode().unwrap().iter().map(Bytes::len).sum::<usize>() as u64;
     let slots = Slots::restored(attempt, &[(last.slot, bytes, &manifest)]);

@@ -99,8 +99,8 @@ pub async fn read_manifest(store: Arc<dyn Store>, retained: Retained) -> Result<
     Ok(Archived { retained, manifest, bytes })
 }
 
-/// The manifests of an incarnation that nobody owns any more, whatever of them can still be read, and
-/// how many slots they are in. One `GetItem` for each 390 KB, and one more.
+/// The manifests of an incarnation that nobody owns any more, those of them that can still be read, and
+/// how many slots there are. One `GetItem` for each 390 KB, and one more.
 ///
 /// # Errors
 /// The store's.

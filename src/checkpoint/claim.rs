@@ -73,7 +73,6 @@ pub struct Claimer {
     restart: bool,
     /// The (attempt, owner, beat) that was seen to stand still for a lease.
     expired: Option<(Attempt, String, u64)>,
-    replaced: Option<Identity>,
 }
 
 impl fmt::Debug for Claimer {
@@ -106,7 +105,6 @@ impl Claimer {
             sent: Vec::new(),
             restart: false,
             expired: None,
-            replaced: None,
         }
     }
 
@@ -279,7 +277,7 @@ impl Claimer {
             head = claimed;
         }
         let mut next = self.successor(&head);
-        self.replaced = Some(std::mem::replace(&mut next.identity, self.options.identity.clone()));
+        next.identity = self.options.identity.clone();
         next.incarnation = Incarnation(head.incarnation.0 + 1);
         next.checkpoint = CheckpointId::NONE;
         next.retained = Vec::new();
@@ -344,8 +342,7 @@ impl Claimer {
         let slots = Slots::restored(mine.attempt.in_versions(), known);
         let retained = archived.iter().map(Kept::of).collect();
         let manifest = archived.pop().map(|a| a.manifest);
-        let replaced = self.replaced.clone();
-        Ok(Claimed { mine, began, head, manifest, retained, slots, store, replaced })
+        Ok(Claimed { mine, began, head, manifest, retained, slots, store })
     }
 
     fn successor(&mut self, head: &Head) -> Head {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::archive::Archived;
-use super::head::{Head, Identity, Retained};
+use super::head::{Head, Retained};
 use super::manifest::Manifest;
 use super::rules::Mine;
 use super::slots::Slots;
@@ -62,8 +62,6 @@ pub struct Claimed {
     pub slots: Slots,
     /// The store of the head's incarnation.
     pub store: Arc<dyn Store>,
-    /// Where this process has begun a new incarnation: what the one before was made by.
-    pub replaced: Option<Identity>,
 }
 
 impl Kept {

@@ -36,6 +36,7 @@ pub fn sample_head(attempt: u64, checkpoint: u64) -> Head {
             graph: "source → counts\n".to_owned(),
             input: String::new(),
         },
+        clean_below: Incarnation(1),
     }
 }
 
@@ -108,6 +109,9 @@ async fn a_change_writes_only_what_it_names(heads: &dyn HeadStore, job: &Name) -
     let status = write(heads, job, owned, HeadChange::Status(HeadStatus::Stopped)).await?;
     let head = Head { status: HeadStatus::Stopped, ..head };
     same("the answer to a status", &status, &applied(&head))?;
+    let clean = write(heads, job, owned, HeadChange::CleanBelow(Incarnation(9))).await?;
+    let head = Head { clean_below: Incarnation(9), ..head };
+    same("the answer to a note of what was deleted", &clean, &applied(&head))?;
     let next = sample_head(2, 5);
     let advance =
         HeadChange::Advance { checkpoint: next.checkpoint, retained: next.retained.clone() };

@@ -40,6 +40,7 @@ impl Manifest {
             slots: SlotTable::default(),
             records: 0,
             operator_formats: vec![],
+            key_types: vec![],
         }
     }
 }
@@ -246,6 +247,7 @@ impl FakeHeads {
             }
             (Some(head), HeadChange::Status(status)) => head.status = status,
             (Some(head), HeadChange::Beat(beat)) => head.beat = beat,
+            (Some(head), HeadChange::CleanBelow(below)) => head.clean_below = below,
             (None, _) => return HeadAnswer::Refused,
         }
         HeadAnswer::Applied(Box::new(head.clone().unwrap()))

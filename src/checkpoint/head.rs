@@ -105,6 +105,8 @@ pub struct Head {
     pub layout: u32,
     /// What may not change.
     pub identity: Identity,
+    /// Of incarnations below this one everything was deleted.
+    pub clean_below: Incarnation,
 }
 
 /// The condition of a write of the head.
@@ -114,7 +116,7 @@ pub enum HeadCondition {
     Absent,
     /// The head shows this attempt and checkpoint.
     At(Attempt, CheckpointId),
-    /// The head shows this attempt, whatever the checkpoint: for status and beat only.
+    /// The head shows this attempt, whatever the checkpoint: for what no checkpoint hangs on.
     Owned(Attempt),
 }
 
@@ -149,6 +151,8 @@ pub enum HeadChange {
     Status(HeadStatus),
     /// The counter alone.
     Beat(u64),
+    /// Below which incarnation everything was deleted, alone.
+    CleanBelow(Incarnation),
 }
 
 impl HeadChange {
@@ -163,6 +167,7 @@ impl HeadChange {
             }
             Self::Status(status) => head.map(|head| Head { status, ..head }),
             Self::Beat(beat) => head.map(|head| Head { beat, ..head }),
+            Self::CleanBelow(clean_below) => head.map(|head| Head { clean_below, ..head }),
         }
     }
 }

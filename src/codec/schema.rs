@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::trace::schema_of;
+use super::trace::{may_keep_order, schema_of};
 
 /// A type as serde's derived code describes it to a format that does not describe itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,13 @@ impl Schema {
     #[must_use]
     pub fn of<T: DeserializeOwned>() -> Self {
         schema_of::<T>()
+    }
+
+    /// Whether some map in `T` may keep an order other than that of its keys: any but a `HashMap` and a
+    /// `BTreeMap`. A schema does not tell them apart.
+    #[must_use]
+    pub fn may_keep_order<T: DeserializeOwned>() -> bool {
+        may_keep_order::<T>()
     }
 
     /// A number that any other schema surely does not have.

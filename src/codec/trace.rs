@@ -21,6 +21,21 @@ use tracer::{Kind, LENGTHS, Node, TEXTS, Tracer, ZEROS};
 
 /// The schema of `T`; parts that cannot be found out are [`Schema::Unknown`].
 pub(super) fn schema_of<T: DeserializeOwned>() -> Schema {
+    walk::<T>().schema(0)
+}
+
+/// Whether some map in `T` may keep the order that its entries were read in: any that is not one of the
+/// standard library's. Two types of maps look alike to serde, so it is their names that tell; a name that is
+/// not known, of a later library say, is one of another map.
+pub(super) fn may_keep_order<T: DeserializeOwned>() -> bool {
+    walk::<T>().other_maps
+}
+
+/// Maps whose entries have no order, or that of their keys.
+const WITHOUT_ORDER: [&str; 2] =
+    ["std::collections::hash::map::HashMap<", "alloc::collections::btree::map::BTreeMap<"];
+
+fn walk<T: DeserializeOwned>() -> Tracer {
     let mut tracer = Tracer { nodes: vec![Node::default()], ..Tracer::default() };
     for _ in 0..MAX_PASSES {
         tracer.begin();
@@ -34,7 +49,7 @@ pub(super) fn schema_of<T: DeserializeOwned>() -> Schema {
             break;
         }
     }
-    tracer.schema(0)
+    tracer
 }
 
 const MAX_PASSES: usize = 10_000;
@@ -250,6 +265,8 @@ impl<'de> de::Deserializer<'de> for Walker<'_> {
 
     fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Stop> {
         self.enter(Kind::Map, 2)?;
+        let name = type_name::<V::Value>();
+        self.tracer.other_maps |= !WITHOUT_ORDER.iter().any(|known| name.starts_with(known));
         let empty = self.empty();
         self.compound(|walker| visitor.visit_map(walker.parts().unless(empty)))
     }

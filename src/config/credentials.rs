@@ -94,6 +94,7 @@ impl Inline {
         Some(Credentials::Static { access_key_id, secret_key, session_token: self.session_token })
     }
 
+    /// What `provider` gives with these keys; a token's role and a role's base are the caller's.
     fn chosen(self, provider: Provider, properties: Self) -> Credentials {
         match provider {
             Provider::Basic => self.credentials().unwrap_or_default(),
@@ -246,13 +247,22 @@ impl CredentialsDraft {
         let (provider, role_provider) = (self.provider(), self.role_provider());
         let session_name = self.role_session.unwrap_or_else(|| SESSION.to_owned());
         match (provider, self.role_arn) {
-            (Provider::AssumeRole, Some(arn)) => Credentials::AssumeRole {
-                arn,
-                session_name,
-                external_id: self.role_external_id,
-                sts_endpoint: self.role_sts,
-                base: Box::new(self.base.chosen(role_provider, self.properties)),
-            },
+            (Provider::AssumeRole, Some(arn)) => {
+                let base = match role_provider {
+                    Provider::WebIdentityToken => Credentials::WebIdentityToken {
+                        file_and_role: None,
+                        session_name: session_name.clone(),
+                    },
+                    other => self.base.chosen(other, self.properties),
+                };
+                Credentials::AssumeRole {
+                    arn,
+                    session_name,
+                    external_id: self.role_external_id,
+                    sts_endpoint: self.role_sts,
+                    base: Box::new(base),
+                }
+            }
             (Provider::WebIdentityToken, arn) => Credentials::WebIdentityToken {
                 file_and_role: self.token_file.zip(arn),
                 session_name,

@@ -12,6 +12,9 @@ use crate::checkpoint::{Head, HeadChange, HeadCondition, HeadStatus, Identity, L
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, CheckpointId, Incarnation, Name, SlotId, Version};
 
+/// An attribute that heads of earlier versions do not have.
+const CLEAN_BELOW: &str = "clean_below";
+
 /// An `UpdateItem`'s expressions. All names are given as `#name`, since some are reserved words.
 #[derive(Debug, PartialEq)]
 pub(super) struct Update {
@@ -59,6 +62,7 @@ fn changed(change: &HeadChange) -> Vec<(&'static str, AttributeValue)> {
         }
         HeadChange::Status(status) => vec![("status", text(status.as_str()))],
         HeadChange::Beat(beat) => vec![("beat", number(*beat))],
+        HeadChange::CleanBelow(below) => vec![(CLEAN_BELOW, number(below.0))],
     }
 }
 
@@ -75,6 +79,7 @@ fn whole(head: &Head) -> Vec<(&'static str, AttributeValue)> {
         ("beat", number(head.beat)),
         ("layout", number(u64::from(head.layout))),
         ("identity", write_identity(&head.identity)),
+        (CLEAN_BELOW, number(head.clean_below.0)),
     ]
 }
 
@@ -139,6 +144,10 @@ fn read_rest(item: &Attributes, layout: u32) -> Result<Head> {
         beat: read_up_to(item, "beat", u64::MAX)?,
         layout,
         identity: read_identity(item)?,
+        clean_below: Incarnation(match item.contains_key(CLEAN_BELOW) {
+            true => read_up_to(item, CLEAN_BELOW, u64::MAX)?,
+            false => 1,
+        }),
     })
 }
 
@@ -215,6 +224,7 @@ pub(super) mod tests {
                 graph: "counts".to_owned(),
                 input: String::new(),
             },
+            clean_below: Incarnation(1),
         }
     }
 
@@ -234,7 +244,10 @@ pub(super) mod tests {
         let newer = Head { layout: LAYOUT + 1, ..head() };
         let error = read(&job, &stored(&newer)).unwrap_err();
         assert!(error.to_string().contains("layout 2"), "{error}");
-        for name in stored(&head()).keys() {
+        let mut item = stored(&Head { clean_below: Incarnation(7), ..head() });
+        item.remove(CLEAN_BELOW);
+        assert_eq!(read(&job, &item).unwrap(), head(), "of an earlier version");
+        for name in stored(&head()).keys().filter(|name| *name != CLEAN_BELOW) {
             let mut item = stored(&head());
             item.remove(name);
             assert_eq!(read(&job, &item).unwrap_err().kind(), ErrorKind::Corrupt, "{name}");

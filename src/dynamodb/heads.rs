@@ -57,7 +57,7 @@ impl Heads {
                 )
                 .return_consumed_capacity(ReturnConsumedCapacity::Total);
             let ask = Ask { size: Size::Units(1.0), ..ask(Lane::Write) };
-            let errand = Errand { ask, pk: job.as_str() };
+            let errand = Errand { ask, pks: &[job.as_str()] };
             match self.caller.try_send(errand, || request.send()).await {
                 Ok(answered) => {
                     let attributes = answered.book(0.0).attributes.unwrap_or_default();

@@ -36,8 +36,14 @@ const WRITE_UNITS_PER_SECOND: f64 = 500.0;
 const READ_UNITS_PER_SECOND: f64 = 1500.0;
 /// Shorter waits are saved up: a timer is not so exact.
 const LEAST_WAIT: Duration = Duration::from_millis(10);
-/// Empty slots in a row after which there is no other: puts of one checkpoint may land in any order.
-const EMPTY_SLOTS: u32 = 4;
+/// Empty slots in a row after which there is no other. Segments' puts of one checkpoint may land in any order,
+/// manifests are put one after the other.
+const fn empty_slots(kind: BlockKind) -> u32 {
+    match kind {
+        BlockKind::Segment => 64,
+        BlockKind::Manifest => 4,
+    }
+}
 
 /// Items that are deleted together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +59,7 @@ pub enum Partition {
     },
     /// The slots below this one, the last one first.
     SlotsBelow(BlockKind, SlotId),
-    /// The slots from this one on, up to where there are none any more.
+    /// The slots from this one on, up to where there are none any more, the last one first.
     SlotsFrom(BlockKind, SlotId),
 }
 
@@ -107,12 +113,18 @@ impl Purge<'_> {
                 Ok(parts)
             }
             Partition::SlotsFrom(kind, first) => {
-                let (mut deleted, mut empty, mut slot) = (0, 0, first.0);
-                while empty < EMPTY_SLOTS {
-                    let found = self.all_under(&self.scope.slot_pk(kind, slot)).await?;
-                    deleted += found;
-                    empty = if found == 0 { empty + 1 } else { 0 };
+                // Stopped in the midst and begun again, it finds the first ones, and by them the others.
+                let (mut there, mut empty, mut slot) = (Vec::new(), 0, first.0);
+                while empty < empty_slots(kind) {
+                    let pk = self.scope.slot_pk(kind, slot);
+                    let (keys, _) = self.first_keys(&pk).await?;
+                    empty = if keys.is_empty() { empty + 1 } else { 0 };
+                    there.extend((!keys.is_empty()).then_some(pk));
                     slot += 1;
+                }
+                let mut deleted = 0;
+                for pk in there.iter().rev() {
+                    deleted += self.all_under(pk).await?;
                 }
                 Ok(deleted)
             }
@@ -158,7 +170,7 @@ impl Purge<'_> {
                 .return_consumed_capacity(ReturnConsumedCapacity::Total)
                 .send()
         };
-        let errand = Errand { ask: ask(Lane::Read, Size::Items(1)), pk };
+        let errand = Errand { ask: ask(Lane::Read, Size::Items(1)), pks: &[pk] };
         let answered = caller.send(errand, send).await;
         let answered = answered.map_err(|refusal| caller.error("Query", &refusal))?;
         let units = answered.units;
@@ -189,9 +201,9 @@ impl Purge<'_> {
                     .send()
             };
             let size = Size::Units(pending.len() as f64);
-            let pk = keys.first().map_or("", read::pk_of);
+            let pks: Vec<&str> = keys.iter().map(read::pk_of).collect();
             points::hit(points::BEFORE_DELETION);
-            match caller.try_send(Errand { ask: ask(Lane::Write, size), pk }, send).await {
+            match caller.try_send(Errand { ask: ask(Lane::Write, size), pks: &pks }, send).await {
                 Ok(mut answered) => {
                     points::hit(points::AFTER_DELETION);
                     let units = answered.units;
@@ -203,7 +215,7 @@ impl Purge<'_> {
                     if !pending.is_empty() {
                         let failure = Failure::inside("UnprocessedItems", "items left unprocessed");
                         caller.meter().throttled(Purpose::Protocol);
-                        caller.throttled(&failure, pk);
+                        caller.throttled(&failure, &pks);
                         retries.wait(&failure).await;
                     }
                 }

@@ -112,7 +112,7 @@ pub(super) async fn put_if(
     {
         return Ok(Answer::Applied);
     }
-    match caller.send(Errand { ask, pk: put.pk }, send).await {
+    match caller.send(Errand { ask, pks: &[put.pk] }, send).await {
         Ok(answered) => {
             put.divide(caller, answered.units);
             answered.book(0.0);

@@ -171,7 +171,7 @@ async fn read_chunk(caller: &Caller, keys: Vec<Attributes>) -> Result<Vec<Attrib
     let mut retries = caller.retries();
     while let Some(request) = pending.take() {
         let asked = request.keys().len();
-        let first = request.keys().first().map_or("", pk_of);
+        let pks: Vec<&str> = request.keys().iter().map(pk_of).collect();
         let size = Size::Items(asked);
         let ask = Ask { lane: Lane::Read, purpose: Purpose::Read, rank: Rank::Waited, size };
         let send = || {
@@ -182,7 +182,7 @@ async fn read_chunk(caller: &Caller, keys: Vec<Attributes>) -> Result<Vec<Attrib
                 .return_consumed_capacity(ReturnConsumedCapacity::Total)
                 .send()
         };
-        let mut answered = match caller.try_send(Errand { ask, pk: first }, send).await {
+        let mut answered = match caller.try_send(Errand { ask, pks: &pks }, send).await {
             Ok(answered) => answered,
             Err(refusal) if matches!(refusal.verdict, Verdict::Retry { .. }) => {
                 retries.wait(&refusal.failure).await;
@@ -205,7 +205,7 @@ async fn read_chunk(caller: &Caller, keys: Vec<Attributes>) -> Result<Vec<Attrib
             Some(left) if bytes < FULL_ANSWER_BYTES => {
                 caller.meter().throttled(Purpose::Read);
                 let failure = Failure::inside("UnprocessedKeys", "keys left unprocessed");
-                left.iter().for_each(|key| caller.throttled(&failure, pk_of(key)));
+                left.iter().for_each(|key| caller.throttled(&failure, &[pk_of(key)]));
                 answered.book(left.len() as f64 / asked.max(1) as f64);
                 retries.wait(&failure).await;
                 pending = Some(consistent(left)?);
@@ -275,7 +275,7 @@ pub(super) async fn get(
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
     };
-    let answered = caller.send(Errand { ask, pk }, send).await;
+    let answered = caller.send(Errand { ask, pks: &[pk] }, send).await;
     let answered = answered.map_err(|refusal| caller.error("GetItem", &refusal))?;
     let units = answered.units;
     Ok((answered.book(0.0).item, units))

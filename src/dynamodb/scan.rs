@@ -151,7 +151,7 @@ async fn page(
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
     };
-    let answered = caller.send(Errand { ask, pk }, send).await;
+    let answered = caller.send(Errand { ask, pks: &[pk] }, send).await;
     let answered = answered.map_err(|refusal| caller.error("Query", &refusal))?;
     let owner = std::iter::once((meter::owner_of(pk).unwrap_or_default(), 1.0));
     caller.meter().divide(Purpose::Read, Lane::Read, answered.units, owner);

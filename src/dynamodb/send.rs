@@ -51,12 +51,12 @@ fn sum<'a>(reported: impl IntoIterator<Item = &'a ConsumedCapacity>) -> Option<f
     all.fold(None, |sum, units| Some(sum.unwrap_or(0.0) + units))
 }
 
-/// A request: when it may leave, and for which partition key.
+/// A request: when it may leave, and for which partition keys.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Errand<'a> {
     pub(super) ask: Ask,
-    /// The first one, of a batch.
-    pub(super) pk: &'a str,
+    /// Of a batch each entry's.
+    pub(super) pks: &'a [&'a str],
 }
 
 /// An answer that is not booked with the pace yet, since parts of it may have been refused.
@@ -108,7 +108,7 @@ impl Caller {
                     Verdict::Retry { trouble: Trouble::Throttled, .. } => {
                         let taken = leave.taken();
                         leave.answered(0.0, taken);
-                        self.throttled(&refusal.failure, errand.pk);
+                        self.throttled(&refusal.failure, errand.pks);
                     }
                     // It may have been applied, and then it was paid for.
                     Verdict::Retry { .. } | Verdict::ConditionFailed => {
@@ -145,8 +145,8 @@ impl Caller {
     }
 
     /// Counts a request, or a part of one, that was throttled, and tells of it now and then.
-    pub(super) fn throttled(&self, failure: &Failure, pk: &str) {
-        if let Some(what) = self.throttles().count(failure.throttled_by(), pk, self.clock()) {
+    pub(super) fn throttled(&self, failure: &Failure, pks: &[&str]) {
+        if let Some(what) = self.throttles().count(failure.throttled_by(), pks, self.clock()) {
             tracing::warn!("{}: throttled, which only delays: {what}", self.place());
         }
     }

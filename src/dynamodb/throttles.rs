@@ -2,7 +2,7 @@
 //!
 //! Owns the counts and when the user is told. What is done about it is `limiter`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct Throttling {
     /// counts by itself, under its code.
     pub reasons: BTreeMap<String, u64>,
     /// The last one, with its place: `TableWriteKeyRangeThroughputExceeded on key group 17 of
-    /// counts/total`.
+    /// counts/total`; of a batch that was refused whole, with all of its places, shortened.
     pub last: Option<String>,
     /// When that was, milliseconds since 1970.
     pub last_ms: Option<u64>,
@@ -41,22 +41,23 @@ pub(super) struct Throttles(Mutex<Account>);
 #[derive(Debug, Default)]
 struct Account {
     reasons: BTreeMap<String, u64>,
-    /// The last one's reason and partition key; put into words when it is looked at.
-    last: Option<(String, String, u64)>,
+    /// The last one in words, and when it was.
+    last: Option<(String, u64)>,
     told: Option<Instant>,
     since_told: u64,
 }
 
 impl Throttles {
-    /// Counts one that was refused for `reason` under the partition key `pk`; gives what is to be told, if
+    /// Counts one that was refused for `reason` under the partition keys `pks`; gives what is to be told, if
     /// anything.
-    pub(super) fn count(&self, reason: &str, pk: &str, clock: Clock) -> Option<String> {
+    pub(super) fn count(&self, reason: &str, pks: &[&str], clock: Clock) -> Option<String> {
+        let words = format!("{reason} on {}", places(pks));
         let mut account = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = account.reasons.contains_key(reason) || account.reasons.len() < KINDS;
         let kind = if known { reason } else { "others" };
         *account.reasons.entry(kind.to_owned()).or_default() += 1;
         metrics::counter!(COUNTER, "reason" => kind.to_owned()).increment(1);
-        account.last = Some((reason.to_owned(), pk.to_owned(), clock.wall_ms()));
+        account.last = Some((words.clone(), clock.wall_ms()));
         account.since_told += 1;
         let now = clock.now();
         if account.told.is_some_and(|told| now.saturating_duration_since(told) < TELL_EVERY) {
@@ -65,7 +66,7 @@ impl Throttles {
         let times = std::mem::take(&mut account.since_told);
         let first = account.told.replace(now).is_none();
         let others = if first || times < 2 { String::new() } else { format!(", {times} since") };
-        Some(format!("{}{others}", in_words(reason, pk)))
+        Some(format!("{words}{others}"))
     }
 
     /// What was counted; the rates are the caller's to fill in.
@@ -73,28 +74,52 @@ impl Throttles {
         let account = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Throttling {
             reasons: account.reasons.clone(),
-            last: account.last.as_ref().map(|(reason, pk, _)| in_words(reason, pk)),
-            last_ms: account.last.as_ref().map(|(.., at)| *at),
+            last: account.last.as_ref().map(|(words, _)| words.clone()),
+            last_ms: account.last.as_ref().map(|(_, at)| *at),
             ..Throttling::default()
         }
     }
 }
 
-fn in_words(reason: &str, pk: &str) -> String {
-    format!("{reason} on {}", place(pk))
+/// So many of a batch's key groups, or states, are named.
+const NAMED: usize = 2;
+
+/// What partition keys are for: `JOB/INCARNATION/s/OPERATOR/STATE#GROUP` and the others of `item`.
+fn places(pks: &[&str]) -> String {
+    let mut states: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut others: BTreeSet<String> = BTreeSet::new();
+    for pk in pks {
+        let mut parts = pk.splitn(4, '/').skip(2);
+        match (parts.next(), parts.next()) {
+            (Some("s"), Some(state)) => {
+                let (state, group) = state.rsplit_once('#').unwrap_or((state, "?"));
+                states.entry(state).or_default().insert(group);
+            }
+            (Some("log"), Some(slot)) => drop(others.insert(format!("log slot {slot}"))),
+            (Some("manifest"), Some(slot)) => drop(others.insert(format!("manifest slot {slot}"))),
+            _ => drop(others.insert(format!("the head of {pk}"))),
+        }
+    }
+    let of_state = |(state, groups): (&str, BTreeSet<&str>)| {
+        let mut groups: Vec<&str> = groups.into_iter().collect();
+        groups.sort_by_key(|group| (group.len(), *group));
+        let many = if groups.len() > 1 { "s" } else { "" };
+        format!("key group{many} {} of {state}", shortened(&groups, ""))
+    };
+    let all: Vec<String> = states.into_iter().map(of_state).chain(others).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    shortened(&all, " places")
 }
 
-/// What a partition key is for: `JOB/INCARNATION/s/OPERATOR/STATE#GROUP` and the others of `item`.
-fn place(pk: &str) -> String {
-    let mut parts = pk.splitn(4, '/').skip(2);
-    match (parts.next(), parts.next()) {
-        (Some("s"), Some(state)) => match state.rsplit_once('#') {
-            Some((state, group)) => format!("key group {group} of {state}"),
-            None => state.to_owned(),
-        },
-        (Some("log"), Some(slot)) => format!("log slot {slot}"),
-        (Some("manifest"), Some(slot)) => format!("manifest slot {slot}"),
-        _ => format!("the head of {pk}"),
+/// `3, 17 and 9 more`.
+fn shortened(all: &[&str], what: &str) -> String {
+    // One more takes no more room than saying that there is one.
+    match all.len() {
+        0..=1 => all.concat(),
+        many if many <= NAMED + 1 => {
+            format!("{} and {}", all[..many - 1].join(", "), all[many - 1])
+        }
+        many => format!("{} and {} more{what}", all[..NAMED].join(", "), many - NAMED),
     }
 }
 
@@ -110,16 +135,32 @@ mod tests {
 
     #[test]
     fn places_are_told_in_the_user_s_words() {
-        assert_eq!(place("job/3/s/counts/total#17"), "key group 17 of counts/total");
-        assert_eq!(place("job/3/log/9"), "log slot 9");
-        assert_eq!(place("job/3/manifest/1"), "manifest slot 1");
-        assert_eq!(place("job"), "the head of job");
+        assert_eq!(places(&["job/3/s/counts/total#17"]), "key group 17 of counts/total");
+        assert_eq!(places(&["job/3/log/9"]), "log slot 9");
+        assert_eq!(places(&["job/3/manifest/1"]), "manifest slot 1");
+        assert_eq!(places(&["job"]), "the head of job");
+    }
+
+    /// Of a batch the first entry's alone used to be told.
+    #[test]
+    fn all_places_of_a_batch_are_told_shortened() {
+        let groups =
+            |all: &[u32]| all.iter().map(|g| format!("job/1/s/a/b#{g}")).collect::<Vec<_>>();
+        let told = |pks: &[String]| places(&pks.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(told(&groups(&[17, 3, 17])), "key groups 3 and 17 of a/b");
+        assert_eq!(told(&groups(&[17, 3, 120])), "key groups 3, 17 and 120 of a/b");
+        assert_eq!(told(&groups(&[17, 3, 120, 5])), "key groups 3, 5 and 2 more of a/b");
+        let mut both = groups(&[3]);
+        both.push("job/1/s/a/c#9".to_owned());
+        assert_eq!(told(&both), "key group 3 of a/b and key group 9 of a/c");
+        both.extend(["d", "e"].map(|state| format!("job/1/s/a/{state}#1")));
+        assert_eq!(told(&both), "key group 3 of a/b, key group 9 of a/c and 2 more places");
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_is_told_and_then_a_count_every_30_seconds() {
         let (clock, throttles) = (Clock::starting_at(5), Throttles::default());
-        let count = || throttles.count("ThrottlingError", "job/1/s/a/b#2", clock);
+        let count = || throttles.count("ThrottlingError", &["job/1/s/a/b#2"], clock);
         assert_eq!(count().unwrap(), "ThrottlingError on key group 2 of a/b");
         assert_eq!(count(), None);
         clock.sleep(TELL_EVERY).await;
@@ -163,7 +204,7 @@ mod tests {
             (Clock::starting_at(0), Throttles::default(), Recorder::default());
         metrics::with_local_recorder(&recorder, || {
             for reason in ["ThrottlingError", "RequestLimitExceeded", "ThrottlingError"] {
-                let _said = throttles.count(reason, "job", clock);
+                let _said = throttles.count(reason, &["job"], clock);
             }
         });
         let told = recorder.0.into_inner().unwrap();
@@ -178,7 +219,7 @@ mod tests {
     #[test]
     fn reasons_that_are_made_up_are_counted_together() {
         let (clock, throttles) = (Clock::starting_at(0), Throttles::default());
-        (0..100).for_each(|n| drop(throttles.count(&n.to_string(), "job", clock)));
+        (0..100).for_each(|n| drop(throttles.count(&n.to_string(), &["job"], clock)));
         let reasons = throttles.snapshot().reasons;
         assert_eq!((reasons.len(), reasons["others"]), (KINDS + 1, 36));
     }

@@ -182,8 +182,8 @@ async fn run_batch(caller: &Caller, batch: Vec<Write>) -> Result<BatchResult> {
         rank: Rank::Materialise,
         size: Size::Units(whole),
     };
-    let pk = batch.first().map_or("", |write| write.pk.as_str());
-    let mut answered = match caller.try_send(Errand { ask, pk }, send).await {
+    let pks: Vec<&str> = batch.iter().map(|write| write.pk.as_str()).collect();
+    let mut answered = match caller.try_send(Errand { ask, pks: &pks }, send).await {
         Ok(answered) => answered,
         Err(refusal) => return refused_batch(caller, batch, &refusal),
     };
@@ -224,7 +224,7 @@ fn sorted(caller: &Caller, steps: Vec<(Write, Step)>) -> BatchResult {
             Step::Later(failure) => {
                 if is_throttling(&failure) {
                     throttled = true;
-                    caller.throttled(&failure, &write.pk);
+                    caller.throttled(&failure, &[&write.pk]);
                 }
                 to_wait = Some(failure);
                 again.push(write);

@@ -62,7 +62,7 @@ pub trait KeyedProcess: 'static {
     /// Any other error fails the attempt; nothing of the record is committed.
     fn process(&self, record: Self::In, context: &mut Context<'_, Self>) -> Result<()>;
 
-    /// Names the entries of maps, and of states in namespaces, that the record will need, as far as that can
+    /// Names the entries of maps, the lists, and what of states in namespaces the record will need, as far as that can
     /// be told from the record: they are read at once, and [`KeyedProcess::process`] need not be
     /// suspended for them. Called only where some of the state may not be in memory.
     #[inline]

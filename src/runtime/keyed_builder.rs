@@ -5,10 +5,11 @@
 //! own subtasks are built of the same parts (`restore`, `task::rebuild`), with the attempt around them.
 //! Snapshots of what is built here are `keyed_snapshot`'s.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::stream::{self, Stream};
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, future};
 
 use super::keyed_snapshot::{SnapshotStrategy, Snapshots};
 use super::restore::read_log;
@@ -19,10 +20,16 @@ use crate::config::{Config, StateSettings};
 use crate::error::{Error, Result};
 use crate::ids::{Attempt, CheckpointId, Name};
 use crate::io::Io;
-use crate::key_group::{KeyGroupRange, MaxParallelism};
+use crate::key_group::{KeyGroup, KeyGroupRange, MaxParallelism};
 use crate::metrics::Metrics;
-use crate::state::{Columns, KeyQuery, KeyedConfig, KeyedState, Store};
+use crate::state::{
+    Columns, Handle, KeyQuery, KeyTypes, KeyedConfig, KeyedState, Namespaced, Resident, Store,
+    SubKey, Told, key_alone, with_namespace,
+};
 use crate::task::{LogSegments, Restored, SegmentPuts, filter_of, rebuild};
+
+/// Key groups that a query reads at a time.
+const CONCURRENT_GROUPS: usize = 8;
 
 /// Collects what one subtask's keyed state is built of.
 #[derive(Debug)]
@@ -117,6 +124,7 @@ impl DynamoDbKeyedStateBackendBuilder {
     /// Reads the log and replays it. One `GetItem` for each of its segments, none for items.
     ///
     /// # Errors
+    /// [`crate::ErrorKind::Graph`] where the manifest has values or keys of other types;
     /// [`crate::ErrorKind::Corrupt`] where a segment is missing, damaged or of another version;
     /// [`crate::ErrorKind::Internal`] for a range beyond the key groups. Nothing stays behind.
     ///
@@ -130,6 +138,8 @@ impl DynamoDbKeyedStateBackendBuilder {
         let restored = match &self.manifest {
             None => Restored::default(),
             Some(manifest) => {
+                let types = KeyTypes::of(&self.operator, &K::schema(), &self.columns);
+                types.check(&manifest.key_types)?;
                 let store = Arc::clone(&self.store);
                 read_log(store, manifest, &self.operator, self.range, &self.io).await?
             }
@@ -165,28 +175,54 @@ impl DynamoDbKeyedStateBackendBuilder {
 
 impl<K: Key> KeyedStateBackend<K> {
     /// The keys that have a value of a state, each once, one key group after the other: of what has changed,
-    /// those in memory, of all else those in the table. Flink: `getKeys`, `getKeysAndNamespaces`.
+    /// those in memory, of all else those in the table. Flink: `getKeys`.
     ///
-    /// Once the state has items, one `Query` for each key group and for each MiB of its items; it holds the
-    /// items of one key group at a time.
+    /// Once the state has items, one `Query` for each key group and for each MiB of its items, values included;
+    /// it reads up to 8 key groups at a time, and holds the items of these.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Corrupt`] for an item that is damaged; the store's own.
     pub fn keys(&self, query: KeyQuery) -> impl Stream<Item = Result<K>> + '_ {
-        let mut resident = self.state.resident_rows(&query);
+        self.found(query, key_alone).map_ok(|(key, _)| key)
+    }
+
+    /// The keys that have a value of a state in some namespace, each once with each such namespace, in the
+    /// order and at the price of [`KeyedStateBackend::keys`]. Flink: `getKeysAndNamespaces`.
+    ///
+    /// # Errors
+    /// As [`KeyedStateBackend::keys`].
+    pub fn keys_and_namespaces<N: SubKey>(
+        &self,
+        state: Namespaced<N, impl Handle>,
+    ) -> impl Stream<Item = Result<(K, N)>> + '_ {
+        let found = self.found(KeyQuery::in_any(state), with_namespace::<N>);
+        found.and_then(|(key, namespace)| {
+            let decoded = N::decode(&mut &namespace[..]);
+            let decoded = decoded.map_err(|e| Error::internal(e.to_string()));
+            future::ready(decoded.map(|namespace| (key, namespace)))
+        })
+    }
+
+    /// The keys, and what is `told` of their sub keys.
+    fn found(&self, query: KeyQuery, told: Told) -> impl Stream<Item = Result<(K, Vec<u8>)>> + '_ {
+        let resident = self.state.resident_rows(&query, told);
         let groups = stream::iter(self.state.groups_of(&query));
         let query = Arc::new(query);
-        let keys = groups.then(move |range| {
-            let rows = resident.remove(&range.key_group).unwrap_or_default();
-            let query = Arc::clone(&query);
-            async move {
-                let items = match self.state.items_sent() {
-                    true => self.store.scan_items(range).await?,
-                    false => Vec::new(),
-                };
-                self.state.keys_of_group(&query, &rows, items)
-            }
-        });
-        keys.map_ok(|keys| stream::iter(keys.into_iter().map(Ok))).try_flatten()
+        let of_resident = move |mut resident: BTreeMap<KeyGroup, Vec<Resident>>| {
+            let keys = groups.map(move |range| {
+                let resident = resident.remove(&range.key_group).unwrap_or_default();
+                let query = Arc::clone(&query);
+                async move {
+                    let items = match self.state.items_sent() {
+                        true => self.store.scan_items(range).await?,
+                        false => Vec::new(),
+                    };
+                    self.state.keys_of_group(&query, told, &resident, items)
+                }
+            });
+            let keys = keys.buffered(CONCURRENT_GROUPS);
+            keys.map_ok(|keys| stream::iter(keys.into_iter().map(Ok))).try_flatten()
+        };
+        stream::iter([resident.map(of_resident)]).try_flatten()
     }
 }

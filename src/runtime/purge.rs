@@ -37,8 +37,8 @@ pub struct Purged {
 /// Deletes the state of `job`, slowly (500 write units a second); its head stays, as that of a finished
 /// run, so that the next one starts afresh. Stopped at any moment and begun again, it goes on.
 ///
-/// One `GetItem` and one `UpdateItem` for the head, a few `GetItem`s for each incarnation, and what
-/// [`Backend::purge`] costs.
+/// One `GetItem` and two `UpdateItem`s for the head, a few `GetItem`s for each incarnation of which it is not known
+/// that nothing is left, and what [`Backend::purge`] costs.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Usage`] where there is no such job, where it runs, or where it owes output;
@@ -61,11 +61,12 @@ pub async fn purge(
         owes_nothing(backend, job, &head, options).await?;
         head = leave(backend, job, head, seed).await?;
     }
-    let mut found = former::found(backend, job, head.incarnation, &[&head.identity]).await?;
+    let mut found = former::found(backend, job, &head).await?;
     let mut purged = Purged { incarnations: found.len() as u64, items: 0 };
     while let Some((incarnation, left)) = found.pop() {
         purged.items += backend.purge(job, incarnation, left).await?;
     }
+    former::remember(backend, job, &head).await?;
     Ok(purged)
 }
 

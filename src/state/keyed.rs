@@ -19,6 +19,7 @@ use super::erased::Erased;
 use super::filter::{Filter, FilterConfig, Salts};
 use super::formats::StateFormats;
 use super::former::FormerHorizons;
+use super::known::SubRange;
 use super::list::{List, ListState};
 use super::log::Log;
 use super::map::{Map, MapState};
@@ -106,6 +107,8 @@ pub struct KeyedState<K> {
     pub(super) loading: HashMap<u32, u32>,
     pub(super) reads: Vec<Read>,
     pub(super) scans: Vec<Scan>,
+    /// Ranges that are not answered yet, by row.
+    pub(super) scanning: HashMap<u32, Vec<(ColumnId, SubRange)>>,
     /// Whether there are states with entries that are not known when a record is admitted.
     pub(super) has_subs: bool,
     pub(super) effects: Effects,
@@ -224,6 +227,7 @@ impl<K: Key> KeyedState<K> {
             loading: HashMap::new(),
             reads: Vec::new(),
             scans: Vec::new(),
+            scanning: HashMap::new(),
             has_subs: columns.0.iter().any(|column| !column.is_plain()),
             effects: Effects::default(),
             times: Times::new(at.now_ms, columns.0.iter().map(|column| column.ttl())),

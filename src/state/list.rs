@@ -105,7 +105,7 @@ handle!(ListState<T>, "ListState({:?})", column);
 with_ttl!(ListDescriptor<T>);
 
 /// When a chunk was begun: the stamp of that interval, and a number within it.
-type ChunkId = (u32, u32);
+pub(super) type ChunkId = (u32, u32);
 /// The sub key of a chunk is the namespace and its number.
 pub(super) type ListColumn<N, T> = SubColumn<(N, ChunkId), Vec<T>>;
 
@@ -159,9 +159,7 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
     }
 
     fn whole(&self) -> SubRange {
-        let mut prefix = Vec::new();
-        self.namespace.encode(&mut prefix);
-        SubRange::of_prefix(prefix)
+        all_chunks(self.namespace)
     }
 
     fn need(&mut self) -> Result<()> {
@@ -346,6 +344,13 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
             .set_expiry(oldest, expires_ms);
         newer.into_iter().for_each(|entry| self.remove_chunk(entry));
     }
+}
+
+/// All of a list in a namespace, as encoded.
+pub(super) fn all_chunks<N: Key>(namespace: &N) -> SubRange {
+    let mut prefix = Vec::new();
+    namespace.encode(&mut prefix);
+    SubRange::of_prefix(prefix)
 }
 
 /// Moves elements into a chunk until it is full; at least one into an empty one.

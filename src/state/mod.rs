@@ -33,6 +33,7 @@
 //!    in slices what [`FilterChunks::of`] makes of it off the worker.
 
 mod admission;
+mod ahead;
 mod barrier;
 mod bits;
 mod changes;
@@ -49,6 +50,7 @@ mod expiry;
 mod filter;
 mod formats;
 mod former;
+mod key_types;
 mod keyed;
 mod known;
 mod list;
@@ -76,6 +78,7 @@ pub mod unkeyed;
 mod writer;
 
 pub use admission::Read;
+pub use ahead::MapKeys;
 pub use barrier::{Barrier, Horizons};
 pub use changes::Changes;
 pub use cleaning::{
@@ -94,6 +97,7 @@ pub(crate) use filter::{chunk_group, chunk_hashes, item_hash};
 )]
 pub use formats::{Since, StateFormats, StateKind};
 pub use former::FormerHorizons;
+pub use key_types::{KeyTypes, StateKeyTypes};
 #[expect(clippy::module_name_repetitions, reason = "the module's main type; Flink's word")]
 pub use keyed::KeyedState;
 pub use keyed::{KeyedConfig, RestorePoint, Row};
@@ -106,11 +110,12 @@ pub use map::MapState;
 pub use map::{Map, MapDescriptor};
 pub(crate) use memory::Passed;
 pub use memory::{Call, Fault, MemoryStore, Script};
-pub use namespace::{InNamespace, MapKeys, Namespaced, NamespacedStates};
+pub use namespace::{InNamespace, Namespaced, NamespacedStates};
 #[cfg(feature = "test-kit")]
 pub(crate) use native::from_native;
 pub use prefix::Prefix;
 pub use query::{Handle, KeyQuery};
+pub(crate) use query::{Resident, Told, key_alone, with_namespace};
 pub use recency::{Recency, Standing};
 pub use reducing::{Aggregating, AggregatingDescriptor, Reducing, ReducingDescriptor};
 #[expect(clippy::module_name_repetitions, reason = "Flink's names")]

@@ -1,13 +1,14 @@
 //! Namespaces: states of a key that exist once for each value of something else, a window say.
 //!
-//! Owns how such states are registered and used, and how entries are named ahead. What they rest on is
-//! the same as without: a namespace is the first part of an entry's sub key.
+//! Owns how such states are registered and used. What they rest on is the same as without: a namespace is the
+//! first part of an entry's sub key.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use super::coding::Coding;
 use super::descriptor::{ColumnId, States, ValueDescriptor, ValueState};
+use super::key_types::SubTypes;
 use super::keyed::{KeyedState, Row};
 use super::list::{List, ListColumn, ListDescriptor, ListState};
 use super::map::{Map, MapColumn, MapDescriptor, MapState};
@@ -78,7 +79,8 @@ impl<N: SubKey> NamespacedStates<'_, N> {
         coding: Coding<V>,
         ttl: Option<Ttl>,
     ) -> ColumnId {
-        let column = |name| SubColumn::<N, V>::new(name, default, coding).with_ttl(ttl);
+        let types = SubTypes::of_namespace::<N>();
+        let column = |name| SubColumn::<N, V>::new(name, types, default, coding).with_ttl(ttl);
         self.states.add(name, column)
     }
 
@@ -97,14 +99,16 @@ impl<N: SubKey> NamespacedStates<'_, N> {
         descriptor: MapDescriptor<MK, V>,
     ) -> Namespaced<N, MapState<MK, V>> {
         let MapDescriptor { name, coding, ttl, .. } = descriptor;
-        let column = |name| MapColumn::<N, MK, V>::new(name, None, coding).with_ttl(ttl);
+        let types = SubTypes::of_namespace::<N>().and_map_key::<MK>();
+        let column = |name| MapColumn::<N, MK, V>::new(name, types, None, coding).with_ttl(ttl);
         Namespaced::new(MapState::new(self.states.add(name, column)))
     }
 
     /// As [`States::list`].
     pub fn list<T: Value>(&mut self, descriptor: ListDescriptor<T>) -> Namespaced<N, ListState<T>> {
         let ListDescriptor { name, coding, ttl } = descriptor;
-        let column = |name| ListColumn::<N, T>::new(name, None, coding).with_ttl(ttl);
+        let types = SubTypes::of_namespace::<N>();
+        let column = |name| ListColumn::<N, T>::new(name, types, None, coding).with_ttl(ttl);
         Namespaced::new(ListState::new(self.states.add(name, column)))
     }
 
@@ -212,49 +216,5 @@ impl<K: Key, N: SubKey> InNamespace<'_, K, N> {
 impl<K, N: fmt::Debug> fmt::Debug for InNamespace<'_, K, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "InNamespace({:?}, {:?})", self.namespace, self.row)
-    }
-}
-
-/// Takes the names of entries that a record will need, before it is processed: they are read together
-/// with its key's other states, and the record need not wait for each of them in its midst.
-pub struct MapKeys<'a, K> {
-    state: &'a mut KeyedState<K>,
-    row: Row,
-}
-
-impl<'a, K: Key> MapKeys<'a, K> {
-    /// For a record of `row`.
-    pub fn new(state: &'a mut KeyedState<K>, row: Row) -> Self {
-        Self { state, row }
-    }
-
-    /// An entry of a map.
-    pub fn map<MK: SubKey, V: Value>(&mut self, state: MapState<MK, V>, key: MK) {
-        self.state.ask_ahead::<((), MK), V>(state.column, self.row, ((), key));
-    }
-
-    /// An entry of a map in a namespace.
-    pub fn map_in<N: SubKey, MK: SubKey, V: Value>(
-        &mut self,
-        state: Namespaced<N, MapState<MK, V>>,
-        namespace: N,
-        key: MK,
-    ) {
-        self.state.ask_ahead::<(N, MK), V>(state.handle.column, self.row, (namespace, key));
-    }
-
-    /// A value in a namespace.
-    pub fn value_in<N: SubKey, V: Value>(
-        &mut self,
-        state: Namespaced<N, ValueState<V>>,
-        namespace: N,
-    ) {
-        self.state.ask_ahead::<N, V>(state.handle.column, self.row, namespace);
-    }
-}
-
-impl<K> fmt::Debug for MapKeys<'_, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MapKeys({:?})", self.row)
     }
 }

@@ -6,6 +6,10 @@
 //! A value is written so only if it surely comes back as it was: it is read back before it is handed out,
 //! what DynamoDB changes or refuses (a number of more than 38 digits, one without end, a negative zero, a
 //! deep nest) is looked for. All others stay bytes. It is decided for each value as it is materialised, some microseconds each.
+//!
+//! A map's order cannot be looked for so: a hash map comes back in another one each time and is the same,
+//! while an ordered map is not, and by chance comes back right. So types with maps that may keep an order are
+//! not fit at all.
 
 use serde_dynamo::{AttributeValue, from_attribute_value, to_attribute_value};
 
@@ -21,8 +25,8 @@ const PLACES: std::ops::RangeInclusive<i64> = -129..=125;
 
 /// Whether values of `T` can be looked at at all.
 pub(super) fn is_fit<T: Value>() -> bool {
-    // The serializer panics at others.
-    Schema::of::<T>().has_plain_keys()
+    // The serializer panics at other keys. DynamoDB's maps have no order.
+    Schema::of::<T>().has_plain_keys() && !Schema::may_keep_order::<T>()
 }
 
 /// `bytes` of codec `C` as an attribute's JSON, if the value survives that.
@@ -95,7 +99,8 @@ fn is_kept(number: &str) -> bool {
 mod tests {
     use std::collections::{BTreeMap, HashMap};
 
-    use serde::{Deserialize, Serialize};
+    use serde::de::{MapAccess, Visitor};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use super::*;
     use crate::codec::Bincode;
@@ -177,6 +182,58 @@ mod tests {
         assert_eq!(native(&BTreeMap::from([(BTreeMap::from([(1u8, 1u8)]), 3u8)])), None);
         assert_eq!(native(&BTreeMap::from([(String::new(), 3u8)])), None);
         assert_eq!(native(&"x".repeat(MAX_BYTES)), None);
+    }
+
+    /// Entries in the order of their insertion, which serde takes for a map as any other.
+    #[derive(Debug, PartialEq)]
+    struct Ordered(Vec<(String, u8)>);
+
+    impl Serialize for Ordered {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Ordered {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_map(InOrder)
+        }
+    }
+
+    struct InOrder;
+
+    impl<'de> Visitor<'de> for InOrder {
+        type Value = Ordered;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a map")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered, A::Error> {
+            let mut all = Vec::new();
+            while let Some(entry) = map.next_entry()? {
+                all.push(entry);
+            }
+            Ok(Ordered(all))
+        }
+    }
+
+    /// They used to come back shuffled: attributes, and how often each byte occurs, are the same.
+    #[test]
+    fn maps_that_keep_an_order_stay_bytes() {
+        #[derive(Serialize, Deserialize)]
+        struct Both {
+            by_hash: HashMap<String, u8>,
+            in_order: Vec<Option<Ordered>>,
+        }
+        let all = || (0..20).map(|n| (format!("key {}", n * 7 % 20), n));
+        assert_eq!(native(&Ordered(all().collect())), None);
+        let in_order = vec![None, Some(Ordered(all().collect()))];
+        assert_eq!(native(&Both { by_hash: all().collect(), in_order }), None);
+        // What has no order of its own is as before, however deep.
+        let nested: BTreeMap<u8, Vec<HashMap<String, u8>>> =
+            BTreeMap::from([(1, vec![all().collect(), HashMap::new()])]);
+        assert!(native(&nested).is_some());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The keys that have a value of a state, wherever it is. Flink: `getKeys(state, namespace)`.
+//! The keys, and the namespaces of keys, that have a value of a state, wherever it is. Flink: `getKeys(state,
+//! namespace)`, `getKeysAndNamespaces(state)`.
 //!
 //! Owns which entries count: what has changed since its item was written decides for itself, of all else the
 //! item does. Reading the items is the caller's.
@@ -58,6 +59,11 @@ impl KeyQuery {
         Self { column: state.column(), namespace: Vec::new() }
     }
 
+    /// Keys that have something in `state` in any namespace.
+    pub fn in_any<N>(state: Namespaced<N, impl Handle>) -> Self {
+        Self::of(state.handle)
+    }
+
     /// Keys that have something in `state` in `namespace`.
     pub fn within<N: SubKey>(state: Namespaced<N, impl Handle>, namespace: &N) -> Self {
         let mut bytes = Vec::new();
@@ -65,6 +71,24 @@ impl KeyQuery {
         Self { column: state.handle.column(), namespace: bytes }
     }
 }
+
+/// How many bytes of a sub key are told beside the key: none, or those of the namespace.
+pub(crate) type Told = fn(&[u8]) -> Result<usize, DecodeError>;
+
+/// None of them.
+pub(crate) fn key_alone(_: &[u8]) -> Result<usize, DecodeError> {
+    Ok(0)
+}
+
+/// Those of the namespace.
+pub(crate) fn with_namespace<N: SubKey>(sub: &[u8]) -> Result<usize, DecodeError> {
+    let mut rest = sub;
+    N::decode(&mut rest)?;
+    Ok(sub.len() - rest.len())
+}
+
+/// A row that has a value in memory, and what is told of its sub key.
+pub(crate) type Resident = (Row, Vec<u8>);
 
 impl<K: Key> KeyedState<K> {
     /// The key groups of this subtask in order, with the items that a query must look at in each.
@@ -81,31 +105,43 @@ impl<K: Key> KeyedState<K> {
     }
 
     /// The rows that have a value in memory, by key group, in ascending order.
-    pub(crate) fn resident_rows(&self, query: &KeyQuery) -> BTreeMap<KeyGroup, Vec<Row>> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] for a sub key in memory that is none of this state's: a bug.
+    pub(crate) fn resident_rows(
+        &self,
+        query: &KeyQuery,
+        told: Told,
+    ) -> Result<BTreeMap<KeyGroup, Vec<Resident>>> {
         let values = &self.columns[query.column.index()];
-        let mut sub = Vec::new();
-        let mut is_wanted = |entry: &u32| {
+        let (mut found, mut sub) = (Vec::new(), Vec::new());
+        for entry in 0..values.end() {
+            let is_there =
+                values.is_taken(entry) && values.is_present(entry) && !self.is_over(values, entry);
+            if !is_there {
+                continue;
+            }
             sub.clear();
-            values.is_taken(*entry)
-                && values.is_present(*entry)
-                && !self.is_over(values, *entry)
-                && {
-                    values.encode_sub(*entry, &mut sub);
-                    sub.starts_with(&query.namespace)
-                }
-        };
-        let wanted = (0..values.end()).filter(&mut is_wanted);
-        let mut rows: Vec<Row> = wanted.map(|entry| Row(values.row_of(entry))).collect();
-        rows.sort_unstable();
-        rows.dedup();
-        let mut groups: BTreeMap<KeyGroup, Vec<Row>> = BTreeMap::new();
-        for row in rows {
-            groups.entry(self.group_of(self.key(row).key_hash())).or_default().push(row);
+            values.encode_sub(entry, &mut sub);
+            if sub.starts_with(&query.namespace) {
+                let length = told(&sub).map_err(|e| Error::internal(e.to_string()))?;
+                found.push((Row(values.row_of(entry)), sub[..length].to_vec()));
+            }
         }
-        groups
+        found.sort_unstable();
+        found.dedup();
+        let mut groups: BTreeMap<KeyGroup, Vec<Resident>> = BTreeMap::new();
+        for resident in found {
+            groups
+                .entry(self.group_of(self.key(resident.0).key_hash()))
+                .or_default()
+                .push(resident);
+        }
+        Ok(groups)
     }
 
-    /// The keys of one group, of which `resident` rows have a value in memory, and `items` are stored.
+    /// The keys of one group, and what is told of their sub keys, of which `resident` ones have a value in
+    /// memory, and `items` are stored.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] for a sort key that is none of this state's; the error of an item that is
@@ -113,33 +149,40 @@ impl<K: Key> KeyedState<K> {
     pub(crate) fn keys_of_group(
         &self,
         query: &KeyQuery,
-        resident: &[Row],
+        told: Told,
+        resident: &[Resident],
         items: Vec<Scanned>,
-    ) -> Result<Vec<K>> {
+    ) -> Result<Vec<(K, Vec<u8>)>> {
         let values = &self.columns[query.column.index()];
         let corrupt = |error: DecodeError| {
             let operator = &self.config.operator;
             let message = format!("operator {operator}, item of state {}: {error}", values.name());
             Error::new(ErrorKind::Corrupt, message).with_source(error)
         };
-        let mut keys: Vec<K> = resident.iter().map(|row| self.key(*row).clone()).collect();
+        let key_of = |(row, told): &Resident| (self.key(*row).clone(), told.clone());
+        let mut keys: Vec<(K, Vec<u8>)> = resident.iter().map(key_of).collect();
         for Scanned { sort_key, item } in items {
             let mut sub = &sort_key[..];
             let key = K::decode(&mut sub).map_err(corrupt)?;
-            // A key's items lie next to each other.
-            let is_listed = keys.len() > resident.len() && keys.last() == Some(&key);
-            if is_listed || !sub.starts_with(&query.namespace) {
+            if !sub.starts_with(&query.namespace) {
+                continue;
+            }
+            let told = sub[..told(sub).map_err(corrupt)?].to_vec();
+            // The items of a key, and of a namespace of it, lie next to each other.
+            let last = keys[resident.len()..].last();
+            if last.is_some_and(|(last, of_last)| *last == key && *of_last == told) {
                 continue;
             }
             if let Some(row) = self.rows.find(key.key_hash(), &key) {
                 let entry = values.in_memory(row, sub).map_err(corrupt)?;
                 let was_deleted = entry.is_some_and(|entry| values.meta(entry).change() > 0);
-                if resident.binary_search(&Row(row)).is_ok() || was_deleted {
+                let is_listed = || resident.binary_search(&(Row(row), told.clone())).is_ok();
+                if was_deleted || is_listed() {
                     continue;
                 }
             }
             if self.unless_gone(item?.stored()).is_some() {
-                keys.push(key);
+                keys.push((key, told));
             }
         }
         Ok(keys)

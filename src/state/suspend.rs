@@ -168,25 +168,51 @@ impl<K: Key> KeyedState<K> {
         row: Row,
         range: impl FnOnce() -> SubRange,
     ) -> Result<()> {
-        let known = column::<SubColumn<S, V>>(&self.columns, id).known(row.0);
-        if known.is_complete() {
-            return Ok(());
-        }
-        let sub = range();
-        let is_empty = sub.to.as_ref().is_some_and(|to| *to <= sub.from);
-        if is_empty || known.encloses(&sub) {
-            return Ok(());
-        }
-        if self.is_never_stored(id, row.0) {
-            self.filter.saved += 1;
-            return Ok(());
-        }
+        let Some(sub) = self.lacking::<S, V>(id, row, range) else { return Ok(()) };
         self.scan(id, row, sub);
         self.effects.suspended = true;
         Err(suspended())
     }
 
+    /// Asks for a range before the record that needs it is processed. Another record of the key may have done so.
+    pub(super) fn ask_range_ahead<S: SubKey, V: Value>(
+        &mut self,
+        id: ColumnId,
+        row: Row,
+        range: impl FnOnce() -> SubRange,
+    ) {
+        let Some(sub) = self.lacking::<S, V>(id, row, range) else { return };
+        let asked = self.scanning.get(&row.0);
+        if !asked.is_some_and(|asked| asked.contains(&(id, sub.clone()))) {
+            self.scan(id, row, sub);
+        }
+    }
+
+    /// The range, if something in it that is not in memory may have a value.
+    fn lacking<S: SubKey, V: Value>(
+        &mut self,
+        id: ColumnId,
+        row: Row,
+        range: impl FnOnce() -> SubRange,
+    ) -> Option<SubRange> {
+        let known = column::<SubColumn<S, V>>(&self.columns, id).known(row.0);
+        if known.is_complete() {
+            return None;
+        }
+        let sub = range();
+        let is_empty = sub.to.as_ref().is_some_and(|to| *to <= sub.from);
+        if is_empty || known.encloses(&sub) {
+            return None;
+        }
+        if self.is_never_stored(id, row.0) {
+            self.filter.saved += 1;
+            return None;
+        }
+        Some(sub)
+    }
+
     fn scan(&mut self, column: ColumnId, row: Row, sub: SubRange) {
+        self.scanning.entry(row.0).or_default().push((column, sub.clone()));
         let mut key = Vec::new();
         self.rows.key(row.0).encode(&mut key);
         let to = sub.to.as_ref().map(|to| [&key[..], to].concat()).or_else(|| successor(&key));
@@ -214,6 +240,12 @@ impl<K: Key> KeyedState<K> {
     /// As those of [`KeyedState::loaded`]; the error of an item that is damaged.
     pub fn scanned(&mut self, scan: &Scan, items: Vec<Scanned>) -> Result<bool> {
         let resident = self.answered(scan.row)?;
+        if let Some(asked) = self.scanning.get_mut(&scan.row.0) {
+            asked.retain(|(column, sub)| (*column, sub) != (scan.column, &scan.sub));
+            if asked.is_empty() {
+                self.scanning.remove(&scan.row.0);
+            }
+        }
         let column = scan.column.index();
         let name = self.columns[column].name().clone();
         let corrupt = |error: DecodeError| {

@@ -20,6 +20,7 @@ pub fn first_head(identity: &Identity, owner: String, lease: Duration) -> Head {
         beat: 0,
         layout: LAYOUT,
         identity: identity.clone(),
+        clean_below: Incarnation(1),
     }
 }
 

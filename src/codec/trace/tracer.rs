@@ -76,6 +76,8 @@ pub(super) struct Tracer {
     pub(super) changed: bool,
     pub(super) ends: usize,
     pub(super) depth: usize,
+    /// Whether there is a map that may keep an order.
+    pub(super) other_maps: bool,
 }
 
 impl Tracer {

@@ -60,7 +60,9 @@ fn a_role_has_credentials_below_it_of_every_kind() {
     let own = secret(".role.provider.basic.secretkey");
     let property = secret("/aws.secretAccessKey");
     let profile = Credentials::Profile { name: Some("p".to_owned()), file: None };
+    let token = Credentials::WebIdentityToken { file_and_role: None, session_name: "s".to_owned() };
     for (keys, base) in [
+        (vec![".role.provider=WEB_IDENTITY_TOKEN"], token),
         (vec![], Credentials::Auto),
         (vec![".role.provider=ENV_VAR"], Credentials::Environment),
         (vec![".role.provider.basic.accesskeyid=id", &own], basic("id", None)),

@@ -145,11 +145,13 @@ pub(in crate::config) static AWS_KEYS: &[Key] = &[
                 ("ENV_VAR", |d| d.aws.role_given(Provider::EnvVar)),
                 ("SYS_PROP", |d| d.aws.role_given(Provider::SysProp)),
                 ("PROFILE", |d| d.aws.role_given(Provider::Profile)),
+                ("WEB_IDENTITY_TOKEN", |d| d.aws.role_given(Provider::WebIdentityToken)),
             ],
         },
         "PROFILE",
         "`ASSUME_ROLE`: where the credentials come from that ask for the role; its keys are below, and \
-         mean what those above do.",
+         mean what those above do. `WEB_IDENTITY_TOKEN` has none: token and first role are those that \
+         `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN` name.",
     ),
     Key::new(
         ROLE_ACCESS_KEY,

@@ -33,6 +33,7 @@ fn head(status: HeadStatus, checkpoint: u64) -> Head {
             hash: String::new(),
             key_encoding: 1,
         },
+        clean_below: Incarnation(1),
     }
 }
 
@@ -85,7 +86,44 @@ async fn only_former_incarnations_go_where_that_is_asked_for_and_the_head_is_unt
     let options = PurgeOptions { former_only: true, ..PurgeOptions::default() };
     assert_eq!(purged(&backend, options).await.unwrap().incarnations, 1);
     assert!(!left(&backend, 1).await && left(&backend, 2).await);
-    assert_eq!(backend.heads().read(&job()).await.unwrap().unwrap(), running);
+    let shown = backend.heads().read(&job()).await.unwrap().unwrap();
+    assert_eq!(shown, Head { clean_below: Incarnation(2), ..running });
+}
+
+/// Fresh starts that crash before they write anything used to hide what was before them from every later
+/// purge.
+#[tokio::test(start_paused = true)]
+async fn what_lies_before_many_incarnations_that_left_nothing_is_found() {
+    let later = |clean| Head {
+        incarnation: Incarnation(20),
+        clean_below: Incarnation(clean),
+        ..head(HeadStatus::Stopped, 0)
+    };
+    let of = |clean| async move {
+        let backend = backend(later(clean)).await;
+        let options = PurgeOptions { former_only: true, ..PurgeOptions::default() };
+        let found = purged(&backend, options).await.unwrap().incarnations;
+        let shown = backend.heads().read(&job()).await.unwrap().unwrap();
+        assert_eq!(shown.clean_below, Incarnation(20));
+        assert_eq!(found == 2, !left(&backend, 1).await);
+        found
+    };
+    assert_eq!(of(1).await, 2);
+    assert_eq!(of(2).await, 1, "what the head says is deleted is not looked at again");
+    assert_eq!(of(18).await, 0);
+}
+
+/// Such an incarnation used to be found by its first slot alone.
+#[tokio::test(start_paused = true)]
+async fn a_first_checkpoint_that_ended_in_the_midst_is_found_by_any_segment() {
+    let backend = MemoryBackend::new();
+    put(&backend, HeadCondition::Absent, head(HeadStatus::Stopped, 9)).await;
+    let version = Version { attempt: Attempt(1), checkpoint: CheckpointId(1) };
+    let segment = BlockKey { kind: BlockKind::Segment, slot: SlotId(9), part: 0 };
+    let store = backend.memory_store(&job(), Incarnation(1));
+    store.put_block(segment, version, Bytes::from_static(b"b")).await.unwrap();
+    let options = PurgeOptions { former_only: true, ..PurgeOptions::default() };
+    assert_eq!(purged(&backend, options).await.unwrap(), Purged { incarnations: 1, items: 1 });
 }
 
 #[tokio::test(start_paused = true)]

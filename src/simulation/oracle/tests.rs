@@ -50,6 +50,7 @@ fn head(attempt: u64, retained: &[(u64, u64)]) -> Head {
             graph: String::new(),
             input: String::new(),
         },
+        clean_below: Incarnation(1),
     }
 }
 

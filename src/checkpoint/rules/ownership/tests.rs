@@ -24,6 +24,7 @@ fn head(attempt: u64, owner: &str, checkpoint: u64) -> Head {
             graph: String::new(),
             input: String::new(),
         },
+        clean_below: Incarnation(1),
     }
 }
 

@@ -29,6 +29,7 @@ fn head(status: HeadStatus) -> Head {
         beat: 0,
         layout: LAYOUT,
         identity: identity("g"),
+        clean_below: Incarnation(1),
     }
 }
 

@@ -61,23 +61,39 @@ pub(super) fn handles(states: &mut States, ttl: Option<Ttl>) -> Handles {
     }
 }
 
+/// Which namespace a question is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asked {
+    /// None, or this one.
+    In(Option<u8>),
+    /// Any: the answer tells which.
+    InAny,
+}
+
 impl Handles {
-    /// Every question for keys, with the state's name without `-n`, and the namespace.
-    pub(super) fn queries(&self) -> Vec<(&'static str, Option<u8>, KeyQuery)> {
+    /// Every question for keys, with the state's name without `-n`.
+    pub(super) fn queries(&self) -> Vec<(&'static str, Asked, KeyQuery)> {
+        let none = Asked::In(None);
         let mut queries = vec![
-            ("a", None, KeyQuery::of(self.a)),
-            ("b", None, KeyQuery::of(self.b)),
-            ("map", None, KeyQuery::of(self.map)),
-            ("list", None, KeyQuery::of(self.list)),
-            ("most", None, KeyQuery::of(self.most)),
-            ("sum", None, KeyQuery::of(self.sum)),
+            ("a", none, KeyQuery::of(self.a)),
+            ("b", none, KeyQuery::of(self.b)),
+            ("map", none, KeyQuery::of(self.map)),
+            ("list", none, KeyQuery::of(self.list)),
+            ("most", none, KeyQuery::of(self.most)),
+            ("sum", none, KeyQuery::of(self.sum)),
+            ("value", Asked::InAny, KeyQuery::in_any(self.value_n)),
+            ("map", Asked::InAny, KeyQuery::in_any(self.map_n)),
+            ("list", Asked::InAny, KeyQuery::in_any(self.list_n)),
+            ("most", Asked::InAny, KeyQuery::in_any(self.most_n)),
+            ("sum", Asked::InAny, KeyQuery::in_any(self.sum_n)),
         ];
         for n in 0..2 {
-            queries.push(("value", Some(n), KeyQuery::within(self.value_n, &n)));
-            queries.push(("map", Some(n), KeyQuery::within(self.map_n, &n)));
-            queries.push(("list", Some(n), KeyQuery::within(self.list_n, &n)));
-            queries.push(("most", Some(n), KeyQuery::within(self.most_n, &n)));
-            queries.push(("sum", Some(n), KeyQuery::within(self.sum_n, &n)));
+            let one = Asked::In(Some(n));
+            queries.push(("value", one, KeyQuery::within(self.value_n, &n)));
+            queries.push(("map", one, KeyQuery::within(self.map_n, &n)));
+            queries.push(("list", one, KeyQuery::within(self.list_n, &n)));
+            queries.push(("most", one, KeyQuery::within(self.most_n, &n)));
+            queries.push(("sum", one, KeyQuery::within(self.sum_n, &n)));
         }
         queries
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::ids::Version;
 use crate::state::{
-    ItemKey, ListDescriptor, ListState, MapDescriptor, MapState, Namespaced, Read, Scan, Scanned,
+    AggregatingDescriptor, AggregatingState, ItemKey, ListDescriptor, ListState, MapDescriptor,
+    MapState, Namespaced, Read, ReducingDescriptor, ReducingState, Scan, Scanned,
 };
 
 /// The states of one key, with a table.
@@ -14,6 +15,9 @@ pub(super) struct Maps {
     pub(super) map: MapState<String, u64>,
     pub(super) list: ListState<u64>,
     pub(super) daily: Namespaced<u32, ValueState<u64>>,
+    pub(super) worst: Namespaced<u32, ReducingState<u64>>,
+    pub(super) sums: Namespaced<u32, AggregatingState<u64, u64, u64>>,
+    pub(super) pages: Namespaced<u32, ListState<u64>>,
     /// The table, without versions.
     pub(super) items: BTreeMap<ItemKey, Item>,
     next: u64,
@@ -25,9 +29,15 @@ impl Maps {
         let map = states.map(MapDescriptor::new("map"));
         let list = states.list(ListDescriptor::new("list"));
         let daily = states.namespaced().value(ValueDescriptor::new("daily"));
+        let worst =
+            states.namespaced().reducing(ReducingDescriptor::new("worst", |a: &u64, b| b.max(*a)));
+        let sums = AggregatingDescriptor::new("sums", || 0, |sum, n| *sum += n, |sum| *sum);
+        let sums = states.namespaced().aggregating(sums);
+        let pages = states.namespaced().list(ListDescriptor::new("pages"));
         let next = at.checkpoint.0 + 1;
         let state = KeyedState::new(config(attempt), states.finish().unwrap(), at).unwrap();
-        Self { state, map, list, daily, items: BTreeMap::new(), next }
+        let items = BTreeMap::new();
+        Self { state, map, list, daily, worst, sums, pages, items, next }
     }
 
     pub(super) fn new() -> Self {
@@ -274,7 +284,7 @@ fn bytes_that_are_no_sub_key_are_an_error() {
     first.put("a", 1);
     let segment = stored(&first.complete()[0], 1);
     let mut states = States::new();
-    for name in ["map", "list", "daily"] {
+    for name in ["map", "list", "daily", "worst", "sums", "pages"] {
         states.value::<u64>(ValueDescriptor::new(name));
     }
     let checkpoint = CheckpointId(1);

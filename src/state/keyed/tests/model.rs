@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::handles::Sum;
+use super::handles::{Asked, Sum};
 use super::*;
 use crate::codec::{Bincode, Codec};
 use crate::state::{ItemKey, Ttl, UpdateType};
@@ -92,9 +92,13 @@ impl At<'_> {
 
 impl Model {
     /// The keys that have something in a state.
-    pub(super) fn keys(&self, state: &str, namespace: Option<u8>) -> BTreeSet<u16> {
-        let of_state = |(name, _, n, _): &&Place| *name == state && *n == namespace;
-        self.0.keys().filter(of_state).map(|(_, key, ..)| *key).collect()
+    pub(super) fn keys(&self, state: &str, asked: Asked) -> BTreeSet<(u16, Option<u8>)> {
+        let is_meant = |n: Option<u8>| match asked {
+            Asked::In(namespace) => n == namespace,
+            Asked::InAny => n.is_some(),
+        };
+        let of_state = |(name, _, n, _): &&Place| *name == state && is_meant(*n);
+        self.0.keys().filter(of_state).map(|(_, key, n, _)| (*key, *n)).collect()
     }
 
     /// Without what expires by `gone`.

@@ -90,6 +90,61 @@ fn what_is_named_ahead_is_read_at_once_and_suspends_nothing() {
     assert_eq!(maps.record(process), ((true, false, None), 0));
 }
 
+/// They used to suspend each record, since there was no name for them.
+#[test]
+fn states_of_every_kind_can_be_named_ahead() {
+    let mut maps = Maps::new();
+    let (worst, sums, pages, list, row) =
+        (maps.worst, maps.sums, maps.pages, maps.list, maps.row());
+    for day in 1..=2 {
+        let mut of_day = maps.state.in_namespace(&day, row);
+        of_day.reducing(worst).add(5).unwrap();
+        of_day.aggregating(sums).add(6).unwrap();
+        of_day.list(pages).add(7);
+    }
+    maps.state.list(list, row).add_all([8, 9]);
+    maps.clean();
+    maps.evict();
+    let process = |state: &mut KeyedState<u64>, row| {
+        let mut of_day = state.in_namespace(&1, row);
+        let found = (
+            of_day.reducing(worst).get()?.copied(),
+            of_day.aggregating(sums).get()?,
+            of_day.list(pages).get()?.copied().collect::<Vec<_>>(),
+        );
+        Ok((found, state.list(list, row).get()?.copied().collect::<Vec<_>>()))
+    };
+    let name = |maps: &mut Maps| {
+        let row = maps.row();
+        let mut keys = MapKeys::new(&mut maps.state, row);
+        keys.reducing_in(worst, 1);
+        keys.aggregating_in(sums, 1);
+        keys.list_in(pages, &1);
+        keys.list(list);
+        row
+    };
+    let row = name(&mut maps);
+    // A second record of the key, and one that comes while they are read.
+    name(&mut maps);
+    let (reads, scans) = (maps.state.take_reads(), maps.state.take_scans());
+    assert_eq!((reads.len(), scans.len()), (2, 2), "each once");
+    name(&mut maps);
+    assert!(maps.state.take_reads().is_empty() && maps.state.take_scans().is_empty());
+    for read in &reads {
+        maps.state.loaded(read, maps.items.get(&read.key)).unwrap();
+    }
+    for scan in &scans {
+        assert!(maps.state.is_loading(row));
+        let scanned = maps.scanned(scan);
+        maps.state.scanned(scan, scanned).unwrap();
+    }
+    assert!(!maps.state.is_loading(row));
+    let found = ((Some(5), Some(6), vec![7]), vec![8, 9]);
+    assert_eq!(maps.record(process), (found.clone(), 0));
+    maps.evict();
+    assert_eq!(maps.record(process), (found, 4), "not named, each is waited for");
+}
+
 /// An entry that is read for a record which then asks for another one must still be known.
 #[test]
 fn what_was_read_stays_until_the_record_is_through() {

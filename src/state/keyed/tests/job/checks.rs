@@ -4,9 +4,12 @@
 
 use std::collections::BTreeSet;
 
+use super::super::handles::Asked;
 use super::*;
 use crate::state::segment::Carry;
-use crate::state::{FILTER_STATE, TtlTime, chunk_group, chunk_hashes, item_hash};
+use crate::state::{
+    FILTER_STATE, Told, TtlTime, chunk_group, chunk_hashes, item_hash, key_alone, with_namespace,
+};
 
 impl World {
     /// What expires by then may be gone.
@@ -60,10 +63,14 @@ impl World {
 
     /// A question for keys finds those that the model has, wherever they are.
     pub(super) fn check_keys(&self) {
-        for (state, namespace, query) in self.handles.queries() {
-            let mut found = Vec::new();
+        for (state, asked, query) in self.handles.queries() {
+            let told: Told = match asked {
+                Asked::In(_) => key_alone,
+                Asked::InAny => with_namespace::<u8>,
+            };
+            let mut found: Vec<(u16, Option<u8>)> = Vec::new();
             for Subtask { state, .. } in &self.subtasks {
-                let mut resident = state.resident_rows(&query);
+                let mut resident = state.resident_rows(&query, told).unwrap();
                 for range in state.groups_of(&query) {
                     let rows = resident.remove(&range.key_group).unwrap_or_default();
                     let items = if state.items_sent() {
@@ -71,23 +78,27 @@ impl World {
                     } else {
                         Vec::new()
                     };
-                    found.extend(state.keys_of_group(&query, &rows, items).unwrap());
+                    let keys = state.keys_of_group(&query, told, &rows, items).unwrap();
+                    found.extend(keys.into_iter().map(|(key, told)| match asked {
+                        Asked::In(namespace) => (key, namespace),
+                        Asked::InAny => (key, told.first().copied()),
+                    }));
                 }
             }
             found.sort_unstable();
-            let there = self.live.keys(state, namespace);
+            let there = self.live.keys(state, asked);
             let Some(ttl) = self.ttl else {
-                let expected: Vec<u16> = there.into_iter().collect();
-                assert_eq!(found, expected, "keys of {state} in {namespace:?}");
+                let expected: Vec<_> = there.into_iter().collect();
+                assert_eq!(found, expected, "keys of {state}, {asked:?}");
                 continue;
             };
             // What is over may be gone, and by the times of records it may still be there.
-            let lasting = self.live.left(self.clock).keys(state, namespace);
+            let lasting = self.live.left(self.clock).keys(state, asked);
             let missing = lasting.iter().find(|key| found.binary_search(key).is_err());
-            assert_eq!(missing, None, "keys of {state} in {namespace:?}");
+            assert_eq!(missing, None, "keys of {state}, {asked:?}");
             let surplus = found.iter().find(|key| !there.contains(*key));
             let is_exact = ttl.time == TtlTime::Processing;
-            assert!(!is_exact || surplus.is_none(), "{surplus:?} of {state} in {namespace:?}");
+            assert!(!is_exact || surplus.is_none(), "{surplus:?} of {state}, {asked:?}");
         }
     }
 
