@@ -100,13 +100,10 @@ pub(super) fn check(inputs: &Inputs, split: &Split) -> Result<()> {
         return Err(shrank(&split.place, needed, length));
     }
     if handle.head_hash(split.head_bytes).map_err(read)? != split.head_hash {
-        return Err(Error::new(
-            ErrorKind::Input,
-            format!(
-                "the input {} has changed: its first {} bytes are not what they were",
-                split.place, split.head_bytes
-            ),
-        ));
+        return Err(changed(format!(
+            "the input {} has changed: its first {} bytes are not what they were",
+            split.place, split.head_bytes
+        )));
     }
     let grown = matches!(handle, Handle::Bytes(_)) && length != split.length;
     if grown {
@@ -119,5 +116,28 @@ pub(super) fn check(inputs: &Inputs, split: &Split) -> Result<()> {
 }
 
 pub(super) fn shrank(place: &Place, had: u64, has: u64) -> Error {
-    Error::new(ErrorKind::Input, format!("the input {place} shrank: it had {had} bytes, now {has}"))
+    changed(format!("the input {place} shrank: it had {had} bytes, now {has}"))
+}
+
+/// Another file is where one was followed.
+pub(super) fn replaced(place: &Place, read: u64) -> Error {
+    changed(format!(
+        "the input {place} was replaced by another file, after all {read} bytes of the one that is \
+         followed were read"
+    ))
+}
+
+/// It was cut off and has grown again, or was written over.
+pub(super) fn written_anew(place: &Place, read: u64) -> Error {
+    changed(format!(
+        "the input {place} has changed: what stands before byte {read}, where it is read on, is not \
+         what was there"
+    ))
+}
+
+fn changed(what: String) -> Error {
+    let message = format!(
+        "{what}; files are to be appended to only: put it back as it was to go on, or start with --fresh"
+    );
+    Error::new(ErrorKind::Input, message)
 }
