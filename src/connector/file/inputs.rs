@@ -2,6 +2,7 @@
 //!
 //! Owns expansion of globs and reading at an offset. Does not know records.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -37,7 +38,7 @@ impl Inputs {
         Self { patterns: Vec::new(), embedded: vec![Embedded { name, bytes }] }
     }
 
-    /// These and the files of `more`. A file that several patterns match is read once.
+    /// These and the files of `more`. A file that several patterns match is read once, whatever its path.
     #[must_use]
     pub fn and(mut self, more: impl Into<Self>) -> Self {
         let more = more.into();
@@ -61,9 +62,13 @@ impl Inputs {
             paths.extend(expand_pattern(pattern)?);
         }
         paths.sort();
-        paths.dedup();
-        let mut places = Vec::new();
+        let (mut places, mut seen) = (Vec::new(), HashSet::new());
         for path in paths {
+            // One file may have several paths: it keeps the first.
+            let real = path.canonicalize().map_err(|e| Error::io("look for", &path, e))?;
+            if !seen.insert(real) {
+                continue;
+            }
             let text = path.to_str().map(str::to_owned);
             places.push(Place::Path(text.ok_or_else(|| {
                 Error::usage(format!("the path {} is not UTF-8: rename it", path.display()))

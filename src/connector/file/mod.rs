@@ -165,12 +165,12 @@ impl<F: Format> FileSource<F> {
                  leave split_size out or say quoted_newlines(false)",
             ));
         }
-        let mut states = Vec::new();
+        let mut splits = Vec::new();
         for place in self.inputs.expand()? {
-            let splits = split::discover(&self.inputs, &place, self.follow, self.split_size)?;
-            states.extend(splits.iter().map(Split::to_state));
+            splits.extend(split::discover(&self.inputs, &place, self.follow, self.split_size)?);
         }
-        Ok(states)
+        split::check_ids(&splits)?;
+        Ok(splits.iter().map(Split::to_state).collect())
     }
 
     fn check_splits(&self, splits: &[SplitState]) -> Result<()> {

@@ -1,5 +1,7 @@
 //! What stands in a manifest about one file or range of it, and how it is found and checked.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::inputs::{HEAD_BYTES, Handle, Inputs, Place};
@@ -36,6 +38,15 @@ impl Split {
                 format!("{}[{}..{end}]", self.place, self.start)
             }
             _ => self.place.to_string(),
+        }
+    }
+
+    /// What it is, in words.
+    fn told(&self) -> String {
+        let range = if self.id() == self.place.to_string() { "" } else { "a range of " };
+        match &self.place {
+            Place::Path(path) => format!("{range}the file {path}"),
+            Place::Embedded(name) => format!("{range}{name} (compiled in)"),
         }
     }
 
@@ -85,6 +96,23 @@ pub(super) fn discover(
         at += step;
     }
     Ok(splits)
+}
+
+/// Checks that no two splits have one id, under which a single position would be kept of both.
+pub(super) fn check_ids(splits: &[Split]) -> Result<()> {
+    let mut seen = HashMap::new();
+    for split in splits {
+        if let Some(other) = seen.insert(split.id(), split) {
+            return Err(Error::usage(format!(
+                "{} and {} have one name, {:?}, under which their positions would be kept: give one of \
+                 them another",
+                other.told(),
+                split.told(),
+                split.id()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that the file of `split` is still the one that it was.
