@@ -360,7 +360,6 @@ fn results_of_a_state_that_is_gone_are_named_and_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let last = FileSink::json_lines(dir.path());
     Sink::<u32>::prepare(&last, &replacing(7, 1)).unwrap();
-    committer(&last).commit(&stage(&last, 7, 1, 1)).unwrap();
     // The table was lost: attempts begin again, and so do incarnations.
     let sink = FileSink::json_lines(dir.path());
     let run = RunIdentity { owner: "anew".to_owned(), ..replacing(1, 1) };
@@ -368,6 +367,8 @@ fn results_of_a_state_that_is_gone_are_named_and_replaced() {
         let unclaimed = RunIdentity { owner: String::new(), replace, ..run.clone() };
         Sink::<u32>::check(&sink, &unclaimed)
     };
+    assert!(looked(false).unwrap_err().to_string().contains("--replace"), "though it is empty");
+    committer(&last).commit(&stage(&last, 7, 1, 1)).unwrap();
     let error = looked(false).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
     let gone = "earlier run of job, whose state is gone (it got to attempt 7, this is attempt 1)";
