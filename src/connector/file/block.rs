@@ -82,6 +82,8 @@ pub(super) struct Block {
     owned_until: Option<u64>,
     /// The last known length of a followed file.
     length: u64,
+    /// The name of a followed file has been seen to lead elsewhere.
+    moved: bool,
     /// The last bytes before `next` of a followed file, once it was read.
     tail: Option<Vec<u8>>,
     spare: Vec<u8>,
@@ -102,6 +104,7 @@ impl Block {
             limit,
             owned_until: split.end,
             length: limit.unwrap_or(offset),
+            moved: false,
             tail: None,
             spare: Vec::new(),
             chunk,
@@ -133,14 +136,8 @@ impl Block {
         let read = self.io.blocking(move || {
             let mut read = || {
                 handle.read_at(offset, most, &mut bytes)?;
-                let mut standing = Standing::Here;
-                if bytes.is_empty() {
-                    standing = handle.standing(&place)?;
-                    if standing != Standing::Here {
-                        // What was appended after the read and before the name went elsewhere.
-                        handle.read_at(offset, most, &mut bytes)?;
-                    }
-                }
+                let standing =
+                    if bytes.is_empty() { handle.standing(&place)? } else { Standing::Here };
                 // After the bytes, so that those of a file that was written anew meanwhile do not count.
                 let mut before = Vec::new();
                 handle.read_at(offset - tail, tail, &mut before)?;
@@ -182,12 +179,15 @@ impl Block {
     }
 
     /// A read found nothing: right at the end of a followed file, an error elsewhere.
-    fn check_end(&self, length: u64, standing: Standing) -> Result<()> {
+    fn check_end(&mut self, length: u64, standing: Standing) -> Result<()> {
         match (standing, self.limit) {
-            (Standing::Gone, _) => Err(gone(&self.place)),
+            (Standing::Gone, Some(_)) => Err(gone(&self.place)),
             (_, Some(limit)) => Err(shrank(&self.place, limit, length)),
-            (Standing::Replaced, None) => Err(replaced(&self.place, self.next)),
             (Standing::Here, None) => Ok(()),
+            // Something may have been appended since the read, and whoever writes may not know yet.
+            _ if !std::mem::replace(&mut self.moved, true) => Ok(()),
+            (Standing::Gone, None) => Err(gone(&self.place)),
+            (Standing::Replaced, None) => Err(replaced(&self.place, self.next)),
         }
     }
 
