@@ -1,8 +1,8 @@
 //! A loss of power, played: of what was done through `disk`, only what was brought to the disk is left.
 //!
 //! The worst that may happen: a name or a byte that was not synced is gone, however long ago it was made.
-//! (A disk may keep more; [`Kept::Names`] keeps all names, as file systems that write names down before
-//! the bytes do.) Each thread records for itself.
+//! (A disk may keep more: [`Kept::Names`] keeps all names, as file systems that write names down before
+//! the bytes do; [`Kept::Removals`] what removes one.) Each thread records for itself.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -75,6 +75,8 @@ pub(crate) enum Kept {
     Synced,
     /// All names, but of the bytes of files only those that were synced.
     Names,
+    /// What was synced and has not been removed since.
+    Removals,
 }
 
 impl Steps {
@@ -91,6 +93,9 @@ impl Steps {
         let mut tree = self.before.clone();
         for step in &self.all[..done] {
             tree.follow(step, &self.base);
+            if let (Step::Remove(path), Kept::Removals) = (step, kept) {
+                tree.forget(path.strip_prefix(&self.base).unwrap());
+            }
         }
         std::fs::remove_dir_all(&self.base).unwrap();
         tree.lay_out(0, &self.base, kept);
@@ -207,6 +212,14 @@ impl Tree {
                     synced.clone_from(names);
                 }
             }
+        }
+    }
+
+    /// That the file is removed is on the disk already.
+    fn forget(&mut self, path: &Path) {
+        let folder = self.at(path.parent().unwrap());
+        if let Node::Folder { synced, .. } = &mut self.nodes[folder] {
+            synced.remove(&name_of(path));
         }
     }
 

@@ -5,7 +5,7 @@ use super::*;
 use crate::disk::power::{Kept, Record};
 
 const SUBTASKS: u32 = 2;
-const CHECKPOINTS: u64 = 4;
+const CHECKPOINTS: u64 = 3;
 
 /// What the store, which loses nothing, holds from so many steps on.
 struct Head {
@@ -94,7 +94,7 @@ fn at_every_step(base: &Path, folder: &Path, attempt: u64, incarnation: u64) {
     for (n, head) in heads.iter().enumerate() {
         let until = heads.get(n + 1).map_or(steps.len(), |next| next.steps);
         for done in head.steps..=until {
-            for kept in [Kept::Synced, Kept::Names] {
+            for kept in [Kept::Synced, Kept::Names, Kept::Removals] {
                 steps.survivors(done, kept);
                 go_on(folder, attempt + 1, incarnation, head);
                 let told =
@@ -119,6 +119,24 @@ fn results_that_were_replaced_do_not_come_back() {
     let folder = base.path().join("out");
     go_on(&folder, 1, 1, &Head { steps: 0, checkpoint: 0, owed: Vec::new() });
     at_every_step(base.path(), &folder, 2, 2);
+}
+
+#[test]
+fn a_successor_that_claims_the_folder_leaves_it_recognised() {
+    let base = tempfile::tempdir().unwrap();
+    let folder = base.path().join("out");
+    Sink::<u32>::prepare(&FileSink::json_lines(&folder), &claim(1, 1, 0)).unwrap();
+    let record = Record::of(base.path());
+    let prepare =
+        |attempt| Sink::<u32>::prepare(&FileSink::json_lines(&folder), &claim(attempt, 1, 1));
+    prepare(2).unwrap();
+    let steps = record.end();
+    for done in 0..=steps.len() {
+        for kept in [Kept::Synced, Kept::Names, Kept::Removals] {
+            steps.survivors(done, kept);
+            prepare(3).unwrap_or_else(|e| panic!("{kept:?}, {:?}: {e}", &steps.all()[..done]));
+        }
+    }
 }
 
 #[test]
