@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::connected::BroadcastStream;
 use super::edges::{CrossEdge, ForwardEdge};
-use super::env::{StreamEnvironment, check_same, graph_error};
+use super::env::{DEAD_LETTERS, StreamEnvironment, check_same, graph_error};
 use super::keyed::KeyedStream;
 use super::vertices::{ProcessVertex, SinkHolder, UnionVertex};
 use crate::codec::Key;
@@ -216,9 +216,19 @@ impl<C: Chain> Stream<C> {
 
     /// Ends in `sink`.
     pub fn sink<S: Sink<C::Out>>(self, sink: S) -> SinkHandle {
+        self.end_in("sink", sink)
+    }
+
+    /// As [`sink`](Self::sink), for what could not be read: a run may have it or not, whatever the one
+    /// before had, and other operators are called the same either way.
+    pub(crate) fn sink_aside<S: Sink<C::Out>>(self, sink: S) -> SinkHandle {
+        self.end_in(DEAD_LETTERS, sink)
+    }
+
+    fn end_in<S: Sink<C::Out>>(self, kind: &'static str, sink: S) -> SinkHandle {
         let sink = Arc::new(sink);
         let mut draft = self.env.0.borrow_mut();
-        let operator = draft.operator("sink");
+        let operator = draft.operator(kind);
         draft.sinks.push((operator, Box::new(SinkHolder::new(Arc::clone(&sink)))));
         drop(draft);
         let handle = SinkHandle { env: self.env.clone(), operator };

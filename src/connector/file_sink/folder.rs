@@ -33,6 +33,8 @@ const OPEN: &str = "open-";
 pub(super) struct Folder {
     root: PathBuf,
     extension: &'static str,
+    /// A run that goes on from a checkpoint may be the first to write here.
+    joins: bool,
     /// What the last successful [`Folder::prepare`] wrote.
     mine: Mutex<Option<Marker>>,
     /// What [`Folder::check`] found, before anything was claimed.
@@ -112,7 +114,18 @@ impl Part {
 
 impl Folder {
     pub(super) fn at(root: PathBuf, extension: &'static str) -> Self {
-        Self { root, extension, mine: Mutex::default(), before_claim: Mutex::default() }
+        Self {
+            root,
+            extension,
+            joins: false,
+            mine: Mutex::default(),
+            before_claim: Mutex::default(),
+        }
+    }
+
+    /// A folder that a run may begin to write to at any checkpoint.
+    pub(super) fn joined(root: PathBuf, extension: &'static str) -> Self {
+        Self { joins: true, ..Self::at(root, extension) }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -157,17 +170,18 @@ impl Folder {
         let last = found.last();
         // Not of a successor, and of a later attempt: of a state that is gone.
         let beyond = found.iter().any(|m| mine.is_before(m));
-        if run.fresh {
+        let same_run = last.is_some_and(|m| m.same_run(mine));
+        if run.fresh || (self.joins && !same_run) {
             let others = if last.is_some() { results.published.clone() } else { self.all_names()? };
-            // Nothing of this incarnation is committed yet: what is there is another run's, even
+            // Nothing of this incarnation is committed here yet: what is there is another run's, even
             // if a lost head made the numbers begin again.
-            if !others.is_empty() || beyond || last.is_some_and(|m| !m.same_run(mine)) {
+            if !others.is_empty() || beyond || (last.is_some() && !same_run) {
                 if !run.replace {
                     return Err(self.occupied(mine, last, &others));
                 }
                 return Ok((found, Some(results)));
             }
-        } else if !last.is_some_and(|m| m.same_run(mine)) {
+        } else if !same_run {
             return Err(self.results_missing(mine, last));
         }
         Ok((found, None))
@@ -180,6 +194,7 @@ impl Folder {
         if let Some(others) = others {
             others.remove(self)?;
         }
+        // This syncs the folder, too: what was removed from it does not come back.
         disk::make_folders(&self.markers_folder())?;
         disk::make_folders(&self.staging())?;
         self.write_marker(&mine)?;
@@ -351,9 +366,7 @@ impl Results {
         let staged = self.staged.iter().map(|name| folder.staged(name));
         staged
             .chain(self.published.iter().map(|name| folder.target(name)))
-            .try_for_each(|path| disk::remove(&path))?;
-        // Or a loss of power would bring them back among the results of the run that begins.
-        if self.published.is_empty() { Ok(()) } else { disk::sync_folder(&folder.root) }
+            .try_for_each(|path| disk::remove(&path))
     }
 }
 

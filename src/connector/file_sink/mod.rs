@@ -57,6 +57,11 @@ impl FileSink<AsJson> {
     pub fn json_lines(folder: impl Into<PathBuf>) -> Self {
         Self { folder: Arc::new(Folder::at(folder.into(), "jsonl")), format: AsJson }
     }
+
+    /// One JSON value a line, in a folder that a run may begin to write to, or leave, at any checkpoint.
+    pub(crate) fn joining(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: Arc::new(Folder::joined(folder.into(), "jsonl")), format: AsJson }
+    }
 }
 
 impl FileSink<AsCsv> {

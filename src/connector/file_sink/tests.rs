@@ -403,6 +403,29 @@ fn a_successor_with_the_number_of_a_state_that_is_gone_overtakes_all_the_same() 
 }
 
 #[test]
+fn a_folder_that_may_be_joined_is_so_by_a_run_that_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("aside");
+    let sink = FileSink::joining(&folder);
+    let prepare = |run: &RunIdentity| Sink::<u32>::prepare(&sink, run);
+    let other = Sink::<u32>::prepare(&FileSink::json_lines(&folder), &run(1, false)).unwrap_err();
+    assert!(other.to_string().contains("has vanished"), "{other}");
+    prepare(&run(1, false)).unwrap();
+    committer(&sink).commit(&stage(&sink, 1, 1, 1)).unwrap();
+    prepare(&run(1, false)).unwrap();
+    assert_eq!(visible(&folder), ["part-out-1-1-0.jsonl"]);
+    // What is there of another run, or another's, is in the way, as of a run that starts afresh.
+    let error = prepare(&run(2, false)).unwrap_err();
+    assert!(error.to_string().contains("an earlier run of job (incarnation 1)"), "{error}");
+    prepare(&RunIdentity { replace: true, ..run(2, false) }).unwrap();
+    assert_eq!(visible(&folder), [""; 0]);
+    std::fs::write(dir.path().join("thesis.txt"), "years").unwrap();
+    let beside = FileSink::joining(dir.path());
+    let error = Sink::<u32>::prepare(&beside, &run(1, false)).unwrap_err();
+    assert!(error.to_string().contains("\"thesis.txt\" among them"), "{error}");
+}
+
+#[test]
 fn what_was_listed_before_a_successor_came_is_not_the_successors() {
     let dir = tempfile::tempdir().unwrap();
     let sink = prepared(dir.path());

@@ -22,8 +22,8 @@ fn flights(file: &'static [u8]) -> FileSource<Csv<Flight>> {
     FileSource::csv(Inputs::embedded("f.csv", file))
 }
 
-const WAY_OUT: &str =
-    "; on_error can skip such lines (--on-error skip) or send them aside as dead letters";
+const WAY_OUT: &str = "; on_error can skip such lines (--on-error skip) or send them aside \
+     (--on-error dead-letter=FOLDER)";
 
 #[test]
 fn a_bad_line_names_file_line_byte_reason_and_the_way_out() {
