@@ -419,9 +419,10 @@ fn a_folder_that_may_be_joined_is_so_by_a_run_that_goes_on() {
     assert!(error.to_string().contains("an earlier run of job (incarnation 1)"), "{error}");
     prepare(&RunIdentity { replace: true, ..run(2, false) }).unwrap();
     assert_eq!(visible(&folder), [""; 0]);
-    std::fs::write(dir.path().join("thesis.txt"), "years").unwrap();
-    let beside = FileSink::joining(dir.path());
-    let error = Sink::<u32>::prepare(&beside, &run(1, false)).unwrap_err();
+    let desk = dir.path().join("desk");
+    std::fs::create_dir(&desk).unwrap();
+    std::fs::write(desk.join("thesis.txt"), "years").unwrap();
+    let error = Sink::<u32>::prepare(&FileSink::joining(&desk), &run(1, false)).unwrap_err();
     assert!(error.to_string().contains("\"thesis.txt\" among them"), "{error}");
 }
 
