@@ -99,12 +99,16 @@ pub(crate) fn make_folders(folder: &Path) -> Result<()> {
         };
         let Some(parent) = folder.parent() else { continue };
         match sync(parent) {
-            // What may not be looked into is another's, and so is what was made in it.
-            Err(e) if !made && e.kind() == io::ErrorKind::PermissionDenied => {}
+            // In what may not be looked into or written to, nobody like this process has made anything.
+            Err(e) if !made && is_anothers(&e) => {}
             synced => synced.map_err(|e| Error::io("sync the folder", parent, e))?,
         }
     }
     Ok(())
+}
+
+fn is_anothers(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// `folder` and those above it, down from the first that is `there`.

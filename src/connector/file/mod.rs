@@ -117,7 +117,8 @@ impl<F: Format> FileSource<F> {
     }
 
     /// Waits for more at the end of each file: the source never ends. A last line without its
-    /// newline waits for it. New files are not looked for. Files are looked at every 100 ms.
+    /// newline waits for it. New files are not looked for. Files are looked at every 100 ms. One that is
+    /// rotated away, cut off or written anew is an error, after all that it still had was given out.
     #[must_use]
     pub fn follow(self) -> Self {
         Self { follow: true, ..self }

@@ -10,9 +10,10 @@
 //! `folder` owns names and the markers that say whose results a folder holds, `writer` stages,
 //! `committer` publishes and cleans, `encode` makes bytes of records.
 //!
-//! Power loss: all that a checkpoint needs is fsynced, file and folders, before the checkpoint is
-//! acknowledged, and a commit before it counts as done. So output survives a power loss as far as
-//! the disk keeps what it has confirmed, and as far as the store of the head does.
+//! Power loss: all that a checkpoint needs is fsynced, the file and its folders (those above the output
+//! folder that had to be made, too), before the checkpoint is acknowledged, and a commit before it counts
+//! as done. So output survives a power loss as far as the disk keeps what it has confirmed, and as far as
+//! the store of the head does.
 
 mod committer;
 mod encode;
