@@ -80,8 +80,7 @@ fn build(args: &JobArgs) -> Result<JobGraph> {
     let inputs = args.inputs_or(Inputs::embedded("flights.csv", FLIGHTS));
     let source = FileSource::csv::<Flight>(inputs).ignore_extra_columns();
     let env = StreamEnvironment::new();
-    env.source(args.files(source))
-        .uid("flights")
+    args.read(&env, "flights", source)
         .key_by(|flight| (flight.origin.clone(), flight.destination.clone()))
         .process(|states: &mut States| RouteStats { totals: states.value(TOTALS) })
         .uid("route-stats")

@@ -58,8 +58,7 @@ fn words(line: String) -> Vec<String> {
 
 fn build(args: &JobArgs) -> Result<JobGraph> {
     let env = StreamEnvironment::new();
-    env.source(args.lines_or(documents())?)
-        .uid("lines")
+    args.read_lines(&env, "lines", documents())?
         .flat_map(words)
         .key_by(String::clone)
         .process(|states: &mut States| Count { count: states.value(COUNT) })

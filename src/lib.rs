@@ -52,6 +52,7 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod connector;
+mod disk;
 pub mod dynamodb;
 mod error;
 pub mod exchange;

@@ -307,3 +307,63 @@ fn a_log_on_a_full_disk_stops_no_job() {
     assert_eq!(status.code(), Some(0));
     assert_eq!(lines_in(&folder.path().join("out")), 20_000);
 }
+
+/// The lines of all files of a folder that are there for all to see.
+fn lines_of(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let shown = files.filter(|path| path.is_file());
+    let texts = shown.map(|path| std::fs::read_to_string(path).unwrap());
+    texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn a_job_that_failed_at_a_bad_line_goes_on_and_writes_such_lines_aside_once() {
+    const ROWS: usize = 400;
+    let folder = tempfile::tempdir().unwrap();
+    let mut flights = "delay,origin,destination\n".to_owned();
+    for n in 1..=ROWS {
+        let delay = if [250, 300].contains(&n) { "late".to_owned() } else { n.to_string() };
+        flights.push_str(&format!("{delay},A,B\n"));
+    }
+    std::fs::write(folder.path().join("flights.csv"), flights).unwrap();
+    let run = |more: &[&str], kill: Option<&str>| {
+        let all = [
+            &["run", "route_stats", "--input", "flights.csv", "--output", "out", "--no-rest"][..],
+            &["--parallelism", "1", "-D", "execution.checkpointing.interval=20ms"],
+            &["-D", "restart-strategy.type=none"],
+            more,
+        ];
+        let mut command = millpond(folder.path(), &all.concat());
+        kill.map(|point| command.env("MILLPOND_KILL_AT", point));
+        let output = command.output().unwrap();
+        (code(&output), text(&output.stderr))
+    };
+    // Slowly, so that checkpoints are completed before the line.
+    let (code, said) = run(&["--rate", "400"], None);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("flights.csv, line 251"), "{said}");
+    assert!(said.contains("--on-error dead-letter=FOLDER"), "{said}");
+    let aside = ["--on-error", "dead-letter=aside", "--resume"];
+    for point in ["before-sink-renamed", "after-sink-renamed", "after-head-moved:2"] {
+        let (code, said) = run(&[&aside[..], &["--rate", "200"]].concat(), Some(point));
+        assert_eq!(code, None, "{point}: {said}");
+    }
+    let (code, said) = run(&aside, None);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("goes on"), "{said}");
+    let mut letters: Vec<serde_json::Value> = lines_of(&folder.path().join("aside"))
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    letters.sort_by_key(|letter| letter["line"].as_u64());
+    let places: Vec<_> =
+        letters.iter().map(|l| (l["line"].as_u64().unwrap(), &l["file"])).collect();
+    assert_eq!(places, [(251, &"flights.csv".into()), (301, &"flights.csv".into())]);
+    assert_eq!(letters[0]["raw"], "late,A,B");
+    assert_eq!(letters[0]["byte"], 25 + 9 * 6 + 90 * 7 + 150 * 8);
+    assert!(letters[0]["reason"].as_str().unwrap().contains("column delay"), "{letters:?}");
+    assert_eq!(lines_of(&folder.path().join("out")).len(), ROWS - 2);
+    // The next run begins anew, and does without such a folder.
+    let (code, said) = run(&["--replace", "--on-error", "skip"], None);
+    assert_eq!(code, Some(0), "{said}");
+}

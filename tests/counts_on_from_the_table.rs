@@ -1,5 +1,5 @@
 //! State of 1,000,000 keys of which 10,000 are in the log and the others only in the table: after a
-//! restart every one of them is counted on.
+//! process that was killed every one of them is counted on.
 //!
 //! Two minutes when optimised, so a run of all tests leaves it out and `.ci/run` runs it by name.
 
@@ -7,13 +7,16 @@
 
 mod engine_support;
 
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine_support::{Engine, job};
 use millpond::clock::Clock;
 use millpond::config::{Config, Location, Materialize, RestartStrategy, StoreSettings};
-use millpond::connector::{MemoryFeed, MemorySink, MemorySource};
+use millpond::connector::{DiscardSink, MemoryFeed, MemorySink, MemorySource, Sink};
 use millpond::dynamodb::{Connection, Execution, Options};
 use millpond::operator::{Context, KeyedProcess};
 use millpond::runtime::{DynamoDbStateBackend, JobStatus, Place, io_threads};
@@ -22,6 +25,8 @@ use millpond::stream::StreamEnvironment;
 use millpond::task::JobGraph;
 use tokio::sync::oneshot;
 
+/// The file that the child is given.
+const PATH: &str = "MILLPOND_TEST_CHILD_PATH";
 const KEYS: u64 = 1_000_000;
 /// Each hundredth key.
 const IN_THE_LOG: u64 = 10_000;
@@ -41,12 +46,12 @@ impl KeyedProcess for Count {
     }
 }
 
-fn counts(source: MemorySource<u64>, sink: &MemorySink<(u64, u64)>) -> JobGraph {
+fn counts<S: Sink<(u64, u64)>>(source: MemorySource<u64>, sink: S) -> JobGraph {
     let env = StreamEnvironment::new();
     let keyed = env.source(source).key_by(|key| *key);
     keyed
         .process(|states: &mut States| Count(states.value(ValueDescriptor::new("count"))))
-        .sink(sink.clone());
+        .sink(sink);
     env.build().unwrap()
 }
 
@@ -59,13 +64,21 @@ fn config(materialize: Materialize) -> Config {
     config
 }
 
-/// A process: it opens the file, runs until `wanted` holds, and ends gracefully.
+/// The embedded DynamoDB on `file`.
+fn on(file: &Path) -> StoreSettings {
+    let location = Location::EmbeddedFile(Some(file.to_owned()));
+    StoreSettings { location, ..Config::default().store }
+}
+
+/// A process: it opens the file, runs until `wanted` holds, does `then` while it still runs, and ends
+/// gracefully.
 async fn process(
     settings: &StoreSettings,
     io: &Arc<tokio::runtime::Runtime>,
     config: Config,
     graph: JobGraph,
     wanted: impl FnMut(&JobStatus) -> bool,
+    then: impl FnOnce(&JobStatus),
 ) -> JobStatus {
     let place = Place::Threads(io.handle().clone());
     let options = Options {
@@ -84,6 +97,7 @@ async fn process(
     let run = engine.run_until(graph, async move { drop(stopped.await) });
     let watch = async {
         engine.until(wanted).await;
+        then(&engine.status());
         stop.send(()).unwrap();
     };
     let (ended, ()) = futures::join!(run, watch);
@@ -100,48 +114,90 @@ fn give(feed: &MemoryFeed<u64>, keys: impl Iterator<Item = u64>) {
     }
 }
 
+fn give_all(feed: &MemoryFeed<u64>) {
+    give(feed, 0..KEYS);
+}
+
+fn give_few(feed: &MemoryFeed<u64>) {
+    give(feed, (0..KEYS).step_by((KEYS / IN_THE_LOG) as usize));
+}
+
+/// Not a test by itself: the process that is killed. It counts the few, says so once that is in a
+/// completed checkpoint, and waits.
+#[test]
+fn child_process() {
+    let Some(path) = std::env::var_os(PATH).map(PathBuf::from) else { return };
+    let io = io_threads(1).unwrap();
+    let (feed, source) = MemorySource::fed_without_end(4);
+    give_all(&feed);
+    give_few(&feed);
+    let completed = |status: &JobStatus| {
+        let latest = status.checkpoints.latest_completed.as_ref();
+        latest.is_some_and(|latest| latest.position == KEYS + IN_THE_LOG)
+    };
+    let wait_for_death = |status: &JobStatus| {
+        let metrics = &status.metrics;
+        println!("read {} wrote {}", metrics.items_read, metrics.items_materialised);
+        std::io::stdout().flush().unwrap();
+        loop {
+            std::thread::park();
+        }
+    };
+    let graph = counts(source, DiscardSink::new());
+    let lazy = config(Materialize::Lazy);
+    io.block_on(process(&on(&path), &io, lazy, graph, completed, wait_for_death));
+}
+
+/// Runs the child until it has said what it did, and kills it.
+fn kill_once_counted(path: &Path) -> String {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_process", "--nocapture"])
+        .env(PATH, path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let said = lines.map(Result::unwrap).find_map(|line| {
+        // The harness has begun the line.
+        line.find("read ").map(|at| line[at..].to_owned())
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    said.unwrap()
+}
+
 #[test]
 #[cfg_attr(debug_assertions, ignore = "too large for a build that is not optimised: see .ci/run")]
 fn a_million_keys_that_are_only_in_the_table_are_counted_on() {
     let io = io_threads(1).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let file = Some(folder.path().join("job.db"));
-    let settings =
-        StoreSettings { location: Location::EmbeddedFile(file), ..Config::default().store };
+    let path = folder.path().join("job.db");
+    let settings = on(&path);
     let (feed, source) = MemorySource::fed_without_end(4);
+    // All keys become items.
+    give_all(&feed);
+    let written = |status: &JobStatus| status.metrics.items_materialised == KEYS;
+    let (eager, graph) = (config(Materialize::Eager), counts(source.clone(), DiscardSink::new()));
+    let status = io.block_on(process(&settings, &io, eager, graph, written, |_| {}));
+    assert_eq!(status.metrics.items_read, 0);
+
+    // A few change and stay in the log, as a job that is killed leaves them.
+    give_few(&feed);
+    assert_eq!(kill_once_counted(&path), format!("read {IN_THE_LOG} wrote 0"));
+
+    // Each key once more, at another parallelism.
+    give_all(&feed);
+    let counted = |status: &JobStatus| status.metrics.records_written == KEYS;
+    let wider = Config { parallelism: 3, ..config(Materialize::Lazy) };
     let sink = MemorySink::new();
-    let graph = || counts(source.clone(), &sink);
-    let (eager, lazy) = (config(Materialize::Eager), config(Materialize::Lazy));
-    io.block_on(async {
-        // All keys become items.
-        give(&feed, 0..KEYS);
-        let written = |status: &JobStatus| status.metrics.items_materialised == KEYS;
-        let status = process(&settings, &io, eager, graph(), written).await;
-        assert_eq!(status.metrics.items_read, 0);
-
-        // A few change and stay in the log, as a job that was killed leaves them.
-        let step = KEYS as usize / IN_THE_LOG as usize;
-        give(&feed, (0..KEYS).step_by(step));
-        let counted = |status: &JobStatus| status.metrics.records_written == IN_THE_LOG;
-        let status = process(&settings, &io, lazy.clone(), graph(), counted).await;
-        assert_eq!(status.metrics.items_read, IN_THE_LOG);
-        assert_eq!(status.metrics.items_materialised, 0);
-
-        // Each key once more, at another parallelism.
-        give(&feed, 0..KEYS);
-        let counted = |status: &JobStatus| status.metrics.records_written == KEYS;
-        let wider = Config { parallelism: 3, ..lazy };
-        let status = process(&settings, &io, wider, graph(), counted).await;
-        // Chunks of the filter are in the log too; of the keys, exactly those that are not read.
-        assert!(status.checkpoints.restored.unwrap().entries >= IN_THE_LOG);
-        assert_eq!(status.metrics.items_read, KEYS - IN_THE_LOG);
-    });
-    let mut last = vec![0; KEYS as usize];
-    for (key, count) in sink.output() {
-        assert_eq!(count, last[key as usize] + 1, "key {key}");
-        last[key as usize] = count;
-    }
-    for (key, count) in (0..KEYS).zip(last) {
-        assert_eq!(count, if key % (KEYS / IN_THE_LOG) == 0 { 3 } else { 2 }, "key {key}");
-    }
+    let graph = counts(source, sink.clone());
+    let status = io.block_on(process(&settings, &io, wider, graph, counted, |_| {}));
+    // Chunks of the filter are in the log too; of the keys, exactly those that are not read.
+    assert!(status.checkpoints.restored.unwrap().entries >= IN_THE_LOG);
+    assert_eq!(status.metrics.items_read, KEYS - IN_THE_LOG);
+    let mut counts = sink.output();
+    counts.sort_unstable();
+    let in_the_log = |key| key % (KEYS / IN_THE_LOG) == 0;
+    let expected = (0..KEYS).map(|key| (key, if in_the_log(key) { 3 } else { 2 }));
+    assert!(counts.into_iter().eq(expected));
 }

@@ -174,6 +174,19 @@ fn a_graph_that_is_wrong_is_an_error_before_anything_starts() {
     let text = refused(&env);
     assert!(text.contains("\"twice\" is used twice") && text.contains("leads nowhere"), "{text}");
 
+    // It would name the source.
+    let env = StreamEnvironment::new();
+    let (left, right) = env.source(numbers()).tee();
+    left.uid("left").sink(MemorySink::new());
+    right.map(|n| n).sink(MemorySink::new());
+    assert!(refused(&env).contains("the id \"left\" is given to a stream that tee or"));
+    let env = StreamEnvironment::new();
+    let (good, bad) =
+        env.source(numbers()).map(|n| if n > 1 { Ok(n) } else { Err(n) }).split_results();
+    good.sink(MemorySink::new());
+    bad.uid("bad").sink(MemorySink::new());
+    assert!(refused(&env).contains("the id \"bad\" is given to a stream that tee or"));
+
     let env = StreamEnvironment::new();
     env.source(numbers()).uid("a/b").sink(MemorySink::new());
     assert!(refused(&env).contains("a/b"));

@@ -10,6 +10,7 @@ use super::job::JobArgs;
 use crate::checkpoint::rules::StartMode;
 use crate::config::Sources;
 use crate::connector::OnError;
+use crate::error::{Error, Result};
 
 /// A small stream processor whose keyed state lives in DynamoDB.
 #[derive(Parser)]
@@ -149,9 +150,10 @@ pub(super) struct RunArgs {
     /// At most so many records a second from each source.
     #[arg(long, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) rate: Option<u64>,
-    /// What becomes of lines that cannot be read: `fail` ends the run, `skip` counts them.
-    #[arg(long, value_name = "WHAT", value_parser = ["fail", "skip"], default_value = "fail")]
-    pub(super) on_error: String,
+    /// What becomes of lines that cannot be read: `fail` ends the run, `skip` counts them,
+    /// `dead-letter=FOLDER` writes them to files in a folder, each once, with place and reason.
+    #[arg(long, value_name = "WHAT", value_parser = BadLines::parse, default_value = "fail")]
+    pub(super) on_error: BadLines,
     /// Start afresh; what the last run owes is committed first.
     #[arg(long, conflicts_with = "resume")]
     pub(super) fresh: bool,
@@ -198,12 +200,47 @@ impl RunArgs {
         }
     }
 
-    pub(super) fn job_args(&self) -> JobArgs {
-        JobArgs {
-            input: self.input.clone(),
-            output: self.output.clone(),
-            rate: self.rate,
-            on_error: if self.on_error == "skip" { OnError::Skip } else { OnError::Fail },
+    /// # Errors
+    /// [`crate::ErrorKind::Usage`]: results and dead letters would go to one folder.
+    pub(super) fn job_args(&self) -> Result<JobArgs> {
+        let (on_error, dead_letters) = match &self.on_error {
+            BadLines::Fail => (OnError::Fail, None),
+            BadLines::Skip => (OnError::Skip, None),
+            BadLines::DeadLetter(folder) => (OnError::Fail, Some(folder.clone())),
+        };
+        let real =
+            |folder: &PathBuf| folder.canonicalize().or_else(|_| std::path::absolute(folder));
+        if let (Some(output), Some(aside)) = (&self.output, &dead_letters)
+            && (output == aside || real(output).ok() == real(aside).ok())
+        {
+            return Err(Error::usage(format!(
+                "--output and --on-error dead-letter both name {}: results and lines that cannot be \
+                 read need a folder each",
+                aside.display()
+            )));
+        }
+        let (input, output) = (self.input.clone(), self.output.clone());
+        Ok(JobArgs { input, output, rate: self.rate, on_error, dead_letters })
+    }
+}
+
+/// `--on-error`.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum BadLines {
+    Fail,
+    Skip,
+    DeadLetter(PathBuf),
+}
+
+impl BadLines {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            None if text == "fail" => Ok(Self::Fail),
+            None if text == "skip" => Ok(Self::Skip),
+            Some(("dead-letter", folder)) if !folder.is_empty() => {
+                Ok(Self::DeadLetter(PathBuf::from(folder)))
+            }
+            _ => Err("use fail, skip or dead-letter=FOLDER".to_owned()),
         }
     }
 }
@@ -272,10 +309,32 @@ mod tests {
         assert_eq!(cli.verbose, 2);
         let Command::Run(args) = cli.command else { panic!("not run") };
         assert_eq!(args.mode(), StartMode::Fresh);
-        assert_eq!(args.job_args().input, ["x", "y"]);
+        assert_eq!(args.job_args().unwrap().input, ["x", "y"]);
         let sources = args.sources(Vec::new());
         assert_eq!(sources.definitions, ["rest.port=0", "rest.bind-address=::1"]);
         assert_eq!(sources.options[0].2, "2");
+    }
+
+    #[test]
+    fn bad_lines_fail_are_skipped_or_have_a_folder_of_their_own() {
+        let run = |more: &[&str]| {
+            let cli = Cli::try_parse_from([&["millpond", "run", "x"], more].concat());
+            match cli.map_err(|e| e.to_string())?.command {
+                Command::Run(args) => args.job_args().map_err(|e| e.to_string()),
+                _ => panic!("not run"),
+            }
+        };
+        assert_eq!(run(&[]).unwrap(), JobArgs::default());
+        let skip = run(&["--on-error", "skip"]).unwrap();
+        assert_eq!(skip, JobArgs { on_error: OnError::Skip, ..JobArgs::default() });
+        let aside = run(&["--on-error", "dead-letter=a=b"]).unwrap();
+        assert_eq!(aside.dead_letters, Some(PathBuf::from("a=b")));
+        for wrong in ["", "ski", "dead-letter", "dead-letter=", "skip=x"] {
+            let error = run(&["--on-error", wrong]).unwrap_err();
+            assert!(error.contains("use fail, skip or dead-letter=FOLDER"), "{error}");
+        }
+        let error = run(&["--output", "out", "--on-error", "dead-letter=./out"]).unwrap_err();
+        assert!(error.contains("both name ./out"), "{error}");
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Jobs by name, and what the command line gives them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::config::nearest;
 use crate::connector::{
-    FileSink, FileSource, Format, Inputs, LineSource, OnError, Sink, StdinSource, StdoutSink,
+    DeadLetter, FileSink, FileSource, Format, Inputs, OnError, Sink, StdinSource, StdoutSink,
 };
 use crate::error::{Error, Result};
+use crate::operator::Identity;
+use crate::stream::{Stream, StreamEnvironment};
 
 /// One job of a binary.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +37,8 @@ pub struct JobArgs {
     pub rate: Option<u64>,
     /// `--on-error`: what becomes of lines that cannot be read.
     pub on_error: OnError,
+    /// `--on-error dead-letter=FOLDER`: where they go, in place of that.
+    pub dead_letters: Option<PathBuf>,
 }
 
 impl JobArgs {
@@ -45,29 +49,51 @@ impl JobArgs {
         named.reduce(Inputs::and).unwrap_or(default)
     }
 
-    /// Lines of standard input where `--input -` says so, else of the files that `--input` names, or
-    /// of `default`.
+    /// Lines of standard input where `--input -` says so, else of the files that `--input` names, or of
+    /// `default`; `id` is the source's. Otherwise as [`read`](Self::read).
     ///
     /// # Errors
     /// [`crate::ErrorKind::Usage`]: `-` beside other inputs, or with `--rate`.
-    pub fn lines_or(&self, default: Inputs) -> Result<LineSource> {
+    pub fn read_lines(
+        &self,
+        env: &StreamEnvironment,
+        id: &str,
+        default: Inputs,
+    ) -> Result<Stream<Identity<String>>> {
         if !self.input.iter().any(|pattern| pattern == "-") {
-            return Ok(LineSource::Files(self.files(FileSource::lines(self.inputs_or(default)))));
+            return Ok(self.read(env, id, FileSource::lines(self.inputs_or(default))));
         }
         match (self.input.len(), self.rate) {
-            (1, None) => Ok(LineSource::Stdin(StdinSource::new().on_error(self.on_error))),
-            (1, Some(_)) => Err(Error::usage("--rate has no effect on standard input (--input -)")),
-            _ => Err(Error::usage("standard input (--input -) cannot be read beside files")),
+            (1, None) => {}
+            (1, Some(_)) => {
+                return Err(Error::usage("--rate has no effect on standard input (--input -)"));
+            }
+            _ => {
+                return Err(Error::usage("standard input (--input -) cannot be read beside files"));
+            }
         }
+        let source = StdinSource::new();
+        Ok(match &self.dead_letters {
+            Some(folder) => aside(env.source(source.with_dead_letters()), id, folder),
+            None => env.source(source.on_error(self.on_error)).uid(id),
+        })
     }
 
-    /// `source`, at most as fast as `--rate` says, with the lines that cannot be read as `--on-error` says.
-    #[must_use]
-    pub fn files<F: Format>(&self, source: FileSource<F>) -> FileSource<F> {
-        let source = source.on_error(self.on_error);
-        match self.rate {
+    /// What `source` yields, at most as fast as `--rate` says, without the lines that cannot be read: what
+    /// becomes of them is as `--on-error` says. `id` is the source's.
+    pub fn read<F: Format>(
+        &self,
+        env: &StreamEnvironment,
+        id: &str,
+        source: FileSource<F>,
+    ) -> Stream<Identity<F::Item>> {
+        let source = match self.rate {
             Some(rate) => source.rate(rate),
             None => source,
+        };
+        match &self.dead_letters {
+            Some(folder) => aside(env.source(source.with_dead_letters()), id, folder),
+            None => env.source(source.on_error(self.on_error)).uid(id),
         }
     }
 
@@ -79,6 +105,17 @@ impl JobArgs {
             None => Box::new(StdoutSink::json_lines()),
         }
     }
+}
+
+/// What could be read of the source `id`. What could not goes to files in `folder`, exactly once.
+fn aside<T: Send + 'static>(
+    read: Stream<Identity<Result<T, DeadLetter>>>,
+    id: &str,
+    folder: &Path,
+) -> Stream<Identity<T>> {
+    let (good, bad) = read.uid(id).split_results();
+    bad.sink_aside(FileSink::joining(folder)).uid(&format!("{id}-dead-letters"));
+    good
 }
 
 /// The job that `name` is.
@@ -106,6 +143,7 @@ pub(super) fn list<G>(jobs: &[Job<G>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connector::DiscardSink;
 
     const JOBS: [Job<()>; 2] = [
         Job { name: "word_count", about: "Words", default_input: "documents", build: |_| Ok(()) },
@@ -125,10 +163,15 @@ mod tests {
     fn a_dash_is_standard_input_and_stands_alone() {
         let lines = |input: &[&str], rate| {
             let input = input.iter().map(|&text| text.to_owned()).collect();
-            JobArgs { input, rate, ..JobArgs::default() }.lines_or(Inputs::embedded("x", b""))
+            let env = StreamEnvironment::new();
+            let args = JobArgs { input, rate, ..JobArgs::default() };
+            args.read_lines(&env, "lines", Inputs::embedded("x", b""))?.sink(DiscardSink::new());
+            let graph = env.build()?;
+            let source = graph.vertices.iter().find_map(|vertex| vertex.source());
+            Ok::<_, Error>(source.unwrap().describe())
         };
-        assert!(matches!(lines(&["-"], None), Ok(LineSource::Stdin(_))));
-        assert!(matches!(lines(&[], Some(3)), Ok(LineSource::Files(_))));
+        assert_eq!(lines(&["-"], None).unwrap(), "standard input, which cannot be replayed");
+        assert_eq!(lines(&[], Some(3)).unwrap(), "lines of x (compiled in)");
         assert!(lines(&["-", "a"], None).unwrap_err().to_string().contains("beside files"));
         assert!(lines(&["-"], Some(3)).unwrap_err().to_string().contains("--rate"));
     }

@@ -4,7 +4,6 @@ mod discard;
 mod file;
 mod file_sink;
 mod generator;
-mod lines;
 mod memory;
 mod pace;
 mod seen_from;
@@ -25,7 +24,6 @@ pub use file::{
 pub(crate) use file_sink::OwedFile;
 pub use file_sink::{AsCsv, FileFormat, FileSink, committer_without_sink};
 pub use generator::Generator;
-pub use lines::LineSource;
 pub use memory::{Commit, MemoryFeed, MemorySink, MemorySource, memory_position_of};
 pub use sink::{
     CommitOutcome, Committable, Committer, Guarantee, RunIdentity, Sink, Writer, WriterContext,

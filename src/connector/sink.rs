@@ -50,6 +50,8 @@ pub struct RunIdentity {
     pub incarnation: Incarnation,
     /// The attempt that starts: whoever finds a later one in the output has been overtaken.
     pub attempt: Attempt,
+    /// The text that its claim has and no other; empty in [`Sink::check`], before the claim.
+    pub owner: String,
     /// Whether this incarnation has no completed checkpoint yet.
     pub fresh: bool,
     /// Whether another run's output may be removed.

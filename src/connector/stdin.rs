@@ -487,7 +487,7 @@ mod tests {
         assert_eq!(
             error.unwrap(),
             "cannot read standard input, line 2 (byte 5): not UTF-8 from its byte 1 on; on_error can skip \
-             such lines (--on-error skip) or send them aside as dead letters"
+             such lines (--on-error skip) or send them aside (--on-error dead-letter=FOLDER)"
         );
     }
 

@@ -81,14 +81,14 @@ impl Database {
         match self.run(operation, body) {
             Ok(body) => match self.sync_after(operation) {
                 Ok(()) => Reply { status: 200, body },
-                Err(problem) => storage_failure(&problem),
+                Err(error) => storage_failure(error.message()),
             },
             Err(error) => self.failed(&error),
         }
     }
 
     /// Heads are written by `UpdateItem`, and nothing else is.
-    fn sync_after(&self, operation: &str) -> std::result::Result<(), String> {
+    fn sync_after(&self, operation: &str) -> Result<()> {
         match &self.file {
             Some(file) if operation == "UpdateItem" => file.sync_log(),
             _ => Ok(()),
@@ -151,4 +151,83 @@ fn write<T: Serialize>(answer: &T) -> std::result::Result<Vec<u8>, DynoxideError
 fn storage_failure(message: &str) -> Reply {
     let body = serde_json::json!({ "__type": STORAGE_FAILURE, "message": message });
     Reply { status: 500, body: body.to_string().into_bytes() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::ffi::{c_char, c_int};
+
+    use rusqlite::{Connection, auto_extension, ffi};
+
+    use super::*;
+    use crate::disk::power::{Record, Step};
+
+    const TABLE: &str = r#"{"TableName":"table","BillingMode":"PAY_PER_REQUEST",
+        "KeySchema":[{"AttributeName":"pk","KeyType":"HASH"}],
+        "AttributeDefinitions":[{"AttributeName":"pk","AttributeType":"S"}]}"#;
+
+    fn answered(database: &Database, operation: &str, body: &str) {
+        let reply = database.answer(&format!("{TARGET_PREFIX}{operation}"), body.as_bytes());
+        assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    }
+
+    #[test]
+    fn a_write_of_a_head_is_answered_once_the_log_is_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = LockedFile::open(&folder.path().join("state.db")).unwrap();
+        let real = std::fs::canonicalize(folder.path()).unwrap();
+        let database = Database::on_file(file).unwrap();
+        answered(&database, "CreateTable", TABLE);
+        let steps_of = |operation, body| {
+            let record = Record::of(folder.path());
+            answered(&database, operation, body);
+            record.end().all().to_vec()
+        };
+        let put = r#"{"TableName":"table","Item":{"pk":{"S":"a"}}}"#;
+        let update = r#"{"TableName":"table","Key":{"pk":{"S":"head"}}}"#;
+        let sync = Step::Sync(real.join("state.db-wal"));
+        assert_eq!(steps_of("PutItem", put), []);
+        // Its name, once; then what is in it, each time.
+        assert_eq!(steps_of("UpdateItem", update), [Step::SyncFolder(real), sync.clone()]);
+        assert_eq!(steps_of("PutItem", put), []);
+        assert_eq!(steps_of("UpdateItem", update), [sync]);
+    }
+
+    thread_local! {
+        /// The connections that this thread has opened.
+        static OPENED: RefCell<Vec<*mut ffi::sqlite3>> = const { RefCell::new(Vec::new()) };
+    }
+
+    #[expect(unsafe_code, reason = "what SQLite calls with each connection that it opens")]
+    unsafe extern "C" fn note(
+        connection: *mut ffi::sqlite3,
+        _message: *mut *mut c_char,
+        _api: *const ffi::sqlite3_api_routines,
+    ) -> c_int {
+        OPENED.with_borrow_mut(|opened| opened.push(connection));
+        ffi::SQLITE_OK
+    }
+
+    /// A setting of a connection belongs to it alone, so it is asked itself, and no other on the same file.
+    #[test]
+    #[expect(unsafe_code, reason = "the engine does not give its connection away")]
+    fn the_engine_runs_at_the_level_that_the_documents_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = LockedFile::open(&folder.path().join("state.db")).unwrap();
+        // SAFETY: `note` keeps the pointer for this thread, whatever is called with it.
+        unsafe { auto_extension::register_auto_extension(note) }.unwrap();
+        let database = Database::on_file(file).unwrap();
+        auto_extension::cancel_auto_extension(note);
+        answered(&database, "CreateTable", TABLE);
+        let opened = OPENED.take();
+        assert_eq!(opened.len(), 1, "another connection may have another level");
+        // SAFETY: `database` holds the connection open, and is used by this thread alone.
+        let connection = unsafe { Connection::from_handle(opened[0]) }.unwrap();
+        let asked = |pragma| connection.pragma_query_value(None, pragma, |row| row.get(0));
+        assert_eq!(asked("synchronous"), Ok(1_i64), "1 is NORMAL");
+        let mode = connection.pragma_query_value(None, "journal_mode", |row| row.get(0));
+        assert_eq!(mode, Ok("wal".to_owned()));
+        drop(database);
+    }
 }

@@ -4,10 +4,11 @@
 //! operating system lets the lock go when the process ends, however it ends.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use crate::disk::{self, Identity};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What every file of `SQLite` begins with.
@@ -16,6 +17,7 @@ const DATABASE: &[u8] = b"SQLite format 3\0";
 /// A database file that this process alone may use.
 #[derive(Debug)]
 pub(super) struct LockedFile {
+    /// The one that all its other names lead to, as `SQLite` names its log by.
     path: PathBuf,
     identity: Identity,
     log: OnceLock<File>,
@@ -30,21 +32,16 @@ impl LockedFile {
     /// [`ErrorKind::Usage`] that names path and process id where another process has it;
     /// [`ErrorKind::Io`] that names what could not be made or opened.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = folder {
-            fs::create_dir_all(folder).map_err(|e| Error::io("make the folder", folder, e))?;
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            disk::make_folders(folder)?;
         }
-        let lock = lock(path)?;
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path);
-        let file = file.map_err(|e| Error::io("open", path, e))?;
-        let metadata = file.metadata().map_err(|e| Error::io("look at", path, e))?;
-        sync_folder(folder.unwrap_or(Path::new(".")))?;
-        Ok(Self {
-            path: path.to_owned(),
-            identity: Identity::of(&metadata),
-            log: OnceLock::new(),
-            _lock: lock,
-        })
+        let path = real(path)?;
+        let lock = lock(&path)?;
+        // Not before it is locked: to close a file ends the locks that `SQLite` has on it in this process.
+        let file = disk::open_or_make(&path)?;
+        let metadata = file.metadata().map_err(|e| Error::io("look at", &path, e))?;
+        disk::sync_folder(folder_of(&path))?;
+        Ok(Self { path, identity: Identity::of(&metadata), log: OnceLock::new(), _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -77,23 +74,45 @@ impl LockedFile {
     /// Brings the write-ahead log, and so all that was answered before, to the disk. One `fsync`.
     ///
     /// # Errors
-    /// The system's, in words that name the path.
-    pub(super) fn sync_log(&self) -> std::result::Result<(), String> {
+    /// [`ErrorKind::Io`] that names the path.
+    pub(super) fn sync_log(&self) -> Result<()> {
         let mut path = self.path.clone().into_os_string();
         path.push("-wal");
         let path = PathBuf::from(path);
-        let failed = |e| format!("cannot sync {}: {e}", path.display());
         let log = match self.log.get() {
             Some(log) => log,
             None => {
-                let log = File::open(&path).map_err(failed)?;
+                let log = File::open(&path).map_err(|e| Error::io("sync", &path, e))?;
                 // Its folder's entry is new, too.
-                sync_folder(path.parent().unwrap_or(Path::new("."))).map_err(|e| e.to_string())?;
+                disk::sync_folder(folder_of(&path))?;
                 self.log.get_or_init(|| log)
             }
         };
-        log.sync_data().map_err(failed)
+        disk::sync_data(log, &path)
     }
+}
+
+/// The path that all others to this file lead to, whether it exists yet or not.
+fn real(path: &Path) -> Result<PathBuf> {
+    let failed = |e| Error::io("look for", path, e);
+    let name = match (fs::canonicalize(path), path.file_name()) {
+        (Err(e), Some(name)) if e.kind() == io::ErrorKind::NotFound => name,
+        (found, _) => return found.map_err(failed),
+    };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    match fs::read_link(path) {
+        // A link to what does not exist yet.
+        Ok(target) => real(&folder.join(target)),
+        Err(_) => Ok(fs::canonicalize(folder).map_err(failed)?.join(name)),
+    }
+}
+
+/// Of a path that leads from the root.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
 }
 
 fn lock(path: &Path) -> Result<File> {
@@ -128,40 +147,10 @@ fn in_use(path: &Path, lock: &mut File) -> Error {
     )
 }
 
-fn sync_folder(folder: &Path) -> Result<()> {
-    // Windows has no handles of folders that could be synced.
-    if cfg!(not(unix)) {
-        return Ok(());
-    }
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    File::open(folder)
-        .and_then(|handle| handle.sync_all())
-        .map_err(|e| Error::io("sync the folder", folder, e))
-}
-
-/// Which file it is, whatever its name.
-#[derive(Debug, PartialEq, Eq)]
-struct Identity {
-    #[cfg(unix)]
-    device_and_inode: (u64, u64),
-}
-
-impl Identity {
-    #[cfg(unix)]
-    fn of(metadata: &fs::Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        Self { device_and_inode: (metadata.dev(), metadata.ino()) }
-    }
-
-    #[cfg(not(unix))]
-    fn of(_metadata: &fs::Metadata) -> Self {
-        Self {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::power::{Kept, Record};
 
     #[test]
     fn a_second_open_names_path_and_process() {
@@ -175,6 +164,45 @@ mod tests {
         assert!(text.contains("state.db"), "{text}");
         drop(first);
         LockedFile::open(&path).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn all_names_of_one_file_have_one_lock() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("real")).unwrap();
+        symlink(at("real"), at("folder")).unwrap();
+        symlink("real/state.db", at("link.db")).unwrap();
+        let names = ["link.db", "real/state.db", "folder/state.db", "real/../link.db"].map(at);
+        // The first of them makes the file, through a link that leads nowhere yet in one case.
+        for first in &names {
+            let held = LockedFile::open(first).unwrap();
+            assert_eq!(held.path(), fs::canonicalize(at("real/state.db")).unwrap());
+            for other in &names {
+                let error = LockedFile::open(other).unwrap_err();
+                assert!(error.to_string().contains("is in use by process"), "{error}");
+            }
+            drop(held);
+            fs::remove_file(at("real/state.db")).unwrap();
+        }
+        symlink("loop", at("loop")).unwrap();
+        assert_eq!(LockedFile::open(&at("loop")).unwrap_err().kind(), ErrorKind::Io);
+        symlink("nowhere/state.db", at("astray")).unwrap();
+        let error = LockedFile::open(&at("astray")).unwrap_err();
+        assert!(error.to_string().contains("nowhere/state.db: No such file"), "{error}");
+    }
+
+    #[test]
+    fn file_and_folders_survive_a_loss_of_power_once_it_is_open() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("deep/er/state.db");
+        let record = Record::of(base.path());
+        LockedFile::open(&path).unwrap();
+        let steps = record.end();
+        steps.survivors(steps.len(), Kept::Synced);
+        assert!(path.is_file());
     }
 
     #[test]

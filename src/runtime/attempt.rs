@@ -117,6 +117,7 @@ async fn prepare_outputs(shared: &Shared, claimed: &Claimed) -> Result<()> {
         job: shared.job.clone(),
         incarnation: claimed.head.incarnation,
         attempt: claimed.mine.attempt,
+        owner: claimed.mine.owner.clone(),
         fresh: claimed.manifest.is_none(),
         // Also where a run that never got to a checkpoint is gone on with: nothing in the output
         // is its own yet.

@@ -39,7 +39,8 @@ impl FirstLook {
     pub(super) async fn look(&self, incarnation: Incarnation, attempt: Attempt) -> Result<()> {
         let (graph, parallelism) = (Arc::clone(&self.graph), self.parallelism);
         let (job, replace) = (self.job.clone(), self.replace);
-        let run = RunIdentity { job, incarnation, attempt, fresh: true, replace };
+        let owner = String::new();
+        let run = RunIdentity { job, incarnation, attempt, owner, fresh: true, replace };
         let found = self.io.blocking(move || {
             let found = restore::discover(&graph, parallelism)?;
             for (operator, sink) in &graph.sinks {

@@ -30,6 +30,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
 use crate::io::Io;
 use crate::metrics::Metrics;
+use crate::stream::bound_to;
 use crate::task::JobGraph;
 use crate::thrift::Thrift;
 
@@ -323,7 +324,7 @@ fn identity(graph: &JobGraph, config: &Config) -> Identity {
         hash: HASH_ID.to_owned(),
         key_encoding: KEY_ENCODING_VERSION,
         max_parallelism: config.max_parallelism,
-        graph: graph.description.clone(),
+        graph: bound_to(&graph.description),
         input,
     }
 }

@@ -133,7 +133,16 @@ async fn sources(
 /// The splits of all sources, found for the first time. Blocks.
 pub(super) fn discover(graph: &JobGraph, parallelism: u32) -> Result<Vec<SourceSplits>> {
     each_source(graph, |source, _| {
-        Ok(source.discover(parallelism)?.into_iter().map(snapshot_of).collect())
+        let found = source.discover(parallelism)?;
+        let mut ids = HashSet::new();
+        if let Some(split) = found.iter().find(|split| !ids.insert(split.id.as_str())) {
+            let message = format!(
+                "two splits have the id {:?}, under which one position would be kept of both",
+                split.id
+            );
+            return Err(Error::new(ErrorKind::Graph, message));
+        }
+        Ok(found.into_iter().map(snapshot_of).collect())
     })
 }
 
@@ -195,4 +204,53 @@ fn state_of(split: SplitSnapshot) -> SplitState {
 
 fn snapshot_of(split: SplitState) -> SplitSnapshot {
     SplitSnapshot { id: split.id, state: split.state, done: split.done }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::{MemorySink, Reader, ReaderContext, Source};
+    use crate::stream::StreamEnvironment;
+
+    #[derive(Debug)]
+    struct Twice;
+
+    impl Source for Twice {
+        type Item = u64;
+
+        fn describe(&self) -> String {
+            "twice".to_owned()
+        }
+
+        fn bounded(&self) -> bool {
+            true
+        }
+
+        fn discover(&self, _parallelism: u32) -> Result<Vec<SplitState>> {
+            let split = SplitState { id: "one".to_owned(), state: Vec::new(), done: false };
+            Ok(vec![split.clone(), split])
+        }
+
+        fn check(&self, _splits: &[SplitState]) -> Result<()> {
+            Ok(())
+        }
+
+        fn reader(
+            &self,
+            _splits: Vec<SplitState>,
+            _context: ReaderContext,
+        ) -> Result<Box<dyn Reader<u64>>> {
+            Err(Error::internal("it is not read"))
+        }
+    }
+
+    #[test]
+    fn two_splits_of_one_id_are_an_error_that_names_it() {
+        let env = StreamEnvironment::new();
+        env.source(Twice).uid("numbers").sink(MemorySink::new());
+        let error = discover(&env.build().unwrap(), 1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Graph);
+        let text = error.to_string();
+        assert!(text.starts_with("source numbers: two splits have the id \"one\""), "{text}");
+    }
 }

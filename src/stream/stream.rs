@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::connected::BroadcastStream;
 use super::edges::{CrossEdge, ForwardEdge};
-use super::env::{StreamEnvironment, check_same, graph_error};
+use super::env::{DEAD_LETTERS, StreamEnvironment, check_same, graph_error};
 use super::keyed::KeyedStream;
 use super::vertices::{ProcessVertex, SinkHolder, UnionVertex};
 use crate::codec::Key;
@@ -27,6 +27,8 @@ pub struct Stream<C: Chain> {
     operator: usize,
     port: Port<C::In>,
     chain: C,
+    /// One of several that the operator's records go to: nothing but the operator has an id.
+    fork: bool,
 }
 
 impl<C: Chain> fmt::Debug for Stream<C> {
@@ -38,8 +40,20 @@ impl<C: Chain> fmt::Debug for Stream<C> {
 impl<T: Send + 'static> Stream<Identity<T>> {
     /// Gives the operator that this stream comes out of an id of its own: names its state and splits
     /// across versions of the program. Derived from kind and order otherwise.
+    ///
+    /// An error when the graph is built where it is said of what [`tee`](Self::tee) or
+    /// [`split_results`](Stream::split_results) gives: these are no operators, so say it before them.
     pub fn uid(self, id: &str) -> Self {
-        self.env.0.borrow_mut().name(self.operator, id);
+        let mut draft = self.env.0.borrow_mut();
+        if self.fork {
+            draft.error(graph_error(format!(
+                "the id {id:?} is given to a stream that tee or split_results has made, which is no \
+                 operator: give it to the one before them"
+            )));
+        } else {
+            draft.name(self.operator, id);
+        }
+        drop(draft);
         self
     }
 }
@@ -51,7 +65,7 @@ impl<C: Chain> Stream<C> {
         port: Port<C::In>,
         chain: C,
     ) -> Self {
-        Self { env, operator, port, chain }
+        Self { env, operator, port, chain, fork: false }
     }
 
     /// Applies `function` to each record.
@@ -65,6 +79,7 @@ impl<C: Chain> Stream<C> {
             operator: self.operator,
             port: self.port,
             chain: Map::new(self.chain, function),
+            fork: self.fork,
         }
     }
 
@@ -78,6 +93,7 @@ impl<C: Chain> Stream<C> {
             operator: self.operator,
             port: self.port,
             chain: Filter::new(self.chain, predicate),
+            fork: self.fork,
         }
     }
 
@@ -93,6 +109,7 @@ impl<C: Chain> Stream<C> {
             operator: self.operator,
             port: self.port,
             chain: FlatMap::new(self.chain, function),
+            fork: self.fork,
         }
     }
 
@@ -199,9 +216,19 @@ impl<C: Chain> Stream<C> {
 
     /// Ends in `sink`.
     pub fn sink<S: Sink<C::Out>>(self, sink: S) -> SinkHandle {
+        self.end_in("sink", sink)
+    }
+
+    /// As [`sink`](Self::sink), for what could not be read: a run may have it or not, whatever the one
+    /// before had, and other operators are called the same either way.
+    pub(crate) fn sink_aside<S: Sink<C::Out>>(self, sink: S) -> SinkHandle {
+        self.end_in(DEAD_LETTERS, sink)
+    }
+
+    fn end_in<S: Sink<C::Out>>(self, kind: &'static str, sink: S) -> SinkHandle {
         let sink = Arc::new(sink);
         let mut draft = self.env.0.borrow_mut();
-        let operator = draft.operator("sink");
+        let operator = draft.operator(kind);
         draft.sinks.push((operator, Box::new(SinkHolder::new(Arc::clone(&sink)))));
         drop(draft);
         let handle = SinkHandle { env: self.env.clone(), operator };
@@ -237,10 +264,12 @@ impl<C: Chain> Stream<C> {
         draft.must_lead_somewhere(self.operator, left);
         draft.must_lead_somewhere(self.operator, right);
         drop(draft);
-        (
-            Stream::new(self.env.clone(), self.operator, left.clone(), Identity::new()),
-            Stream::new(self.env.clone(), self.operator, right.clone(), Identity::new()),
-        )
+        (self.fork_stream(left), self.fork_stream(right))
+    }
+
+    fn fork_stream<T: Send + 'static>(&self, port: &Port<T>) -> Stream<Identity<T>> {
+        let (env, operator) = (self.env.clone(), self.operator);
+        Stream { env, operator, port: port.clone(), chain: Identity::new(), fork: true }
     }
 
     /// Connects the port to what `make` builds from the chain, and records the chained operators.

@@ -39,7 +39,8 @@ impl DeadLetter {
             ErrorKind::Input,
             format!(
                 "cannot read {file}, line {line} (byte {byte}): {reason}; \
-                 on_error can skip such lines (--on-error skip) or send them aside as dead letters"
+                 on_error can skip such lines (--on-error skip) or send them aside \
+                 (--on-error dead-letter=FOLDER)"
             ),
         )
     }

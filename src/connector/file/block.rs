@@ -3,13 +3,16 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::inputs::{Handle, Place};
-use super::split::{Split, shrank};
-use crate::error::{Error, ErrorKind, Result};
+use super::inputs::{Handle, Place, Standing, gone};
+use super::split::{Split, replaced, shrank, written_anew};
+use crate::error::{Error, Result};
 use crate::io::Io;
 
 /// How much one read asks for, in bytes; more where a record is longer.
 pub(super) const CHUNK: u64 = 256 << 10;
+/// How much of what was read last of a followed file is read again to tell whether it is still there,
+/// in bytes.
+const TAIL: u64 = 4096;
 
 /// What was read and not yet parsed.
 #[derive(Debug)]
@@ -57,8 +60,10 @@ struct Chunk {
     bytes: Vec<u8>,
     /// The file's length after the read.
     length: u64,
-    /// Whether there is still a file under this name; asked only where nothing was read.
-    gone: bool,
+    /// Asked only where nothing was read.
+    standing: Standing,
+    /// Of a followed file: what stands before `bytes`, read after them.
+    before: Vec<u8>,
 }
 
 /// Reads a file in order, one chunk ahead of the parser.
@@ -77,6 +82,10 @@ pub(super) struct Block {
     owned_until: Option<u64>,
     /// The last known length of a followed file.
     length: u64,
+    /// The name of a followed file has been seen to lead elsewhere.
+    moved: bool,
+    /// The last bytes before `next` of a followed file, once it was read.
+    tail: Option<Vec<u8>>,
     spare: Vec<u8>,
     /// [`CHUNK`], or less in tests.
     chunk: u64,
@@ -95,6 +104,8 @@ impl Block {
             limit,
             owned_until: split.end,
             length: limit.unwrap_or(offset),
+            moved: false,
+            tail: None,
             spare: Vec::new(),
             chunk,
         }
@@ -121,15 +132,20 @@ impl Block {
         let (place, offset) = (self.place.clone(), self.next);
         let mut bytes = std::mem::take(&mut self.spare);
         bytes.clear();
+        let tail = if self.limit.is_none() { offset.min(TAIL) } else { 0 };
         let read = self.io.blocking(move || {
             let mut read = || {
                 handle.read_at(offset, most, &mut bytes)?;
-                handle.len()
+                let standing =
+                    if bytes.is_empty() { handle.standing(&place)? } else { Standing::Here };
+                // After the bytes, so that those of a file that was written anew meanwhile do not count.
+                let mut before = Vec::new();
+                handle.read_at(offset - tail, tail, &mut before)?;
+                Ok((handle.len()?, standing, before))
             };
             match read() {
-                Ok(length) => {
-                    let gone = bytes.is_empty() && is_gone(&place);
-                    Ok(Chunk { handle, bytes, length, gone })
+                Ok((length, standing, before)) => {
+                    Ok(Chunk { handle, bytes, length, standing, before })
                 }
                 Err(e) => Err(Error::io("read", std::path::Path::new(&place.to_string()), e)),
             }
@@ -144,12 +160,15 @@ impl Block {
         let Some(under_way) = &mut self.under_way else { return Ok(0) };
         let chunk = under_way.await;
         self.under_way = None;
-        let Chunk { handle, bytes, length, gone } = chunk?;
+        let Chunk { handle, bytes, length, standing, before } = chunk?;
         self.handle = Some(handle);
         self.length = self.limit.unwrap_or(length);
         let n = bytes.len();
         if n == 0 {
-            self.check_end(length, gone)?;
+            self.check_end(length, standing)?;
+        }
+        if self.limit.is_none() {
+            self.check_tail(length, before, &bytes)?;
         }
         self.next += n as u64;
         self.spare = self.buffer.append(bytes);
@@ -160,21 +179,31 @@ impl Block {
     }
 
     /// A read found nothing: right at the end of a followed file, an error elsewhere.
-    fn check_end(&self, length: u64, gone: bool) -> Result<()> {
-        if gone {
-            return Err(Error::new(ErrorKind::Input, format!("the input {} is gone", self.place)));
+    fn check_end(&mut self, length: u64, standing: Standing) -> Result<()> {
+        match (standing, self.limit) {
+            (Standing::Gone, Some(_)) => Err(gone(&self.place)),
+            (_, Some(limit)) => Err(shrank(&self.place, limit, length)),
+            (Standing::Here, None) => Ok(()),
+            // Something may have been appended since the read, and whoever writes may not know yet.
+            _ if !std::mem::replace(&mut self.moved, true) => Ok(()),
+            (Standing::Gone, None) => Err(gone(&self.place)),
+            (Standing::Replaced, None) => Err(replaced(&self.place, self.next)),
         }
-        if length < self.next || self.limit.is_some() {
-            return Err(shrank(&self.place, self.limit.unwrap_or(self.next), length));
-        }
-        Ok(())
     }
-}
 
-/// Whether no file has this name any more; an open one can be read on all the same.
-fn is_gone(place: &Place) -> bool {
-    match place {
-        Place::Path(path) => !std::path::Path::new(path).exists(),
-        Place::Embedded(_) => false,
+    /// Whether a followed file still has what was read of it last, and `bytes` so go on from there.
+    fn check_tail(&mut self, length: u64, before: Vec<u8>, bytes: &[u8]) -> Result<()> {
+        if length < self.next {
+            return Err(shrank(&self.place, self.next, length));
+        }
+        let mut tail = self.tail.take().unwrap_or_else(|| before.clone());
+        if tail != before {
+            return Err(written_anew(&self.place, self.next));
+        }
+        let most = TAIL as usize;
+        tail.extend_from_slice(&bytes[bytes.len().saturating_sub(most)..]);
+        tail.drain(..tail.len().saturating_sub(most));
+        self.tail = Some(tail);
+        Ok(())
     }
 }

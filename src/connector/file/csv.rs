@@ -9,27 +9,34 @@ use std::marker::PhantomData;
 use memchr::{memchr, memchr_iter, memchr2};
 use serde::de::DeserializeOwned;
 
-use super::csv_row::{Header, Row, RowError};
+use super::csv_probe;
+use super::csv_row::{Header, Leniency, Row, RowError};
 use super::format::{Format, Frame, Parsed, Parser, bad_utf8, frame_line, line_ending_at};
 
 /// CSV with a header; a row becomes a `T` by the names of its columns.
 pub struct Csv<T> {
     quoted_newlines: bool,
-    ignore_extra: bool,
+    leniency: Leniency,
     item: PhantomData<fn() -> T>,
 }
 
 impl<T> Csv<T> {
     pub(super) fn new() -> Self {
-        Self { quoted_newlines: true, ignore_extra: false, item: PhantomData }
+        Self { quoted_newlines: true, leniency: Leniency::default(), item: PhantomData }
     }
 
     pub(super) fn quoted_newlines(self, allowed: bool) -> Self {
         Self { quoted_newlines: allowed, ..self }
     }
 
-    pub(super) fn ignore_extra(self, ignore: bool) -> Self {
-        Self { ignore_extra: ignore, ..self }
+    pub(super) fn ignore_extra(mut self) -> Self {
+        self.leniency.extra = true;
+        self
+    }
+
+    pub(super) fn allow_missing(mut self) -> Self {
+        self.leniency.missing = true;
+        self
     }
 }
 
@@ -77,7 +84,7 @@ impl<T: DeserializeOwned + Send + 'static> Format for Csv<T> {
         let text = std::str::from_utf8(cells.bytes(header))
             .map_err(|e| format!("its header is {}", bad_utf8(e)))?;
         let names = cells.fields.iter().map(|&(a, b)| text[a as usize..b as usize].to_owned());
-        let header = Header::new(names.collect(), self.ignore_extra)?;
+        let header = Header::new(names.collect(), self.leniency)?;
         Ok(Rows { header, cells, item: PhantomData })
     }
 }
@@ -115,12 +122,36 @@ impl<T: DeserializeOwned + 'static> Parser for Rows<T> {
             Ok(text) => text,
             Err(e) => return Parsed::Bad(bad_utf8(e)),
         };
-        match T::deserialize(Row::new(&self.header, text, &self.cells.fields)) {
+        let row = Row::new(&self.header, text, &self.cells.fields);
+        match T::deserialize(row) {
             Ok(item) => Parsed::Item(item),
-            Err(RowError::Value(reason)) => Parsed::Bad(reason),
-            Err(RowError::Header(reason)) => Parsed::Hopeless(reason),
+            Err(RowError::Absent(names)) => match lost::<T>(&names, self.header.names()) {
+                Some(reason) => Parsed::Hopeless(reason),
+                None => parsed(T::deserialize(row)),
+            },
+            other => parsed(other),
         }
     }
+}
+
+fn parsed<T>(result: Result<T, RowError>) -> Parsed<T> {
+    match result {
+        Ok(item) => Parsed::Item(item),
+        Err(RowError::Value(reason)) => Parsed::Bad(reason),
+        Err(error @ (RowError::Header(_) | RowError::Absent(_))) => {
+            Parsed::Hopeless(error.to_string())
+        }
+    }
+}
+
+/// Why rows cannot be read under a header that lacks `absent`, unless they can.
+#[cold]
+fn lost<T: DeserializeOwned>(absent: &[&str], names: &[String]) -> Option<String> {
+    let lost = absent.iter().find(|name| csv_probe::is_lost::<T>(name, names))?;
+    Some(format!(
+        "its header has no column {lost:?}, which would be None in every row (allow_missing_columns \
+         takes it so)"
+    ))
 }
 
 /// The fields of one row: ranges of the row itself, or of a copy without its quotes.

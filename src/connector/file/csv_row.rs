@@ -17,37 +17,47 @@ use serde::de::{
 #[derive(Debug)]
 pub(super) struct Header {
     names: Vec<String>,
-    ignore_extra: bool,
+    leniency: Leniency,
     /// The target's fields were compared with the names.
     compared: Cell<bool>,
 }
 
+/// What a header may have more or fewer than the type has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Leniency {
+    pub(super) extra: bool,
+    pub(super) missing: bool,
+}
+
 impl Header {
-    pub(super) fn new(names: Vec<String>, ignore_extra: bool) -> Result<Self, String> {
+    pub(super) fn new(names: Vec<String>, leniency: Leniency) -> Result<Self, String> {
         for (i, name) in names.iter().enumerate() {
             if names[..i].contains(name) {
                 return Err(format!("its header names the column {name:?} twice"));
             }
         }
-        Ok(Self { names, ignore_extra, compared: Cell::new(false) })
+        Ok(Self { names, leniency, compared: Cell::new(false) })
     }
 
     pub(super) fn names(&self) -> &[String] {
         &self.names
     }
 
-    fn compare(&self, fields: &[&str]) -> Result<(), RowError> {
-        if self.ignore_extra || self.compared.replace(true) {
+    fn compare(&self, fields: &[&'static str]) -> Result<(), RowError> {
+        if self.compared.replace(true) {
             return Ok(());
         }
-        match self.names.iter().find(|name| !fields.contains(&name.as_str())) {
-            Some(extra) => Err(RowError::Header(format!(
+        let extra = self.names.iter().find(|name| !fields.contains(&name.as_str()));
+        if let Some(extra) = extra.filter(|_| !self.leniency.extra) {
+            return Err(RowError::Header(format!(
                 "its header has the column {extra:?}, but the columns expected are {} \
                  (ignore_extra_columns leaves others out)",
                 fields.join(", ")
-            ))),
-            None => Ok(()),
+            )));
         }
+        let absent = fields.iter().copied().filter(|field| !self.names.iter().any(|n| n == field));
+        let absent: Vec<_> = absent.filter(|_| !self.leniency.missing).collect();
+        if absent.is_empty() { Ok(()) } else { Err(RowError::Absent(absent)) }
     }
 }
 
@@ -58,13 +68,15 @@ pub(super) enum RowError {
     Value(String),
     /// Every row: the header does not fit the type.
     Header(String),
+    /// Said once: the type knows these names, and the header does not. The row can be read again.
+    Absent(Vec<&'static str>),
 }
 
 impl RowError {
     fn in_column(self, name: &str) -> Self {
         match self {
             Self::Value(reason) => Self::Value(format!("column {name}: {reason}")),
-            header @ Self::Header(_) => header,
+            other => other,
         }
     }
 }
@@ -73,6 +85,7 @@ impl fmt::Display for RowError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value(reason) | Self::Header(reason) => f.write_str(reason),
+            Self::Absent(names) => write!(f, "its header does not have {}", names.join(", ")),
         }
     }
 }

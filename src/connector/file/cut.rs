@@ -40,13 +40,14 @@ pub(crate) enum Cut {
 /// start on, never on how much of them is there: a restart cuts the same.
 #[inline]
 pub(crate) fn cut<F: Format>(format: &F, rest: &[u8], last: bool, max_line: usize) -> Cut {
+    // One more than a line may have: it may be a carriage return that does not count.
+    let may_go_on = rest.len() <= max_line.saturating_add(1);
     let reason = match format.frame(rest, last) {
         Frame::Record { end, next, newlines } if end <= max_line => {
             return Cut::Record { end, next, newlines };
         }
-        // One more: it may be a carriage return that does not count.
-        Frame::More if rest.len() <= max_line + 1 => return Cut::Starved,
-        Frame::Unclosed if rest.len() <= max_line + 1 => "a quote is not closed".to_owned(),
+        Frame::More if may_go_on => return Cut::Starved,
+        Frame::Unclosed if may_go_on => "a quote is not closed".to_owned(),
         // So it was before its end was here, if it is unclosed.
         Frame::Record { .. } | Frame::More | Frame::Unclosed => long_reason(max_line),
     };
@@ -67,4 +68,19 @@ pub(crate) fn cut<F: Format>(format: &F, rest: &[u8], last: bool, max_line: usiz
 
 pub(crate) fn long_reason(max_line: usize) -> String {
     format!("longer than max_line_length ({max_line} bytes)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::Lines;
+    use super::*;
+
+    #[test]
+    fn the_longest_line_may_be_any_length() {
+        for max_line in [usize::MAX, usize::MAX - 1] {
+            assert_eq!(cut(&Lines, b"half a line", false, max_line), Cut::Starved);
+            let whole = cut(&Lines, b"a line\n", false, max_line);
+            assert_eq!(whole, Cut::Record { end: 6, next: 7, newlines: 1 });
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Owns expansion of globs and reading at an offset. Does not know records.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::connector::seen_from::seen_from;
+use crate::disk::Identity;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How much of a file's start its hash covers, in bytes.
@@ -36,7 +38,7 @@ impl Inputs {
         Self { patterns: Vec::new(), embedded: vec![Embedded { name, bytes }] }
     }
 
-    /// These and the files of `more`. A file that several patterns match is read once.
+    /// These and the files of `more`. A file that several patterns match is read once, whatever its path.
     #[must_use]
     pub fn and(mut self, more: impl Into<Self>) -> Self {
         let more = more.into();
@@ -60,9 +62,13 @@ impl Inputs {
             paths.extend(expand_pattern(pattern)?);
         }
         paths.sort();
-        paths.dedup();
-        let mut places = Vec::new();
+        let (mut places, mut seen) = (Vec::new(), HashSet::new());
         for path in paths {
+            // One file may have several paths: it keeps the first.
+            let real = path.canonicalize().map_err(|e| Error::io("look for", &path, e))?;
+            if !seen.insert(real) {
+                continue;
+            }
             let text = path.to_str().map(str::to_owned);
             places.push(Place::Path(text.ok_or_else(|| {
                 Error::usage(format!("the path {} is not UTF-8: rename it", path.display()))
@@ -90,7 +96,7 @@ impl Inputs {
 
 /// Positions keep paths as they were given, so that a folder may be moved with the inputs in it: a
 /// relative one is looked for from wherever the job is run.
-fn gone(place: &Place) -> Error {
+pub(super) fn gone(place: &Place) -> Error {
     let from = match place {
         Place::Path(path) => seen_from(Path::new(path)),
         Place::Embedded(_) => String::new(),
@@ -189,6 +195,17 @@ impl fmt::Display for Place {
     }
 }
 
+/// What has become of the name of an open file, which can be read on whatever has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It leads to this file.
+    Here,
+    /// It leads to another one.
+    Replaced,
+    /// There is no file of this name.
+    Gone,
+}
+
 /// An open file. All calls may block.
 #[derive(Debug)]
 pub(super) enum Handle {
@@ -218,6 +235,21 @@ impl Handle {
                 out.extend_from_slice(&rest[..n]);
                 Ok(())
             }
+        }
+    }
+
+    /// What `place`, under which this was opened, leads to now.
+    pub(super) fn standing(&self, place: &Place) -> io::Result<Standing> {
+        let (Self::File(file), Place::Path(path)) = (self, place) else {
+            return Ok(Standing::Here);
+        };
+        match std::fs::metadata(path) {
+            Ok(found) if Identity::of(&found) == Identity::of(&file.metadata()?) => {
+                Ok(Standing::Here)
+            }
+            Ok(_) => Ok(Standing::Replaced),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Standing::Gone),
+            Err(e) => Err(e),
         }
     }
 

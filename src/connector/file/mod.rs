@@ -9,6 +9,7 @@
 mod bad;
 mod block;
 mod csv;
+mod csv_probe;
 mod csv_row;
 mod cut;
 mod format;
@@ -76,7 +77,10 @@ impl FileSource<Lines> {
     }
 
     /// CSV whose header names the columns. Each row becomes a `T` by these names: a column that `T`
-    /// does not know or misses is an error. An empty field is a `None`.
+    /// does not know or misses is an error, of an `Option` too, unless
+    /// [`ignore_extra_columns`](FileSource::ignore_extra_columns) or
+    /// [`allow_missing_columns`](FileSource::allow_missing_columns) says otherwise. What has a
+    /// `#[serde(default)]` and is no `Option` may be missed. An empty field is a `None`.
     pub fn csv<T: DeserializeOwned + Send + 'static>(
         inputs: impl Into<Inputs>,
     ) -> FileSource<Csv<T>> {
@@ -113,7 +117,8 @@ impl<F: Format> FileSource<F> {
     }
 
     /// Waits for more at the end of each file: the source never ends. A last line without its
-    /// newline waits for it. New files are not looked for. Files are looked at every 100 ms.
+    /// newline waits for it. New files are not looked for. Files are looked at every 100 ms. One that is
+    /// rotated away, cut off or written anew is an error, after all that it still had was given out.
     #[must_use]
     pub fn follow(self) -> Self {
         Self { follow: true, ..self }
@@ -165,12 +170,12 @@ impl<F: Format> FileSource<F> {
                  leave split_size out or say quoted_newlines(false)",
             ));
         }
-        let mut states = Vec::new();
+        let mut splits = Vec::new();
         for place in self.inputs.expand()? {
-            let splits = split::discover(&self.inputs, &place, self.follow, self.split_size)?;
-            states.extend(splits.iter().map(Split::to_state));
+            splits.extend(split::discover(&self.inputs, &place, self.follow, self.split_size)?);
         }
-        Ok(states)
+        split::check_ids(&splits)?;
+        Ok(splits.iter().map(Split::to_state).collect())
     }
 
     fn check_splits(&self, splits: &[SplitState]) -> Result<()> {
@@ -219,7 +224,14 @@ impl<T: DeserializeOwned + Send + 'static> FileSource<Csv<T>> {
     /// Leaves out columns that `T` does not know, in place of an error.
     #[must_use]
     pub fn ignore_extra_columns(mut self) -> Self {
-        self.format = self.format.ignore_extra(true);
+        self.format = self.format.ignore_extra();
+        self
+    }
+
+    /// Takes an `Option` that the header has no column for as `None`, in place of an error.
+    #[must_use]
+    pub fn allow_missing_columns(mut self) -> Self {
+        self.format = self.format.allow_missing();
         self
     }
 }

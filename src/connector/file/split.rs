@@ -1,5 +1,7 @@
 //! What stands in a manifest about one file or range of it, and how it is found and checked.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::inputs::{HEAD_BYTES, Handle, Inputs, Place};
@@ -36,6 +38,15 @@ impl Split {
                 format!("{}[{}..{end}]", self.place, self.start)
             }
             _ => self.place.to_string(),
+        }
+    }
+
+    /// What it is, in words.
+    fn told(&self) -> String {
+        let range = if self.id() == self.place.to_string() { "" } else { "a range of " };
+        match &self.place {
+            Place::Path(path) => format!("{range}the file {path}"),
+            Place::Embedded(name) => format!("{range}{name} (compiled in)"),
         }
     }
 
@@ -87,6 +98,23 @@ pub(super) fn discover(
     Ok(splits)
 }
 
+/// Checks that no two splits have one id, under which a single position would be kept of both.
+pub(super) fn check_ids(splits: &[Split]) -> Result<()> {
+    let mut seen = HashMap::new();
+    for split in splits {
+        if let Some(other) = seen.insert(split.id(), split) {
+            return Err(Error::usage(format!(
+                "{} and {} have one name, {:?}, under which their positions would be kept: give one of \
+                 them another",
+                other.told(),
+                split.told(),
+                split.id()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Checks that the file of `split` is still the one that it was.
 pub(super) fn check(inputs: &Inputs, split: &Split) -> Result<()> {
     let mut handle = inputs.open(&split.place)?;
@@ -100,13 +128,10 @@ pub(super) fn check(inputs: &Inputs, split: &Split) -> Result<()> {
         return Err(shrank(&split.place, needed, length));
     }
     if handle.head_hash(split.head_bytes).map_err(read)? != split.head_hash {
-        return Err(Error::new(
-            ErrorKind::Input,
-            format!(
-                "the input {} has changed: its first {} bytes are not what they were",
-                split.place, split.head_bytes
-            ),
-        ));
+        return Err(changed(format!(
+            "the input {} has changed: its first {} bytes are not what they were",
+            split.place, split.head_bytes
+        )));
     }
     let grown = matches!(handle, Handle::Bytes(_)) && length != split.length;
     if grown {
@@ -119,5 +144,28 @@ pub(super) fn check(inputs: &Inputs, split: &Split) -> Result<()> {
 }
 
 pub(super) fn shrank(place: &Place, had: u64, has: u64) -> Error {
-    Error::new(ErrorKind::Input, format!("the input {place} shrank: it had {had} bytes, now {has}"))
+    changed(format!("the input {place} shrank: it had {had} bytes, now {has}"))
+}
+
+/// Another file is where one was followed.
+pub(super) fn replaced(place: &Place, read: u64) -> Error {
+    changed(format!(
+        "the input {place} was replaced by another file, after all {read} bytes of the one that is \
+         followed were read"
+    ))
+}
+
+/// It was cut off and has grown again, or was written over.
+pub(super) fn written_anew(place: &Place, read: u64) -> Error {
+    changed(format!(
+        "the input {place} has changed: what stands before byte {read}, where it is read on, is not \
+         what was there"
+    ))
+}
+
+fn changed(what: String) -> Error {
+    let message = format!(
+        "{what}; files are to be appended to only: put it back as it was to go on, or start with --fresh"
+    );
+    Error::new(ErrorKind::Input, message)
 }

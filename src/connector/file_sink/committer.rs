@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::{Folder, Part, names_in, remove, sync_folder};
+use super::folder::{Folder, Part, names_in};
 use crate::connector::{CommitOutcome, Committable, Committer, split_bytes};
+use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, Name};
 use crate::points;
@@ -50,7 +51,7 @@ impl FileCommitter {
 fn publish(folder: &Folder, name: &str) -> Result<Option<CommitOutcome>> {
     let (staged, target) = (folder.staged(name), folder.target(name));
     points::hit(points::BEFORE_SINK_RENAMED);
-    let error = match fs::rename(&staged, &target) {
+    let error = match disk::rename(&staged, &target) {
         Ok(()) => {
             points::hit(points::AFTER_SINK_RENAMED);
             return Ok(Some(CommitOutcome::Committed));
@@ -100,7 +101,7 @@ impl Committer for FileCommitter {
             folders.extend(folder);
         }
         // Also where all were published before: whoever did may have died before this.
-        folders.iter().try_for_each(|folder| sync_folder(folder))?;
+        folders.iter().try_for_each(|folder| disk::sync_folder(folder))?;
         Ok(outcomes)
     }
 
@@ -117,7 +118,7 @@ impl Committer for FileCommitter {
             let Some(part) = Part::parse(&name) else { continue };
             let mine = part.operator == self.operator.as_str() && part.attempt < attempt.0;
             if mine && !named.contains(&name) {
-                remove(&self.folder.staged(&name))?;
+                disk::remove(&self.folder.staged(&name))?;
             }
         }
         Ok(())

@@ -7,8 +7,8 @@
 //! and then nothing is deleted. What was listed before a successor came is not the successor's.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connector::RunIdentity;
 use crate::connector::seen_from::seen_from;
+use crate::disk::{self, NewFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
 
@@ -32,8 +33,12 @@ const OPEN: &str = "open-";
 pub(super) struct Folder {
     root: PathBuf,
     extension: &'static str,
+    /// A run that goes on from a checkpoint may be the first to write here.
+    joins: bool,
     /// What the last successful [`Folder::prepare`] wrote.
     mine: Mutex<Option<Marker>>,
+    /// What [`Folder::check`] found, before anything was claimed.
+    before_claim: Mutex<Vec<Marker>>,
 }
 
 /// Who writes to the folder: `.millpond/<attempt>.json`.
@@ -42,6 +47,10 @@ struct Marker {
     job: String,
     incarnation: u64,
     attempt: u64,
+    /// The claim's own text, so that no two attempts have equal markers, even where a lost head made
+    /// their numbers begin again. None in markers of earlier versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    owner: String,
 }
 
 impl Marker {
@@ -50,6 +59,7 @@ impl Marker {
             job: run.job.as_str().to_owned(),
             incarnation: run.incarnation.0,
             attempt: run.attempt.0,
+            owner: run.owner.clone(),
         }
     }
 
@@ -104,7 +114,18 @@ impl Part {
 
 impl Folder {
     pub(super) fn at(root: PathBuf, extension: &'static str) -> Self {
-        Self { root, extension, mine: Mutex::default() }
+        Self {
+            root,
+            extension,
+            joins: false,
+            mine: Mutex::default(),
+            before_claim: Mutex::default(),
+        }
+    }
+
+    /// A folder that a run may begin to write to at any checkpoint.
+    pub(super) fn joined(root: PathBuf, extension: &'static str) -> Self {
+        Self { joins: true, ..Self::at(root, extension) }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -129,6 +150,7 @@ impl Folder {
 
     /// Says why [`Folder::prepare`] would not claim the folder for `run`, if it would not.
     pub(super) fn check(&self, run: &RunIdentity) -> Result<()> {
+        *locked(&self.before_claim) = self.markers()?;
         self.look(&Marker::of(run), run).map(drop)
     }
 
@@ -144,19 +166,22 @@ impl Folder {
         // Before the markers: see the module.
         let results = self.results()?;
         let found = self.markers()?;
-        Self::not_overtaken(&self.root, mine, &found)?;
+        self.not_overtaken(mine, &found)?;
         let last = found.last();
-        if run.fresh {
+        // Not of a successor, and of a later attempt: of a state that is gone.
+        let beyond = found.iter().any(|m| mine.is_before(m));
+        let same_run = last.is_some_and(|m| m.same_run(mine));
+        if run.fresh || (self.joins && !same_run) {
             let others = if last.is_some() { results.published.clone() } else { self.all_names()? };
-            // Nothing of this incarnation is committed yet: what is there is another run's, even
+            // Nothing of this incarnation is committed here yet: what is there is another run's, even
             // if a lost head made the numbers begin again.
-            if !others.is_empty() || last.is_some_and(|m| !m.same_run(mine)) {
+            if !others.is_empty() || beyond || (last.is_some() && !same_run) {
                 if !run.replace {
                     return Err(self.occupied(mine, last, &others));
                 }
                 return Ok((found, Some(results)));
             }
-        } else if !last.is_some_and(|m| m.same_run(mine)) {
+        } else if !same_run {
             return Err(self.results_missing(mine, last));
         }
         Ok((found, None))
@@ -169,14 +194,15 @@ impl Folder {
         if let Some(others) = others {
             others.remove(self)?;
         }
-        self.make_root()?;
-        self.make_inside(&self.markers_folder())?;
-        self.make_inside(&self.staging())?;
+        // This syncs the folder, too: what was removed from it does not come back.
+        disk::make_folders(&self.markers_folder())?;
+        disk::make_folders(&self.staging())?;
         self.write_marker(&mine)?;
         // Last, so that a crash on the way leaves a folder that is still recognised.
         for old in found.iter().filter(|m| m.attempt != mine.attempt) {
-            remove(&self.markers_folder().join(old.name()))?;
+            disk::remove(&self.markers_folder().join(old.name()))?;
         }
+        disk::sync_folder(&self.markers_folder())?;
         *self.mine() = Some(mine);
         Ok(())
     }
@@ -190,7 +216,7 @@ impl Folder {
     pub(super) fn confirm(&self) -> Result<()> {
         let Some(mine) = self.mine().clone() else { return Ok(()) };
         let found = self.markers()?;
-        Self::not_overtaken(&self.root, &mine, &found)?;
+        self.not_overtaken(&mine, &found)?;
         if found.contains(&mine) {
             return Ok(());
         }
@@ -204,15 +230,19 @@ impl Folder {
         })
     }
 
-    fn not_overtaken(root: &Path, mine: &Marker, found: &[Marker]) -> Result<()> {
-        let Some(later) = found.iter().rev().find(|m| mine.is_before(m)) else { return Ok(()) };
+    /// Fails where a successor of `mine` has left a marker. What was there before `mine` was claimed is of
+    /// none: attempts of one state are claimed in their order.
+    fn not_overtaken(&self, mine: &Marker, found: &[Marker]) -> Result<()> {
+        let before = locked(&self.before_claim);
+        let later = found.iter().rev().find(|m| mine.is_before(m) && !before.contains(m));
+        let Some(later) = later else { return Ok(()) };
         Err(Error::new(
             ErrorKind::Fenced,
             format!(
                 "the output folder {} belongs to attempt {} of {}, this is attempt {}: it was \
-                 overtaken and leaves everything as it is (where the job's state was deleted on \
-                 purpose, remove the folder too)",
-                root.display(),
+                 overtaken and leaves everything as it is (where the job's state was put back to an \
+                 older one on purpose, start it with --fresh --replace)",
+                self.root.display(),
                 later.attempt,
                 later.job,
                 mine.attempt
@@ -221,7 +251,7 @@ impl Folder {
     }
 
     fn mine(&self) -> MutexGuard<'_, Option<Marker>> {
-        self.mine.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.mine)
     }
 
     fn markers_folder(&self) -> PathBuf {
@@ -276,6 +306,11 @@ impl Folder {
         let folder = self.root.display();
         let some = others.first().map(String::as_str).unwrap_or_default();
         let held = match found {
+            Some(other) if mine.is_before(other) => format!(
+                "results of an earlier run of {}, whose state is gone (it got to attempt {}, this is \
+                 attempt {})",
+                other.job, other.attempt, mine.attempt
+            ),
             Some(Marker { job, incarnation, .. }) if *job == mine.job => {
                 format!("results of an earlier run of {job} (incarnation {incarnation})")
             }
@@ -300,37 +335,22 @@ impl Folder {
         }
     }
 
-    fn make_root(&self) -> Result<()> {
-        fs::create_dir_all(&self.root).map_err(|e| Error::io("make the folder", &self.root, e))?;
-        match self.root.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
-            _ => Ok(()),
-        }
-    }
-
-    fn make_inside(&self, folder: &Path) -> Result<()> {
-        match fs::create_dir(folder) {
-            Ok(()) => sync_folder(&self.root),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(e) => Err(Error::io("make the folder", folder, e)),
-        }
-    }
-
     /// Writes the marker whole or not at all.
     fn write_marker(&self, marker: &Marker) -> Result<()> {
         let path = self.markers_folder().join(marker.name());
         let draft = path.with_extension("new");
         let text = serde_json::to_vec(marker)
             .map_err(|e| Error::internal(format!("a marker has no JSON form: {e}")))?;
-        let write = || {
-            let mut file = File::create(&draft)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&draft, &path)
-        };
-        write().map_err(|e| Error::io("write", &path, e))?;
-        sync_folder(&self.markers_folder())
+        let mut file = NewFile::create(&draft)?;
+        file.write(&text)?;
+        file.sync()?;
+        disk::rename(&draft, &path).map_err(|e| Error::io("write", &path, e))?;
+        disk::sync_folder(&self.markers_folder())
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Results that were found.
@@ -346,7 +366,7 @@ impl Results {
         let staged = self.staged.iter().map(|name| folder.staged(name));
         staged
             .chain(self.published.iter().map(|name| folder.target(name)))
-            .try_for_each(|path| remove(&path))
+            .try_for_each(|path| disk::remove(&path))
     }
 }
 
@@ -374,23 +394,4 @@ pub(super) fn names_in(folder: &Path) -> Result<BTreeSet<String>> {
         .map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned()))
         .collect::<io::Result<_>>()
         .map_err(|e| Error::io("read the folder", folder, e))
-}
-
-/// Removes a file; it may be gone already.
-pub(super) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
-        _ => Ok(()),
-    }
-}
-
-/// Makes the names in a folder durable.
-pub(super) fn sync_folder(folder: &Path) -> Result<()> {
-    // Only Unix can open a folder; elsewhere a rename is as durable as the file system makes it.
-    if cfg!(unix) {
-        File::open(folder)
-            .and_then(|f| f.sync_all())
-            .map_err(|e| Error::io("sync the folder", folder, e))?;
-    }
-    Ok(())
 }

@@ -33,6 +33,7 @@ fn any_marker_is_whose_or_an_error_that_names_its_file() {
         job: Name::new("job").unwrap(),
         incarnation: Incarnation(2),
         attempt: Attempt(5),
+        owner: String::new(),
         fresh: false,
         replace: false,
     };
@@ -67,6 +68,7 @@ fn any_bytes_are_a_committable_or_an_error() {
             job: Name::new("job").unwrap(),
             incarnation: Incarnation(1),
             attempt: Attempt(1),
+            owner: String::new(),
             fresh: true,
             replace: false,
         },

@@ -10,9 +10,10 @@
 //! `folder` owns names and the markers that say whose results a folder holds, `writer` stages,
 //! `committer` publishes and cleans, `encode` makes bytes of records.
 //!
-//! Power loss: all that a checkpoint needs is fsynced, file and folders, before the checkpoint is
-//! acknowledged, and a commit before it counts as done. So output survives a power loss as far as
-//! the disk keeps what it has confirmed, and as far as the store of the head does.
+//! Power loss: all that a checkpoint needs is fsynced, the file and its folders (those above the output
+//! folder that had to be made, too), before the checkpoint is acknowledged, and a commit before it counts
+//! as done. So output survives a power loss as far as the disk keeps what it has confirmed, and as far as
+//! the store of the head does.
 
 mod committer;
 mod encode;
@@ -56,6 +57,11 @@ impl FileSink<AsJson> {
     #[must_use]
     pub fn json_lines(folder: impl Into<PathBuf>) -> Self {
         Self { folder: Arc::new(Folder::at(folder.into(), "jsonl")), format: AsJson }
+    }
+
+    /// One JSON value a line, in a folder that a run may begin to write to, or leave, at any checkpoint.
+    pub(crate) fn joining(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: Arc::new(Folder::joined(folder.into(), "jsonl")), format: AsJson }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Staging, committing, cleaning and claiming, with a crash between any two of them.
 
+mod power;
+
 use std::path::Path;
 
 use futures::FutureExt;
@@ -20,7 +22,8 @@ struct Row {
 
 fn run(incarnation: u64, fresh: bool) -> RunIdentity {
     let (incarnation, attempt) = (Incarnation(incarnation), Attempt(1));
-    RunIdentity { job: Name::new("job").unwrap(), incarnation, attempt, fresh, replace: false }
+    let (job, owner) = (Name::new("job").unwrap(), "first".to_owned());
+    RunIdentity { job, incarnation, attempt, owner, fresh, replace: false }
 }
 
 fn out() -> Name {
@@ -350,6 +353,77 @@ fn a_claimant_that_was_overtaken_removes_and_publishes_nothing() {
         assert_eq!((visible(dir.path()), staged(dir.path())), before);
         committer(&successor).commit(&owed).unwrap();
     }
+}
+
+#[test]
+fn results_of_a_state_that_is_gone_are_named_and_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let last = FileSink::json_lines(dir.path());
+    Sink::<u32>::prepare(&last, &replacing(7, 1)).unwrap();
+    // The table was lost: attempts begin again, and so do incarnations.
+    let sink = FileSink::json_lines(dir.path());
+    let run = RunIdentity { owner: "anew".to_owned(), ..replacing(1, 1) };
+    let looked = |replace| {
+        let unclaimed = RunIdentity { owner: String::new(), replace, ..run.clone() };
+        Sink::<u32>::check(&sink, &unclaimed)
+    };
+    assert!(looked(false).unwrap_err().to_string().contains("--replace"), "though it is empty");
+    committer(&last).commit(&stage(&last, 7, 1, 1)).unwrap();
+    let error = looked(false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+    let gone = "earlier run of job, whose state is gone (it got to attempt 7, this is attempt 1)";
+    assert!(error.to_string().contains(gone), "{error}");
+    assert!(error.to_string().contains("--replace"), "{error}");
+    assert_eq!(visible(dir.path()), ["part-out-1-7-0.jsonl"]);
+    looked(true).unwrap();
+    Sink::<u32>::prepare(&sink, &run).unwrap();
+    assert_eq!(visible(dir.path()), [""; 0]);
+    assert!(names_in(&dir.path().join(".millpond")).unwrap().into_iter().eq(["1.json"]));
+    committer(&sink).commit(&stage(&sink, 1, 1, 1)).unwrap();
+    assert_eq!(visible(dir.path()), ["part-out-1-1-0.jsonl"]);
+}
+
+#[test]
+fn a_successor_with_the_number_of_a_state_that_is_gone_overtakes_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = FileSink::json_lines(dir.path());
+    Sink::<u32>::prepare(&old, &replacing(7, 1)).unwrap();
+    // Attempt 1 of the new state looks, claims and is paused.
+    let paused = FileSink::json_lines(dir.path());
+    let run = |attempt| RunIdentity { owner: format!("anew {attempt}"), ..replacing(attempt, 1) };
+    Sink::<u32>::check(&paused, &run(1)).unwrap();
+    // So its successors get as far as the old state did.
+    let successor = FileSink::json_lines(dir.path());
+    Sink::<u32>::check(&successor, &run(2)).unwrap();
+    Sink::<u32>::prepare(&successor, &run(7)).unwrap();
+    committer(&successor).commit(&stage(&successor, 7, 1, 1)).unwrap();
+    let error = Sink::<u32>::prepare(&paused, &run(1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+    assert_eq!(visible(dir.path()), ["part-out-1-7-0.jsonl"]);
+}
+
+#[test]
+fn a_folder_that_may_be_joined_is_so_by_a_run_that_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("aside");
+    let sink = FileSink::joining(&folder);
+    let prepare = |run: &RunIdentity| Sink::<u32>::prepare(&sink, run);
+    let other = Sink::<u32>::prepare(&FileSink::json_lines(&folder), &run(1, false)).unwrap_err();
+    assert!(other.to_string().contains("has vanished"), "{other}");
+    prepare(&run(1, false)).unwrap();
+    committer(&sink).commit(&stage(&sink, 1, 1, 1)).unwrap();
+    prepare(&run(1, false)).unwrap();
+    assert_eq!(visible(&folder), ["part-out-1-1-0.jsonl"]);
+    // What is there of another run, or another's, is in the way, as of a run that starts afresh.
+    let error = prepare(&run(2, false)).unwrap_err();
+    assert!(error.to_string().contains("an earlier run of job (incarnation 1)"), "{error}");
+    prepare(&RunIdentity { replace: true, ..run(2, false) }).unwrap();
+    assert_eq!(visible(&folder), [""; 0]);
+    let desk = dir.path().join("desk");
+    std::fs::create_dir(&desk).unwrap();
+    std::fs::write(desk.join("thesis.txt"), "years").unwrap();
+    let error = Sink::<u32>::prepare(&FileSink::joining(&desk), &run(1, false)).unwrap_err();
+    assert!(error.to_string().contains("\"thesis.txt\" among them"), "{error}");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Stages one subtask's records: a file for each checkpoint, fsynced before it is acknowledged.
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,9 +8,10 @@ use serde::Serialize;
 
 use super::committer::Owed;
 use super::encode::FileFormat;
-use super::folder::{Folder, Part, sync_folder};
+use super::folder::{Folder, Part};
 use crate::connector::spool::{Spool, Target};
 use crate::connector::{Committable, Writer, WriterContext};
+use crate::disk::{self, NewFile};
 use crate::error::{Error, Result};
 use crate::ids::CheckpointId;
 
@@ -22,20 +21,17 @@ const CHUNK: usize = 256 << 10;
 /// A file that belongs to no checkpoint yet; made with its first byte.
 pub(super) struct OpenFile {
     path: PathBuf,
-    file: Option<File>,
+    file: Option<NewFile>,
 }
 
 impl Target for OpenFile {
     fn write(&mut self, chunk: &[u8]) -> Result<()> {
-        let path = &self.path;
         let file = match &mut self.file {
             Some(file) => file,
-            none => {
-                // One of this name can only be left from a run whose head was lost.
-                none.insert(File::create(path).map_err(|e| Error::io("make the file", path, e))?)
-            }
+            // One of this name can only be left from a run whose head was lost.
+            none => none.insert(NewFile::create(&self.path)?),
         };
-        file.write_all(chunk).map_err(|e| Error::io("write", path, e))
+        file.write(chunk)
     }
 }
 
@@ -45,11 +41,10 @@ impl OpenFile {
         let Some(file) = self.file.take() else {
             return Err(Error::internal(format!("{name} is to be staged, but has no file")));
         };
-        file.sync_all().map_err(|e| Error::io("sync", &self.path, e))?;
-        drop(file);
+        file.sync()?;
         let staged = folder.staged(name);
-        fs::rename(&self.path, &staged).map_err(|e| Error::io("rename to", &staged, e))?;
-        sync_folder(&folder.staging())
+        disk::rename(&self.path, &staged).map_err(|e| Error::io("rename to", &staged, e))?;
+        disk::sync_folder(&folder.staging())
     }
 }
 

@@ -136,3 +136,49 @@ fn extra_columns_can_be_left_out() {
     let values = testing::drain(&source, source.discover(1).unwrap(), 10).values;
     assert_eq!(values, [Row { a: "1".into(), b: "3".into() }]);
 }
+
+/// What a file of `header` and one row of `x` gives, or its error.
+fn one_row<T: DeserializeOwned + Send + 'static>(
+    header: &str,
+    change: impl Fn(FileSource<Csv<T>>) -> FileSource<Csv<T>>,
+) -> Result<Vec<T>, String> {
+    let columns = header.split(',').count();
+    let row = vec!["1"; columns].join(",");
+    let file = format!("{header}\n{row}\n{row}\n");
+    let source = change(FileSource::csv::<T>(Inputs::embedded("t", leak(file.as_bytes()))));
+    let splits = source.discover(1).unwrap();
+    let read = read_with_restarts(&source, splits, 9, &[]).map_err(|e| e.to_string())?;
+    Ok(read.into_iter().map(|(_, _, item)| item).collect())
+}
+
+#[test]
+fn a_column_that_an_option_misses_is_an_error_unless_that_is_allowed() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Wide {
+        id: u32,
+        #[serde(alias = "late")]
+        delay: Option<u32>,
+        #[serde(default)]
+        count: u32,
+        #[serde(skip)]
+        of_the_program: Option<u32>,
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Wrapped(Wide);
+    let wide = |delay| Wide { id: 1, delay, count: 0, of_the_program: None };
+    let read = |header| one_row::<Wide>(header, |source| source);
+    // `count` says itself that it may be missed.
+    assert_eq!(read("id,delay").unwrap(), [wide(Some(1)), wide(Some(1))]);
+    assert_eq!(read("late,id").unwrap(), [wide(Some(1)), wide(Some(1))]);
+    let lost = "cannot read t: its header has no column \"delay\", which would be None in every row \
+                (allow_missing_columns takes it so)";
+    assert_eq!(read("id").unwrap_err(), lost);
+    assert_eq!(one_row::<Wrapped>("id", |source| source).unwrap_err(), lost);
+    // A column that was renamed, whether it is left out or not.
+    let left_out = one_row::<Wide>("id,Delay", FileSource::ignore_extra_columns);
+    assert_eq!(left_out.unwrap_err(), lost);
+    assert!(read("id,Delay").unwrap_err().contains("has the column \"Delay\""));
+    let allowed = one_row::<Wide>("id", FileSource::allow_missing_columns);
+    assert_eq!(allowed.unwrap(), [wide(None), wide(None)]);
+    assert!(read("delay").unwrap_err().contains("its header has no column \"id\""));
+}

@@ -22,8 +22,8 @@ fn flights(file: &'static [u8]) -> FileSource<Csv<Flight>> {
     FileSource::csv(Inputs::embedded("f.csv", file))
 }
 
-const WAY_OUT: &str =
-    "; on_error can skip such lines (--on-error skip) or send them aside as dead letters";
+const WAY_OUT: &str = "; on_error can skip such lines (--on-error skip) or send them aside \
+     (--on-error dead-letter=FOLDER)";
 
 #[test]
 fn a_bad_line_names_file_line_byte_reason_and_the_way_out() {
@@ -145,7 +145,10 @@ fn a_file_that_is_gone_shrank_or_changed_is_named_at_the_restart() {
     let message = |splits: &[SplitState]| {
         let error = source.check(splits).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input);
-        error.to_string().replace(path.to_str().unwrap(), "FILE")
+        let message = error.to_string().replace(path.to_str().unwrap(), "FILE");
+        let what_to_do = "; files are to be appended to only: put it back as it was to go on, or \
+                          start with --fresh";
+        message.strip_suffix(what_to_do).map(str::to_owned).unwrap_or(message)
     };
     std::fs::write(&path, "one\ntwo\nmore").unwrap();
     source.check(&splits).unwrap();
@@ -180,5 +183,49 @@ fn a_file_that_shrinks_while_it_is_read_is_an_error() {
             Err(e) => break e,
         }
     };
-    assert!(error.to_string().ends_with("shrank: it had 14 bytes, now 4"), "{error}");
+    assert!(error.to_string().contains("shrank: it had 14 bytes, now 4; files are"), "{error}");
+}
+
+#[test]
+fn a_file_under_several_paths_is_read_once() {
+    // A folder in the present one, so that there are relative paths to it.
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let absolute = dir.path().canonicalize().unwrap().join("a.csv");
+    std::fs::write(&absolute, "one\n").unwrap();
+    let name = dir.path().file_name().unwrap().to_str().unwrap();
+    let paths = [
+        format!("{name}/a.csv"),
+        format!("./{name}/a.csv"),
+        format!("{name}/../{name}/a.csv"),
+        absolute.to_str().unwrap().to_owned(),
+        format!("{name}/*.csv"),
+    ];
+    let all = paths.iter().map(Inputs::from).reduce(Inputs::and).unwrap();
+    let source = FileSource::lines(all);
+    let splits = source.discover(1).unwrap();
+    assert_eq!(testing::drain(&source, splits, 9).values, ["one"]);
+}
+
+#[test]
+fn inputs_of_one_name_are_an_error_that_names_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    std::fs::write(&path, "0123456789abcdef0123456789abcdef").unwrap();
+    let name = path.to_str().unwrap();
+    let compiled = Inputs::embedded(name.to_owned().leak(), b"x");
+    let both = FileSource::lines(Inputs::from(name).and(compiled));
+    let error = both.discover(1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    let expected = format!(
+        "the file {name} and {name} (compiled in) have one name, {name:?}, under which their positions \
+         would be kept: give one of them another"
+    );
+    assert_eq!(error.to_string(), expected);
+    // A file may be called as a range of another is.
+    let ranged = format!("{name}[16..32]");
+    std::fs::write(&ranged, "x").unwrap();
+    let both = FileSource::lines(Inputs::from(name).and(ranged.as_str())).split_size(16);
+    let error = both.discover(1).unwrap_err().to_string();
+    let named = format!("a range of the file {name} and the file {ranged} have one name");
+    assert!(error.starts_with(&named), "{error}");
 }
