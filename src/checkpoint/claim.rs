@@ -23,11 +23,14 @@ use super::committing::{OnLost, SinkCommitter, commit_owed};
 use super::head::{
     Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, Retained,
 };
+use super::headkeeper::HeadKeeper;
+use super::heartbeat::Heartbeat;
 use super::rules::{self, Mine, Start, StartFacts, StartMode};
 use super::slots::Slots;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, CheckpointId, Incarnation, Name};
+use crate::io::Io;
 use crate::state::Store;
 use crate::teeth::{Tooth, bites};
 
@@ -64,6 +67,7 @@ pub struct Claimer {
     heads: Arc<dyn HeadStore>,
     open: OpenStore,
     committer: Arc<dyn SinkCommitter>,
+    io: Io,
     inspect: Option<Inspect>,
     clock: Clock,
     owners: StdRng,
@@ -92,6 +96,7 @@ impl Claimer {
         heads: Arc<dyn HeadStore>,
         open: OpenStore,
         committer: Arc<dyn SinkCommitter>,
+        io: Io,
         clock: Clock,
         seed: [u8; 32],
     ) -> Self {
@@ -100,6 +105,7 @@ impl Claimer {
             heads,
             open,
             committer,
+            io,
             inspect: None,
             clock,
             owners: StdRng::from_seed(seed),
@@ -118,7 +124,8 @@ impl Claimer {
 
     /// Begins the next attempt. The first call of a process follows the start options and waits for
     /// another owner's lease, telling `progress`; later ones are restarts: they claim at once, and are
-    /// fenced where anyone else has claimed.
+    /// fenced where anyone else has claimed. The lease's counter moves from the claim on, for as long as
+    /// the heartbeat that is given is polled.
     ///
     /// One `GetItem` and one `UpdateItem` for the head, one `GetItem` for each retained manifest.
     ///
@@ -128,17 +135,45 @@ impl Claimer {
     ///
     /// # Cancel safety
     /// May be dropped and called again.
-    pub async fn claim(&mut self, progress: &(dyn Fn(Waiting) + Send + Sync)) -> Result<Claimed> {
+    pub async fn claim(
+        &mut self,
+        progress: &(dyn Fn(Waiting) + Send + Sync),
+    ) -> Result<(Claimed, Heartbeat)> {
         let mut pause = FIRST_PAUSE;
         loop {
             if let Some((began, head)) = self.attempt(progress).await? {
-                let claimed = self.take(began, head).await?;
+                let mut heartbeat = self.heartbeat(&head);
+                let claimed = heartbeat.beside(self.take(began, head)).await?;
                 self.restart = true;
                 self.options.roll_back = None;
-                return Ok(claimed);
+                return Ok((claimed, heartbeat));
             }
             self.clock.sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Tells the head that nothing of this process runs any more, where no driver could: the next run need
+    /// not wait for the lease then. Does nothing where the head shows no claim of this process, which was
+    /// not won, or not yet: nobody waits for that one.
+    ///
+    /// One `GetItem` and one `UpdateItem`; none where nothing was claimed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`] where another has claimed the job since an attempt of this process began.
+    ///
+    /// # Cancel safety
+    /// May be dropped; the head may say so or not then.
+    pub async fn leave(&self, status: HeadStatus) -> Result<()> {
+        if self.sent.is_empty() {
+            return Ok(());
+        }
+        let job = &self.options.job;
+        let Some(head) = self.heads.read(job).await? else { return Ok(()) };
+        match self.sent.iter().find(|mine| rules::is_mine(mine, &head)) {
+            Some(mine) => set_status(&*self.heads, self.clock, job, mine, status).await,
+            None if self.restart => Err(rules::FencedBy::of(&head).into()),
+            None => Ok(()),
         }
     }
 
@@ -275,7 +310,7 @@ impl Claimer {
             let same = self.successor(&head);
             let condition = rules::unchanged(&head);
             let Some(claimed) = self.put(condition, same).await? else { return Ok(None) };
-            self.commit_what_is_owed(&claimed).await?;
+            self.heartbeat(&claimed).beside(self.commit_what_is_owed(&claimed)).await?;
             head = claimed;
         }
         let mut next = self.successor(&head);
@@ -346,6 +381,14 @@ impl Claimer {
         let manifest = archived.pop().map(|a| a.manifest);
         let replaced = self.replaced.clone();
         Ok(Claimed { mine, began, head, manifest, retained, slots, store, replaced })
+    }
+
+    /// The beat of a head that I have claimed just now.
+    fn heartbeat(&self, head: &Head) -> Heartbeat {
+        let mine = Mine { attempt: head.attempt, owner: head.owner.clone() };
+        let (job, heads) = (self.options.job.clone(), Arc::clone(&self.heads));
+        let keeper = HeadKeeper::new(job, mine, heads, self.clock, self.options.lease);
+        Heartbeat::new(keeper, self.io.clone())
     }
 
     fn successor(&mut self, head: &Head) -> Head {

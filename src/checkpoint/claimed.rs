@@ -46,7 +46,7 @@ pub struct Kept {
 }
 
 /// A claim that was won, and all that an attempt works from.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Claimed {
     /// The attempt and its owner text.
     pub mine: Mine,

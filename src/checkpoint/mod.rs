@@ -16,6 +16,7 @@ mod driver;
 mod fakes;
 mod head;
 mod headkeeper;
+mod heartbeat;
 mod manifest;
 mod memory;
 mod messages;
@@ -35,6 +36,7 @@ pub use driver::{Channels, DriverSetup, Ended, run};
 pub use head::{
     Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, LAYOUT, Retained,
 };
+pub use heartbeat::Heartbeat;
 pub use manifest::{FORMAT, Horizon, Manifest};
 pub use memory::MemoryHeads;
 pub use messages::{
