@@ -443,7 +443,8 @@ pub async fn set_status(
 }
 
 pub(super) fn vanished(job: &Name) -> Error {
-    Error::new(ErrorKind::Store, format!("the head of job {job} was deleted or changed by hand"))
+    let message = format!("the head of job {job} was deleted or changed by hand while it ran");
+    Error::new(ErrorKind::Corrupt, message)
 }
 
 #[cfg(test)]

@@ -264,7 +264,7 @@ async fn a_fresh_start_gives_up_output_that_is_lost_only_where_it_is_told_to() {
         })
     };
     let error = claim(&mut fresh(2, false)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Io);
+    assert_eq!(error.kind(), ErrorKind::Lost);
     assert!(error.to_string().contains("--fresh --abandon-output"), "{error}");
     assert_eq!(world.heads.head.lock().unwrap().as_ref().unwrap().incarnation, Incarnation(1));
     let fresh = claim(&mut fresh(3, true)).await.unwrap();

@@ -159,7 +159,9 @@ impl fmt::Display for Refusal {
                 "the last run under this name has finished: there is nothing to resume; run it \
                  without --resume to start afresh",
             ),
-            Self::Vanished => f.write_str("the head of this job was deleted while it ran"),
+            Self::Vanished => f.write_str(
+                "the head of this job was deleted while it ran; run it again to start afresh",
+            ),
             Self::Layout(found) => write!(
                 f,
                 "the table has layout {found}, this program writes {LAYOUT}: use a newer millpond"
@@ -190,7 +192,8 @@ fn indented(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal {
-            Refusal::Vanished | Refusal::Layout(_) => ErrorKind::Store,
+            Refusal::Vanished => ErrorKind::Corrupt,
+            Refusal::Layout(_) => ErrorKind::Store,
             Refusal::NothingToResume
             | Refusal::Finished
             | Refusal::Different { .. }

@@ -54,6 +54,8 @@ fn without_a_head_attempt_one_is_created_unless_resume_is_insisted_on() {
     let refused = Start::Refused(Refusal::NothingToResume);
     assert_eq!(decide(None, |f| f.mode = StartMode::Resume), refused);
     assert_eq!(decide(None, |f| f.restart = true), Start::Refused(Refusal::Vanished));
+    // It used to be met by each attempt anew, for ever.
+    assert_eq!(Error::from(Refusal::Vanished).kind(), ErrorKind::Corrupt);
 }
 
 #[test]
