@@ -77,6 +77,9 @@ pub struct Claimer {
     restart: bool,
     /// The (attempt, owner, beat) that was seen to stand still for a lease.
     expired: Option<(Attempt, String, u64)>,
+    /// The checkpoint that was claimed from a head that owed nothing: until this process has completed another,
+    /// nothing is owed, whatever the head says since.
+    settled: Option<(Incarnation, CheckpointId)>,
     replaced: Option<Identity>,
 }
 
@@ -112,6 +115,7 @@ impl Claimer {
             sent: Vec::new(),
             restart: false,
             expired: None,
+            settled: None,
             replaced: None,
         }
     }
@@ -154,7 +158,8 @@ impl Claimer {
     }
 
     /// Tells the head that nothing of this process runs any more, where no driver could: the next run need
-    /// not wait for the lease then. Does nothing where the head shows no claim of this process, which was
+    /// not wait for the lease then. Whether it was stopped or failed, the head then says whether output may
+    /// be owed. Does nothing where the head shows no claim of this process, which was
     /// not won, or not yet: nobody waits for that one.
     ///
     /// One `GetItem` and one `UpdateItem`; none where nothing was claimed.
@@ -171,7 +176,16 @@ impl Claimer {
         let job = &self.options.job;
         let Some(head) = self.heads.read(job).await? else { return Ok(()) };
         match self.sent.iter().find(|mine| rules::is_mine(mine, &head)) {
-            Some(mine) => set_status(&*self.heads, self.clock, job, mine, status).await,
+            Some(mine) => {
+                let status = match status {
+                    HeadStatus::Stopped if self.may_owe(&head) => HeadStatus::Failed,
+                    HeadStatus::Failed if self.settled == Some(checkpoint_of(&head)) => {
+                        HeadStatus::Stopped
+                    }
+                    status => status,
+                };
+                set_status(&*self.heads, self.clock, job, mine, status).await
+            }
             None if self.restart => Err(rules::FencedBy::of(&head).into()),
             None => Ok(()),
         }
@@ -277,6 +291,7 @@ impl Claimer {
 
     /// Claims what `head` shows, rolled back where that is asked for.
     async fn resume(&mut self, head: &Head) -> Result<Option<Head>> {
+        let settled = !self.may_owe(head);
         let (owner, lease) = (self.fresh_owner(), self.options.lease);
         let (to, identity) = (self.options.roll_back, &self.options.identity);
         let Some(mut next) = rules::resumed(head, to, identity, owner, lease) else {
@@ -300,13 +315,22 @@ impl Claimer {
         if bites(Tooth::ClaimedFromEarlierRead) {
             condition = HeadCondition::Owned(head.attempt);
         }
-        self.put(condition, next).await
+        let claimed = self.put(condition, next).await?;
+        if let Some(claimed) = &claimed {
+            self.settled = settled.then(|| checkpoint_of(claimed));
+        }
+        Ok(claimed)
+    }
+
+    fn may_owe(&self, head: &Head) -> bool {
+        head.checkpoint != CheckpointId::NONE
+            && !head.status.owes_nothing()
+            && self.settled != Some(checkpoint_of(head))
     }
 
     /// Fences whoever had the job, commits what its head owes, then leaves all of it behind.
     async fn begin_afresh(&mut self, mut head: Head) -> Result<Option<Head>> {
-        let may_owe = head.status != HeadStatus::Finished && head.checkpoint != CheckpointId::NONE;
-        if may_owe {
+        if self.may_owe(&head) {
             let same = self.successor(&head);
             let condition = rules::unchanged(&head);
             let Some(claimed) = self.put(condition, same).await? else { return Ok(None) };
@@ -378,7 +402,10 @@ impl Claimer {
         let known = if bites(Tooth::OlderSlotsUnknown) { newest } else { &named };
         let slots = Slots::restored(mine.attempt.in_versions(), known);
         let retained = archived.iter().map(Kept::of).collect();
-        let manifest = archived.pop().map(|a| a.manifest);
+        let mut manifest = archived.pop().map(|a| a.manifest);
+        if self.settled == Some(checkpoint_of(&head)) {
+            manifest.iter_mut().for_each(|manifest| manifest.committables.clear());
+        }
         let replaced = self.replaced.clone();
         Ok(Claimed { mine, began, head, manifest, retained, slots, store, replaced })
     }
@@ -403,6 +430,10 @@ impl Claimer {
     fn fresh_owner(&mut self) -> String {
         format!("{:016x}{:016x}", self.owners.next_u64(), self.owners.next_u64())
     }
+}
+
+fn checkpoint_of(head: &Head) -> (Incarnation, CheckpointId) {
+    (head.incarnation, head.checkpoint)
 }
 
 fn place_of(head: Option<&Head>) -> Option<(Attempt, CheckpointId)> {

@@ -32,9 +32,10 @@ pub struct Retained {
 pub enum HeadStatus {
     /// An attempt runs, or ran and died.
     Running,
-    /// Stopped gracefully after a checkpoint.
+    /// Stopped gracefully: after a checkpoint whose output is committed, or before there was one.
     Stopped,
-    /// Failed for good.
+    /// Nothing runs, and output may be owed: it failed for good, or was stopped while no attempt ran that
+    /// could have taken a last checkpoint.
     Failed,
     /// All input was read and everything is committed.
     Finished,
@@ -46,7 +47,7 @@ impl HeadStatus {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
-            Self::Stopped => "stopped",
+            Self::Stopped => "settled",
             Self::Failed => "failed",
             Self::Finished => "finished",
         }
@@ -55,9 +56,20 @@ impl HeadStatus {
     /// The status that `word` stands for.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
+        // As it was written once: also where a stop came between two attempts, with output still owed.
+        if word == "stopped" {
+            return Some(Self::Failed);
+        }
         [Self::Running, Self::Stopped, Self::Failed, Self::Finished]
             .into_iter()
             .find(|s| s.as_str() == word)
+    }
+
+    /// Whether all that was staged for the head's checkpoint is published: nothing is looked for any more,
+    /// and whoever reads the output may have moved it away.
+    #[must_use]
+    pub fn owes_nothing(self) -> bool {
+        matches!(self, Self::Stopped | Self::Finished)
     }
 }
 

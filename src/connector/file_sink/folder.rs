@@ -171,7 +171,10 @@ impl Folder {
         }
         self.make_root()?;
         self.make_inside(&self.markers_folder())?;
-        self.make_inside(&self.staging())?;
+        // Else it is there, or `clean` makes it, which knows what should be in it.
+        if run.fresh {
+            self.make_staging()?;
+        }
         self.write_marker(&mine)?;
         // Last, so that a crash on the way leaves a folder that is still recognised.
         for old in found.iter().filter(|m| m.attempt != mine.attempt) {
@@ -306,6 +309,23 @@ impl Folder {
             Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
             _ => Ok(()),
         }
+    }
+
+    pub(super) fn make_staging(&self) -> Result<()> {
+        self.make_inside(&self.staging())
+    }
+
+    /// For output that is owed and was in the staging folder, which is gone.
+    pub(super) fn staging_lost(&self) -> Error {
+        Error::new(
+            ErrorKind::Lost,
+            format!(
+                "output is lost: the folder {} is gone{}, and with it what was staged and is owed; put it \
+                 back, or give that output up with --fresh --abandon-output",
+                self.staging().display(),
+                seen_from(&self.root)
+            ),
+        )
     }
 
     fn make_inside(&self, folder: &Path) -> Result<()> {
