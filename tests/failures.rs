@@ -430,3 +430,38 @@ fn a_head_that_was_taken_by_hand_ends_the_job_within_a_lease() {
         assert!(ended - taken < ms(1100), "{:?}", ended - taken);
     });
 }
+
+/// It used to go on, each operator with the other's input.
+#[test]
+fn a_job_that_is_wired_otherwise_is_refused_and_shows_both() {
+    simulate(async {
+        let (engine, twin) = Engine::twin(small());
+        let sinks = [MemorySink::new(), MemorySink::new()];
+        let (feeds, sources): (Vec<_>, Vec<_>) = (0..2).map(|_| MemorySource::fed(1)).unzip();
+        let wired = |swapped: bool| {
+            let env = StreamEnvironment::new();
+            let mut streams = [
+                env.source(sources[0].clone()).uid("left"),
+                env.source(sources[1].clone()).uid("right"),
+            ];
+            if swapped {
+                streams.reverse();
+            }
+            for ((stream, sink), id) in streams.into_iter().zip(&sinks).zip(["first", "second"]) {
+                stream.key_by(|n| n % 5).reduce(|a, b| a + b).uid(id).sink(sink.clone());
+            }
+            env.build().unwrap()
+        };
+        feeds.iter().for_each(|feed| feed.push(0, 0..40));
+        engine.run_until(wired(false), pass(ms(55))).await.unwrap();
+        let before = head(&twin);
+        let error = engine.run(wired(true)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        for part in ["reduce first [reduce] <- left", "reduce first [reduce] <- right", "--fresh"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        assert_eq!(head(&twin), before);
+        feeds.iter().for_each(|feed| feed.close());
+        assert_eq!(engine.run(wired(false)).await.unwrap(), Ended::Finished);
+    });
+}

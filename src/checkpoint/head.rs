@@ -79,6 +79,10 @@ impl fmt::Display for HeadStatus {
     }
 }
 
+/// In a line of [`Identity::graph`], what stands before the ids of the operators that this one reads, in
+/// order. Lines that earlier versions have recorded end there.
+pub const INPUTS: &str = " <- ";
+
 /// What may not change between attempts of one incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
@@ -88,10 +92,21 @@ pub struct Identity {
     pub key_encoding: u32,
     /// The number of key groups.
     pub max_parallelism: u32,
-    /// The job graph as text: one line for each vertex and operator, with ids and states.
+    /// The job graph as text: one line for each operator, with ids, states and inputs.
     pub graph: String,
     /// The input as text: one line for each source.
     pub input: String,
+}
+
+impl Identity {
+    /// Whether `graph`, which is given, is the recorded one, as far as that one tells.
+    #[must_use]
+    pub fn is_graph(&self, graph: &str) -> bool {
+        let without = |line: &str| line.split(INPUTS).next().map(str::to_owned);
+        self.graph == graph
+            || !self.graph.contains(INPUTS)
+                && self.graph.lines().map(str::to_owned).map(Some).eq(graph.lines().map(without))
+    }
 }
 
 /// A job's head.

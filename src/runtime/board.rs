@@ -16,7 +16,7 @@ use super::status::{
     CapacityUnits, CheckpointCounts, CheckpointEntry, CheckpointState, Checkpoints, Cost, JobState,
     JobStatus, Memory, Restore, Start, Vertex,
 };
-use crate::checkpoint::{Claimed, Ended, History, Overview, Stats, Status};
+use crate::checkpoint::{Claimed, Ended, History, INPUTS, Overview, Stats, Status};
 use crate::clock::{Clock, Instant};
 use crate::connector::Guarantee;
 use crate::dynamodb::Throttling;
@@ -262,7 +262,7 @@ fn vertices(graph: &JobGraph, parallelism: u32) -> Vec<Vertex> {
     let lines: Vec<&str> = graph.description.lines().collect();
     let vertex = |operator: usize| Vertex {
         id: graph.operators[operator].to_string(),
-        name: lines.get(operator).map_or_else(String::new, |line| (*line).to_owned()),
+        name: lines.get(operator).map_or_else(String::new, |line| name_in(line)),
         parallelism,
         records_in: 0,
         records_out: 0,
@@ -276,6 +276,11 @@ fn checkpoints(overview: Overview, restored: Option<Restore>) -> Checkpoints {
         counts: CheckpointCounts {
             restored: counts.restored,
             total: counts.completed + counts.failed + counts.in_progress,
+/// A vertex is named by what it is, not by what it reads.
+fn name_in(line: &str) -> String {
+    line.split(INPUTS).next().unwrap_or_default().to_owned()
+}
+
             in_progress: counts.in_progress,
             completed: counts.completed,
             failed: counts.failed,

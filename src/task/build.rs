@@ -38,7 +38,7 @@ pub struct JobGraph {
     pub edges: Vec<Box<dyn Edge>>,
     /// The sinks, with their operators' indices.
     pub sinks: Vec<(usize, Box<dyn AnySink>)>,
-    /// One line for each operator, with ids and states: recorded in the head.
+    /// One line for each operator, with ids, states and inputs: recorded in the head.
     pub description: String,
 }
 
