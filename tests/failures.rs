@@ -465,3 +465,42 @@ fn a_job_that_is_wired_otherwise_is_refused_and_shows_both() {
         assert_eq!(engine.run(wired(false)).await.unwrap(), Ended::Finished);
     });
 }
+
+/// It used to be told as running until it had ended.
+#[test]
+fn a_job_that_is_stopping_or_failing_says_so() {
+    simulate(async {
+        let (engine, twin) = Engine::twin(small());
+        let sink = MemorySink::new();
+        let (_feed, source) = MemorySource::<Event>::fed_without_end(1);
+        let course = async {
+            pass(ms(25)).await;
+            assert_eq!(engine.status().state, JobState::Running);
+            twin.memory_heads().script().hold(Call::WriteHead);
+            pass(ms(100)).await;
+            assert_eq!(engine.status().state, JobState::Cancelling);
+            twin.memory_heads().script().release(Call::WriteHead);
+        };
+        let run = engine.run_until(tally(source, &sink), pass(ms(50)));
+        let (ended, ()) = futures::join!(run, course);
+        assert_eq!(ended.unwrap(), Ended::Stopped);
+        assert_eq!(engine.status().state, JobState::Canceled);
+    });
+    simulate(async {
+        let (engine, twin) = Engine::twin(small());
+        let sink = MemorySink::new();
+        let (feed, source) = MemorySource::<u64>::fed(1);
+        let course = async {
+            pass(ms(25)).await;
+            twin.memory_heads().script().hold(Call::WriteHead);
+            feed.push(0, 0..40);
+            engine.until(|status| status.state == JobState::Failing).await;
+            assert_eq!(head(&twin).status, HeadStatus::Running);
+            twin.memory_heads().script().release(Call::WriteHead);
+        };
+        let (ended, ()) = futures::join!(engine.run(fragile_over(source, 1, false, &sink)), course);
+        assert!(ended.unwrap_err().to_string().contains("unlucky"));
+        assert_eq!(engine.status().state, JobState::Failed);
+        assert_eq!(head(&twin).status, HeadStatus::Failed);
+    });
+}

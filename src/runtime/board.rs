@@ -95,7 +95,25 @@ impl Board {
     }
 
     pub(super) fn initializing(&self) {
-        self.status.send_modify(|status| status.state = JobState::Initializing);
+        self.enter(JobState::Initializing);
+    }
+
+    /// A stop is wanted: nothing but an end, good or bad, is told after that.
+    pub(super) fn cancelling(&self) {
+        self.enter(JobState::Cancelling);
+    }
+
+    /// No attempt follows the one that failed.
+    pub(super) fn failing(&self) {
+        self.status.send_modify(|status| status.state = JobState::Failing);
+    }
+
+    fn enter(&self, state: JobState) {
+        self.status.send_modify(|status| {
+            if status.state != JobState::Cancelling {
+                status.state = state;
+            }
+        });
     }
 
     pub(super) fn claimed(&self, claimed: &Claimed) {
@@ -120,8 +138,8 @@ impl Board {
             began,
         });
         let took = self.clock.now() - began;
+        self.enter(JobState::Running);
         self.status.send_modify(|status| {
-            status.state = JobState::Running;
             status.position = position;
             status.checkpoints.restored = claimed.manifest.as_ref().map(|manifest| Restore {
                 checkpoint: manifest.checkpoint.0,
@@ -258,6 +276,11 @@ fn at_least_once(graph: &JobGraph) -> Vec<String> {
     sinks.filter(|s| s.guarantee() == Guarantee::AtLeastOnce).map(|s| s.describe()).collect()
 }
 
+/// A vertex is named by what it is, not by what it reads.
+fn name_in(line: &str) -> String {
+    line.split(INPUTS).next().unwrap_or_default().to_owned()
+}
+
 fn vertices(graph: &JobGraph, parallelism: u32) -> Vec<Vertex> {
     let lines: Vec<&str> = graph.description.lines().collect();
     let vertex = |operator: usize| Vertex {
@@ -276,11 +299,6 @@ fn checkpoints(overview: Overview, restored: Option<Restore>) -> Checkpoints {
         counts: CheckpointCounts {
             restored: counts.restored,
             total: counts.completed + counts.failed + counts.in_progress,
-/// A vertex is named by what it is, not by what it reads.
-fn name_in(line: &str) -> String {
-    line.split(INPUTS).next().unwrap_or_default().to_owned()
-}
-
             in_progress: counts.in_progress,
             completed: counts.completed,
             failed: counts.failed,

@@ -1,5 +1,6 @@
 //! A job in one process: attempts, one after the other, until it ends. Flink: `ExecutionGraph`.
 
+use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -133,11 +134,13 @@ pub async fn run(
         replace_output: options.replace_output,
     };
     let stop = stop.boxed().shared();
+    let stopping = stop.clone();
     let result = tokio::select! {
         biased;
         // On the heap: an attempt holds all that its driver does.
         result = Box::pin(supervise(&shared, options, identity, stop)) => result,
         never = shared.status.keep_current(&*shared.backend) => match never {},
+        never = tell_of_stop(&shared, stopping) => match never {},
     };
     shared.status.ended(&*shared.backend, &result);
     result
@@ -145,6 +148,12 @@ pub async fn run(
 
 /// Ends when a graceful end is wanted, for whoever asks.
 pub(super) type Stop = SharedFuture<futures::future::BoxFuture<'static, ()>>;
+
+async fn tell_of_stop(shared: &Shared, stop: Stop) -> Infallible {
+    stop.await;
+    shared.status.cancelling();
+    std::future::pending().await
+}
 
 async fn supervise(
     shared: &Shared,
@@ -191,6 +200,7 @@ async fn supervise(
             }
             Decision::GiveUp(reason) => {
                 tracing::debug!("no further attempt: {reason}");
+                shared.status.failing();
                 if error.kind() != ErrorKind::Fenced
                     // Whatever else went wrong did so in a job that is another's, which may be why: its
                     // slots are written anew.
