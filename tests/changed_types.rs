@@ -1,5 +1,5 @@
 //! A job that goes on with a state of another type than was stored: refused before anything is
-//! processed, or migrated.
+//! processed, or migrated. What states are keyed by is refused only.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,11 +9,13 @@ use std::fmt::Display;
 
 use engine_support::{Engine, embedded, ms, pass, simulate, small};
 use millpond::ErrorKind;
-use millpond::codec::Value;
+use millpond::codec::{Key, Value};
 use millpond::config::{Materialize, RestartStrategy, ValueFormat};
 use millpond::connector::{MemorySink, MemorySource};
 use millpond::operator::{Context, KeyedProcess};
-use millpond::state::{States, ValueDescriptor, ValueState};
+use millpond::state::{
+    MapDescriptor, MapState, Namespaced, States, SubKey, ValueDescriptor, ValueState,
+};
 use millpond::stream::StreamEnvironment;
 use millpond::task::JobGraph;
 
@@ -139,4 +141,79 @@ fn another_type_is_refused_or_migrated_whether_it_is_in_the_log_or_in_items() {
 fn no_restart_is_tried_with_a_type_that_does_not_fit() {
     let restart = RestartStrategy::FixedDelay { attempts: 1_000_000, delay: ms(3_600_000) };
     simulate(check(false, ValueFormat::Codec, restart));
+}
+
+/// Counts, by a key, a namespace and a map key that are made of the record.
+struct Count<K, N, MK> {
+    counts: Namespaced<N, MapState<MK, u32>>,
+    make: fn(u64) -> (K, N, MK),
+}
+
+impl<K: Key, N: SubKey, MK: SubKey> KeyedProcess for Count<K, N, MK> {
+    type Key = K;
+    type In = u64;
+    type Out = u32;
+
+    fn process(&self, record: u64, context: &mut Context<'_, Self>) -> millpond::Result<()> {
+        let (_, namespace, key) = (self.make)(record);
+        let mut of_namespace = context.in_namespace(&namespace);
+        let mut counts = of_namespace.map(self.counts);
+        let count = counts.get(&key)?.copied().unwrap_or(0) + 1;
+        counts.put(key, count);
+        context.emit(count);
+        Ok(())
+    }
+}
+
+fn keyed<K: Key, N: SubKey, MK: SubKey>(
+    (source, sink): (&MemorySource<u64>, &MemorySink<u32>),
+    make: fn(u64) -> (K, N, MK),
+) -> JobGraph {
+    // A migration of values changes nothing of it.
+    let counts = || MapDescriptor::new("counts").migrate_from::<u8>(u32::from);
+    let env = StreamEnvironment::new();
+    env.source(source.clone())
+        .uid("numbers")
+        .key_by(move |n| make(*n).0)
+        .process(move |states: &mut States| Count { counts: states.namespaced().map(counts()), make })
+        .uid("count")
+        .sink(sink.clone())
+        .uid("out");
+    env.build().unwrap()
+}
+
+/// It used to go on, and to find key 5 as -2147483643.
+#[test]
+fn keys_namespaces_and_map_keys_of_another_type_are_refused() {
+    simulate(async {
+        let mut config = small();
+        config.restart = RestartStrategy::None;
+        let engine = Engine::new(embedded(None).await, config);
+        let (feed, source) = MemorySource::fed(1);
+        let sink = MemorySink::new();
+        let ends = (&source, &sink);
+        feed.push(0, 0..KEYS);
+        let first = || keyed(ends, |n| (n % 4, 7u32, n as u32));
+        engine.run_until(first(), pass(ms(100))).await.unwrap();
+        let counted = sink.output().len();
+        assert_eq!(counted as u64, KEYS);
+
+        feed.push(0, 0..KEYS);
+        let others = [
+            (keyed(ends, |n| ((n % 4) as i64, 7u32, n as u32)), "keys of u64", "are i64"),
+            (keyed(ends, |n| (n % 4, 7i32, n as u32)), "namespaces of u32", "of i32"),
+            (keyed(ends, |n| (n % 4, 7u32, n as i32)), "map keys of u32", "of i32"),
+            (keyed(ends, |n| (n % 4, 7u32, (0u16, n as u16))), "map keys of u32", "of (u16, u16)"),
+        ];
+        for (graph, old, new) in others {
+            let error = engine.run(graph).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Graph);
+            for part in ["operator count", old, new, "--fresh"] {
+                assert!(error.to_string().contains(part), "{part}: {error}");
+            }
+            assert_eq!(sink.output().len(), counted, "something was processed");
+        }
+        engine.run_until(first(), pass(ms(100))).await.unwrap();
+        assert_eq!(sink.output()[counted..], [2; KEYS as usize]);
+    });
 }

@@ -40,6 +40,7 @@ impl Manifest {
             slots: SlotTable::default(),
             records: 0,
             operator_formats: vec![],
+            key_types: vec![],
         }
     }
 }

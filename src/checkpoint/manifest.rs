@@ -23,12 +23,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name, Version};
 use crate::key_group::{KeyGroup, KeyGroupRange};
 use crate::state::unkeyed::OperatorFormat;
-use crate::state::{MAX_BLOCK_BYTES, StateFormats};
+use crate::state::{KeyTypes, MAX_BLOCK_BYTES, StateFormats};
 
 /// The format that this code writes.
-pub const FORMAT: u16 = 3;
-/// The format before, which is read too: it ends before [`Manifest::operator_formats`].
-const WITHOUT_OPERATOR_FORMATS: u16 = 2;
+pub const FORMAT: u16 = 4;
+/// The oldest format that is read too. Each has ended with one more list than the one before it: 3 added
+/// [`Manifest::operator_formats`], 4 [`Manifest::key_types`].
+const OLDEST_FORMAT: u16 = 2;
 
 const MAGIC: [u8; 4] = *b"MPMF";
 const HEADER_BYTES: usize = 18;
@@ -78,6 +79,8 @@ pub struct Manifest {
     pub records: u64,
     /// Of which types operator states are; of one that is not here it is not known.
     pub operator_formats: Vec<OperatorFormat>,
+    /// Of which types keys, namespaces and map keys are; of an operator that is not here it is not known.
+    pub key_types: Vec<KeyTypes>,
 }
 
 impl Manifest {
@@ -128,7 +131,7 @@ impl Manifest {
     /// # Errors
     /// [`ErrorKind::Corrupt`] for bytes that are damaged, incomplete or of a format not known here.
     pub fn decode(parts: &[Bytes]) -> Result<Self> {
-        let (mut text, mut is_old) = (Vec::new(), false);
+        let (mut text, mut format) = (Vec::new(), FORMAT);
         for (index, part) in parts.iter().enumerate() {
             let (header, chunk) = Part::decode(part)?;
             if header.part as usize != index || header.of as usize != parts.len() {
@@ -140,12 +143,10 @@ impl Manifest {
                 )));
             }
             text.extend_from_slice(chunk);
-            is_old = header.format == WITHOUT_OPERATOR_FORMATS;
+            format = header.format;
         }
-        if is_old {
-            // An empty list.
-            text.push(0);
-        }
+        // Empty lists.
+        text.extend((format..FORMAT).map(|_| 0));
         let (manifest, read) = decode_from::<Self>(&text).map_err(|e| corrupt(e.to_string()))?;
         if read != text.len() {
             return Err(corrupt(format!("{} bytes too many", text.len() - read)));
@@ -189,9 +190,9 @@ impl Part {
             return Err(corrupt("it does not begin with MPMF".to_owned()));
         }
         let format = u16::from_le_bytes([header[4], header[5]]);
-        if !(WITHOUT_OPERATOR_FORMATS..=FORMAT).contains(&format) {
+        if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
             return Err(corrupt(format!(
-                "format {format} is not known here, only {WITHOUT_OPERATOR_FORMATS} and {FORMAT}"
+                "format {format} is not known here, only {OLDEST_FORMAT} to {FORMAT}"
             )));
         }
         if number(14) != checksum(&header[..14], chunk) {

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::ids::{CheckpointId, Name, SlotId, Version};
 use crate::key_group::KeyGroupRange;
-use crate::state::StateFormats;
 use crate::state::unkeyed::{OperatorFormat, SavedState};
+use crate::state::{KeyTypes, StateFormats};
 
 /// What a sink has staged for a checkpoint, in the sink's own bytes. Two committables of one sink
 /// never have equal bytes.
@@ -210,6 +210,8 @@ pub struct Plan {
     pub states: Vec<StateFormats>,
     /// Of which types every operator state is; the same.
     pub operator_formats: Vec<OperatorFormat>,
+    /// Of which types every keyed operator's keys are; the same.
+    pub key_types: Vec<KeyTypes>,
 }
 
 impl Plan {

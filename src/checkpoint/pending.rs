@@ -173,6 +173,7 @@ impl Pending {
             slots: SlotTable::default(),
             records: self.records(),
             operator_formats: plan.operator_formats.clone(),
+            key_types: plan.key_types.clone(),
         }
     }
 

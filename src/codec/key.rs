@@ -8,7 +8,7 @@ use std::fmt::Debug;
 
 use xxhash_rust::xxh64::{Xxh64, xxh64};
 
-use super::DecodeError;
+use super::{DecodeError, Schema};
 
 /// Recorded in the head: the name of the hash.
 pub const HASH_ID: &str = "xxh64";
@@ -53,6 +53,10 @@ pub trait Key: Clone + Eq + Debug + Send + Sync + 'static {
     /// Gives the bytes that [`Key::encode`] writes to `hasher`, in pieces of any size.
     fn hash_into(&self, hasher: &mut KeyHasher);
 
+    /// What is encoded, in words: recorded of each keyed operator and state, so that a table of other keys
+    /// is refused and not misread. Types whose bytes mean different things have different ones.
+    fn schema() -> Schema;
+
     /// XXH64 of the encoding.
     #[inline]
     fn key_hash(&self) -> KeyHash {
@@ -95,6 +99,9 @@ macro_rules! integer_keys {
                     Err(_) => KeyHash(xxh64(&bytes, 0)),
                 }
             }
+            fn schema() -> Schema {
+                Schema::Word(stringify!($t))
+            }
         }
     )*};
 }
@@ -136,6 +143,9 @@ impl Key for bool {
     fn hash_into(&self, hasher: &mut KeyHasher) {
         u8::from(*self).hash_into(hasher);
     }
+    fn schema() -> Schema {
+        Schema::Word("bool")
+    }
 }
 
 impl Key for char {
@@ -148,6 +158,9 @@ impl Key for char {
     }
     fn hash_into(&self, hasher: &mut KeyHasher) {
         u32::from(*self).hash_into(hasher);
+    }
+    fn schema() -> Schema {
+        Schema::Word("char")
     }
 }
 
@@ -187,6 +200,9 @@ impl Key for Vec<u8> {
     fn hash_into(&self, hasher: &mut KeyHasher) {
         each_piece(self, |piece| hasher.write(piece));
     }
+    fn schema() -> Schema {
+        Schema::Word("bytes")
+    }
 }
 
 impl Key for String {
@@ -198,6 +214,9 @@ impl Key for String {
     }
     fn hash_into(&self, hasher: &mut KeyHasher) {
         each_piece(self.as_bytes(), |piece| hasher.write(piece));
+    }
+    fn schema() -> Schema {
+        Schema::Word("string")
     }
 }
 
@@ -217,6 +236,9 @@ impl<K: Key> Key for Option<K> {
             key.hash_into(hasher);
         }
     }
+    fn schema() -> Schema {
+        Schema::Option(Box::new(K::schema()))
+    }
 }
 
 impl Key for () {
@@ -228,6 +250,9 @@ impl Key for () {
     }
     #[inline]
     fn hash_into(&self, _: &mut KeyHasher) {}
+    fn schema() -> Schema {
+        Schema::Tuple(Vec::new())
+    }
 }
 
 macro_rules! tuple_keys {
@@ -241,6 +266,9 @@ macro_rules! tuple_keys {
             }
             fn hash_into(&self, hasher: &mut KeyHasher) {
                 $(self.$index.hash_into(hasher);)*
+            }
+            fn schema() -> Schema {
+                Schema::Tuple(vec![$($name::schema()),*])
             }
         }
     )*};
@@ -306,6 +334,20 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let _ = Compound::decode(&mut &bytes[..]);
+        }
+    }
+
+    /// Tables record them. Types of one encoding, or of one length, must be told apart.
+    #[test]
+    fn golden_schemas() {
+        let golden = [
+            (<(String, Option<i32>, Vec<u8>)>::schema(), "(string, option<i32>, bytes)"),
+            (<((), (u64, char), bool)>::schema(), "((), (u64, char), bool)"),
+            (<((u32, u32), u8)>::schema(), "((u32, u32), u8)"),
+            (<(i128,)>::schema(), "(i128)"),
+        ];
+        for (schema, text) in golden {
+            assert_eq!(schema.to_string(), text);
         }
     }
 

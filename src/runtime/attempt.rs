@@ -23,8 +23,6 @@ use crate::error::Result;
 use crate::ids::{CheckpointId, SubtaskId};
 use crate::key_group::MaxParallelism;
 use crate::metrics::VertexCounters;
-use crate::state::StateFormats;
-use crate::state::unkeyed::OperatorFormat;
 use crate::task::{BuildContext, Pressure};
 use crate::teeth::{Tooth, bites};
 
@@ -49,7 +47,7 @@ pub(super) async fn attempt(
     let config = &shared.config;
     let max_parallelism = MaxParallelism::new(config.max_parallelism)?;
     // Before outputs are touched.
-    let states = restore::states(&shared.graph, claimed.manifest.as_ref())?;
+    let (states, key_types) = restore::states(&shared.graph, claimed.manifest.as_ref())?;
     let operator_formats = operator_state::formats(&shared.graph, claimed.manifest.as_ref())?;
     let restore = async {
         prepare_outputs(shared, claimed).await?;
@@ -83,7 +81,7 @@ pub(super) async fn attempt(
 
     let setup = DriverSetup {
         job: shared.job.clone(),
-        plan: checkpoint_plan(shared, states, operator_formats),
+        plan: Plan { vertices: vertex_plans(shared), states, operator_formats, key_types },
         sources,
         settings: config.checkpointing.clone(),
         thrift: shared.thrift.clone(),
@@ -139,11 +137,7 @@ async fn prepare_outputs(shared: &Shared, claimed: &Claimed) -> Result<()> {
     shared.sinks.clean(claimed.mine.attempt, owed).await
 }
 
-fn checkpoint_plan(
-    shared: &Shared,
-    states: Vec<StateFormats>,
-    operator_formats: Vec<OperatorFormat>,
-) -> Plan {
+fn vertex_plans(shared: &Shared) -> Vec<VertexPlan> {
     let vertices = shared.graph.vertices.iter().map(|vertex| {
         let id = shared.graph.operators[vertex.operator()].clone();
         VertexPlan {
@@ -153,7 +147,7 @@ fn checkpoint_plan(
             parallelism: shared.config.parallelism,
         }
     });
-    Plan { vertices: vertices.collect(), states, operator_formats }
+    vertices.collect()
 }
 
 /// Running workers and the way to their subtasks.

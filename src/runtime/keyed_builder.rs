@@ -21,7 +21,7 @@ use crate::ids::{Attempt, CheckpointId, Name};
 use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::Metrics;
-use crate::state::{Columns, KeyQuery, KeyedConfig, KeyedState, Store};
+use crate::state::{Columns, KeyQuery, KeyTypes, KeyedConfig, KeyedState, Store};
 use crate::task::{LogSegments, Restored, SegmentPuts, filter_of, rebuild};
 
 /// Collects what one subtask's keyed state is built of.
@@ -117,6 +117,7 @@ impl DynamoDbKeyedStateBackendBuilder {
     /// Reads the log and replays it. One `GetItem` for each of its segments, none for items.
     ///
     /// # Errors
+    /// [`crate::ErrorKind::Graph`] where the manifest has values or keys of other types;
     /// [`crate::ErrorKind::Corrupt`] where a segment is missing, damaged or of another version;
     /// [`crate::ErrorKind::Internal`] for a range beyond the key groups. Nothing stays behind.
     ///
@@ -130,6 +131,8 @@ impl DynamoDbKeyedStateBackendBuilder {
         let restored = match &self.manifest {
             None => Restored::default(),
             Some(manifest) => {
+                let types = KeyTypes::of(&self.operator, &K::schema(), &self.columns);
+                types.check(&manifest.key_types)?;
                 let store = Arc::clone(&self.store);
                 read_log(store, manifest, &self.operator, self.range, &self.io).await?
             }

@@ -16,7 +16,7 @@ use crate::ids::{CheckpointId, Name};
 use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::Metrics;
-use crate::state::{StateFormats, Store, segment};
+use crate::state::{KeyTypes, StateFormats, Store, segment};
 use crate::task::{AnySource, JobGraph, Restored};
 
 /// Segments that one subtask reads at a time.
@@ -93,18 +93,26 @@ pub(super) async fn plan(
     Ok(RestorePlan { sources, subtasks, entries })
 }
 
-/// How the values of every state are stored from now on, where the program can go on with what there is.
-pub(super) fn states(graph: &JobGraph, manifest: Option<&Manifest>) -> Result<Vec<StateFormats>> {
+/// How the values of every state are stored from now on, and of which types keys are, where the program can
+/// go on with what there is.
+pub(super) fn states(
+    graph: &JobGraph,
+    manifest: Option<&Manifest>,
+) -> Result<(Vec<StateFormats>, Vec<KeyTypes>)> {
     let recorded = manifest.map_or(&[][..], |manifest| &manifest.states);
+    let recorded_keys = manifest.map_or(&[][..], |manifest| &manifest.key_types);
     let restored = manifest.map_or(CheckpointId::NONE, |manifest| manifest.checkpoint);
-    let mut settled = Vec::new();
+    let (mut settled, mut key_types) = (Vec::new(), Vec::new());
     for vertex in &graph.vertices {
-        if let Some(mut columns) = vertex.states()? {
+        if let Some((mut columns, key)) = vertex.states()? {
             let operator = &graph.operators[vertex.operator()];
             settled.extend(columns.settle(operator, recorded, restored)?);
+            let types = KeyTypes::of(operator, &key, &columns);
+            types.check(recorded_keys)?;
+            key_types.push(types);
         }
     }
-    Ok(settled)
+    Ok((settled, key_types))
 }
 
 async fn sources(

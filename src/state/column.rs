@@ -9,6 +9,7 @@ use std::fmt;
 use super::coding::{AnyCoding, Coding, Stored};
 use super::entries::Entries;
 use super::entry::Meta;
+use super::key_types::SubTypes;
 use super::keyed::Row;
 use super::known::SubRange;
 use super::recency::Recency;
@@ -22,6 +23,8 @@ use crate::ids::Name;
 /// row; its key in log and table is the row's key followed by a sub key, which is empty in a plain column.
 pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn name(&self) -> &Name;
+    /// Of which types the parts of its sub keys are.
+    fn sub_types(&self) -> SubTypes;
     /// Whether each row has one entry, of its own number, which is read when the row is admitted.
     fn is_plain(&self) -> bool;
     /// A row is taken, `is_new` where it is one more at the end. With `nothing_stored`, no item of it can
@@ -141,6 +144,10 @@ impl<V> fmt::Debug for Column<V> {
 impl<V: Value> AnyColumn for Column<V> {
     fn name(&self) -> &Name {
         &self.name
+    }
+
+    fn sub_types(&self) -> SubTypes {
+        SubTypes::default()
     }
 
     fn is_plain(&self) -> bool {

@@ -10,6 +10,7 @@ use super::coding::Coding;
 use super::column::{AnyColumn, Column};
 use super::erased::Erased;
 use super::formats::{StateFormats, StateKind};
+use super::key_types::SubTypes;
 use super::list::{ListColumn, ListDescriptor, ListState};
 use super::map::{MapColumn, MapDescriptor, MapState};
 use super::reducing::{AggregatingDescriptor, AggregatingState, ReducingDescriptor, ReducingState};
@@ -206,14 +207,16 @@ impl States {
         descriptor: MapDescriptor<MK, V>,
     ) -> MapState<MK, V> {
         let MapDescriptor { name, coding, ttl, .. } = descriptor;
-        let column = |name| MapColumn::<(), MK, V>::new(name, None, coding).with_ttl(ttl);
+        let types = SubTypes::default().and_map_key::<MK>();
+        let column = |name| MapColumn::<(), MK, V>::new(name, types, None, coding).with_ttl(ttl);
         MapState::new(self.add(name, column))
     }
 
     /// Registers a state of any number of elements for each key.
     pub fn list<T: Value>(&mut self, descriptor: ListDescriptor<T>) -> ListState<T> {
         let ListDescriptor { name, coding, ttl } = descriptor;
-        let column = |name| ListColumn::<(), T>::new(name, None, coding).with_ttl(ttl);
+        let types = SubTypes::default();
+        let column = |name| ListColumn::<(), T>::new(name, types, None, coding).with_ttl(ttl);
         ListState::new(self.add(name, column))
     }
 

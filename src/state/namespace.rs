@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 
 use super::coding::Coding;
 use super::descriptor::{ColumnId, States, ValueDescriptor, ValueState};
+use super::key_types::SubTypes;
 use super::keyed::{KeyedState, Row};
 use super::list::{List, ListColumn, ListDescriptor, ListState};
 use super::map::{Map, MapColumn, MapDescriptor, MapState};
@@ -78,7 +79,8 @@ impl<N: SubKey> NamespacedStates<'_, N> {
         coding: Coding<V>,
         ttl: Option<Ttl>,
     ) -> ColumnId {
-        let column = |name| SubColumn::<N, V>::new(name, default, coding).with_ttl(ttl);
+        let types = SubTypes::of_namespace::<N>();
+        let column = |name| SubColumn::<N, V>::new(name, types, default, coding).with_ttl(ttl);
         self.states.add(name, column)
     }
 
@@ -97,14 +99,16 @@ impl<N: SubKey> NamespacedStates<'_, N> {
         descriptor: MapDescriptor<MK, V>,
     ) -> Namespaced<N, MapState<MK, V>> {
         let MapDescriptor { name, coding, ttl, .. } = descriptor;
-        let column = |name| MapColumn::<N, MK, V>::new(name, None, coding).with_ttl(ttl);
+        let types = SubTypes::of_namespace::<N>().and_map_key::<MK>();
+        let column = |name| MapColumn::<N, MK, V>::new(name, types, None, coding).with_ttl(ttl);
         Namespaced::new(MapState::new(self.states.add(name, column)))
     }
 
     /// As [`States::list`].
     pub fn list<T: Value>(&mut self, descriptor: ListDescriptor<T>) -> Namespaced<N, ListState<T>> {
         let ListDescriptor { name, coding, ttl } = descriptor;
-        let column = |name| ListColumn::<N, T>::new(name, None, coding).with_ttl(ttl);
+        let types = SubTypes::of_namespace::<N>();
+        let column = |name| ListColumn::<N, T>::new(name, types, None, coding).with_ttl(ttl);
         Namespaced::new(ListState::new(self.states.add(name, column)))
     }
 

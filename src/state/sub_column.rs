@@ -10,6 +10,7 @@ use super::coding::{AnyCoding, Coding, Stored};
 use super::column::{AnyColumn, Holds};
 use super::entries::{Entries, MeanBytes};
 use super::entry::Meta;
+use super::key_types::SubTypes;
 use super::keyed::Row;
 use super::known::{Known, SubRange};
 use super::recency::Recency;
@@ -40,6 +41,8 @@ struct Children {
 /// A state of any number of entries for each row.
 pub(super) struct SubColumn<S, V> {
     name: Name,
+    /// Of which types the parts of a sub key are.
+    types: SubTypes,
     pub(super) values: Entries<V>,
     /// By entry: its row and sub key. A vacant one keeps its last key.
     places: Vec<(u32, S)>,
@@ -50,9 +53,15 @@ pub(super) struct SubColumn<S, V> {
 }
 
 impl<S: SubKey, V: Value> SubColumn<S, V> {
-    pub(super) fn new(name: Name, default: Option<fn() -> V>, coding: Coding<V>) -> Self {
+    pub(super) fn new(
+        name: Name,
+        types: SubTypes,
+        default: Option<fn() -> V>,
+        coding: Coding<V>,
+    ) -> Self {
         Self {
             name,
+            types,
             values: Entries::new(default, coding),
             places: Vec::new(),
             vacant: Vec::new(),
@@ -166,6 +175,10 @@ impl<S, V> fmt::Debug for SubColumn<S, V> {
 impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
     fn name(&self) -> &Name {
         &self.name
+    }
+
+    fn sub_types(&self) -> SubTypes {
+        self.types
     }
 
     fn is_plain(&self) -> bool {

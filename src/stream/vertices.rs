@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::future::LocalBoxFuture;
 
+use crate::codec::{Key, Schema};
 use crate::connector::{Committer, Guarantee, RunIdentity, Sink, Source};
 use crate::error::Result;
 use crate::ids::Name;
@@ -106,10 +107,10 @@ where
         true
     }
 
-    fn states(&self) -> Result<Option<Columns>> {
+    fn states(&self) -> Result<Option<(Columns, Schema)>> {
         let mut states = States::new();
         drop((self.factory)(&mut states));
-        states.finish().map(Some)
+        Ok(Some((states.finish()?, P::Key::schema())))
     }
 
     fn build(&self, context: &mut BuildContext) -> Result<LocalBoxFuture<'static, Result<()>>> {
@@ -151,10 +152,10 @@ where
         true
     }
 
-    fn states(&self) -> Result<Option<Columns>> {
+    fn states(&self) -> Result<Option<(Columns, Schema)>> {
         let (mut states, mut maps) = (States::new(), BroadcastStates::new());
         drop((self.factory)(&mut states, &mut maps));
-        states.finish().map(Some)
+        Ok(Some((states.finish()?, P::Key::schema())))
     }
 
     fn operator_states(&self) -> &[Declared] {

@@ -15,6 +15,7 @@ use super::output::Consumer;
 use super::pressure::Pressure;
 use crate::checkpoint::{Command, Report, SegmentRef, Uploader};
 use crate::clock::{Clock, Instant};
+use crate::codec::Schema;
 use crate::config::Config;
 use crate::connector::{Committer, Guarantee, RunIdentity, SplitState};
 use crate::error::{Error, Result};
@@ -197,11 +198,11 @@ pub trait Vertex: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Its keyed states, empty.
+    /// Its keyed states, empty, and the schema of their keys.
     ///
     /// # Errors
     /// Names that are not valid.
-    fn states(&self) -> Result<Option<Columns>> {
+    fn states(&self) -> Result<Option<(Columns, Schema)>> {
         Ok(None)
     }
 

@@ -32,7 +32,7 @@ pub(super) fn plan(sources: u32, keyed: u32) -> Plan {
         operator_state: None,
         parallelism: keyed,
     };
-    Plan { vertices: vec![source, counts], states: vec![], operator_formats: vec![] }
+    Plan { vertices: vec![source, counts], ..Plan::default() }
 }
 
 /// A coordinator over one source and one keyed subtask, with a clock of its own.

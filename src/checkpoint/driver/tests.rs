@@ -101,7 +101,7 @@ impl World {
         };
         DriverSetup {
             job: name("job"),
-            plan: Plan { vertices: vec![source, counts], states: vec![], operator_formats: vec![] },
+            plan: Plan { vertices: vec![source, counts], ..Plan::default() },
             sources: vec![],
             settings: self.settings.clone(),
             thrift: Thrift::default(),

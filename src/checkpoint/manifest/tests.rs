@@ -7,11 +7,15 @@ use crate::checkpoint::fakes::{name, range, segment, version};
 use crate::checkpoint::messages::SplitSnapshot;
 use crate::codec::{Encoding, Schema};
 use crate::state::unkeyed::{Elements, OperatorFormat, OperatorStateKind, SavedState};
-use crate::state::{Since, StateKind};
+use crate::state::{KeyTypes, Since, StateKeyTypes, StateKind};
 
 fn since(from: u64, word: &'static str) -> Since {
     let encoding = Encoding::new("bincode", 1, &Schema::Word(word));
     Since { from: CheckpointId(from), encoding }
+}
+
+fn key(word: &'static str) -> Encoding {
+    Encoding::new("key", 1, &Schema::Word(word))
 }
 
 fn saved(all: &[&[u8]]) -> SavedState {
@@ -20,7 +24,7 @@ fn saved(all: &[&[u8]]) -> SavedState {
     SavedState { state: name("waiting"), kind: OperatorStateKind::List, elements }
 }
 
-/// What `tests/fixtures/v3/manifest.bin` holds: written once, read for ever.
+/// What `tests/fixtures/v4/manifest.bin` holds: written once, read for ever.
 pub(super) fn sample() -> Manifest {
     let split = |id: &str, done| SplitSnapshot { id: id.to_owned(), state: vec![1, 2, 3], done };
     Manifest {
@@ -60,27 +64,43 @@ pub(super) fn sample() -> Manifest {
             state: name("waiting"),
             encoding: since(1, "bytes").encoding,
         }],
+        key_types: vec![KeyTypes {
+            operator: name("counts"),
+            key: key("u64"),
+            states: vec![
+                StateKeyTypes { state: name("total"), namespace: None, map_key: None },
+                StateKeyTypes {
+                    state: name("by-day"),
+                    namespace: Some(key("string")),
+                    map_key: Some(key("u32")),
+                },
+            ],
+        }],
     }
 }
 
 #[test]
 fn the_format_is_read_for_ever() {
-    let bytes = include_bytes!("../../../tests/fixtures/v3/manifest.bin");
+    let bytes = include_bytes!("../../../tests/fixtures/v4/manifest.bin");
     assert_eq!(Manifest::decode(&[Bytes::from_static(bytes)]).unwrap(), sample());
     // A format may not drift: another text under the same number could not be read by its readers.
     assert_eq!(sample().encode().unwrap(), [Bytes::from_static(bytes)]);
 }
 
-/// It said nothing of the types of operator states.
+/// They said nothing of the types of keys, and the older one nothing of those of operator states.
 #[test]
-fn the_format_before_is_read_too() {
+fn the_formats_before_are_read_too() {
+    let bytes = include_bytes!("../../../tests/fixtures/v3/manifest.bin");
+    let found = Manifest::decode(&[Bytes::from_static(bytes)]).unwrap();
+    let before = Manifest { key_types: vec![], ..sample() };
+    assert_eq!(found, before);
     let bytes = include_bytes!("../../../tests/fixtures/v2/manifest.bin");
     let found = Manifest::decode(&[Bytes::from_static(bytes)]).unwrap();
-    assert_eq!(found, Manifest { operator_formats: vec![], ..sample() });
+    assert_eq!(found, Manifest { operator_formats: vec![], ..before });
     let mut unknown = bytes.to_vec();
     unknown[4] = 1;
     let error = Manifest::decode(&[unknown.into()]).unwrap_err();
-    assert!(error.message().contains("format 1 is not known here, only 2 and 3"), "{error}");
+    assert!(error.message().contains("format 1 is not known here, only 2 to 4"), "{error}");
 }
 
 #[test]
@@ -164,7 +184,7 @@ proptest! {
 #[test]
 #[ignore = "writes the fixture of a new format"]
 fn write_fixture() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v3/manifest.bin");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v4/manifest.bin");
     std::fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
     std::fs::write(path, &sample().encode().unwrap()[0]).unwrap();
 }

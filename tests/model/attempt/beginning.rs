@@ -123,7 +123,7 @@ fn coordinator(
         parallelism: parallelism.into(),
     };
     let beginning = Beginning {
-        plan: Plan { vertices: vec![vertex], states: Vec::new(), operator_formats: Vec::new() },
+        plan: Plan { vertices: vec![vertex], ..Plan::default() },
         settings: Checkpointing {
             // After an abort none begins at once: when one does is a step.
             interval: 2 * TIMEOUT,
