@@ -15,7 +15,8 @@ use super::place::Worker;
 use super::restore::{self, RestorePlan};
 use super::{operator_state, sinks, worker};
 use crate::checkpoint::{
-    Channels, Claimed, Command, DriverSetup, Ended, Heartbeat, Plan, Report, Uploader, VertexPlan, run,
+    Channels, Claimed, Command, DriverSetup, Ended, Heartbeat, Plan, Report, Uploader, VertexPlan,
+    run,
 };
 use crate::clock::Instant;
 use crate::connector::RunIdentity;
@@ -91,7 +92,8 @@ pub(super) async fn attempt(
         clock: shared.clock,
         history: shared.history.clone(),
     };
-    let channels = Channels { commands: deployment.commands, reports: received, stop: stop.boxed() };
+    let channels =
+        Channels { commands: deployment.commands, reports: received, stop: stop.boxed() };
     let ended = tokio::select! {
         biased;
         ended = run(setup, claimed, heartbeat, channels) => ended,
@@ -182,6 +184,7 @@ fn deploy(
             subtask: SubtaskId { index, parallelism },
             attempt: claimed.mine.attempt,
             restored_checkpoint: checkpoint,
+            input_ended: claimed.manifest.as_ref().is_some_and(|m| m.input_ended),
             oldest_retained: oldest,
             keyed_operators: graph.vertices.iter().filter(|v| v.is_keyed()).count() as u64,
             operators: Arc::clone(&graph.operators),

@@ -21,9 +21,7 @@ use super::restart::{Decision, RestartPolicy};
 use super::sinks::Sinks;
 use super::status::{JobState, JobStatus};
 use crate::checkpoint::rules::StartMode;
-use crate::checkpoint::{
-    ClaimOptions, Claimer, Ended, HeadStatus, History, Identity, Waiting,
-};
+use crate::checkpoint::{ClaimOptions, Claimer, Ended, HeadStatus, History, Identity, Waiting};
 use crate::clock::Clock;
 use crate::codec::{HASH_ID, KEY_ENCODING_VERSION};
 use crate::config::Config;
@@ -260,11 +258,7 @@ fn lost_by_restart(shared: &Shared) -> String {
 }
 
 /// Claims and runs; `None`: it was to stop before any worker was started.
-async fn one_attempt(
-    shared: &Shared,
-    claimer: &mut Claimer,
-    stop: Stop,
-) -> Result<Option<Ended>> {
+async fn one_attempt(shared: &Shared, claimer: &mut Claimer, stop: Stop) -> Result<Option<Ended>> {
     shared.status.initializing();
     let told = AtomicU64::new(0);
     let progress = |waiting: Waiting| {

@@ -143,9 +143,8 @@ mod tests {
     fn what_would_fail_again_is_final_whatever_the_strategy() {
         let strategy = RestartStrategy::FixedDelay { attempts: 99, delay: SECOND };
         let mut policy = RestartPolicy::new(strategy);
-        let mut is_final = |kind| {
-            matches!(policy.on_failure(kind, SECOND, SECOND, 0.5), Decision::GiveUp(_))
-        };
+        let mut is_final =
+            |kind| matches!(policy.on_failure(kind, SECOND, SECOND, 0.5), Decision::GiveUp(_));
         for kind in [
             ErrorKind::Usage,
             ErrorKind::Config,

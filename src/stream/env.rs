@@ -75,7 +75,12 @@ impl std::fmt::Debug for OpenCheck {
 impl Draft {
     /// Adds an operator; the index is its identity while the graph is drawn.
     pub(super) fn operator(&mut self, kind: &'static str) -> usize {
-        self.operators.push(Operator { kind, given: None, details: Vec::new(), inputs: Vec::new() });
+        self.operators.push(Operator {
+            kind,
+            given: None,
+            details: Vec::new(),
+            inputs: Vec::new(),
+        });
         self.operators.len() - 1
     }
 
@@ -109,7 +114,8 @@ impl Draft {
     pub(super) fn read(&mut self, operator: usize, edges: &[usize]) {
         self.unread.retain(|edge| !edges.contains(edge));
         // One of another environment is an error that was noted, and has no writer here.
-        let writers: Vec<usize> = edges.iter().filter_map(|e| self.writers.get(*e).copied()).collect();
+        let writers: Vec<usize> =
+            edges.iter().filter_map(|e| self.writers.get(*e).copied()).collect();
         self.operators[operator].inputs.extend(writers);
     }
 

@@ -70,6 +70,8 @@ pub struct BuildContext {
     pub attempt: Attempt,
     /// The checkpoint that was restored.
     pub restored_checkpoint: CheckpointId,
+    /// All operators were told of the end of all input before it.
+    pub input_ended: bool,
     /// The oldest checkpoint that the head retains.
     pub oldest_retained: CheckpointId,
     /// How many keyed operators the job has: they share the log's bound.

@@ -244,7 +244,8 @@ fn output_that_was_published_and_moved_away_since_is_done() {
             committer(&sink).clean(Attempt(2), &both).unwrap();
         }
         let outcomes = committer(&sink).commit(&both).unwrap();
-        let second = if prepares { CommitOutcome::AlreadyCommitted } else { CommitOutcome::Committed };
+        let second =
+            if prepares { CommitOutcome::AlreadyCommitted } else { CommitOutcome::Committed };
         assert_eq!(outcomes, [CommitOutcome::AlreadyCommitted, second]);
     }
     assert_eq!(visible(dir.path()), ["part-out-2-1-0.jsonl"]);

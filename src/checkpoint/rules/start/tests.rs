@@ -140,14 +140,20 @@ fn another_wiring_is_refused_and_a_graph_recorded_without_it_goes_on() {
     let swapped = graph.replace("<- a", "<- b");
     let Start::Refused(refusal) = decide(graph, &swapped) else { panic!("it goes on") };
     let text = refusal.to_string();
-    assert!(text.contains("reduce c [state] <- a") && text.contains("reduce c [state] <- b"), "{text}");
+    assert!(
+        text.contains("reduce c [state] <- a") && text.contains("reduce c [state] <- b"),
+        "{text}"
+    );
     // By an earlier version.
     let without = "source a\nsource b -> map\nreduce c [state]\nsink d\n";
     for given in [graph, &swapped] {
         assert_eq!(decide(without, given), resumed);
     }
     for other in [without.replace("state", "other"), format!("{without}sink e\n")] {
-        assert!(matches!(decide(&other, graph), Start::Refused(Refusal::Different { .. })), "{other}");
+        assert!(
+            matches!(decide(&other, graph), Start::Refused(Refusal::Different { .. })),
+            "{other}"
+        );
     }
     assert!(matches!(decide(graph, without), Start::Refused(Refusal::Different { .. })));
 }
