@@ -19,13 +19,17 @@ pub enum ErrorKind {
     Config,
     /// The job graph is wrong: nothing was started. Correct the program.
     Graph,
-    /// Input could not be parsed, or is not what was recorded. Correct it, or choose `on_error`.
+    /// Input could not be parsed, is not what was recorded, or cannot be read on (standard input). Correct it, or
+    /// choose `on_error`.
     Input,
     /// A file or folder: disk full, no permission, vanished. A restart may help once that is mended.
     Io,
+    /// Output that was staged and is owed is not there any more. Final: put it back, or give it up.
+    Lost,
     /// Whoever read the output has gone. Final for this process: run the job again to go on.
     Closed,
-    /// DynamoDB refused for good (access denied, wrong table). Retried causes never get here.
+    /// DynamoDB refused (access denied, wrong table). Retried causes never get here; a restart may help once
+    /// that is mended.
     Store,
     /// Another attempt owns the job now. Final: no restart strategy applies.
     Fenced,
@@ -35,6 +39,9 @@ pub enum ErrorKind {
     Corrupt,
     /// A checkpoint failed more often than is tolerated.
     Checkpoint,
+    /// State is more than can be kept: a key, a value, or a job's operator state. The same input would make it
+    /// so again: keep less in it.
+    TooLarge,
     /// A state call waits for a read. Return it from the function: it is called again with the same
     /// record, and what it did until then is undone.
     Suspended,

@@ -130,6 +130,8 @@ teeth! {
     AbortedOutputDropped,
     /// What the head owes is not committed when an attempt begins.
     OwedForgotten,
+    /// A stop that comes while no attempt runs says that nothing is owed.
+    StopSettles,
     /// Staged output that a manifest names is cleaned away when an attempt begins.
     StagedRemovedEarly,
     /// The head says *finished* before the last output is committed.

@@ -321,6 +321,82 @@ fn starting_afresh_on_standard_output_commits_what_is_owed_to_a_folder() {
     assert!(lines(&out).len() > before);
 }
 
+/// Moves the published files of `out` into `away`, as a consumer does.
+fn consume(out: &Path, away: &Path) {
+    fs::create_dir_all(away).unwrap();
+    for file in published(out) {
+        fs::rename(&file, away.join(file.file_name().unwrap())).unwrap();
+    }
+}
+
+/// With the default strategy it used to be told as lost, and to restart for ever.
+#[test]
+fn output_that_a_consumer_has_moved_away_is_not_missed() {
+    let (folder, undisturbed) = world();
+    let (folder, out) = (folder.path(), folder.path().join("out"));
+    let (db, away) = (RUN[4], folder.join("away"));
+    let plain = ["run", "route_stats", "--no-rest", "--parallelism=1", db, INPUT, OUT];
+    // Stopped: all that its last checkpoint names is committed.
+    let mut running = Running::start(folder, &[&plain[..], &SLOW].concat());
+    eventually("output", || (published(&out).len() >= 2).then_some(()));
+    running.signal("-INT");
+    running.until("stopping after a last checkpoint");
+    running.end().expect(130, &[]);
+    consume(&out, &away);
+    fs::remove_dir(out.join(".staging")).unwrap();
+    // Killed between a commit and its acknowledgement.
+    let mut command = millpond(folder, &[&plain[..], &SLOW].concat());
+    command.env(points::KILL_VARIABLE, format!("{}:2", points::AFTER_SINK_RENAMED));
+    assert!(Running::spawn(command).end().was_killed());
+    consume(&out, &away);
+    let ran = run(folder, &plain);
+    ran.expect(0, &["goes on from checkpoint"]);
+    assert!(!ran.said.contains("restarting in"), "{}", ran.said);
+    consume(&out, &away);
+    assert!(lines(&away) == undisturbed);
+}
+
+#[test]
+fn a_stopped_job_owes_nothing_to_a_folder_that_is_gone() {
+    let (folder, undisturbed) = world();
+    let (folder, out) = (folder.path(), folder.path().join("out"));
+    let running = Running::start(folder, &[&RUN[..], &SLOW, &[INPUT, OUT]].concat());
+    eventually("output", || (published(&out).len() >= 2).then_some(()));
+    running.signal("-INT");
+    running.end().expect(130, &[]);
+    fs::remove_dir_all(&out).unwrap();
+    // A run that cannot go on owes no more than before.
+    go(folder, &[INPUT, OUT]).expect(1, &["the output folder out has vanished", "--fresh"]);
+    go(folder, &[INPUT, OUT, "--fresh"]).expect(0, &["starts afresh"]);
+    assert!(lines(&out) == undisturbed);
+}
+
+/// With the default strategy it used to restart for ever.
+#[test]
+fn output_that_is_lost_ends_the_job_at_once() {
+    let (folder, _) = world();
+    let (folder, out) = (folder.path(), folder.path().join("out"));
+    owing(folder);
+    fs::remove_dir_all(out.join(".staging")).unwrap();
+    let mut running = Running::start(folder, &[&RUN[..5], &[INPUT, OUT]].concat());
+    let line = running.until("output is lost");
+    assert!(line.starts_with("error: job route_stats: sink routes: "), "{line}");
+    running.end().expect(1, &["/.staging is gone", "put it back", "--fresh --abandon-output"]);
+}
+
+/// With the default strategy it used to restart for ever.
+#[test]
+fn standard_input_that_cannot_be_read_ends_the_job_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [&["run", "word_count"], &RUN[2..5], &["--input=-"]].concat();
+    let mut command = millpond(folder.path(), &arguments);
+    command.stdin(fs::File::open(folder.path()).unwrap());
+    let mut running = Running::spawn(command);
+    let line = running.until("cannot read standard input: ");
+    assert!(line.starts_with("error: job word_count: "), "{line}");
+    running.end().expect(1, &["Is a directory", "and run the job again"]);
+}
+
 /// It used to be refused for ever.
 #[test]
 fn output_that_is_owed_and_lost_is_named_and_given_up_only_on_request() {

@@ -23,11 +23,14 @@ use super::committing::{OnLost, SinkCommitter, commit_owed};
 use super::head::{
     Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, Retained,
 };
+use super::headkeeper::HeadKeeper;
+use super::heartbeat::Heartbeat;
 use super::rules::{self, Mine, Start, StartFacts, StartMode};
 use super::slots::Slots;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, CheckpointId, Incarnation, Name};
+use crate::io::Io;
 use crate::state::Store;
 use crate::teeth::{Tooth, bites};
 
@@ -64,6 +67,7 @@ pub struct Claimer {
     heads: Arc<dyn HeadStore>,
     open: OpenStore,
     committer: Arc<dyn SinkCommitter>,
+    io: Io,
     inspect: Option<Inspect>,
     clock: Clock,
     owners: StdRng,
@@ -73,6 +77,9 @@ pub struct Claimer {
     restart: bool,
     /// The (attempt, owner, beat) that was seen to stand still for a lease.
     expired: Option<(Attempt, String, u64)>,
+    /// The checkpoint that was claimed from a head that owed nothing: until this process has completed another,
+    /// nothing is owed, whatever the head says since.
+    settled: Option<(Incarnation, CheckpointId)>,
 }
 
 impl fmt::Debug for Claimer {
@@ -91,6 +98,7 @@ impl Claimer {
         heads: Arc<dyn HeadStore>,
         open: OpenStore,
         committer: Arc<dyn SinkCommitter>,
+        io: Io,
         clock: Clock,
         seed: [u8; 32],
     ) -> Self {
@@ -99,12 +107,14 @@ impl Claimer {
             heads,
             open,
             committer,
+            io,
             inspect: None,
             clock,
             owners: StdRng::from_seed(seed),
             sent: Vec::new(),
             restart: false,
             expired: None,
+            settled: None,
         }
     }
 
@@ -116,7 +126,8 @@ impl Claimer {
 
     /// Begins the next attempt. The first call of a process follows the start options and waits for
     /// another owner's lease, telling `progress`; later ones are restarts: they claim at once, and are
-    /// fenced where anyone else has claimed.
+    /// fenced where anyone else has claimed. The lease's counter moves from the claim on, for as long as
+    /// the heartbeat that is given is polled.
     ///
     /// One `GetItem` and one `UpdateItem` for the head, one `GetItem` for each retained manifest.
     ///
@@ -126,17 +137,57 @@ impl Claimer {
     ///
     /// # Cancel safety
     /// May be dropped and called again.
-    pub async fn claim(&mut self, progress: &(dyn Fn(Waiting) + Send + Sync)) -> Result<Claimed> {
+    pub async fn claim(
+        &mut self,
+        progress: &(dyn Fn(Waiting) + Send + Sync),
+    ) -> Result<(Claimed, Heartbeat)> {
         let mut pause = FIRST_PAUSE;
         loop {
             if let Some((began, head)) = self.attempt(progress).await? {
-                let claimed = self.take(began, head).await?;
+                let mut heartbeat = self.heartbeat(&head);
+                let claimed = heartbeat.beside(self.take(began, head)).await?;
                 self.restart = true;
                 self.options.roll_back = None;
-                return Ok(claimed);
+                return Ok((claimed, heartbeat));
             }
             self.clock.sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Tells the head that nothing of this process runs any more, where no driver could: the next run need
+    /// not wait for the lease then. Whether it was stopped or failed, the head then says whether output may
+    /// be owed. Does nothing where the head shows no claim of this process, which was
+    /// not won, or not yet: nobody waits for that one.
+    ///
+    /// One `GetItem` and one `UpdateItem`; none where nothing was claimed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`] where another has claimed the job since an attempt of this process began.
+    ///
+    /// # Cancel safety
+    /// May be dropped; the head may say so or not then.
+    pub async fn leave(&self, status: HeadStatus) -> Result<()> {
+        if self.sent.is_empty() {
+            return Ok(());
+        }
+        let job = &self.options.job;
+        let Some(head) = self.heads.read(job).await? else { return Ok(()) };
+        match self.sent.iter().find(|mine| rules::is_mine(mine, &head)) {
+            Some(mine) => {
+                let status = match status {
+                    HeadStatus::Stopped if self.may_owe(&head) && !bites(Tooth::StopSettles) => {
+                        HeadStatus::Failed
+                    }
+                    HeadStatus::Failed if self.settled == Some(checkpoint_of(&head)) => {
+                        HeadStatus::Stopped
+                    }
+                    status => status,
+                };
+                set_status(&*self.heads, self.clock, job, mine, status).await
+            }
+            None if self.restart => Err(rules::FencedBy::of(&head).into()),
+            None => Ok(()),
         }
     }
 
@@ -240,6 +291,7 @@ impl Claimer {
 
     /// Claims what `head` shows, rolled back where that is asked for.
     async fn resume(&mut self, head: &Head) -> Result<Option<Head>> {
+        let settled = !self.may_owe(head);
         let (owner, lease) = (self.fresh_owner(), self.options.lease);
         let (to, identity) = (self.options.roll_back, &self.options.identity);
         let Some(mut next) = rules::resumed(head, to, identity, owner, lease) else {
@@ -263,17 +315,26 @@ impl Claimer {
         if bites(Tooth::ClaimedFromEarlierRead) {
             condition = HeadCondition::Owned(head.attempt);
         }
-        self.put(condition, next).await
+        let claimed = self.put(condition, next).await?;
+        if let Some(claimed) = &claimed {
+            self.settled = settled.then(|| checkpoint_of(claimed));
+        }
+        Ok(claimed)
+    }
+
+    fn may_owe(&self, head: &Head) -> bool {
+        head.checkpoint != CheckpointId::NONE
+            && !head.status.owes_nothing()
+            && self.settled != Some(checkpoint_of(head))
     }
 
     /// Fences whoever had the job, commits what its head owes, then leaves all of it behind.
     async fn begin_afresh(&mut self, mut head: Head) -> Result<Option<Head>> {
-        let may_owe = head.status != HeadStatus::Finished && head.checkpoint != CheckpointId::NONE;
-        if may_owe {
+        if self.may_owe(&head) {
             let same = self.successor(&head);
             let condition = rules::unchanged(&head);
             let Some(claimed) = self.put(condition, same).await? else { return Ok(None) };
-            self.commit_what_is_owed(&claimed).await?;
+            self.heartbeat(&claimed).beside(self.commit_what_is_owed(&claimed)).await?;
             head = claimed;
         }
         let mut next = self.successor(&head);
@@ -341,8 +402,19 @@ impl Claimer {
         let known = if bites(Tooth::OlderSlotsUnknown) { newest } else { &named };
         let slots = Slots::restored(mine.attempt.in_versions(), known);
         let retained = archived.iter().map(Kept::of).collect();
-        let manifest = archived.pop().map(|a| a.manifest);
+        let mut manifest = archived.pop().map(|a| a.manifest);
+        if self.settled == Some(checkpoint_of(&head)) {
+            manifest.iter_mut().for_each(|manifest| manifest.committables.clear());
+        }
         Ok(Claimed { mine, began, head, manifest, retained, slots, store })
+    }
+
+    /// The beat of a head that I have claimed just now.
+    fn heartbeat(&self, head: &Head) -> Heartbeat {
+        let mine = Mine { attempt: head.attempt, owner: head.owner.clone() };
+        let (job, heads) = (self.options.job.clone(), Arc::clone(&self.heads));
+        let keeper = HeadKeeper::new(job, mine, heads, self.clock, self.options.lease);
+        Heartbeat::new(keeper, self.io.clone())
     }
 
     fn successor(&mut self, head: &Head) -> Head {
@@ -357,6 +429,10 @@ impl Claimer {
     fn fresh_owner(&mut self) -> String {
         format!("{:016x}{:016x}", self.owners.next_u64(), self.owners.next_u64())
     }
+}
+
+fn checkpoint_of(head: &Head) -> (Incarnation, CheckpointId) {
+    (head.incarnation, head.checkpoint)
 }
 
 fn place_of(head: Option<&Head>) -> Option<(Attempt, CheckpointId)> {
@@ -397,7 +473,8 @@ pub async fn set_status(
 }
 
 pub(super) fn vanished(job: &Name) -> Error {
-    Error::new(ErrorKind::Store, format!("the head of job {job} was deleted or changed by hand"))
+    let message = format!("the head of job {job} was deleted or changed by hand while it ran");
+    Error::new(ErrorKind::Corrupt, message)
 }
 
 #[cfg(test)]

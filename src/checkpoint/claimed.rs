@@ -46,7 +46,7 @@ pub struct Kept {
 }
 
 /// A claim that was won, and all that an attempt works from.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Claimed {
     /// The attempt and its owner text.
     pub mine: Mine,
@@ -54,7 +54,8 @@ pub struct Claimed {
     pub began: Began,
     /// The head as the claim left it.
     pub head: Head,
-    /// The manifest of the head's checkpoint; `None` before the first.
+    /// The manifest of the head's checkpoint, with the committables that may still be owed; `None` before the
+    /// first.
     pub manifest: Option<Manifest>,
     /// All retained checkpoints, oldest first.
     pub retained: Vec<Kept>,

@@ -108,7 +108,7 @@ fn settle(sink: &Name, lost: &[String], on_lost: OnLost) -> Result<()> {
                 "output is lost: {first}{more}; put it back, or give it up with --fresh \
                  --abandon-output"
             );
-            Err(Error::new(ErrorKind::Io, message).at(format!("sink {sink}")))
+            Err(Error::new(ErrorKind::Lost, message).at(format!("sink {sink}")))
         }
         (lost, OnLost::GiveUp) => {
             for what in lost {

@@ -332,7 +332,7 @@ impl Coordinator {
         let manifest = Box::new(pending.manifest(&self.plan, &self.base, version, now_ms));
         if let Some(too_much) = rules::too_much_operator_state(&manifest.operator_states) {
             let message = format!("checkpoint {}: {too_much}", pending.checkpoint);
-            return self.fail(Error::new(ErrorKind::Checkpoint, message), effects);
+            return self.fail(Error::new(ErrorKind::TooLarge, message), effects);
         }
         if bites(Tooth::SegmentSlotsEarly) {
             let segments = manifest.segments.iter().map(|s| s.slot).collect();

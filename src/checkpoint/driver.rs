@@ -20,6 +20,7 @@ use super::committing::{OnLost, SinkCommitter, by_sink, commit_all};
 use super::coordinator::{Beginning, Coordinator, Effect, Event};
 use super::head::{HeadStatus, HeadStore, Retained};
 use super::headkeeper::HeadKeeper;
+use super::heartbeat::Heartbeat;
 use super::manifest::Manifest;
 use super::messages::{Command, Committable, Kind, Owed, Plan, Report, SourceSplits};
 use super::rules::Mine;
@@ -47,8 +48,6 @@ pub struct DriverSetup {
     pub settings: Checkpointing,
     /// May lengthen the interval.
     pub thrift: Thrift,
-    /// `high-availability.lease`; the counter moves three times in it.
-    pub lease: Duration,
     /// The heads.
     pub heads: Arc<dyn HeadStore>,
     /// Publishes for the sinks.
@@ -94,16 +93,14 @@ pub enum Ended {
 enum Answer {
     Event(Event),
     Committed(Name, Vec<Committable>),
-    Beat,
     Over(HeadStatus),
     CalledOff,
 }
 
 type Call = BoxFuture<'static, Result<Answer>>;
 
-/// Runs the checkpoints of one attempt: from its claim until its last checkpoint is committed, it
-/// fails, or it is fenced. To be started before the subtasks restore, since it moves the lease's
-/// counter.
+/// Runs the checkpoints of one attempt: from its restore until its last checkpoint is committed, it
+/// fails, or it is fenced. Goes on with `heartbeat`, which has moved the lease's counter until now.
 ///
 /// Costs one `PutItem` (a manifest) and one `UpdateItem` (the head) a checkpoint, and three
 /// `UpdateItem` a lease.
@@ -114,8 +111,13 @@ type Call = BoxFuture<'static, Result<Answer>>;
 ///
 /// # Cancel safety
 /// May be dropped at any time, as a crash would; not to be polled again after that.
-pub async fn run(setup: DriverSetup, claimed: &Claimed, channels: Channels) -> Result<Ended> {
-    let driver = Driver::new(setup, claimed, channels.commands);
+pub async fn run(
+    setup: DriverSetup,
+    claimed: &Claimed,
+    heartbeat: Heartbeat,
+    channels: Channels,
+) -> Result<Ended> {
+    let driver = Driver::new(setup, claimed, heartbeat, channels.commands);
     let keeper = Arc::clone(&driver.keeper);
     match driver.run(channels.reports, channels.stop).await {
         Ok(ended) => Ok(ended),
@@ -126,6 +128,7 @@ pub async fn run(setup: DriverSetup, claimed: &Claimed, channels: Channels) -> R
 struct Driver {
     coordinator: Coordinator,
     keeper: Arc<HeadKeeper>,
+    heartbeat: Heartbeat,
     calls: FuturesUnordered<Call>,
     /// The put of a manifest that may still be called off.
     put: Option<AbortHandle>,
@@ -134,7 +137,6 @@ struct Driver {
     slots: Slots,
     store: Arc<dyn Store>,
     mine: Mine,
-    next_beat: Option<Instant>,
     setup: DriverSetup,
     /// What [`Coordinator::new`] asked for, until the loop begins.
     first: Vec<Effect>,
@@ -154,6 +156,7 @@ impl Driver {
     fn new(
         mut setup: DriverSetup,
         claimed: &Claimed,
+        heartbeat: Heartbeat,
         commands: Vec<Vec<mpsc::UnboundedSender<Command>>>,
     ) -> Self {
         let now = setup.clock.now();
@@ -168,16 +171,10 @@ impl Driver {
             sources: std::mem::take(&mut setup.sources),
         };
         let (coordinator, first) = Coordinator::new(beginning, now);
-        let keeper = HeadKeeper::new(
-            setup.job.clone(),
-            claimed.mine.clone(),
-            Arc::clone(&setup.heads),
-            setup.clock,
-            setup.lease,
-        );
         Self {
             coordinator,
-            keeper: Arc::new(keeper),
+            keeper: Arc::clone(heartbeat.keeper()),
+            heartbeat,
             calls: FuturesUnordered::new(),
             put: None,
             commits: BTreeMap::new(),
@@ -185,7 +182,6 @@ impl Driver {
             slots: claimed.slots.clone(),
             store: Arc::clone(&claimed.store),
             mine: claimed.mine.clone(),
-            next_beat: Some(now),
             setup,
             first,
             draining: None,
@@ -216,7 +212,7 @@ impl Driver {
                     let struggling = self.store.health().struggling_for > Duration::ZERO;
                     self.tell(Event::Tick { struggling })?;
                 }
-                () = sleep_until(clock, self.next_beat) => self.beat(),
+                error = self.heartbeat.until_it_fails() => return Err(error),
                 report = reports.recv(), if listening => match report {
                     Some(report) => self.reported(report)?,
                     // All subtasks are gone: after the last checkpoint, or dropped by the runtime.
@@ -251,10 +247,6 @@ impl Driver {
                 self.commit_next(&sink);
                 let owed = |committable| Owed { sink: sink.clone(), committable };
                 self.tell(Event::Acknowledged(committables.into_iter().map(owed).collect()))
-            }
-            Answer::Beat => {
-                self.next_beat = self.setup.clock.now().checked_add(self.setup.lease / 3);
-                Ok(())
             }
             Answer::Over(status) => {
                 let stopped = status == HeadStatus::Stopped;
@@ -377,17 +369,6 @@ impl Driver {
             let (to, all) = (sink.clone(), committables.clone());
             commit_all(committer, clock, to, all, OnLost::Fail).await?;
             Ok(Answer::Committed(sink, committables))
-        });
-        self.calls.push(call.boxed());
-    }
-
-    fn beat(&mut self) {
-        // Not again until this one is answered.
-        self.next_beat = None;
-        let keeper = Arc::clone(&self.keeper);
-        let call = self.setup.io.run(async move {
-            keeper.beat().await?;
-            Ok(Answer::Beat)
         });
         self.calls.push(call.boxed());
     }

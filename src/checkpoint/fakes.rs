@@ -41,6 +41,7 @@ impl Manifest {
             records: 0,
             operator_formats: vec![],
             key_types: vec![],
+            input_ended: false,
         }
     }
 }

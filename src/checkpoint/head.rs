@@ -32,9 +32,10 @@ pub struct Retained {
 pub enum HeadStatus {
     /// An attempt runs, or ran and died.
     Running,
-    /// Stopped gracefully after a checkpoint.
+    /// Stopped gracefully: after a checkpoint whose output is committed, or before there was one.
     Stopped,
-    /// Failed for good.
+    /// Nothing runs, and output may be owed: it failed for good, or was stopped while no attempt ran that
+    /// could have taken a last checkpoint.
     Failed,
     /// All input was read and everything is committed.
     Finished,
@@ -46,7 +47,7 @@ impl HeadStatus {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
-            Self::Stopped => "stopped",
+            Self::Stopped => "settled",
             Self::Failed => "failed",
             Self::Finished => "finished",
         }
@@ -55,9 +56,20 @@ impl HeadStatus {
     /// The status that `word` stands for.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
+        // As it was written once: also where a stop came between two attempts, with output still owed.
+        if word == "stopped" {
+            return Some(Self::Failed);
+        }
         [Self::Running, Self::Stopped, Self::Failed, Self::Finished]
             .into_iter()
             .find(|s| s.as_str() == word)
+    }
+
+    /// Whether all that was staged for the head's checkpoint is published: nothing is looked for any more,
+    /// and whoever reads the output may have moved it away.
+    #[must_use]
+    pub fn owes_nothing(self) -> bool {
+        matches!(self, Self::Stopped | Self::Finished)
     }
 }
 
@@ -66,6 +78,10 @@ impl fmt::Display for HeadStatus {
         f.write_str(self.as_str())
     }
 }
+
+/// In a line of [`Identity::graph`], what stands before the ids of the operators that this one reads, in
+/// order. Lines that earlier versions have recorded end there.
+pub const INPUTS: &str = " <- ";
 
 /// What may not change between attempts of one incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,10 +92,21 @@ pub struct Identity {
     pub key_encoding: u32,
     /// The number of key groups.
     pub max_parallelism: u32,
-    /// The job graph as text: one line for each vertex and operator, with ids and states.
+    /// The job graph as text: one line for each operator, with ids, states and inputs.
     pub graph: String,
     /// The input as text: one line for each source.
     pub input: String,
+}
+
+impl Identity {
+    /// Whether `graph`, which is given, is the recorded one, as far as that one tells.
+    #[must_use]
+    pub fn is_graph(&self, graph: &str) -> bool {
+        let without = |line: &str| line.split(INPUTS).next().map(str::to_owned);
+        self.graph == graph
+            || !self.graph.contains(INPUTS)
+                && self.graph.lines().map(str::to_owned).map(Some).eq(graph.lines().map(without))
+    }
 }
 
 /// A job's head.

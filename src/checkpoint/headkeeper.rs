@@ -20,7 +20,7 @@ use crate::teeth::{Tooth, bites};
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Writes and confirms one attempt's head; shared by the driver's calls.
+/// Writes and confirms one attempt's head; shared by the heartbeat and the driver's calls.
 #[derive(Debug)]
 pub(super) struct HeadKeeper {
     job: Name,
@@ -79,6 +79,15 @@ impl HeadKeeper {
             points::hit(points::AFTER_LAST_CHECKPOINT);
         }
         Ok(())
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// When the counter is to move after now: three times a lease. `None` where that is beyond time.
+    pub(super) fn next_beat(&self) -> Option<Instant> {
+        self.clock.now().checked_add(self.lease / 3)
     }
 
     /// Moves the counter once, which shows candidates that this owner lives. A lost answer is left to

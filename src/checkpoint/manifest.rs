@@ -26,9 +26,10 @@ use crate::state::unkeyed::OperatorFormat;
 use crate::state::{KeyTypes, MAX_BLOCK_BYTES, StateFormats};
 
 /// The format that this code writes.
-pub const FORMAT: u16 = 4;
-/// The oldest format that is read too. Each has ended with one more list than the one before it: 3 added
-/// [`Manifest::operator_formats`], 4 [`Manifest::key_types`].
+pub const FORMAT: u16 = 5;
+/// The oldest format that is read too. Each has ended with one more field than the one before it, which is a
+/// zero byte where there is nothing to tell: 3 added [`Manifest::operator_formats`], 4
+/// [`Manifest::key_types`], 5 [`Manifest::input_ended`].
 const OLDEST_FORMAT: u16 = 2;
 
 const MAGIC: [u8; 4] = *b"MPMF";
@@ -81,6 +82,9 @@ pub struct Manifest {
     pub operator_formats: Vec<OperatorFormat>,
     /// Of which types keys, namespaces and map keys are; of an operator that is not here it is not known.
     pub key_types: Vec<KeyTypes>,
+    /// All operators were told of the end of all input before its barriers. Flink: FLIP-147's finished
+    /// operators.
+    pub input_ended: bool,
 }
 
 impl Manifest {
@@ -145,7 +149,7 @@ impl Manifest {
             text.extend_from_slice(chunk);
             format = header.format;
         }
-        // Empty lists.
+        // Empty lists, and that the end of all input is to come.
         text.extend((format..FORMAT).map(|_| 0));
         let (manifest, read) = decode_from::<Self>(&text).map_err(|e| corrupt(e.to_string()))?;
         if read != text.len() {

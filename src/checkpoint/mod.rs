@@ -16,6 +16,7 @@ mod driver;
 mod fakes;
 mod head;
 mod headkeeper;
+mod heartbeat;
 mod manifest;
 mod memory;
 mod messages;
@@ -33,8 +34,10 @@ pub use committing::{CommitOutcome, SinkCommitter};
 pub use coordinator::{Beginning, Coordinator, Effect, Event};
 pub use driver::{Channels, DriverSetup, Ended, run};
 pub use head::{
-    Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, LAYOUT, Retained,
+    Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, INPUTS, Identity, LAYOUT,
+    Retained,
 };
+pub use heartbeat::Heartbeat;
 pub use manifest::{FORMAT, Horizon, Manifest};
 pub use memory::MemoryHeads;
 pub use messages::{

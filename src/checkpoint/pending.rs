@@ -36,6 +36,8 @@ pub(super) struct Base {
     pub(super) settled: BTreeSet<Owed>,
     /// Records that lay before the sources' positions when the attempt began.
     pub(super) records: u64,
+    /// The attempt began after the end of all input: nobody is told of it again.
+    pub(super) input_ended: bool,
 }
 
 impl Base {
@@ -51,6 +53,7 @@ impl Base {
             owed: manifest.committables.clone(),
             settled: BTreeSet::new(),
             records: manifest.records,
+            input_ended: manifest.input_ended,
         }
     }
 
@@ -174,6 +177,7 @@ impl Pending {
             records: self.records(),
             operator_formats: plan.operator_formats.clone(),
             key_types: plan.key_types.clone(),
+            input_ended: base.input_ended || self.kind == Kind::Final,
         }
     }
 

@@ -23,12 +23,14 @@ impl Exit {
             ErrorKind::Graph
             | ErrorKind::Input
             | ErrorKind::Io
+            | ErrorKind::Lost
             | ErrorKind::Closed
             | ErrorKind::Store
             | ErrorKind::Fenced
             | ErrorKind::User
             | ErrorKind::Corrupt
             | ErrorKind::Checkpoint
+            | ErrorKind::TooLarge
             | ErrorKind::Suspended
             | ErrorKind::Internal => Self::Failed,
         }

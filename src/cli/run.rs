@@ -280,6 +280,7 @@ impl<'a> Watcher<'a> {
         match status.state {
             JobState::Restarting => "stopping between two attempts, without a last checkpoint",
             _ if status.start.is_none() => "stopping: the job has not begun",
+            JobState::Initializing => "stopping before the job goes on, without a last checkpoint",
             _ => "stopping after a last checkpoint; again to leave at once",
         }
     }

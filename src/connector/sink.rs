@@ -167,10 +167,11 @@ pub trait Committer: fmt::Debug + Send + Sync + 'static {
     /// What cannot be mended by trying again: the attempt fails.
     fn commit(&self, committables: &[Committable]) -> Result<Vec<CommitOutcome>>;
 
-    /// Removes what earlier attempts staged and no manifest names. Called after a claim, before any
-    /// writer is made. Blocks.
+    /// Removes what earlier attempts staged and no manifest names; `named` is what may still be owed. Called
+    /// after a claim, before any writer is made. Blocks.
     ///
     /// # Errors
-    /// The output cannot be read or written.
+    /// The output cannot be read or written; [`ErrorKind::Lost`](crate::ErrorKind::Lost) where what is named
+    /// has surely gone.
     fn clean(&self, attempt: Attempt, named: &[Committable]) -> Result<()>;
 }

@@ -362,8 +362,11 @@ impl<R: Route<String>> Reader<R::Out> for StdinReader<R> {
                     (state.ended, state.failed.clone())
                 };
                 if let Some(reason) = failed {
-                    let message = format!("cannot read standard input: {reason}");
-                    return Err(Error::new(ErrorKind::Io, message));
+                    let message = format!(
+                        "cannot read standard input: {reason}; give it a file or a pipe that can be read, \
+                         and run the job again"
+                    );
+                    return Err(Error::new(ErrorKind::Input, message));
                 }
                 if ended {
                     self.splits.iter_mut().for_each(|s| s.done = true);

@@ -224,7 +224,7 @@ fn value_size(value: &AttributeValue) -> usize {
 /// Checks a key, and the number of parts of its value, which has `value_bytes`.
 ///
 /// # Errors
-/// [`ErrorKind::Store`] that names job, operator, state, key group and bytes.
+/// [`ErrorKind::TooLarge`] that names job, operator, state, key group and bytes.
 pub(super) fn check_limits(
     pk: &str,
     key: &ItemKey,
@@ -232,7 +232,7 @@ pub(super) fn check_limits(
     value_bytes: usize,
 ) -> Result<()> {
     let what =
-        |problem: String| Err(Error::new(ErrorKind::Store, format!("{}: {problem}", whose(pk))));
+        |problem: String| Err(Error::new(ErrorKind::TooLarge, format!("{}: {problem}", whose(pk))));
     let key_bytes = key.sort_key.len();
     if key_bytes > MAX_KEY_BYTES {
         return what(format!(

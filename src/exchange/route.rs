@@ -56,7 +56,7 @@ impl<K: Key, T> KeyRouter<K, T> {
     /// Takes records with their keys.
     #[inline]
     pub fn push(&mut self, records: impl Iterator<Item = (K, T)>) {
-        let mut keyed = records.map(|(key, value)| Keyed { hash: key.key_hash(), key, value });
+        let keyed = records.map(|(key, value)| Keyed { hash: key.key_hash(), key, value });
         match keyed.size_hint() {
             // There is room for all: a loop that only hashes, without a call or a look at the room. It takes
             // half of the instructions.

@@ -61,7 +61,7 @@ pub trait OperatorProcess: 'static {
     fn process(&self, record: Self::In, context: &mut OperatorContext<'_, Self>) -> Result<()>;
 
     /// All input has ended: the last chance to give something out. Not called at a graceful stop, where what
-    /// is kept stays for the next run.
+    /// is kept stays for the next run, nor again after a crash that follows the last checkpoint.
     ///
     /// # Errors
     /// An error fails the attempt.

@@ -2,20 +2,21 @@
 //!
 //! ```text
 //! claim ─► types compared ─► outputs prepared, cleaned ─► splits and log read ─► workers started ─► driver … ─► workers joined
+//!   └────────────────────── the lease's counter moves, a stop is heard ──────────────────────────────────┘
 //! ```
 
 use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use super::job::Shared;
+use super::job::{Shared, Stop};
 use super::place::Worker;
 use super::restore::{self, RestorePlan};
 use super::{operator_state, sinks, worker};
 use crate::checkpoint::{
-    Channels, Claimed, Command, DriverSetup, Ended, Plan, Report, Uploader, VertexPlan, run,
+    Channels, Claimed, Command, DriverSetup, Ended, Heartbeat, Plan, Report, Uploader, VertexPlan,
+    run,
 };
 use crate::clock::Instant;
 use crate::connector::RunIdentity;
@@ -35,28 +36,38 @@ pub(super) struct Live {
     pub(super) first_record: Arc<OnceLock<Instant>>,
 }
 
-/// Runs one attempt on a claim that was won.
+/// Runs one attempt on a claim that was won; `None`: it was to stop before its workers were started, so
+/// there is no last checkpoint.
 pub(super) async fn attempt(
     shared: &Shared,
-    claimed: Claimed,
-    stop: BoxFuture<'static, ()>,
-) -> Result<Ended> {
+    claimed: &Claimed,
+    mut heartbeat: Heartbeat,
+    stop: Stop,
+) -> Result<Option<Ended>> {
     let started = shared.clock.now();
     let config = &shared.config;
     let max_parallelism = MaxParallelism::new(config.max_parallelism)?;
     // Before outputs are touched.
     let (states, key_types) = restore::states(&shared.graph, claimed.manifest.as_ref())?;
     let operator_formats = operator_state::formats(&shared.graph, claimed.manifest.as_ref())?;
-    prepare_outputs(shared, &claimed).await?;
-    let plan = restore::plan(
-        &shared.graph,
-        &claimed,
-        shared.first_look.take(),
-        (config.parallelism, max_parallelism),
-        &shared.metrics,
-        &shared.io,
-    )
-    .await?;
+    let restore = async {
+        prepare_outputs(shared, claimed).await?;
+        restore::plan(
+            &shared.graph,
+            claimed,
+            shared.first_look.take(),
+            (config.parallelism, max_parallelism),
+            &shared.metrics,
+            &shared.io,
+        )
+        .await
+    };
+    // Where capacity is short, that takes longer than the lease, and than anybody waits after Ctrl-C.
+    let plan = tokio::select! {
+        biased;
+        plan = heartbeat.beside(restore) => plan?,
+        () = stop.clone() => return Ok(None),
+    };
     let unbounded = if bites(Tooth::NothingLeaves) { u64::MAX / 4 } else { 0 };
     let cache_bytes = config.state.cache_bytes + unbounded;
     let live = Live {
@@ -66,8 +77,8 @@ pub(super) async fn attempt(
     };
     let (reports, received) = mpsc::channel(report_capacity(shared));
     let (sources, entries) = (plan.sources.clone(), plan.entries);
-    let deployment = deploy(shared, &claimed, plan, max_parallelism, &live, &reports)?;
-    shared.status.restored(&claimed, started, entries, &live);
+    let deployment = deploy(shared, claimed, plan, max_parallelism, &live, &reports)?;
+    shared.status.restored(claimed, started, entries, &live);
 
     let setup = DriverSetup {
         job: shared.job.clone(),
@@ -75,23 +86,23 @@ pub(super) async fn attempt(
         sources,
         settings: config.checkpointing.clone(),
         thrift: shared.thrift.clone(),
-        lease: config.lease,
         heads: shared.backend.heads(),
         committer: Arc::clone(&shared.sinks) as _,
         io: shared.io.clone(),
         clock: shared.clock,
         history: shared.history.clone(),
     };
-    let channels = Channels { commands: deployment.commands, reports: received, stop };
+    let channels =
+        Channels { commands: deployment.commands, reports: received, stop: stop.boxed() };
     let ended = tokio::select! {
         biased;
-        ended = run(setup, &claimed, channels) => ended,
+        ended = run(setup, claimed, heartbeat, channels) => ended,
         never = forward_pressure(&live.pressure, &reports) => match never {},
     };
     for worker in deployment.workers {
         worker.join().await;
     }
-    ended
+    ended.map(Some)
 }
 
 /// Tells the coordinator when memory is wanted back.
@@ -174,6 +185,7 @@ fn deploy(
             subtask: SubtaskId { index, parallelism },
             attempt: claimed.mine.attempt,
             restored_checkpoint: checkpoint,
+            input_ended: claimed.manifest.as_ref().is_some_and(|m| m.input_ended),
             oldest_retained: oldest,
             keyed_operators: graph.vertices.iter().filter(|v| v.is_keyed()).count() as u64,
             operators: Arc::clone(&graph.operators),

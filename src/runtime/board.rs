@@ -16,7 +16,7 @@ use super::status::{
     CapacityUnits, CheckpointCounts, CheckpointEntry, CheckpointState, Checkpoints, Cost, JobState,
     JobStatus, Memory, Restore, Start, Vertex,
 };
-use crate::checkpoint::{Claimed, Ended, History, Overview, Stats, Status};
+use crate::checkpoint::{Claimed, Ended, History, INPUTS, Overview, Stats, Status};
 use crate::clock::{Clock, Instant};
 use crate::connector::Guarantee;
 use crate::dynamodb::Throttling;
@@ -95,7 +95,25 @@ impl Board {
     }
 
     pub(super) fn initializing(&self) {
-        self.status.send_modify(|status| status.state = JobState::Initializing);
+        self.enter(JobState::Initializing);
+    }
+
+    /// A stop is wanted: nothing but an end, good or bad, is told after that.
+    pub(super) fn cancelling(&self) {
+        self.enter(JobState::Cancelling);
+    }
+
+    /// No attempt follows the one that failed.
+    pub(super) fn failing(&self) {
+        self.status.send_modify(|status| status.state = JobState::Failing);
+    }
+
+    fn enter(&self, state: JobState) {
+        self.status.send_modify(|status| {
+            if status.state != JobState::Cancelling {
+                status.state = state;
+            }
+        });
     }
 
     pub(super) fn claimed(&self, claimed: &Claimed) {
@@ -120,8 +138,8 @@ impl Board {
             began,
         });
         let took = self.clock.now() - began;
+        self.enter(JobState::Running);
         self.status.send_modify(|status| {
-            status.state = JobState::Running;
             status.position = position;
             status.checkpoints.restored = claimed.manifest.as_ref().map(|manifest| Restore {
                 checkpoint: manifest.checkpoint.0,
@@ -258,11 +276,16 @@ fn at_least_once(graph: &JobGraph) -> Vec<String> {
     sinks.filter(|s| s.guarantee() == Guarantee::AtLeastOnce).map(|s| s.describe()).collect()
 }
 
+/// A vertex is named by what it is, not by what it reads.
+fn name_in(line: &str) -> String {
+    line.split(INPUTS).next().unwrap_or_default().to_owned()
+}
+
 fn vertices(graph: &JobGraph, parallelism: u32) -> Vec<Vertex> {
     let lines: Vec<&str> = graph.description.lines().collect();
     let vertex = |operator: usize| Vertex {
         id: graph.operators[operator].to_string(),
-        name: lines.get(operator).map_or_else(String::new, |line| (*line).to_owned()),
+        name: lines.get(operator).map_or_else(String::new, |line| name_in(line)),
         parallelism,
         records_in: 0,
         records_out: 0,

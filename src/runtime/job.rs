@@ -1,5 +1,6 @@
 //! A job in one process: attempts, one after the other, until it ends. Flink: `ExecutionGraph`.
 
+use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,10 +20,8 @@ use super::place::Place;
 use super::restart::{Decision, RestartPolicy};
 use super::sinks::Sinks;
 use super::status::{JobState, JobStatus};
-use crate::checkpoint::rules::{Mine, StartMode};
-use crate::checkpoint::{
-    ClaimOptions, Claimer, Ended, HeadStatus, History, Identity, Waiting, set_status,
-};
+use crate::checkpoint::rules::StartMode;
+use crate::checkpoint::{ClaimOptions, Claimer, Ended, HeadStatus, History, Identity, Waiting};
 use crate::clock::Clock;
 use crate::codec::{HASH_ID, KEY_ENCODING_VERSION};
 use crate::config::Config;
@@ -134,17 +133,26 @@ pub async fn run(
         replace_output: options.replace_output,
     };
     let stop = stop.boxed().shared();
+    let stopping = stop.clone();
     let result = tokio::select! {
         biased;
         // On the heap: an attempt holds all that its driver does.
         result = Box::pin(supervise(&shared, options, identity, stop)) => result,
         never = shared.status.keep_current(&*shared.backend) => match never {},
+        never = tell_of_stop(&shared, stopping) => match never {},
     };
     shared.status.ended(&*shared.backend, &result);
     result
 }
 
-type Stop = SharedFuture<futures::future::BoxFuture<'static, ()>>;
+/// Ends when a graceful end is wanted, for whoever asks.
+pub(super) type Stop = SharedFuture<futures::future::BoxFuture<'static, ()>>;
+
+async fn tell_of_stop(shared: &Shared, stop: Stop) -> Infallible {
+    stop.await;
+    shared.status.cancelling();
+    std::future::pending().await
+}
 
 async fn supervise(
     shared: &Shared,
@@ -162,9 +170,10 @@ async fn supervise(
     let mut first = true;
     loop {
         let attempt_began = shared.clock.now();
-        let (mine, error) = match one_attempt(shared, &mut claimer, stop.clone()).await {
-            (_, Ok(ended)) => return Ok(ended),
-            (mine, Err(error)) => (mine, error.at(format!("job {}", shared.job))),
+        let error = match one_attempt(shared, &mut claimer, stop.clone()).await {
+            Ok(Some(ended)) => return Ok(ended),
+            Ok(None) => return stopped_outside(shared, &claimer).await,
+            Err(error) => error.at(format!("job {}", shared.job)),
         };
         let now = shared.clock.now();
         // What fails before the first attempt has begun would fail again.
@@ -185,16 +194,16 @@ async fn supervise(
                 tokio::select! {
                     biased;
                     () = shared.clock.sleep(delay) => {}
-                    () = stop.clone() => return stopped_between(shared, mine.as_ref()).await,
+                    () = stop.clone() => return stopped_outside(shared, &claimer).await,
                 }
             }
             Decision::GiveUp(reason) => {
                 tracing::debug!("no further attempt: {reason}");
-                if let Some(mine) = &mine
-                    && error.kind() != ErrorKind::Fenced
+                shared.status.failing();
+                if error.kind() != ErrorKind::Fenced
                     // Whatever else went wrong did so in a job that is another's, which may be why: its
                     // slots are written anew.
-                    && let Err(fenced) = mark(shared, mine, HeadStatus::Failed).await
+                    && let Err(fenced) = leave(shared, &claimer, HeadStatus::Failed).await
                 {
                     tracing::warn!("before it was known who owns the job: {error}");
                     return Err(fenced);
@@ -205,22 +214,27 @@ async fn supervise(
     }
 }
 
-/// A stop between two attempts: nothing runs that could take a last checkpoint.
-async fn stopped_between(shared: &Shared, mine: Option<&Mine>) -> Result<Ended> {
-    if let Some(mine) = mine {
-        mark(shared, mine, HeadStatus::Stopped).await?;
-    }
+/// A stop before an attempt has started its workers, or between two: nothing runs that could take a last
+/// checkpoint.
+async fn stopped_outside(shared: &Shared, claimer: &Claimer) -> Result<Ended> {
+    leave(shared, claimer, HeadStatus::Stopped).await?;
     Ok(Ended::Stopped)
 }
 
 /// Tells the head, so that the next run need not wait for the lease. Where it cannot be told, that is
-/// logged only.
+/// logged only; after a lease there is no need to.
 ///
 /// # Errors
 /// [`ErrorKind::Fenced`] where the job is another's.
-async fn mark(shared: &Shared, mine: &Mine, status: HeadStatus) -> Result<()> {
-    let heads = shared.backend.heads();
-    match set_status(&*heads, shared.clock, &shared.job, mine, status).await {
+async fn leave(shared: &Shared, claimer: &Claimer, status: HeadStatus) -> Result<()> {
+    let left = tokio::select! {
+        biased;
+        left = claimer.leave(status) => left,
+        () = shared.clock.sleep(shared.config.lease) => {
+            Err(Error::new(ErrorKind::Store, format!("no answer within {:?}", shared.config.lease)))
+        }
+    };
+    match left {
         Err(fenced) if fenced.kind() == ErrorKind::Fenced => {
             Err(fenced.at(format!("job {}", shared.job)))
         }
@@ -244,11 +258,8 @@ fn lost_by_restart(shared: &Shared) -> String {
     format!("; the input cannot be replayed: what was read of it {since} is lost")
 }
 
-async fn one_attempt(
-    shared: &Shared,
-    claimer: &mut Claimer,
-    stop: Stop,
-) -> (Option<Mine>, Result<Ended>) {
+/// Claims and runs; `None`: it was to stop before any worker was started.
+async fn one_attempt(shared: &Shared, claimer: &mut Claimer, stop: Stop) -> Result<Option<Ended>> {
     shared.status.initializing();
     let told = AtomicU64::new(0);
     let progress = |waiting: Waiting| {
@@ -263,25 +274,17 @@ async fn one_attempt(
             );
         }
     };
-    let claimed = tokio::select! {
+    let (claimed, heartbeat) = tokio::select! {
         biased;
-        claimed = claimer.claim(&progress) => claimed,
-        () = stop.clone() => return (None, Ok(Ended::Stopped)),
+        claimed = claimer.claim(&progress) => claimed?,
+        () = stop.clone() => return Ok(None),
     };
-    match claimed {
-        Err(error) => (None, Err(error)),
-        Ok(claimed) => {
-            let mine = claimed.mine.clone();
-            shared.status.claimed(&claimed);
-            let former = claimed.clone();
-            let ended = tokio::select! {
-                // Else the order of calls would be Tokio's chance, and a simulation not repeatable.
-                biased;
-                ended = attempt(shared, claimed, stop.boxed()) => ended,
-                never = former::purge(shared, &former) => match never {},
-            };
-            (Some(mine), ended)
-        }
+    shared.status.claimed(&claimed);
+    tokio::select! {
+        // Else the order of calls would be Tokio's chance, and a simulation not repeatable.
+        biased;
+        ended = attempt(shared, &claimed, heartbeat, stop) => ended,
+        never = former::purge(shared, &claimed) => match never {},
     }
 }
 
@@ -303,6 +306,7 @@ fn claimer(shared: &Shared, options: &RunOptions, identity: Identity, seed: [u8;
         backend.heads(),
         Arc::new(move |incarnation| backend.store(&job, incarnation)),
         Arc::clone(&shared.sinks) as _,
+        shared.io.clone(),
         shared.clock,
         seed,
     );

@@ -101,7 +101,7 @@ async fn owes_nothing(
     head: &Head,
     options: PurgeOptions,
 ) -> Result<()> {
-    if head.status == HeadStatus::Finished || options.abandon_output {
+    if head.status.owes_nothing() || options.abandon_output {
         return Ok(());
     }
     let Some(last) = head.retained.last() else { return Ok(()) };

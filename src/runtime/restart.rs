@@ -1,9 +1,11 @@
 //! Whether and when a failed attempt is followed by another: pure policy. Flink:
 //! `RestartBackoffTimeStrategy`.
 //!
-//! Errors that another attempt would meet again are final whatever the strategy: being fenced, a wrong
-//! graph, configuration or call, input that cannot be parsed, output that nobody reads any
-//! more, damaged state.
+//! An error is final, whatever the strategy, where another attempt of the same process goes on from the
+//! same checkpoint and surely meets it again, whatever anybody does meanwhile: only another program, call,
+//! input or output helps, and with it another run. What somebody can mend while the job waits is not (a
+//! disk that is full, a missing right), nor what may not happen again (a user's function, a checkpoint's
+//! time-out). [`final_reason`] says it of each kind. Flink: `ThrowableType.NonRecoverableError`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -108,12 +110,15 @@ impl RestartPolicy {
     }
 }
 
+/// Why no attempt follows an error of this kind; `None`: the strategy decides.
 fn final_reason(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::Fenced => Some("another attempt owns the job"),
         ErrorKind::Usage | ErrorKind::Config | ErrorKind::Graph => Some("it would fail again"),
         ErrorKind::Input => Some("the same input would fail again"),
+        ErrorKind::Lost => Some("what is lost does not come back by itself"),
         ErrorKind::Closed => Some("nobody reads the output any more"),
+        ErrorKind::TooLarge => Some("the same input would make it as large again"),
         ErrorKind::Corrupt => Some("the same stored bytes would fail again"),
         ErrorKind::Io
         | ErrorKind::Store
@@ -135,12 +140,33 @@ mod tests {
     }
 
     #[test]
-    fn being_fenced_or_read_by_nobody_is_final_whatever_the_strategy() {
-        let strategy = RestartStrategy::FixedDelay { attempts: 9, delay: SECOND };
+    fn what_would_fail_again_is_final_whatever_the_strategy() {
+        let strategy = RestartStrategy::FixedDelay { attempts: 99, delay: SECOND };
         let mut policy = RestartPolicy::new(strategy);
-        for kind in [ErrorKind::Fenced, ErrorKind::Closed] {
-            let decision = policy.on_failure(kind, SECOND, SECOND, 0.5);
-            assert!(matches!(decision, Decision::GiveUp(_)), "{kind:?}");
+        let mut is_final =
+            |kind| matches!(policy.on_failure(kind, SECOND, SECOND, 0.5), Decision::GiveUp(_));
+        for kind in [
+            ErrorKind::Usage,
+            ErrorKind::Config,
+            ErrorKind::Graph,
+            ErrorKind::Input,
+            ErrorKind::Lost,
+            ErrorKind::Closed,
+            ErrorKind::Fenced,
+            ErrorKind::Corrupt,
+            ErrorKind::TooLarge,
+        ] {
+            assert!(is_final(kind), "{kind:?}");
+        }
+        for kind in [
+            ErrorKind::Io,
+            ErrorKind::Store,
+            ErrorKind::User,
+            ErrorKind::Checkpoint,
+            ErrorKind::Suspended,
+            ErrorKind::Internal,
+        ] {
+            assert!(!is_final(kind), "{kind:?}");
         }
     }
 

@@ -75,11 +75,11 @@ pub enum JobState {
     Running,
     /// An attempt failed and the next one waits for its delay.
     Restarting,
-    /// An attempt is being ended because of an error that is final.
+    /// No attempt follows the one that failed; the head is being told.
     Failing,
     /// All input was read and everything is committed.
     Finished,
-    /// A graceful stop, begun.
+    /// A stop was asked for, and what runs is on its way to its end.
     Cancelling,
     /// Stopped gracefully, after a last checkpoint.
     Canceled,

@@ -25,8 +25,9 @@ impl World {
             Ok(Ended::Stopped) if stopping => Ok(()),
             // The stop came while a restart was waited for.
             Err(ErrorKind::Checkpoint | ErrorKind::User) if stopping => Ok(()),
-            // Corrupt: it has read what its successor was writing in several parts.
-            Err(ErrorKind::Fenced | ErrorKind::Corrupt) if fenced => {
+            // Corrupt: it has read what its successor was writing in several parts. Lost: its successor has gone
+            // back, and cleaned away what it owes.
+            Err(ErrorKind::Fenced | ErrorKind::Corrupt | ErrorKind::Lost) if fenced => {
                 self.counts.fenced += 1;
                 Ok(())
             }
@@ -52,7 +53,12 @@ impl World {
                 kind => matches!(
                     kind,
                     Some(
-                        ErrorKind::Internal | ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Input
+                        ErrorKind::Internal
+                            | ErrorKind::Io
+                            | ErrorKind::Corrupt
+                            | ErrorKind::Input
+                            | ErrorKind::Lost
+                            | ErrorKind::TooLarge
                     )
                 ),
             };

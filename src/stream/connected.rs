@@ -87,7 +87,7 @@ impl<K: Key, T: Send + 'static, B: Send + 'static> ConnectedStream<K, T, B> {
         draft.keyed_states(operator, &names);
         draft.operator_states(operator, &declared);
         draft.must_lead_somewhere(operator, &port);
-        draft.read(&[keyed, broadcast]);
+        draft.read(operator, &[keyed, broadcast]);
         draft.vertices.push(Box::new(ConnectedVertex {
             operator,
             keyed,

@@ -1,13 +1,14 @@
 //! Where a graph begins and where it is checked.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::stream::Stream;
 use super::vertices::SourceVertex;
+use crate::checkpoint::INPUTS;
 use crate::connector::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
@@ -46,6 +47,8 @@ struct Operator {
     given: Option<String>,
     /// What else is recorded of it: states, chained operators.
     details: Vec<String>,
+    /// The operators that it reads, in order.
+    inputs: Vec<usize>,
 }
 
 /// A graph that is being drawn.
@@ -58,8 +61,10 @@ pub(super) struct Draft {
     errors: Vec<Error>,
     /// Ports that must lead somewhere: operator, and a look at the port.
     open: Vec<(usize, OpenCheck)>,
-    /// Edges that nothing reads yet, with the operators that write to them.
-    unread: BTreeMap<usize, usize>,
+    /// The operators that write to the edges.
+    writers: Vec<usize>,
+    /// Edges that nothing reads yet.
+    unread: BTreeSet<usize>,
 }
 
 struct OpenCheck(Box<dyn Fn() -> bool>);
@@ -73,7 +78,12 @@ impl std::fmt::Debug for OpenCheck {
 impl Draft {
     /// Adds an operator; the index is its identity while the graph is drawn.
     pub(super) fn operator(&mut self, kind: &'static str) -> usize {
-        self.operators.push(Operator { kind, given: None, details: Vec::new() });
+        self.operators.push(Operator {
+            kind,
+            given: None,
+            details: Vec::new(),
+            inputs: Vec::new(),
+        });
         self.operators.len() - 1
     }
 
@@ -89,22 +99,32 @@ impl Draft {
         self.errors.push(error);
     }
 
-    /// Adds an edge; the index is how both ends find their channels.
-    pub(super) fn edge(&mut self, edge: impl Edge + 'static) -> usize {
+    /// Adds an edge from `operator`; the index is how both ends find their channels.
+    pub(super) fn edge(&mut self, operator: usize, edge: impl Edge + 'static) -> usize {
         self.edges.push(Box::new(edge));
+        self.writers.push(operator);
         self.edges.len() - 1
     }
 
     /// Adds an edge from `operator` that something must read.
     pub(super) fn unread_edge(&mut self, operator: usize, edge: impl Edge + 'static) -> usize {
-        let edge = self.edge(edge);
-        self.unread.insert(edge, operator);
+        let edge = self.edge(operator, edge);
+        self.unread.insert(edge);
         edge
     }
 
-    /// Something reads these edges.
-    pub(super) fn read(&mut self, edges: &[usize]) {
-        self.unread.retain(|edge, _| !edges.contains(edge));
+    /// `operator` reads these edges.
+    pub(super) fn read(&mut self, operator: usize, edges: &[usize]) {
+        self.unread.retain(|edge| !edges.contains(edge));
+        // One of another environment is an error that was noted, and has no writer here.
+        let writers: Vec<usize> =
+            edges.iter().filter_map(|e| self.writers.get(*e).copied()).collect();
+        self.operators[operator].inputs.extend(writers);
+    }
+
+    /// `operator` is in the task of `head`.
+    pub(super) fn fused(&mut self, operator: usize, head: usize) {
+        self.operators[operator].inputs.push(head);
     }
 
     /// Records an operator's keyed states.
@@ -155,6 +175,10 @@ impl Draft {
             let _ = write!(text, "{} {id}", operator.kind);
             for detail in &operator.details {
                 let _ = write!(text, " {detail}");
+            }
+            if !operator.inputs.is_empty() {
+                let inputs: Vec<&str> = operator.inputs.iter().map(|from| &*ids[*from]).collect();
+                let _ = write!(text, "{INPUTS}{}", inputs.join(", "));
             }
             text.push('\n');
         }
@@ -233,7 +257,8 @@ impl StreamEnvironment {
                 )));
             }
         }
-        for operator in draft.unread.values() {
+        for edge in &draft.unread {
+            let operator = &draft.writers[*edge];
             errors.push(graph_error(format!(
                 "what {} {:?} gives out is keyed or broadcast and then leads nowhere: process it",
                 draft.operators[*operator].kind, ids[*operator]

@@ -80,7 +80,7 @@ impl<K: Key, T: Send + 'static> KeyedStream<K, T> {
             }
         }
         draft.must_lead_somewhere(operator, &port);
-        draft.read(&[self.edge]);
+        draft.read(operator, &[self.edge]);
         draft.vertices.push(Box::new(KeyedVertex {
             operator,
             edge: self.edge,

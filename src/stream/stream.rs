@@ -173,6 +173,7 @@ impl<C: Chain> Stream<C> {
         };
         draft.operator_states(operator, &declared);
         draft.must_lead_somewhere(operator, &port);
+        draft.read(operator, &[edge]);
         draft.vertices.push(Box::new(ProcessVertex {
             operator,
             edge,
@@ -193,6 +194,7 @@ impl<C: Chain> Stream<C> {
         let mut draft = env.0.borrow_mut();
         let operator = draft.operator("union");
         draft.must_lead_somewhere(operator, &port);
+        draft.read(operator, &edges);
         draft.vertices.push(Box::new(UnionVertex { operator, edges, port: port.clone() }));
         drop(draft);
         Stream::new(env, operator, port, Identity::new())
@@ -229,6 +231,7 @@ impl<C: Chain> Stream<C> {
         let sink = Arc::new(sink);
         let mut draft = self.env.0.borrow_mut();
         let operator = draft.operator(kind);
+        draft.fused(operator, self.operator);
         draft.sinks.push((operator, Box::new(SinkHolder::new(Arc::clone(&sink)))));
         drop(draft);
         let handle = SinkHandle { env: self.env.clone(), operator };
@@ -247,7 +250,7 @@ impl<C: Chain> Stream<C> {
     }
 
     fn forward(self) -> usize {
-        let edge = self.env.0.borrow_mut().edge(ForwardEdge::<C::Out>::default());
+        let edge = self.env.0.borrow_mut().edge(self.operator, ForwardEdge::<C::Out>::default());
         self.end(move |chain, context| {
             let outlet = context.take_outlets::<Outlet<C::Out>>(edge)?;
             Ok(Box::new(Fused::new(chain, ForwardTail::new(outlet))))

@@ -39,7 +39,7 @@ pub struct JobGraph {
     pub edges: Vec<Box<dyn Edge>>,
     /// The sinks, with their operators' indices.
     pub sinks: Vec<(usize, Box<dyn AnySink>)>,
-    /// One line for each operator, with ids and states: recorded in the head.
+    /// One line for each operator, with ids, states and inputs: recorded in the head.
     pub description: String,
 }
 
@@ -70,6 +70,8 @@ pub struct BuildContext {
     pub attempt: Attempt,
     /// The checkpoint that was restored.
     pub restored_checkpoint: CheckpointId,
+    /// All operators were told of the end of all input before it.
+    pub input_ended: bool,
     /// The oldest checkpoint that the head retains.
     pub oldest_retained: CheckpointId,
     /// How many keyed operators the job has: they share the log's bound.

@@ -44,6 +44,7 @@ pub struct SourceSubtask<T, O> {
     /// Read in this attempt.
     records_read: u64,
     reading: bool,
+    /// What follows was told of the end of all input, in this attempt or before what it has restored.
     ended: bool,
     pushes_since_flush: u32,
     /// As last told.
@@ -100,7 +101,7 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
             records: Vec::new(),
             records_read: 0,
             reading: true,
-            ended: false,
+            ended: context.input_ended,
             pushes_since_flush: 0,
             lag: Lag::default(),
             operator,

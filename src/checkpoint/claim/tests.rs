@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::checkpoint::archive;
 use crate::checkpoint::fakes::{
-    FakeHeads, FakeSink, FakeStore, Fault, LEASE, identity, name, segment,
+    FakeHeads, FakeSink, FakeStore, Fault, LEASE, identity, io, name, segment,
 };
 use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::messages::Owed;
@@ -48,6 +48,7 @@ impl World {
             Arc::<FakeHeads>::clone(&self.heads),
             open,
             sink,
+            io(),
             self.clock,
             [seed; 32],
         )
@@ -78,7 +79,7 @@ impl World {
 }
 
 async fn claim(claimer: &mut Claimer) -> Result<Claimed> {
-    claimer.claim(&|_| {}).await
+    claimer.claim(&|_| {}).await.map(|(claimed, _)| claimed)
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,7 +209,7 @@ async fn another_owner_is_waited_for_until_its_counter_stands_still_for_a_lease(
     };
     let progress = |waiting| said.lock().unwrap().push(waiting);
     let (claimed, ()) = tokio::join!(claimer.claim(&progress), beat);
-    assert_eq!(claimed.unwrap().mine.attempt, Attempt(2));
+    assert_eq!(claimed.unwrap().0.mine.attempt, Attempt(2));
     let waited = world.clock.now() - began;
     assert!(waited >= LEASE + Duration::from_secs(2) && waited < LEASE * 2, "{waited:?}");
     assert_eq!(said.lock().unwrap()[0].attempt, Attempt(1));
@@ -225,7 +226,7 @@ async fn an_owner_that_stops_while_it_is_waited_for_is_followed_at_once() {
         world.end(HeadStatus::Stopped);
     };
     let (claimed, ()) = tokio::join!(claimer.claim(&|_| {}), stop);
-    assert_eq!(claimed.unwrap().mine.attempt, Attempt(2));
+    assert_eq!(claimed.unwrap().0.mine.attempt, Attempt(2));
     assert!(world.clock.now() - began < Duration::from_secs(3));
 }
 
@@ -263,7 +264,7 @@ async fn a_fresh_start_gives_up_output_that_is_lost_only_where_it_is_told_to() {
         })
     };
     let error = claim(&mut fresh(2, false)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Io);
+    assert_eq!(error.kind(), ErrorKind::Lost);
     assert!(error.to_string().contains("--fresh --abandon-output"), "{error}");
     assert_eq!(world.heads.head.lock().unwrap().as_ref().unwrap().incarnation, Incarnation(1));
     let fresh = claim(&mut fresh(3, true)).await.unwrap();
@@ -406,4 +407,86 @@ async fn a_status_is_written_whatever_answers_are_lost_but_never_over_another_at
     let late = set_status(&*world.heads, world.clock, &job, &mine, HeadStatus::Failed).await;
     assert_eq!(late.unwrap_err().kind(), ErrorKind::Fenced);
     assert_eq!(world.heads.shown().status, HeadStatus::Running);
+}
+
+/// It used to stand still until the driver began: with manifests that take longer to read than the lease,
+/// candidates took the job from each other for ever.
+#[tokio::test(start_paused = true)]
+async fn the_counter_moves_from_the_claim_on_whatever_takes_longer_than_the_lease() {
+    for mode in [StartMode::Auto, StartMode::Fresh] {
+        let world = World::new();
+        let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+        world.complete(&first, 3, 1).await;
+        // A fresh start commits what is owed first, which takes about as long.
+        *world.sink.retries.lock().unwrap() = 15;
+        let store = &world.stores[1];
+        store.readable.send_replace(mode == StartMode::Fresh);
+        let mut owner = world.claimer(2, |o| o.mode = mode);
+        let owner = claim(&mut owner);
+        let candidate = async {
+            world.clock.sleep(Duration::from_secs(1)).await;
+            claim(&mut world.claimer(3, |o| o.exclusive = false)).await
+        };
+        let slow = async {
+            world.clock.sleep(LEASE * 6).await;
+            store.readable.send_replace(true);
+            // It has been moved at a third of the lease, one by one, and by nobody else.
+            let head = world.heads.shown();
+            assert_eq!((head.attempt, head.beat), (Attempt(2), 17), "{mode:?}");
+            std::future::pending::<()>().await;
+        };
+        let (owner, candidate) = tokio::select! {
+            both = async { tokio::join!(owner, candidate) } => both,
+            () = slow => unreachable!(),
+        };
+        // Nothing moves it after the claim here: then the candidate is right.
+        let (owner, candidate) = (owner.unwrap(), candidate.unwrap());
+        assert_eq!(candidate.mine.attempt.0, owner.mine.attempt.0 + 1, "{mode:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_replaced_while_manifests_are_read_notices_it_within_a_third_of_the_lease() {
+    let world = World::new();
+    let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    world.complete(&first, 3, 1).await;
+    world.stores[1].readable.send_replace(false);
+    let began = world.clock.now();
+    let mut second = world.claimer(2, |_| {});
+    let successor = async {
+        world.clock.sleep(Duration::from_millis(500)).await;
+        let mut head = world.heads.shown();
+        (head.attempt, head.owner) = (Attempt(3), "successor".to_owned());
+        *world.heads.head.lock().unwrap() = Some(head);
+    };
+    let (claimed, ()) = tokio::join!(claim(&mut second), successor);
+    let error = claimed.unwrap_err();
+    assert!(error.to_string().contains("attempt 3 of owner successor"), "{error}");
+    assert!(world.clock.now() - began < LEASE / 2);
+}
+
+/// The head used to be left as running, and the next run waited for a lease.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_given_up_leaves_a_head_that_nobody_waits_for() {
+    let world = World::new();
+    let mut unsent = world.claimer(1, |_| {});
+    unsent.leave(HeadStatus::Stopped).await.unwrap();
+    assert!(world.heads.head.lock().unwrap().is_none());
+    let first = claim(&mut unsent).await.unwrap();
+    world.complete(&first, 3, 1).await;
+    world.stores[1].readable.send_replace(false);
+    let mut second = world.claimer(2, |_| {});
+    tokio::select! {
+        _ = claim(&mut second) => unreachable!("nothing can be read"),
+        () = world.clock.sleep(Duration::from_secs(1)) => {}
+    }
+    assert_eq!(world.heads.shown().status, HeadStatus::Running);
+    second.leave(HeadStatus::Stopped).await.unwrap();
+    let head = world.heads.shown();
+    assert_eq!(head.attempt, Attempt(2));
+    assert_ne!(head.status, HeadStatus::Running);
+    // An attempt that had begun finds itself fenced.
+    let fenced = unsent.leave(HeadStatus::Failed).await.unwrap_err();
+    assert_eq!(fenced.kind(), ErrorKind::Fenced);
+    assert_eq!(world.heads.shown(), head);
 }

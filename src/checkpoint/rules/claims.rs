@@ -55,10 +55,9 @@ pub fn resumed(
     lease: Duration,
 ) -> Option<Head> {
     let mut next = successor(head, owner, lease);
-    if head.checkpoint == CheckpointId::NONE {
-        // Nothing was made with the recorded one.
-        next.identity = identity.clone();
-    }
+    // It is the recorded one, or tells more of it than an earlier version has recorded; or nothing was made
+    // with that one.
+    next.identity = identity.clone();
     if let Some(to) = to {
         next.retained = roll_back(&head.retained, to)?;
         next.checkpoint = to;

@@ -31,7 +31,7 @@ pub struct FencedBy {
 }
 
 impl FencedBy {
-    fn of(head: &Head) -> Self {
+    pub(in crate::checkpoint) fn of(head: &Head) -> Self {
         Self { attempt: head.attempt, owner: head.owner.clone() }
     }
 }

@@ -129,9 +129,12 @@ fn resume(facts: &StartFacts<'_>, head: &Head, wait: bool) -> Start {
     Start::Resume { wait }
 }
 
+/// What the graph is called among the differences.
+const GRAPH: &str = "job graph";
+
 fn differences(stored: &Identity, given: &Identity) -> Vec<(String, String, String)> {
     [
-        ("job graph", stored.graph.clone(), given.graph.clone()),
+        (GRAPH, stored.graph.clone(), given.graph.clone()),
         ("input", stored.input.clone(), given.input.clone()),
         (
             "pipeline.max-parallelism",
@@ -146,7 +149,9 @@ fn differences(stored: &Identity, given: &Identity) -> Vec<(String, String, Stri
         ),
     ]
     .into_iter()
-    .filter(|(_, stored, given)| stored != given)
+    .filter(|(what, recorded, now)| {
+        recorded != now && !(*what == GRAPH && stored.is_graph(&given.graph))
+    })
     .map(|(what, stored, given)| (what.to_owned(), stored, given))
     .collect()
 }
@@ -159,7 +164,9 @@ impl fmt::Display for Refusal {
                 "the last run under this name has finished: there is nothing to resume; run it \
                  without --resume to start afresh",
             ),
-            Self::Vanished => f.write_str("the head of this job was deleted while it ran"),
+            Self::Vanished => f.write_str(
+                "the head of this job was deleted while it ran; run it again to start afresh",
+            ),
             Self::Layout(found) => write!(
                 f,
                 "the table has layout {found}, this program writes {LAYOUT}: use a newer millpond"
@@ -190,7 +197,8 @@ fn indented(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal {
-            Refusal::Vanished | Refusal::Layout(_) => ErrorKind::Store,
+            Refusal::Vanished => ErrorKind::Corrupt,
+            Refusal::Layout(_) => ErrorKind::Store,
             Refusal::NothingToResume
             | Refusal::Finished
             | Refusal::Different { .. }

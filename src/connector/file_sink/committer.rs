@@ -30,14 +30,16 @@ impl FileCommitter {
     /// `--fresh` commits what the last run owes; or here, if the folder has been moved.
     fn publish(&self, owed: &Owed) -> Result<(CommitOutcome, Option<PathBuf>)> {
         let staged_in = Folder::at(owed.folder.clone(), self.folder.extension());
-        if let Some(outcome) = publish(&staged_in, &owed.name)? {
-            return Ok((outcome, Some(owed.folder.clone())));
-        }
         // Before it is claimed, the folder may be anybody's, with a file of the same name.
-        if self.folder.is_prepared()
-            && let Some(outcome) = publish(&self.folder, &owed.name)?
-        {
-            return Ok((outcome, Some(self.folder.root().to_owned())));
+        let claimed = self.folder.is_prepared().then_some(&*self.folder);
+        for folder in [Some(&staged_in), claimed].into_iter().flatten() {
+            if publish(folder, &owed.name)? {
+                return Ok((CommitOutcome::Committed, Some(folder.root().to_owned())));
+            }
+        }
+        let folder = claimed.unwrap_or(&staged_in);
+        if is_published(folder, &owed.name)? {
+            return Ok((CommitOutcome::AlreadyCommitted, Some(folder.root().to_owned())));
         }
         let (staged, target) = (staged_in.staged(&owed.name), staged_in.target(&owed.name));
         let (staged, target) = (staged.display(), target.display());
@@ -46,23 +48,32 @@ impl FileCommitter {
     }
 }
 
-/// Renames one file. A rename is whole or not at all, so the answer is always clear: the file is
-/// staged, or published, or not here (`None`).
-fn publish(folder: &Folder, name: &str) -> Result<Option<CommitOutcome>> {
+/// Renames one file; false: it is not staged here. A rename is whole or not at all.
+fn publish(folder: &Folder, name: &str) -> Result<bool> {
     let (staged, target) = (folder.staged(name), folder.target(name));
     points::hit(points::BEFORE_SINK_RENAMED);
     let error = match disk::rename(&staged, &target) {
         Ok(()) => {
             points::hit(points::AFTER_SINK_RENAMED);
-            return Ok(Some(CommitOutcome::Committed));
+            return Ok(true);
         }
         Err(e) => e,
     };
-    let exists = |path: &Path| fs::exists(path).map_err(|e| Error::io("look for", path, e));
     if error.kind() != io::ErrorKind::NotFound || exists(&staged)? {
         return Err(Error::io("publish output as", &target, error));
     }
-    Ok(exists(&target)?.then_some(CommitOutcome::AlreadyCommitted))
+    Ok(false)
+}
+
+/// Whether a file that is not staged was published. Only a commit takes one out of the staging folder that
+/// a manifest names; whoever reads the output may have moved it away since. Where that folder is gone, the
+/// staged file may have gone with it, so the published one must be there.
+fn is_published(folder: &Folder, name: &str) -> Result<bool> {
+    Ok(exists(&folder.staging())? || exists(&folder.target(name))?)
+}
+
+fn exists(path: &Path) -> Result<bool> {
+    fs::exists(path).map_err(|e| Error::io("look for", path, e))
 }
 
 /// What a committable of a file is: where it was staged, and its name.
@@ -112,6 +123,15 @@ impl Committer for FileCommitter {
     fn clean(&self, attempt: Attempt, named: &[Committable]) -> Result<()> {
         let named =
             named.iter().map(|c| Ok(Owed::decode(c)?.name)).collect::<Result<BTreeSet<_>>>()?;
+        if !exists(&self.folder.staging())? {
+            // Not before it is known what was in it: once it is there again, what is not staged counts as
+            // published.
+            let published = named.iter().map(|name| is_published(&self.folder, name));
+            if published.collect::<Result<Vec<_>>>()?.contains(&false) {
+                return Err(self.folder.staging_lost());
+            }
+            self.folder.make_staging()?;
+        }
         let found = names_in(&self.folder.staging())?;
         self.folder.confirm()?;
         for name in found {

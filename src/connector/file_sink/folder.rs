@@ -196,7 +196,10 @@ impl Folder {
         }
         // This syncs the folder, too: what was removed from it does not come back.
         disk::make_folders(&self.markers_folder())?;
-        disk::make_folders(&self.staging())?;
+        // Else it is there, or `clean` makes it, which knows what should be in it.
+        if run.fresh {
+            self.make_staging()?;
+        }
         self.write_marker(&mine)?;
         // Last, so that a crash on the way leaves a folder that is still recognised.
         for old in found.iter().filter(|m| m.attempt != mine.attempt) {
@@ -333,6 +336,23 @@ impl Folder {
             )),
             None => vanished(&self.root, &mine.job),
         }
+    }
+
+    pub(super) fn make_staging(&self) -> Result<()> {
+        disk::make_folders(&self.staging())
+    }
+
+    /// For output that is owed and was in the staging folder, which is gone.
+    pub(super) fn staging_lost(&self) -> Error {
+        Error::new(
+            ErrorKind::Lost,
+            format!(
+                "output is lost: the folder {} is gone{}, and with it what was staged and is owed; put it \
+                 back, or give that output up with --fresh --abandon-output",
+                self.staging().display(),
+                seen_from(&self.root)
+            ),
+        )
     }
 
     /// Writes the marker whole or not at all.

@@ -209,14 +209,49 @@ fn lost_output_is_told_with_both_files_and_keeps_nothing_else_back() {
     let dir = tempfile::tempdir().unwrap();
     let sink = prepared(dir.path());
     let both = [stage(&sink, 1, 1, 1), stage(&sink, 1, 2, 2)].concat();
-    std::fs::remove_file(dir.path().join(".staging/part-out-1-1-0.jsonl")).unwrap();
+    committer(&sink).commit(&both[1..]).unwrap();
+    std::fs::remove_dir_all(dir.path().join(".staging")).unwrap();
     let root = dir.path().display();
     let lost = format!(
         "neither the staged {root}/.staging/part-out-1-1-0.jsonl nor the published \
          {root}/part-out-1-1-0.jsonl exists"
     );
-    let outcomes = [CommitOutcome::Lost(lost), CommitOutcome::Committed];
+    let outcomes = [CommitOutcome::Lost(lost), CommitOutcome::AlreadyCommitted];
     assert_eq!(committer(&sink).commit(&both).unwrap(), outcomes);
+    // No claim makes the folder anew while that is so: what is not in it would count as published.
+    for _ in 0..2 {
+        let sink = FileSink::json_lines(dir.path());
+        Sink::<u32>::prepare(&sink, &run(1, false)).unwrap();
+        let error = committer(&sink).clean(Attempt(2), &both).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Lost, "{error}");
+        assert!(error.to_string().contains(&format!("{root}/.staging is gone")), "{error}");
+    }
+    // What is published, or not owed, is not missed.
+    committer(&sink).clean(Attempt(2), &both[1..]).unwrap();
+    assert!(dir.path().join(".staging").is_dir());
+}
+
+/// It used to be told as lost, which blocked the job.
+#[test]
+fn output_that_was_published_and_moved_away_since_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = prepared(dir.path());
+    let both = [stage(&sink, 1, 1, 1), stage(&sink, 1, 2, 2)].concat();
+    committer(&sink).commit(&both[..1]).unwrap();
+    std::fs::remove_file(dir.path().join("part-out-1-1-0.jsonl")).unwrap();
+    // By the next attempt, and by a fresh start that has not claimed the folder.
+    for prepares in [false, true] {
+        let sink = FileSink::json_lines(dir.path());
+        if prepares {
+            Sink::<u32>::prepare(&sink, &run(1, false)).unwrap();
+            committer(&sink).clean(Attempt(2), &both).unwrap();
+        }
+        let outcomes = committer(&sink).commit(&both).unwrap();
+        let second =
+            if prepares { CommitOutcome::AlreadyCommitted } else { CommitOutcome::Committed };
+        assert_eq!(outcomes, [CommitOutcome::AlreadyCommitted, second]);
+    }
+    assert_eq!(visible(dir.path()), ["part-out-2-1-0.jsonl"]);
 }
 
 #[test]

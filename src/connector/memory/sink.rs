@@ -200,7 +200,7 @@ impl<T: Send + 'static> Committer for MemoryCommitter<T> {
             if inner.committed.iter().any(|(k, _)| *k == key) {
                 return Ok(CommitOutcome::AlreadyCommitted);
             }
-            Err(Error::new(ErrorKind::Io, format!("output {key:?} is lost: it was never staged")))
+            Err(Error::new(ErrorKind::Lost, format!("output {key:?} is lost: it was never staged")))
         };
         committables.iter().map(commit).collect()
     }

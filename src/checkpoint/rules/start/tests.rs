@@ -55,6 +55,8 @@ fn without_a_head_attempt_one_is_created_unless_resume_is_insisted_on() {
     let refused = Start::Refused(Refusal::NothingToResume);
     assert_eq!(decide(None, |f| f.mode = StartMode::Resume), refused);
     assert_eq!(decide(None, |f| f.restart = true), Start::Refused(Refusal::Vanished));
+    // It used to be met by each attempt anew, for ever.
+    assert_eq!(Error::from(Refusal::Vanished).kind(), ErrorKind::Corrupt);
 }
 
 #[test]
@@ -117,6 +119,46 @@ fn another_graph_is_refused_with_both_and_the_way_out() {
 }
 
 /// A wrong glob used to be recorded with the first head, and then the right one was refused.
+/// The same operators in another wiring used to go on, each with the other's state.
+#[test]
+fn another_wiring_is_refused_and_a_graph_recorded_without_it_goes_on() {
+    let decide = |recorded: &str, given: &str| {
+        let head = Head { identity: identity(recorded), ..head(HeadStatus::Stopped) };
+        let given = identity(given);
+        start(&StartFacts {
+            head: Some(&head),
+            identity: &given,
+            mode: StartMode::Auto,
+            exclusive: true,
+            sent: &[],
+            restart: false,
+            roll_back: None,
+        })
+    };
+    let graph = "source a\nsource b -> map\nreduce c [state] <- a\nsink d <- c\n";
+    let resumed = Start::Resume { wait: false };
+    assert_eq!(decide(graph, graph), resumed);
+    let swapped = graph.replace("<- a", "<- b");
+    let Start::Refused(refusal) = decide(graph, &swapped) else { panic!("it goes on") };
+    let text = refusal.to_string();
+    assert!(
+        text.contains("reduce c [state] <- a") && text.contains("reduce c [state] <- b"),
+        "{text}"
+    );
+    // By an earlier version.
+    let without = "source a\nsource b -> map\nreduce c [state]\nsink d\n";
+    for given in [graph, &swapped] {
+        assert_eq!(decide(without, given), resumed);
+    }
+    for other in [without.replace("state", "other"), format!("{without}sink e\n")] {
+        assert!(
+            matches!(decide(&other, graph), Start::Refused(Refusal::Different { .. })),
+            "{other}"
+        );
+    }
+    assert!(matches!(decide(graph, without), Start::Refused(Refusal::Different { .. })));
+}
+
 #[test]
 fn before_the_first_checkpoint_another_input_goes_on() {
     let mut failed = head(HeadStatus::Failed);
