@@ -42,12 +42,12 @@ pub struct KeyTypes {
     /// How its records' keys are written.
     pub key: Encoding,
     /// All of its states.
-    pub states: Vec<StateKeyTypes>,
+    pub states: Vec<SubKeys>,
 }
 
 /// What a manifest records of the keys within one state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct StateKeyTypes {
+pub struct SubKeys {
     /// Its name.
     pub state: Name,
     /// How its namespaces are written, where it has any.
@@ -66,7 +66,7 @@ impl KeyTypes {
     pub fn of(operator: &Name, key: &Schema, columns: &Columns) -> Self {
         let states = columns.0.iter().map(|column| {
             let types = column.sub_types();
-            StateKeyTypes {
+            SubKeys {
                 state: column.name().clone(),
                 namespace: types.namespace.map(|schema| encoding(&schema())),
                 map_key: types.map_key.map(|schema| encoding(&schema())),

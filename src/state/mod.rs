@@ -97,7 +97,7 @@ pub(crate) use filter::{chunk_group, chunk_hashes, item_hash};
 )]
 pub use formats::{Since, StateFormats, StateKind};
 pub use former::FormerHorizons;
-pub use key_types::{KeyTypes, StateKeyTypes};
+pub use key_types::{KeyTypes, SubKeys};
 #[expect(clippy::module_name_repetitions, reason = "the module's main type; Flink's word")]
 pub use keyed::KeyedState;
 pub use keyed::{KeyedConfig, RestorePoint, Row};

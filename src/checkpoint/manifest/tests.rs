@@ -7,7 +7,7 @@ use crate::checkpoint::fakes::{name, range, segment, version};
 use crate::checkpoint::messages::SplitSnapshot;
 use crate::codec::{Encoding, Schema};
 use crate::state::unkeyed::{Elements, OperatorFormat, OperatorStateKind, SavedState};
-use crate::state::{KeyTypes, Since, StateKeyTypes, StateKind};
+use crate::state::{KeyTypes, Since, StateKind, SubKeys};
 
 fn since(from: u64, word: &'static str) -> Since {
     let encoding = Encoding::new("bincode", 1, &Schema::Word(word));
@@ -68,8 +68,8 @@ pub(super) fn sample() -> Manifest {
             operator: name("counts"),
             key: key("u64"),
             states: vec![
-                StateKeyTypes { state: name("total"), namespace: None, map_key: None },
-                StateKeyTypes {
+                SubKeys { state: name("total"), namespace: None, map_key: None },
+                SubKeys {
                     state: name("by-day"),
                     namespace: Some(key("string")),
                     map_key: Some(key("u32")),
