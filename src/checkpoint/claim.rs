@@ -178,9 +178,7 @@ impl Claimer {
         match self.sent.iter().find(|mine| rules::is_mine(mine, &head)) {
             Some(mine) => {
                 let status = match status {
-                    HeadStatus::Stopped
-                        if self.may_owe(&head) && !bites(Tooth::StopSettles) =>
-                    {
+                    HeadStatus::Stopped if self.may_owe(&head) && !bites(Tooth::StopSettles) => {
                         HeadStatus::Failed
                     }
                     HeadStatus::Failed if self.settled == Some(checkpoint_of(&head)) => {
