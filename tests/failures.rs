@@ -455,13 +455,13 @@ fn a_job_that_is_wired_otherwise_is_refused_and_shows_both() {
         feeds.iter().for_each(|feed| feed.push(0, 0..40));
         engine.run_until(wired(false), pass(ms(55))).await.unwrap();
         let before = head(&twin);
+        feeds.iter().for_each(|feed| feed.close());
         let error = engine.run(wired(true)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         for part in ["reduce first [reduce] <- left", "reduce first [reduce] <- right", "--fresh"] {
             assert!(error.to_string().contains(part), "{error}");
         }
         assert_eq!(head(&twin), before);
-        feeds.iter().for_each(|feed| feed.close());
         assert_eq!(engine.run(wired(false)).await.unwrap(), Ended::Finished);
     });
 }

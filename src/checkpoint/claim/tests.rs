@@ -459,7 +459,10 @@ async fn whoever_is_replaced_while_manifests_are_read_notices_it_within_a_third_
         (head.attempt, head.owner) = (Attempt(3), "successor".to_owned());
         *world.heads.head.lock().unwrap() = Some(head);
     };
-    let (claimed, ()) = tokio::join!(claim(&mut second), successor);
+    let claimed = tokio::select! {
+        (claimed, ()) = async { tokio::join!(claim(&mut second), successor) } => claimed,
+        () = world.clock.sleep(LEASE * 2) => panic!("it notices nothing"),
+    };
     let error = claimed.unwrap_err();
     assert!(error.to_string().contains("attempt 3 of owner successor"), "{error}");
     assert!(world.clock.now() - began < LEASE / 2);
