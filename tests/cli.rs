@@ -367,3 +367,35 @@ fn a_job_that_failed_at_a_bad_line_goes_on_and_writes_such_lines_aside_once() {
     let (code, said) = run(&["--replace", "--on-error", "skip"], None);
     assert_eq!(code, Some(0), "{said}");
 }
+
+#[test]
+fn results_of_a_state_that_was_lost_are_replaced_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in.txt"), "one two\n").unwrap();
+    let run = |more: &[&str]| {
+        let all = [
+            &["run", "word_count", "--input", "in.txt", "--output", "out", "--no-rest"][..],
+            &["-D", "state.backend.dynamodb.local-db-path=state.db"],
+            more,
+        ];
+        let output = run(folder.path(), &all.concat());
+        (code(&output), text(&output.stderr))
+    };
+    for more in [&[][..], &["--fresh", "--replace"]] {
+        let (code, said) = run(more);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+        drop(std::fs::remove_file(folder.path().join(name)));
+    }
+    let (code, said) = run(&[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("whose state is gone (it got to attempt 2, this is attempt 1)"),
+        "{said}"
+    );
+    assert!(said.contains("--replace to remove earlier results"), "{said}");
+    let (code, said) = run(&["--replace"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(lines_of(&folder.path().join("out")).len(), 2);
+}
