@@ -75,8 +75,8 @@ pub struct Claimer {
     sent: Vec<Mine>,
     /// An attempt of this process has begun: what follows are restarts.
     restart: bool,
-    /// The (attempt, owner, beat) that was seen to stand still for a lease.
-    expired: Option<(Attempt, String, u64)>,
+    /// What was seen to stand still for a lease.
+    expired: Option<Life>,
     /// The checkpoint that was claimed from a head that owed nothing: until this process has completed another,
     /// nothing is owed, whatever the head says since.
     settled: Option<(Incarnation, CheckpointId)>,
@@ -248,7 +248,7 @@ impl Claimer {
     }
 
     fn decide(&self, head: Option<&Head>) -> Start {
-        let expired = head.is_some_and(|h| Some(beat_of(h)) == self.expired);
+        let expired = head.is_some_and(|h| Some(life_of(h)) == self.expired);
         rules::start(&StartFacts {
             head,
             identity: &self.options.identity,
@@ -272,14 +272,14 @@ impl Claimer {
             let owner = seen.owner.clone();
             progress(Waiting { attempt: seen.attempt, owner, still_for, lease });
             if still_for >= lease {
-                self.expired = Some(beat_of(&seen));
+                self.expired = Some(life_of(&seen));
                 return Ok(());
             }
             let pause = (lease / 5).max(Duration::from_millis(10)).min(lease - still_for);
             self.clock.sleep(pause).await;
             match self.heads.read(&self.options.job).await? {
                 Some(head) if head.status == HeadStatus::Running => {
-                    if beat_of(&head) != beat_of(&seen) || head.checkpoint != seen.checkpoint {
+                    if life_of(&head) != life_of(&seen) {
                         since = self.clock.now();
                     }
                     seen = head;
@@ -439,8 +439,11 @@ fn place_of(head: Option<&Head>) -> Option<(Attempt, CheckpointId)> {
     head.map(|head| (head.attempt, head.checkpoint))
 }
 
-fn beat_of(head: &Head) -> (Attempt, String, u64) {
-    (head.attempt, head.owner.clone(), head.beat)
+/// What a living owner changes.
+type Life = (Attempt, String, u64, CheckpointId);
+
+fn life_of(head: &Head) -> Life {
+    (head.attempt, head.owner.clone(), head.beat, head.checkpoint)
 }
 
 /// Sets the status of a head that is mine, whatever answers are lost: for a job that failed for good.
