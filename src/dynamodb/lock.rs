@@ -31,15 +31,19 @@ impl LockedFile {
     /// # Errors
     /// [`ErrorKind::Usage`] that names path and process id where another process has it;
     /// [`ErrorKind::Io`] that names what could not be made or opened.
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    pub(super) fn open(given: &Path) -> Result<Self> {
+        if let Some(folder) = given.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             disk::make_folders(folder)?;
         }
-        let path = real(path)?;
-        let lock = lock(&path)?;
+        let path = real(given)?;
+        if path.is_dir() {
+            // Fails, in the system's words, before a lock is made beside it.
+            disk::open_or_make(given)?;
+        }
+        let lock = lock(&path, given)?;
         // Not before it is locked: to close a file ends the locks that `SQLite` has on it in this process.
-        let file = disk::open_or_make(&path)?;
-        let metadata = file.metadata().map_err(|e| Error::io("look at", &path, e))?;
+        let file = disk::open_or_make(given)?;
+        let metadata = file.metadata().map_err(|e| Error::io("look at", given, e))?;
         disk::sync_folder(folder_of(&path))?;
         Ok(Self { path, identity: Identity::of(&metadata), log: OnceLock::new(), _lock: lock })
     }
@@ -115,7 +119,8 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
-fn lock(path: &Path) -> Result<File> {
+/// Locks the file at `path`, which the caller calls `given`.
+fn lock(path: &Path, given: &Path) -> Result<File> {
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
     let lock_path = PathBuf::from(lock_path);
@@ -127,7 +132,7 @@ fn lock(path: &Path) -> Result<File> {
     let mut file = options.open(&lock_path).map_err(io("open"))?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(in_use(path, &mut file)),
+        Err(TryLockError::WouldBlock) => return Err(in_use(given, &mut file)),
         Err(TryLockError::Error(e)) => return Err(io("lock")(e)),
     }
     file.set_len(0).map_err(io("write"))?;
@@ -215,6 +220,17 @@ mod tests {
         assert!(file.check_present().unwrap_err().contains("state.db"));
         fs::write(&path, "").unwrap();
         assert!(file.check_present().unwrap_err().contains("replaced"));
+    }
+
+    #[test]
+    fn a_folder_in_place_of_a_file_is_named_as_it_was_given_and_nothing_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        fs::create_dir(&path).unwrap();
+        let given = path.join("../state.db");
+        let error = LockedFile::open(&given).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot open {}", given.display())), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

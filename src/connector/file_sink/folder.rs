@@ -150,12 +150,12 @@ impl Folder {
 
     /// Says why [`Folder::prepare`] would not claim the folder for `run`, if it would not.
     pub(super) fn check(&self, run: &RunIdentity) -> Result<()> {
+        self.may_be_folder()?;
         *locked(&self.before_claim) = self.markers()?;
         self.look(&Marker::of(run), run).map(drop)
     }
 
-    /// The markers that are there, and the results that must go before `run` may claim the folder.
-    fn look(&self, mine: &Marker, run: &RunIdentity) -> Result<(Vec<Marker>, Option<Results>)> {
+    fn may_be_folder(&self) -> Result<()> {
         if self.root.exists() && !self.root.is_dir() {
             let message = format!(
                 "the output {} is no folder (Not a directory): choose another one",
@@ -163,6 +163,12 @@ impl Folder {
             );
             return Err(Error::new(ErrorKind::Io, message));
         }
+        Ok(())
+    }
+
+    /// The markers that are there, and the results that must go before `run` may claim the folder.
+    fn look(&self, mine: &Marker, run: &RunIdentity) -> Result<(Vec<Marker>, Option<Results>)> {
+        self.may_be_folder()?;
         // Before the markers: see the module.
         let results = self.results()?;
         let found = self.markers()?;
