@@ -285,9 +285,11 @@ fn write_long(parts: usize, item: Item) -> Vec<ItemWrite> {
 #[tokio::test(start_paused = true)]
 async fn a_long_key_is_whole_once_a_put_of_it_was_answered() {
     // From so many parts of a value to so many (none: a tombstone), dead after so many puts.
-    let deaths = [(None, Some(1), 1), (None, Some(1), 2), (None, Some(3), 4), (None, None, 1)];
-    let changes = [(Some(1), Some(3), 2), (Some(3), None, 3), (Some(3), Some(1), 4)];
-    for (before, after, puts) in deaths.into_iter().chain(changes) {
+    let firsts = [(None, Some(1), 1), (None, Some(1), 2), (None, Some(3), 4)];
+    // One that would leave parts over is refused first.
+    let changes =
+        [(Some(1), Some(3), 2), (Some(1), None, 1), (Some(3), None, 3), (Some(3), Some(1), 4)];
+    for (before, after, puts) in firsts.into_iter().chain(changes) {
         let what = format!("from {before:?} to {after:?} parts, dead after {puts} puts");
         let (_connection, store, script, rows) = scripted().await;
         let of = |version, parts: Option<usize>| match parts {
@@ -352,11 +354,11 @@ async fn the_rest_of_a_long_key_is_compared() {
     script.next("BatchGetItem", [Act::Change(another)]);
     let error = store.read_items(vec![long_key(3, 1)]).await.unwrap_err();
     assert!(error.to_string().contains("an entry with a key of 3300 bytes"), "{error}");
-    script.next("BatchGetItem", [Act::Pass, Act::Change(another)]);
-    script.next("Query", [Act::Change(without_others)]);
     fn without_others(answer: &mut Value) {
         answer["Items"].as_array_mut().unwrap().truncate(1);
     }
+    script.next("Query", [Act::Change(without_others)]);
+    script.next("BatchGetItem", [Act::Change(another)]);
     let error = match store.scan_items(range()).await {
         Err(error) => error,
         Ok(scanned) => panic!("{} items", scanned.len()),

@@ -56,13 +56,14 @@ impl<K: Key> KeyedState<K> {
         let fresh = meta.is_fresh() || bites(Tooth::DeletionNotLogged);
         values.set_meta(entry, meta.serialised());
         let key = self.rows.key(values.row_of(entry));
+        let (mut key_bytes, mut bytes) = (0, 0);
         let sort_key = |out: &mut Vec<u8>| {
             let before = out.len();
             key.encode(out);
             self.keys.add(out.len() - before);
             values.encode_sub(entry, out);
+            key_bytes = out.len() - before;
         };
-        let mut bytes = 0;
         self.writer.entry(column, fresh, sort_key, |out| {
             if let Some(lives) = values.lives()
                 && values.is_present(entry)
@@ -76,7 +77,7 @@ impl<K: Key> KeyedState<K> {
             bytes = out.len() - before;
             Ok(present)
         })?;
-        self.check_size(column, entry, bytes)
+        self.check_size(column, entry, (key_bytes, bytes))
     }
 
     /// Barrier `checkpoint`: moves the changes since the last barrier aside, which takes a time that

@@ -130,7 +130,7 @@ pub struct KeyedState<K> {
     pub(super) cooling: Vec<(ColumnId, u32)>,
     /// Batches until a value is serialised to know its size.
     pub(super) until_sample: u32,
-    pub(super) value_limit: u64,
+    pub(super) entry_limit: u64,
 }
 
 impl<K> fmt::Debug for KeyedState<K> {
@@ -238,7 +238,7 @@ impl<K: Key> KeyedState<K> {
             recency: Recency::default(),
             cooling: Vec::new(),
             until_sample: 0,
-            value_limit: u64::MAX,
+            entry_limit: u64::MAX,
             columns: columns.0,
         })
     }

@@ -65,6 +65,7 @@ mod reducing;
 mod replay;
 mod rows;
 pub mod segment;
+mod shortened;
 mod single;
 mod sorted;
 mod stats;

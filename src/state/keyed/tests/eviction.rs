@@ -2,6 +2,7 @@
 
 use super::maps::Maps;
 use super::*;
+use crate::state::MapDescriptor;
 
 struct Texts {
     state: KeyedState<u64>,
@@ -123,23 +124,56 @@ fn values_count_before_any_barrier_has_serialised_them() {
 #[test]
 fn a_value_that_is_too_large_names_state_key_group_and_key() {
     let mut texts = Texts::new();
-    texts.state.limit_values(100);
+    // With 8 bytes of key.
+    texts.state.limit_entries(108);
     texts.set(7, 98);
     texts.set(8, 101);
     texts.state.freeze(CheckpointId(1)).unwrap();
     let error = texts.state.serialise(usize::MAX).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::User);
     let group = texts.state.group_of(8u64.key_hash());
-    let start = format!("state text: the value of key 8 (key group {group}) takes 102 bytes");
+    let start = format!("state text: the entry of key 8 (key group {group}) takes 8 bytes of encoded");
     assert!(error.message().starts_with(&start), "{error}");
-    assert!(error.message().contains("cache-size leaves 100 for all"), "{error}");
+    let rest = "key and 102 of value, and state.backend.dynamodb.cache-size leaves 108 for all";
+    assert!(error.message().contains(rest), "{error}");
+}
+
+/// What the log takes must be what the table takes: to tell at its cleaning is too late.
+#[test]
+fn a_key_that_is_too_large_is_told_before_it_is_in_a_checkpoint_and_is_no_reason_to_restart() {
+    for of_map in [false, true] {
+        let mut states = States::new();
+        let count = states.value(ValueDescriptor::<u64>::new("count"));
+        let map = states.map(MapDescriptor::<String, u64>::new("map"));
+        let columns = states.finish().unwrap();
+        let mut state = KeyedState::new(config(1), columns, RestorePoint::default()).unwrap();
+        state.finish_restore().unwrap();
+        state.limit_entries(1000);
+        let long = "é".repeat(500);
+        let key = if of_map { "short".to_owned() } else { long.clone() };
+        let row = state.find_row(key.key_hash(), &key);
+        match of_map {
+            true => state.map(map, row).put(long, 1),
+            false => state.set(count, row, 1),
+        }
+        state.end_batch();
+        state.freeze(CheckpointId(1)).unwrap();
+        let error = state.serialise(usize::MAX).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input);
+        let (name, bytes) = if of_map { ("map", 1009) } else { ("count", 1002) };
+        assert!(error.message().starts_with(&format!("state {name}: the entry of key ")), "{error}");
+        let rest = format!("takes {bytes} bytes of encoded key and 1 of value");
+        assert!(error.message().contains(&rest), "{error}");
+        assert!(error.message().contains("shorten the key"), "{error}");
+        assert!(of_map || error.message().contains("ééé… (key group "), "{error}");
+    }
 }
 
 #[test]
 fn an_item_that_is_too_large_is_the_same() {
     let mut one = One::at(1, RestorePoint { items_sent: true, ..RestorePoint::default() });
     one.state.finish_restore().unwrap();
-    one.state.limit_values(3);
+    one.state.limit_entries(11);
     one.row(1);
     let read = one.state.take_reads().remove(0);
     let version = crate::ids::Version { attempt: Attempt(1), checkpoint: CheckpointId(0) };
@@ -157,7 +191,8 @@ fn a_range_that_is_too_large_to_be_read_at_once_is_the_same() {
     }
     maps.clean();
     maps.evict();
-    maps.state.limit_values(20);
+    // Each has a map key of three bytes and a value of nine.
+    maps.state.limit_entries(30);
     let row = maps.row();
     maps.state.begin_record();
     let error = maps.state.map(map, row).iter().map(drop).unwrap_err();
@@ -169,5 +204,5 @@ fn a_range_that_is_too_large_to_be_read_at_once_is_the_same() {
     let error = maps.state.scanned(&scan, items).unwrap_err();
     let start = "state map: what is asked for at once of key 7 (key group ";
     assert!(error.message().starts_with(start), "{error}");
-    assert!(error.message().contains("takes 27 bytes"), "{error}");
+    assert!(error.message().contains("takes 36 bytes"), "{error}");
 }
