@@ -47,7 +47,8 @@ async fn scripted() -> (Connection, Arc<dyn Store>, Script, Rows) {
 /// How many items have bytes of a value or of a key, each of which its first part counts.
 fn values(rows: &Rows) -> usize {
     let rows = rows.lock().unwrap();
-    let holds_some = |row: &Row| if row.part == 0 { row.value.is_some() } else { !row.is_emptied() };
+    let holds_some =
+        |row: &Row| if row.part == 0 { row.value.is_some() } else { !row.is_emptied() };
     let values: Vec<_> = rows.iter().filter(|(_, row)| holds_some(row)).collect();
     for (place, row) in &values {
         let first = if row.part == 0 { (*place).clone() } else { place_of_first(place) };

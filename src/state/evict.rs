@@ -205,14 +205,7 @@ impl<K: Key> KeyedState<K> {
         Err(Error::new(ErrorKind::User, message))
     }
 
-    fn too_large(
-        &self,
-        column: usize,
-        row: u32,
-        what: &str,
-        takes: &str,
-        else_do: &str,
-    ) -> String {
+    fn too_large(&self, column: usize, row: u32, what: &str, takes: &str, else_do: &str) -> String {
         let key = self.rows.key(row);
         let (state, limit) = (self.columns[column].name(), self.entry_limit);
         let (group, key) = (self.group_of(key.key_hash()), Shortened(key));

@@ -274,11 +274,7 @@ fn keys_around(key: usize) -> Vec<Vec<u8>> {
 ///
 /// # Errors
 /// Where that is not so.
-pub async fn keys_of_several_items_come_back(
-    store: &dyn Store,
-    part: usize,
-    key: usize,
-) -> Kept {
+pub async fn keys_of_several_items_come_back(store: &dyn Store, part: usize, key: usize) -> Kept {
     let keys = keys_around(key);
     let item_of = |round: u64, n: usize| {
         let version = version(1, round);

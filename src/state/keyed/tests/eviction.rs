@@ -132,7 +132,8 @@ fn a_value_that_is_too_large_names_state_key_group_and_key() {
     let error = texts.state.serialise(usize::MAX).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::User);
     let group = texts.state.group_of(8u64.key_hash());
-    let start = format!("state text: the entry of key 8 (key group {group}) takes 8 bytes of encoded");
+    let start =
+        format!("state text: the entry of key 8 (key group {group}) takes 8 bytes of encoded");
     assert!(error.message().starts_with(&start), "{error}");
     let rest = "key and 102 of value, and state.backend.dynamodb.cache-size leaves 108 for all";
     assert!(error.message().contains(rest), "{error}");
@@ -161,7 +162,10 @@ fn a_key_that_is_too_large_is_told_before_it_is_in_a_checkpoint_and_is_no_reason
         let error = state.serialise(usize::MAX).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input);
         let (name, bytes) = if of_map { ("map", 1009) } else { ("count", 1002) };
-        assert!(error.message().starts_with(&format!("state {name}: the entry of key ")), "{error}");
+        assert!(
+            error.message().starts_with(&format!("state {name}: the entry of key ")),
+            "{error}"
+        );
         let rest = format!("takes {bytes} bytes of encoded key and 1 of value");
         assert!(error.message().contains(&rest), "{error}");
         assert!(error.message().contains("shorten the key"), "{error}");
