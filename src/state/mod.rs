@@ -49,6 +49,7 @@ mod expiry;
 mod filter;
 mod formats;
 mod former;
+mod key_bytes;
 mod keyed;
 mod known;
 mod list;

@@ -210,3 +210,60 @@ fn a_range_that_is_too_large_to_be_read_at_once_is_the_same() {
     assert!(error.message().starts_with(start), "{error}");
     assert!(error.message().contains("takes 36 bytes"), "{error}");
 }
+
+/// A mean of all keys would hide few long ones behind many short ones, and a row that was given away kept its key.
+#[test]
+fn long_keys_and_map_keys_count_as_they_are_and_leave_memory_with_their_entries() {
+    const MB: usize = 1 << 20;
+    let mut states = States::new();
+    let count = states.value(ValueDescriptor::<u64>::new("count"));
+    let map = states.map(MapDescriptor::<String, u64>::new("map"));
+    let columns = states.finish().unwrap();
+    let mut state = KeyedState::<String>::new(config(1), columns, RestorePoint::default()).unwrap();
+    state.finish_restore().unwrap();
+    let find = |state: &mut KeyedState<String>, key: &String| state.find_row(key.key_hash(), key);
+    let keys: Vec<String> = (0..3).map(|n| format!("{n}{}", "k".repeat(MB))).collect();
+    let mut checkpoint = 0;
+    let mut freeze = |state: &mut KeyedState<String>| {
+        checkpoint += 1;
+        state.freeze(CheckpointId(checkpoint)).unwrap();
+        // Not all at once: three keys of a megabyte are more than two of them.
+        let mut slices = 0;
+        while !state.serialise_slice(usize::MAX, 2 * MB).unwrap() {
+            slices += 1;
+            state.take_segments();
+        }
+        state.take_segments();
+        state.completed(CheckpointId(checkpoint));
+        slices
+    };
+    for round in 0..100 {
+        for n in 0..20 {
+            let row = find(&mut state, &format!("short{n}"));
+            state.set(count, row, round);
+        }
+        state.end_batch();
+        assert_eq!(freeze(&mut state), 0);
+    }
+    let small = state.resident_bytes();
+    for key in &keys {
+        let row = find(&mut state, key);
+        state.set(count, row, 1);
+        state.map(map, row).put(key.clone(), 1);
+    }
+    state.end_batch();
+    assert!((2..6).contains(&freeze(&mut state)));
+    let long = state.resident_bytes() - small;
+    assert!((6 * MB as u64..7 * MB as u64).contains(&long), "{long}");
+    let rows: Vec<u32> = keys.iter().map(|key| find(&mut state, key).0).collect();
+    while let Some(plan) = state.plan_cleaning(&EAGER) {
+        let entries = plan.compute();
+        state.collect(&entries, 0, entries.len(), usize::MAX).unwrap();
+        state.cleaned(plan.checkpoint()).unwrap();
+    }
+    state.end_batch();
+    while state.evict(1000) > 0 {}
+    assert_eq!(state.rows(), 0);
+    assert!(state.resident_bytes() < 100_000, "{}", state.resident_bytes());
+    assert!(rows.iter().all(|row| state.rows.key(*row).is_empty()), "kept");
+}
