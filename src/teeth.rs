@@ -110,6 +110,8 @@ teeth! {
     PartsLeft,
     /// Of two long keys that begin alike, both stand in one place.
     LongKeysCollide,
+    /// Of a key that several items have, only what the first one has is written and compared.
+    RestOfKeyIgnored,
     /// Keys that an answer leaves unprocessed are taken for absent.
     UnprocessedIgnored,
     /// A statement that was throttled inside an answer 200 is taken for executed.

@@ -48,9 +48,10 @@ async fn it_keeps_all_promises() -> Result<(), String> {
 #[ignore = "needs DynamoDB Local: .ci/dynamodb-local"]
 async fn it_takes_large_values_and_keys() -> Result<(), String> {
     let connection = try_connect(&at("large"), Execution::Inline, None).await.unwrap();
-    promises::large_kept(&connection, 407_552).await?;
+    promises::large_kept(&connection, promises::ITEM).await?;
     let connection = try_connect(&at("small-parts"), Execution::Inline, None).await.unwrap();
-    promises::large_kept(&connection.in_parts_of(50), 50).await
+    let (value, key) = promises::SMALL;
+    promises::large_kept(&connection.in_parts_of(value, key), promises::SMALL).await
 }
 
 #[tokio::test]

@@ -27,17 +27,17 @@ async fn in_memory_on_a_thread_of_its_own() -> Result<(), String> {
     promises::kept(&connection).await
 }
 
-/// What DynamoDB takes in one item, less keys and names.
 #[tokio::test]
-async fn in_memory_with_values_of_megabytes() -> Result<(), String> {
+async fn in_memory_with_values_and_keys_of_megabytes() -> Result<(), String> {
     let connection = connect(Location::EmbeddedMemory, Execution::Inline).await;
-    promises::large_kept(&connection, 407_552).await
+    promises::large_kept(&connection, promises::ITEM).await
 }
 
 #[tokio::test]
-async fn in_memory_with_values_of_many_small_parts() -> Result<(), String> {
+async fn in_memory_with_values_and_keys_of_many_small_parts() -> Result<(), String> {
     let connection = connect(Location::EmbeddedMemory, Execution::Inline).await;
-    promises::large_kept(&connection.in_parts_of(50), 50).await
+    let (value, key) = promises::SMALL;
+    promises::large_kept(&connection.in_parts_of(value, key), promises::SMALL).await
 }
 
 #[tokio::test]
@@ -64,6 +64,7 @@ async fn served_over_loopback_to_two_clients() -> Result<(), String> {
         tokio::join!(connect(remote(), Execution::Inline), connect(remote(), Execution::Inline));
     assert!(one.describe().contains(&endpoint) && !one.exclusive());
     promises::kept(&one).await?;
+    promises::large_kept(&two, promises::ITEM).await?;
     // The other client sees what the first has written.
     let job = Name::new("job-1").unwrap();
     assert!(two.heads().read(&job).await.unwrap().is_some());

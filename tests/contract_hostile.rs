@@ -30,8 +30,9 @@ async fn in_weather(plan: Plan) -> Result<(), String> {
         let hostile = Hostile::new(seed, Clock::starting_at(0), plan.clone());
         let kept = promises::kept_in_bad_weather(&connect(&hostile).await).await;
         kept.map_err(|broken| format!("seed {seed}: {broken}"))?;
-        let connection = connect(&hostile).await.in_parts_of(50);
-        let kept = promises::large_kept(&connection, 50).await;
+        let (value, key) = promises::SMALL;
+        let connection = connect(&hostile).await.in_parts_of(value, key);
+        let kept = promises::large_kept(&connection, promises::SMALL).await;
         kept.map_err(|broken| format!("seed {seed}: {broken}"))?;
         let counts = hostile.counts();
         println!("seed {seed}: {counts}, {} over limit", counts.over_limit);

@@ -14,7 +14,7 @@ async fn the_store_in_memory_keeps_its_promises() -> Result<(), String> {
 
 #[tokio::test]
 async fn the_store_in_memory_takes_large_values_and_keys() -> Result<(), String> {
-    state::contract::large(|| Arc::new(MemoryStore::new()), 400_000).await
+    state::contract::large(|| Arc::new(MemoryStore::new()), 400_000, 200_000).await
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ use millpond::state::{Item, ItemKey, ItemRange, ItemWrite, Presence, Store, Writ
 use serde_json::{Value, json};
 
 const PART: usize = 100;
+/// Of a key; less cannot be over the bytes of a sort key.
+const KEY: usize = 1_100;
 
 /// The items of the table, by their sort keys.
 type Rows = Arc<Mutex<BTreeMap<Bytes, Row>>>;
@@ -36,16 +38,18 @@ async fn scripted() -> (Connection, Arc<dyn Store>, Script, Rows) {
     });
     let wrap = |inner| script.wrap(tap(inner, Arc::clone(&listener)));
     let connection = try_connect(&settings, Execution::Inline, Some(&wrap)).await.unwrap();
-    let connection = connection.in_parts_of(PART);
+    let connection = connection.in_parts_of(PART, KEY);
     let store = connection.scoped(&job(), Incarnation(1), Duration::from_secs(60));
     script.sent();
     (connection, store, script, rows)
 }
 
-/// How many items have a value, each of which its first part counts.
+/// How many items have bytes of a value or of a key, each of which its first part counts.
 fn values(rows: &Rows) -> usize {
     let rows = rows.lock().unwrap();
-    let values: Vec<_> = rows.iter().filter(|(_, row)| row.value.is_some()).collect();
+    let holds_some =
+        |row: &Row| if row.part == 0 { row.value.is_some() } else { !row.is_emptied() };
+    let values: Vec<_> = rows.iter().filter(|(_, row)| holds_some(row)).collect();
     for (place, row) in &values {
         let first = if row.part == 0 { (*place).clone() } else { place_of_first(place) };
         assert!(row.part < rows[&first].parts, "{row:?} is left");
@@ -264,4 +268,112 @@ async fn an_expired_value_without_one_of_its_parts_is_gone() {
     script.next("Query", [Act::Change(no_parts)]);
     script.next("BatchGetItem", [Act::Change(without_one)]);
     assert!(store.scan_items(range()).await.unwrap().is_empty());
+}
+
+/// A key of so many parts that differs from others of as many in its last byte alone.
+fn long_key(parts: usize, end: u8) -> ItemKey {
+    let mut bytes = vec![7; parts * KEY];
+    bytes[parts * KEY - 1] = end;
+    ItemKey { sort_key: bytes.into(), ..key(0) }
+}
+
+fn write_long(parts: usize, item: Item) -> Vec<ItemWrite> {
+    vec![ItemWrite { key: long_key(parts, 1), item, presence: Presence::Possible }]
+}
+
+/// What a writer leaves that dies in the midst of an entry whose key has three parts: its next reader or writer tells
+/// or mends it, and a scan does not mind an entry that was never all there.
+#[tokio::test(start_paused = true)]
+async fn a_long_key_is_whole_once_a_put_of_it_was_answered() {
+    // From so many parts of a value to so many (none: a tombstone), dead after so many puts.
+    let firsts = [(None, Some(1), 1), (None, Some(1), 2), (None, Some(3), 4)];
+    // One that would leave parts over is refused first.
+    let changes =
+        [(Some(1), Some(3), 2), (Some(1), None, 1), (Some(3), None, 3), (Some(3), Some(1), 4)];
+    for (before, after, puts) in firsts.into_iter().chain(changes) {
+        let what = format!("from {before:?} to {after:?} parts, dead after {puts} puts");
+        let (_connection, store, script, rows) = scripted().await;
+        let of = |version, parts: Option<usize>| match parts {
+            Some(parts) => item(version, parts),
+            None => Item::new(version, None),
+        };
+        let neighbour = ItemWrite {
+            key: long_key(3, 2),
+            item: item(version(1, 1), 2),
+            presence: Presence::Absent,
+        };
+        store.write_items(vec![neighbour.clone()]).await.unwrap();
+        if before.is_some() {
+            store.write_items(write_long(3, of(version(1, 1), before))).await.unwrap();
+        }
+        dies_after(&*store, &script, puts, write_long(3, of(version(1, 2), after)));
+        let error = store.read_items(vec![long_key(3, 1)]).await.expect_err(&what);
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}");
+        let mut scanned = store.scan_items(range()).await.unwrap();
+        assert_eq!(scanned.pop().unwrap().item.unwrap(), neighbour.item, "{what}");
+        // Two puts are of the key's other parts: with them, or those of the put before, it is told.
+        let told = before.is_some() || puts >= 3;
+        assert_eq!(scanned.len(), usize::from(told), "{what}");
+        if let Some(torn) = scanned.pop() {
+            assert_eq!(torn.sort_key, long_key(3, 1).sort_key);
+            assert_eq!(torn.item.unwrap_err().kind(), ErrorKind::Corrupt, "{what}");
+        }
+        let next = item(version(2, 3), 2);
+        store.write_items(write_long(3, next.clone())).await.unwrap();
+        let found = store.read_items(vec![long_key(3, 1), long_key(3, 2)]).await.unwrap();
+        assert!(found == [Some(next), Some(neighbour.item)], "{what}");
+        assert_eq!(store.scan_items(range()).await.unwrap().len(), 2, "{what}");
+        assert_eq!(values(&rows), 2 * (3 + 1), "{what}");
+        let gone = Item::new(version(2, 4), None);
+        store.write_items(write_long(3, gone.clone())).await.unwrap();
+        let found = store.read_items(vec![long_key(3, 1)]).await.unwrap();
+        assert!(found == [Some(gone)], "{what}");
+        // A tombstone keeps the key's other parts, which go with it.
+        assert_eq!(values(&rows), 4 + 2, "{what}");
+        let rows = rows.lock().unwrap();
+        let mut of_tombstone = rows.values().filter(|row| row.version == version(2, 4));
+        assert!(of_tombstone.all(|row| row.ttl.is_some()), "{what}");
+    }
+}
+
+/// What a write cannot compare, since no condition has it whole, a read does.
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_a_long_key_is_compared() {
+    let (connection, store, script, _) = scripted().await;
+    store.write_items(write_long(3, item(version(1, 1), 1))).await.unwrap();
+    fn another(answer: &mut Value) {
+        let tables = answer["Responses"].as_object_mut().unwrap();
+        for row in tables.values_mut().next().unwrap().as_array_mut().unwrap() {
+            let key = row["k"]["B"].as_str().unwrap().to_owned();
+            row["k"] = json!({ "B": "AAAA".to_owned() + &key[4..] });
+        }
+    }
+    script.next("BatchGetItem", [Act::Pass, Act::Change(another)]);
+    let error = store.read_items(vec![long_key(3, 1)]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("an entry with a key of 3300 bytes"), "{error}");
+    script.next("BatchGetItem", [Act::Change(another)]);
+    let error = store.read_items(vec![long_key(3, 1)]).await.unwrap_err();
+    assert!(error.to_string().contains("an entry with a key of 3300 bytes"), "{error}");
+    fn without_others(answer: &mut Value) {
+        answer["Items"].as_array_mut().unwrap().truncate(1);
+    }
+    script.next("Query", [Act::Change(without_others)]);
+    script.next("BatchGetItem", [Act::Change(another)]);
+    let error = match store.scan_items(range()).await {
+        Err(error) => error,
+        Ok(scanned) => panic!("{} items", scanned.len()),
+    };
+    assert!(error.to_string().contains("stands where its key does not belong"), "{error}");
+    let body = json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
+        "message": "The conditional request failed",
+        "Item": { "c": { "N": "1" }, "k": { "B": "AAAA" }, "l": { "N": "3301" } },
+    });
+    script.next("PutItem", [Act::Answer(400, body.to_string())]);
+    let error = store.write_items(write_long(3, item(version(1, 2), 1))).await.unwrap_err();
+    let told = "a key of 3300 bytes has beginning and hash of another one, of 3301 bytes";
+    assert!(error.to_string().contains(told), "{error}");
+    // All of it is purged.
+    assert_eq!(rows(&connection).await, 3);
 }

@@ -1,5 +1,5 @@
-//! Values of up to 5 MB, and keys of no bytes, of more than 1,024 and of any letters, through the log, a
-//! restart, the table and back.
+//! Values and keys of up to 5 MB, keys of no bytes and of any letters, map keys and namespaces likewise, through the
+//! log, a restart, the table and back.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -14,7 +14,8 @@ use millpond::connector::{MemoryFeed, MemorySink, MemorySource};
 use millpond::operator::{Context, KeyedProcess};
 use millpond::runtime::{Backend, JobStatus};
 use millpond::state::{
-    ListDescriptor, ListState, MapDescriptor, MapState, States, ValueDescriptor, ValueState,
+    ListDescriptor, ListState, MapDescriptor, MapState, Namespaced, States, ValueDescriptor,
+    ValueState,
 };
 use millpond::stream::StreamEnvironment;
 use millpond::task::JobGraph;
@@ -62,7 +63,15 @@ fn value(key: &str, size: usize) -> Vec<u8> {
 fn keys() -> Vec<String> {
     let long = |end: &str| format!("{}{end}", "long".repeat(750));
     let texts = ["", "\0", "a", "Grüße", "日本\u{1F600}\u{10FFFF}"].map(str::to_owned);
-    texts.into_iter().chain([long(""), long("a"), long("é")]).collect()
+    let texts = texts.into_iter().chain([long(""), long("a"), long("é")]);
+    texts.chain(BOUNDS.map(text)).chain([400_000, MB, 5 * MB].map(text)).collect()
+}
+
+/// Around what a sort key takes, and an item beside a value: encoded, a text has two bytes more.
+const BOUNDS: [usize; 5] = [1_017, 1_018, 204_797, 204_798, 204_799];
+
+fn text(bytes: usize) -> String {
+    "日".repeat(bytes / 3) + &"x".repeat(bytes % 3)
 }
 
 fn graph(source: MemorySource<Record>, sink: &MemorySink<Line>) -> JobGraph {
@@ -114,8 +123,9 @@ impl World {
             let expected = self.model.0.get(key).copied().flatten().map(|size| value(key, size));
             assert!(
                 *before == expected,
-                "{:?}: {:?} bytes",
-                key.get(..4),
+                "{:?} of {}: {:?} bytes",
+                key.chars().next(),
+                key.len(),
                 before.as_ref().map(Vec::len)
             );
         }
@@ -144,7 +154,7 @@ fn large_values_pass_through_log_restart_cleaning_and_table() {
         let all = keys().len() as u64;
         let in_log = || config(Materialize::Lazy, 200 * MB);
         let sizes = [5 * MB, 0, MB, 300_000, 2 * MB, MB, 407_600, 1];
-        world.process(in_log(), |n| Some(sizes[n]), |_| true).await;
+        world.process(in_log(), |n| Some(sizes[n % sizes.len()]), |_| true).await;
         // From the log alone; each grows or shrinks, over the limit and under.
         let other = |n: usize| Some(sizes[(n + 1) % sizes.len()]);
         let status = world.process(in_log(), other, |_| true).await;
@@ -255,5 +265,108 @@ fn large_elements_and_entries_pass_through_log_restart_cleaning_and_table() {
             }
         }
         assert_eq!(list, [5 * MB, 10, 300_000, MB, 407_600, 0]);
+    });
+}
+
+/// A text as a map key, as a namespace, and as both.
+struct Nest {
+    map: MapState<String, usize>,
+    value: Namespaced<String, ValueState<usize>>,
+    both: Namespaced<String, MapState<String, usize>>,
+}
+
+/// A text, what was kept under it of each, and the bytes of all map keys.
+type Nested = (String, [Option<usize>; 3], usize);
+
+impl KeyedProcess for Nest {
+    type Key = ();
+    type In = Record;
+    type Out = Nested;
+
+    fn process(
+        &self,
+        (text, number): Record,
+        context: &mut Context<'_, Self>,
+    ) -> millpond::Result<()> {
+        let all = context.map(self.map).iter()?.map(|(key, _)| key.len()).sum();
+        let in_map = context.map(self.map).get(&text)?.copied();
+        let mut space = context.in_namespace(&text);
+        let in_space = space.get(self.value)?.copied();
+        let in_both = space.map(self.both).get(&text)?.copied();
+        match number {
+            None => {}
+            Some(0) => {
+                space.clear(self.value);
+                space.map(self.both).remove(&text);
+                context.map(self.map).remove(&text);
+            }
+            Some(number) => {
+                space.set(self.value, number);
+                space.map(self.both).put(text.clone(), number);
+                context.map(self.map).put(text.clone(), number);
+            }
+        }
+        context.emit((text, [in_map, in_space, in_both], all));
+        Ok(())
+    }
+}
+
+#[test]
+fn long_map_keys_and_namespaces_pass_through_log_restart_cleaning_and_table() {
+    simulate(async {
+        let backend: Arc<dyn Backend> = embedded(None).await;
+        let (feed, source) = MemorySource::fed_without_end(1);
+        let sink = MemorySink::<Nested>::new();
+        let texts: Vec<String> =
+            BOUNDS.into_iter().chain([0, 102_400, 400_000, MB]).map(text).collect();
+        let mut model = BTreeMap::<String, usize>::new();
+        let lazy = || config(Materialize::Lazy, 200 * MB);
+        let eager = || config(Materialize::Eager, 200 * MB);
+        // In the log, from it, in items and from those, deleted there, and never there again.
+        let runs = [
+            (lazy(), Some(1), 0),
+            (eager(), Some(2), 0),
+            (lazy(), Some(3), 1),
+            (eager(), None, 0),
+            (eager(), Some(0), 1),
+            (lazy(), None, 1),
+        ];
+        for (number, (config, change, least_reads)) in runs.into_iter().enumerate() {
+            let seen = sink.output().len();
+            feed.push(0, texts.iter().map(|text| (text.clone(), change)));
+            let env = StreamEnvironment::new();
+            env.source(source.clone())
+                .key_by(|_| ())
+                .process(|states: &mut States| Nest {
+                    map: states.map(MapDescriptor::new("map")),
+                    value: states.namespaced().value(ValueDescriptor::new("value")),
+                    both: states.namespaced().map(MapDescriptor::new("both")),
+                })
+                .sink(sink.clone());
+            let engine = Engine::new(Arc::clone(&backend), config);
+            let (stop, stopped) = oneshot::channel();
+            let run = engine.run_until(env.build().unwrap(), async move { drop(stopped.await) });
+            let (watch, all) = (&engine, texts.len() as u64);
+            let watch = async {
+                watch.until(|status| status.metrics.records_written == all).await;
+                stop.send(()).unwrap();
+            };
+            let (ended, ()) = futures::join!(run, watch);
+            ended.unwrap();
+            assert!(engine.status().metrics.items_read >= least_reads, "run {number}");
+            let output = sink.output();
+            assert_eq!(output.len() - seen, texts.len(), "run {number}");
+            for (text, found, all) in &output[seen..] {
+                let kept = model.get(text).copied();
+                assert_eq!(*found, [kept; 3], "run {number}, {} bytes", text.len());
+                assert_eq!(*all, model.keys().map(String::len).sum::<usize>(), "run {number}");
+                match change {
+                    None => {}
+                    Some(0) => drop(model.remove(text)),
+                    Some(change) => drop(model.insert(text.clone(), change)),
+                }
+            }
+        }
+        assert!(model.is_empty());
     });
 }

@@ -330,3 +330,51 @@ async fn a_refusal_says_what_to_do() {
         assert!(error.to_string().contains(advice) && error.to_string().contains(code), "{error}");
     }
 }
+
+/// It used to be neither changed nor told.
+#[test]
+fn a_run_says_where_an_embedded_table_differs_and_changes_it_where_it_is_managed() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |more: &[&str]| {
+        let more = more.iter().map(|more| format!("-Dstate.backend.dynamodb.{more}"));
+        let arguments = ["run", "route_stats", "--no-rest", ON].map(str::to_owned);
+        let arguments: Vec<String> = arguments.into_iter().chain(more).collect();
+        let output = millpond(folder.path(), &arguments).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    let told =
+        "billing: on demand; configured: provisioned, 20 read and 20 write units; left as it is";
+    let provisioned = "use-on-demand=false";
+    assert!(!run(&[]).contains("billing"));
+    assert!(run(&[provisioned]).contains(told));
+    assert!(!run(&[provisioned, MANAGE]).contains("billing"));
+    assert!(!run(&[provisioned]).contains("billing"), "it is as configured now");
+}
+
+#[tokio::test]
+async fn an_embedded_table_is_described_only_where_something_of_it_is_configured() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = settings(Location::EmbeddedFile(Some(folder.path().join("state.db"))));
+    let script = Script::default();
+    let wrap = |client| script.wrap(client);
+    let differing = StoreSettings { provisioned: Some((5, 6)), ..file.clone() };
+    let managed = StoreSettings { manage: true, ..differing.clone() };
+    let cases = [
+        (&file, 1, 0, None),
+        (&file, 0, 0, None),
+        (&differing, 1, 0, None),
+        (&managed, 1, 1, Some((5, 6))),
+        (&differing, 1, 0, Some((5, 6))),
+    ];
+    for (n, (settings, least_looks, changes, provisioned)) in cases.into_iter().enumerate() {
+        let execution = Execution::Thread(Io::new(Tokio));
+        let connection = try_connect(settings, execution, Some(&wrap)).await.unwrap();
+        assert_eq!(connection.provisioned(), provisioned, "{n}");
+        let sent = script.sent();
+        let looks = count(&sent, "DescribeTable");
+        assert!(looks >= least_looks && (least_looks > 0 || looks == 0), "{n}: {sent:?}");
+        assert_eq!(count(&sent, "UpdateTable"), changes, "{n}: {sent:?}");
+        connection.close().await.unwrap();
+    }
+}

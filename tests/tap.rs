@@ -69,8 +69,8 @@ async fn what_is_told_is_what_the_table_holds() {
     let told = std::mem::take(&mut *told.lock().unwrap());
     assert!(told.items.len() > 300 && told.blocks.len() > 5 && told.heads.len() > 5);
     for ((incarnation, mut key), row) in told.items {
-        key.sort_key = row.whole_key.clone().unwrap_or(key.sort_key);
-        let item = join(row, [], 0).unwrap();
+        key.sort_key = row.key.clone().unwrap_or(key.sort_key);
+        let item = join(row, [], 0).unwrap().map(|joined| joined.item);
         let found = scope(incarnation.0).read_items(vec![key.clone()]).await.unwrap();
         assert!(found == [item], "{key:?}");
     }

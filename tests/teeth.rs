@@ -30,13 +30,14 @@ const OF_BOTH: [Tooth; 4] = [
 ];
 
 /// The teeth of requests to DynamoDB; the others are looked for over the twin, which is faster.
-const OF_REQUESTS: [Tooth; 9] = [
+const OF_REQUESTS: [Tooth; 10] = [
     Tooth::StaleReads,
     Tooth::TombstoneStays,
     Tooth::PartsUnconditional,
     Tooth::PartsUnanswered,
     Tooth::PartsLeft,
     Tooth::LongKeysCollide,
+    Tooth::RestOfKeyIgnored,
     Tooth::UnprocessedIgnored,
     Tooth::ThrottledStatementIgnored,
     Tooth::LostAnswerIsSuccess,

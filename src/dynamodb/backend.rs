@@ -14,7 +14,7 @@ use super::item::{self, Scope};
 use super::meter::Purpose;
 use super::native;
 use super::pace::{Lane, Rank};
-use super::parts::{self, PART_BYTES, Row};
+use super::parts::{self, PART_BYTES, PartSizes, Row};
 use super::put::{Put, put_item};
 use super::read::{self, Get, Place, Wanted};
 use super::scan;
@@ -33,8 +33,8 @@ pub(super) struct Backend {
     caller: Caller,
     scope: Scope,
     tombstone_retention: Duration,
-    /// Values of more bytes are split.
-    part_bytes: usize,
+    /// Of values and keys that have more bytes.
+    sizes: PartSizes,
 }
 
 impl Backend {
@@ -42,9 +42,9 @@ impl Backend {
         caller: Caller,
         scope: Scope,
         tombstone_retention: Duration,
-        part_bytes: usize,
+        sizes: PartSizes,
     ) -> Self {
-        Self { caller, scope, tombstone_retention, part_bytes: part_bytes.clamp(1, PART_BYTES) }
+        Self { caller, scope, tombstone_retention, sizes }
     }
 
     fn now(&self) -> u64 {
@@ -61,6 +61,14 @@ impl Backend {
         Some(over.saturating_add(self.tombstone_retention.as_secs()))
     }
 
+    /// What an entry is told apart by.
+    fn key(&self, mut key: ItemKey) -> ItemKey {
+        if bites(Tooth::RestOfKeyIgnored) && parts::is_hidden(&key.sort_key) {
+            key.sort_key.truncate(self.sizes.key);
+        }
+        key
+    }
+
     fn place(&self, key: &ItemKey) -> Place {
         Place { pk: self.scope.item_pk(key), sk: parts::first_place(&key.sort_key) }
     }
@@ -68,31 +76,46 @@ impl Backend {
     fn prepare(&self, writes: Vec<ItemWrite>) -> Result<Vec<Write>> {
         let prepare = |(index, write): (usize, ItemWrite)| {
             let ItemWrite { key, mut item, presence } = write;
+            let key = self.key(key);
             let Place { pk, sk: sort_key } = self.place(&key);
-            let bytes = item.value.as_ref().map_or(0, Bytes::len);
+            let (bytes, value_bytes) =
+                (key.sort_key.len(), item.value.as_ref().map_or(0, Bytes::len));
             native::check(&item)?;
             let ttl = self.ttl(&item);
-            let whole_key = parts::is_hidden(&key.sort_key).then(|| key.sort_key.clone());
-            // A long key stands beside the first part.
-            let room = PART_BYTES.saturating_sub(whole_key.as_ref().map_or(0, Bytes::len));
-            let mut others = Vec::new();
+            let (own_key, rest) = match parts::is_hidden(&key.sort_key) {
+                true => {
+                    let size = self.sizes.key;
+                    let (beginning, rest) = parts::split(key.sort_key, size, size);
+                    (Some(beginning), rest)
+                }
+                false => (None, Vec::new()),
+            };
+            // It stands beside the first part.
+            let room = PART_BYTES.saturating_sub(own_key.as_ref().map_or(0, Bytes::len));
+            let mut values = Vec::new();
             if let Some(value) = item.value.take() {
                 // An attribute of its own type is never large.
-                let most = if item.native { usize::MAX } else { self.part_bytes };
+                let most = if item.native { usize::MAX } else { self.sizes.value };
                 let (first, more) = parts::split(value, room.min(most), most);
-                (item.value, others) = (Some(first), more);
+                (item.value, values) = (Some(first), more);
             } else {
                 item.expires_ms = None;
             }
-            let number = 1 + others.len();
-            item::check_limits(&pk, &key, number, bytes)?;
+            let number = 1 + rest.len() + values.len();
+            item::check_parts(&pk, number, bytes, value_bytes)?;
+            let key_bytes = (!rest.is_empty()).then_some(bytes as u64);
             let parts = number as u32;
-            let by_put = parts > 1 || whole_key.is_some();
+            let by_put = parts > 1 || own_key.is_some();
+            let row = Row { ttl, parts, key: own_key, key_bytes, ..Row::from(item) };
+            let rest = rest.into_iter().map(|key| (Some(key), None));
+            let contents = rest.chain(values.into_iter().map(|value| (None, Some(value))));
+            let another = |(part, (key, value))| row.another(part, key, value);
+            let others = (1..).zip(contents).map(another).collect();
             Ok(Write {
                 index,
                 pk,
                 sort_key,
-                row: Row { ttl, parts, whole_key, ..Row::from(item) },
+                row,
                 others,
                 parts_ttl: self.now().saturating_add(self.tombstone_retention.as_secs()),
                 parts_there: 1,
@@ -128,8 +151,8 @@ fn owners_of(kind: BlockKind, bytes: &[u8]) -> Vec<(String, f64)> {
 impl Store for Backend {
     fn read_items(&self, keys: Vec<ItemKey>) -> BoxFuture<'_, Result<Vec<Option<Item>>>> {
         async move {
-            let wanted = |key: ItemKey| Wanted { place: self.place(&key), whole_key: key.sort_key };
-            let wanted = keys.into_iter().map(wanted).collect();
+            let wanted = |key: ItemKey| Wanted { place: self.place(&key), key: key.sort_key };
+            let wanted = keys.into_iter().map(|key| self.key(key)).map(wanted).collect();
             read::read_all(&self.caller, wanted, self.now()).await
         }
         .boxed()
@@ -219,7 +242,8 @@ mod tests {
         let (table, place) = ("table".to_owned(), "here".to_owned());
         let caller = Caller::new(client, table, place, Meter::default(), clock, 1);
         let scope = Scope::new(&Name::new("job").unwrap(), Incarnation(1));
-        let backend = Backend::new(caller, scope, Duration::from_secs(60), PART_BYTES);
+        let sizes = PartSizes::default();
+        let backend = Backend::new(caller, scope, Duration::from_secs(60), sizes);
         let version = Version::from_number(1);
         let tombstone = Item::new(version, None);
         assert_eq!(backend.ttl(&tombstone), Some(1060));

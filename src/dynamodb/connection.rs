@@ -20,7 +20,7 @@ use super::heads::Heads;
 use super::item::Scope;
 use super::lock::LockedFile;
 use super::meter::Meter;
-use super::parts::PART_BYTES;
+use super::parts::PartSizes;
 use super::purge::{Partition, purge};
 use super::served::{self, Witness};
 use super::table::{self, Table};
@@ -66,7 +66,7 @@ pub struct Connection {
     settings: StoreSettings,
     embedded: Option<(Embedded, Ending)>,
     exclusive: bool,
-    part_bytes: usize,
+    sizes: PartSizes,
 }
 
 impl fmt::Debug for Connection {
@@ -132,14 +132,16 @@ impl Connection {
         );
         caller.pace_for(options.settings.provisioned);
         let (embedded, exclusive) = (reached.embedded, reached.exclusive);
-        Ok(Self { caller, meter, settings, embedded, exclusive, part_bytes: PART_BYTES })
+        Ok(Self { caller, meter, settings, embedded, exclusive, sizes: PartSizes::default() })
     }
 
-    /// The same, for a test: values of more than `bytes` are split over several items, in place of those
-    /// that DynamoDB would not take whole.
+    /// The same, for a test: values of more than `value` bytes and keys of more than `key` are split over several
+    /// items, in place of those that DynamoDB would not take whole. All that write to a table must say the same of
+    /// keys.
     #[must_use]
-    pub fn in_parts_of(mut self, bytes: usize) -> Self {
-        self.part_bytes = bytes;
+    pub fn in_parts_of(mut self, value: usize, key: usize) -> Self {
+        let most = PartSizes::default();
+        self.sizes = PartSizes { value: value.clamp(1, most.value), key: key.clamp(1, most.key) };
         self
     }
 
@@ -170,7 +172,7 @@ impl Connection {
         tombstone_retention: Duration,
     ) -> Arc<dyn Store> {
         let scope = Scope::new(job, incarnation);
-        Arc::new(Backend::new(self.caller.clone(), scope, tombstone_retention, self.part_bytes))
+        Arc::new(Backend::new(self.caller.clone(), scope, tombstone_retention, self.sizes))
     }
 
     /// The table's provisioned capacity, in (read, write) units a second; `None` on demand. As the table was

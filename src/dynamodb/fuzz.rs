@@ -13,7 +13,7 @@ use crate::ids::{Name, Version};
 use crate::state::BlockKind;
 
 /// Names in heads, items, blocks and in the maps of heads.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 28] = [
     "attempt",
     "checkpoint",
     "retained",
@@ -41,6 +41,7 @@ const NAMES: [&str; 27] = [
     "n",
     "i",
     "k",
+    "l",
 ];
 const NUMBERS: [&str; 9] = [
     "0",

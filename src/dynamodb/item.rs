@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 
 use super::native;
-use super::parts::{MAX_KEY_BYTES, MAX_PARTS, Row};
+use super::parts::{MAX_PARTS, Row};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Incarnation, Name, Version};
 use crate::state::{Block, BlockKey, BlockKind, ItemKey, MAX_BLOCK_BYTES};
@@ -38,8 +38,10 @@ pub(super) const EXPIRES: &str = "e";
 pub(super) const PARTS: &str = "n";
 /// Which part after the first an item is (N).
 pub(super) const PART: &str = "i";
-/// The key of an entry whose sort key is only its beginning and hash (B).
-pub(super) const WHOLE_KEY: &str = "k";
+/// The key of an entry whose sort key is only its beginning and hash (B), or so much of it as one item takes.
+pub(super) const KEY: &str = "k";
+/// How many bytes that key has (N), where other items have more of it.
+pub(super) const KEY_BYTES: &str = "l";
 /// A segment's bytes (B).
 const SEGMENT: &str = "b";
 /// A manifest part's bytes (B).
@@ -161,7 +163,7 @@ pub(super) fn read_parts(item: &Attributes) -> Result<u32> {
     parts.ok_or_else(|| corrupt("is of a number of parts that cannot be", item))
 }
 
-fn read_optional(item: &Attributes, name: &str) -> Result<Option<u64>> {
+pub(super) fn read_optional(item: &Attributes, name: &str) -> Result<Option<u64>> {
     item.contains_key(name).then(|| read_number(item, name)).transpose()
 }
 
@@ -177,7 +179,8 @@ pub(super) fn read_row(mut item: Attributes) -> Result<Row> {
         ttl: read_optional(&item, TTL)?,
         part: part.unwrap_or_default(),
         parts: read_parts(&item)?,
-        whole_key: take_bytes(&mut item, WHOLE_KEY)?,
+        key: take_bytes(&mut item, KEY)?,
+        key_bytes: read_optional(&item, KEY_BYTES)?,
         native: native.is_some(),
         value: native.map_or_else(|| take_bytes(&mut item, VALUE), |json| Ok(Some(json)))?,
     })
@@ -221,32 +224,20 @@ fn value_size(value: &AttributeValue) -> usize {
     }
 }
 
-/// Checks a key, and the number of parts of its value, which has `value_bytes`.
+/// Checks the number of items of an entry, whose key and value have so many bytes.
 ///
 /// # Errors
 /// [`ErrorKind::TooLarge`] that names job, operator, state, key group and bytes.
-pub(super) fn check_limits(
-    pk: &str,
-    key: &ItemKey,
-    parts: usize,
-    value_bytes: usize,
-) -> Result<()> {
-    let what =
-        |problem: String| Err(Error::new(ErrorKind::TooLarge, format!("{}: {problem}", whose(pk))));
-    let key_bytes = key.sort_key.len();
-    if key_bytes > MAX_KEY_BYTES {
-        return what(format!(
-            "a key of {key_bytes} bytes cannot be stored: {MAX_KEY_BYTES} bytes are the most, encoded, \
-             with namespace and map key"
-        ));
+pub(super) fn check_parts(pk: &str, parts: usize, key: usize, value: usize) -> Result<()> {
+    if parts <= MAX_PARTS as usize {
+        return Ok(());
     }
-    if parts > MAX_PARTS as usize {
-        return what(format!(
-            "a value of {value_bytes} bytes cannot be stored: it would take {parts} items, of \
-             {MAX_PARTS} at most"
-        ));
-    }
-    Ok(())
+    let message = format!(
+        "{}: a value of {value} bytes under a key of {key} cannot be stored: it would take {parts} items, of \
+         {MAX_PARTS} at most",
+        whose(pk)
+    );
+    Err(Error::new(ErrorKind::TooLarge, message))
 }
 
 /// Checks a block against [`MAX_BLOCK_BYTES`].
@@ -316,14 +307,12 @@ mod tests {
     }
 
     #[test]
-    fn limits_name_job_operator_state_key_group_and_bytes() {
+    fn too_many_parts_are_told_with_job_operator_state_key_group_and_bytes() {
         let pk = scope().item_pk(&key(b"k"));
-        assert!(check_limits(&pk, &key(b"k"), 65_536, 400_000).is_ok());
-        assert!(check_limits(&pk, &key(&[1; 204_800]), 1, 1).is_ok());
-        let large = check_limits(&pk, &key(b"k"), 65_537, 40_960_123).unwrap_err().to_string();
+        assert!(check_parts(&pk, 65_536, 1, 400_000).is_ok());
+        let large = check_parts(&pk, 65_537, 7, 40_960_123).unwrap_err().to_string();
         let place = "job route_stats, operator counts, state total, key group 17: ";
-        assert!(large.starts_with(place) && large.contains("40960123"), "{large}");
-        let long = check_limits(&pk, &key(&[1; 204_801]), 1, 1).unwrap_err().to_string();
-        assert!(long.starts_with(place) && long.contains("204801"), "{long}");
+        assert!(large.starts_with(place), "{large}");
+        assert!(large.contains("40960123 bytes under a key of 7"), "{large}");
     }
 }

@@ -43,7 +43,7 @@ pub use client::Wrap;
 pub use connection::{Connection, Options};
 pub use embedded::Execution;
 pub use meter::{Consumption, Meter, Purpose, Share, Usage};
-pub use parts::{Row, Torn, join, place_of_first, place_of_part};
+pub use parts::{Joined, Row, Torn, join, key_of, place_of_first, place_of_part};
 pub use purge::Partition;
 pub use served::{Served, Witness};
 pub use table::{Difference, Plan, Remedy, Table, policy};

@@ -4,16 +4,21 @@
 //! key of at most 1,019 bytes             key                    part 0: n = number of parts, v, c
 //!                                        key ‖ 00 00 00 01      part 1: i = 1, v, c
 //! none                                   00                     part 0: k = nothing, …
-//! longer   first 1,004 bytes ‖ xxh3-128 ‖ 00 00 00 00           part 0: k = the whole key, …
-//!          first 1,004 bytes ‖ xxh3-128 ‖ 00 00 00 01           part 1
+//! longer   first 1,004 bytes ‖ hash ‖ 00 00 00 00               part 0: k = the whole key, …
+//!          first 1,004 bytes ‖ hash ‖ 00 00 00 01               part 1
+//! over 200 KiB                           likewise               part 0: k = its first 200 KiB, l = all its bytes, …
+//!                                                               part 1: k = the next 200 KiB, …
 //! ```
 //! Keys are self-delimiting: no key of a state begins with another one, so no part's place is another
-//! key's, and parts follow their entry. Only a long key's place has 1,024 bytes.
+//! key's, and parts follow their entry. Only a long key's place has 1,024 bytes. The rest of a key stands in the
+//! first parts after part 0, in the same ones whatever the value is, a tombstone included; the value's in those
+//! after them.
 //!
 //! Owns the places and the [`Row`]s, how an item becomes parts and what parts come to. In which order
 //! they are written is `whole`'s.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::item::MAX_SORT_KEY_BYTES;
@@ -25,8 +30,21 @@ use crate::teeth::{Tooth, bites};
 pub(super) const PART_BYTES: usize = (400 << 10) - 2048;
 /// More parts than this are damage, or too much.
 pub(super) const MAX_PARTS: u32 = 1 << 16;
-/// The longest key of all: it stands whole in an item, beside a value.
-pub(super) const MAX_KEY_BYTES: usize = 200 << 10;
+/// Bytes of a key in one item at most, beside a value: a longer one goes on in the next parts.
+pub(super) const KEY_BYTES: usize = 200 << 10;
+
+/// How many bytes of a value and of a key one item has at most.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PartSizes {
+    pub(super) value: usize,
+    pub(super) key: usize,
+}
+
+impl Default for PartSizes {
+    fn default() -> Self {
+        Self { value: PART_BYTES, key: KEY_BYTES }
+    }
+}
 
 /// A part's number in a place.
 const NUMBER_BYTES: usize = 4;
@@ -53,9 +71,18 @@ pub(super) fn first_place(key: &Bytes) -> Bytes {
     }
     let mut place = BytesMut::with_capacity(MAX_SORT_KEY_BYTES);
     place.put_slice(&key[..PREFIX_BYTES]);
-    place.put_u128(if bites(Tooth::LongKeysCollide) { 0 } else { xxh3_128(key) });
+    place.put_u128(if bites(Tooth::LongKeysCollide) { 0 } else { hash(key) });
     place.put_u32(0);
     place.freeze()
+}
+
+/// xxh3-128; of a key that no condition of a write can compare whole, the first half of SHA-256, for which nobody
+/// finds two keys.
+fn hash(key: &[u8]) -> u128 {
+    if key.len() <= KEY_BYTES {
+        return xxh3_128(key);
+    }
+    Sha256::digest(key).iter().take(16).fold(0, |hash, byte| hash << 8 | u128::from(*byte))
 }
 
 /// The sort key of another part of the entry whose first one stands at `first`.
@@ -94,28 +121,48 @@ pub struct Row {
     pub part: u32,
     /// How many parts there are. Of part 0; 1 of others.
     pub parts: u32,
-    /// The entry's key, where that is not its sort key. Of part 0.
-    pub whole_key: Option<Bytes>,
+    /// Its bytes of the entry's key, where that is not its sort key.
+    pub key: Option<Bytes>,
+    /// How many bytes the key has, where the next parts have more of it. Of part 0.
+    pub key_bytes: Option<u64>,
 }
 
 impl From<Item> for Row {
     /// The only part.
     fn from(item: Item) -> Self {
         let Item { version, value, native, expires_ms, event_time: _ } = item;
-        Self { version, value, native, expires_ms, ttl: None, part: 0, parts: 1, whole_key: None }
+        let (ttl, key, key_bytes) = (None, None, None);
+        Self { version, value, native, expires_ms, ttl, part: 0, parts: 1, key, key_bytes }
     }
 }
 
 impl Row {
-    /// A part of this one's value, after the first.
-    pub(super) fn another(&self, part: u32, value: Bytes) -> Self {
-        let (value, ttl) = (Some(value), self.ttl);
-        Self { part, ttl, ..Self::from(Item::new(self.version, value)) }
+    /// A part after the first, of the key or of the value.
+    pub(super) fn another(&self, part: u32, key: Option<Bytes>, value: Option<Bytes>) -> Self {
+        Self { part, key, ttl: self.ttl, ..Self::from(Item::new(self.version, value)) }
     }
 
     /// What is left where this one's value has no such part.
     pub(super) fn nothing(&self, part: u32, ttl: u64) -> Self {
         Self { part, ttl: Some(ttl), ..Self::from(Item::new(self.version, None)) }
+    }
+
+    /// Whether nothing is left of a part but its version.
+    #[must_use]
+    pub fn is_emptied(&self) -> bool {
+        self.part > 0 && self.key.is_none() && self.value.is_none()
+    }
+
+    /// Whether it is the first part of the entry of `key`, as far as it tells by itself.
+    pub(super) fn begins(&self, key: &[u8]) -> bool {
+        let is_so = match (&self.key, self.key_bytes) {
+            (None, _) => !is_hidden(key),
+            (Some(whole), None) => is_hidden(key) && whole == key,
+            (Some(beginning), Some(bytes)) => {
+                key.len() as u64 == bytes && key.starts_with(beginning)
+            }
+        };
+        self.part == 0 && is_so
     }
 
     /// The item of the only part.
@@ -126,14 +173,45 @@ impl Row {
     }
 }
 
-/// Cuts a value into a first part of at most `first` bytes, and others of at most `each`.
-pub(super) fn split(mut value: Bytes, first: usize, each: usize) -> (Bytes, Vec<Bytes>) {
-    let front = value.split_to(first.min(value.len()));
-    let mut others = Vec::with_capacity(value.len().div_ceil(each.max(1)));
-    while !value.is_empty() {
-        others.push(value.split_to(each.max(1).min(value.len())));
+/// Cuts bytes into a first part of at most `first` bytes, and others of at most `each`.
+pub(super) fn split(mut bytes: Bytes, first: usize, each: usize) -> (Bytes, Vec<Bytes>) {
+    let front = bytes.split_to(first.min(bytes.len()));
+    let mut others = Vec::with_capacity(bytes.len().div_ceil(each.max(1)));
+    while !bytes.is_empty() {
+        others.push(bytes.split_to(each.max(1).min(bytes.len())));
     }
     (front, others)
+}
+
+/// What pieces come to; `None` where there are none.
+fn glued(mut pieces: Vec<Bytes>) -> Option<Bytes> {
+    if pieces.len() > 1 {
+        return Some(pieces.concat().into());
+    }
+    pieces.pop()
+}
+
+/// The whole key of the entry whose first part is `first`, at `place`; `part` gives each other one. `None` where
+/// some of it is not there: then no put of the entry was ever answered, since each one after the first finds all
+/// of the key, in the same parts.
+pub fn key_of<'r>(
+    first: &Row,
+    place: &Bytes,
+    part: impl Fn(u32) -> Option<&'r Row>,
+) -> Option<Bytes> {
+    let Some(beginning) = &first.key else { return Some(place.clone()) };
+    let Some(bytes) = first.key_bytes else { return Some(beginning.clone()) };
+    let mut pieces = vec![beginning.clone()];
+    let mut missing = bytes.checked_sub(beginning.len() as u64)?;
+    for number in 1..first.parts {
+        if missing == 0 {
+            break;
+        }
+        let piece = part(number)?.key.clone()?;
+        missing = missing.checked_sub(piece.len() as u64)?;
+        pieces.push(piece);
+    }
+    if missing == 0 { glued(pieces) } else { None }
 }
 
 /// Why parts are no value, in words.
@@ -143,34 +221,45 @@ pub struct Torn(pub String);
 /// For how many seconds the clocks of a table and of its readers may differ.
 const CLOCKS_DIFFER_BY: u64 = 3600;
 
-/// The item that `first` and the other parts make, in their order; `None` for one that is not there.
+/// An entry that was read whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// Its key, where that is not its sort key.
+    pub key: Option<Bytes>,
+    /// What it holds.
+    pub item: Item,
+}
+
+/// The entry that `first` and the other parts make, in their order; `None` for one that is not there.
 /// After its `ttl`, at `now` in seconds since 1970, an item without one of its parts is gone as a whole,
 /// since they are deleted one by one.
 ///
 /// # Errors
 /// They are not all of one write.
 pub fn join(
-    first: Row,
+    mut first: Row,
     others: impl IntoIterator<Item = Option<Row>>,
     now: u64,
-) -> Result<Option<Item>, Torn> {
-    if first.parts <= 1 {
-        return Ok(Some(first.into_item()));
-    }
-    let mut pieces = vec![first.value.clone().unwrap_or_default()];
+) -> Result<Option<Joined>, Torn> {
+    let has_value = first.value.is_some();
+    let (mut key, mut value) =
+        (Vec::from_iter(first.key.take()), Vec::from_iter(first.value.take()));
     let mut others = others.into_iter();
     for part in 1..first.parts {
         match others.next().flatten() {
-            Some(Row { version, part: at, value: Some(value), .. })
-                if version == first.version && at == part =>
-            {
-                pieces.push(value);
-            }
-            Some(row) => {
+            Some(row) if row.version != first.version => {
                 let (is, was) = (row.version, first.version);
                 return Err(Torn(format!(
                     "part {part} is of version {is}, the first one of {was}"
                 )));
+            }
+            Some(row) if row.part == part && !row.is_emptied() => {
+                key.extend(row.key);
+                value.extend(row.value.filter(|_| has_value));
+            }
+            Some(_) => {
+                let version = first.version;
+                return Err(Torn(format!("part {part} of version {version} is another one's")));
             }
             None if first.ttl.is_some_and(|ttl| ttl <= now.saturating_add(CLOCKS_DIFFER_BY)) => {
                 return Ok(None);
@@ -183,8 +272,12 @@ pub fn join(
             }
         }
     }
-    let value = Some(Bytes::from(pieces.concat()));
-    Ok(Some(Item { value, ..first.into_item() }))
+    let key = glued(key);
+    let there = key.as_ref().map_or(0, Bytes::len) as u64;
+    if let Some(bytes) = first.key_bytes.filter(|bytes| *bytes != there) {
+        return Err(Torn(format!("{there} bytes of a key of {bytes} are there")));
+    }
+    Ok(Some(Joined { key, item: Item { value: glued(value), ..first.into_item() } }))
 }
 
 #[cfg(test)]
@@ -206,7 +299,7 @@ mod tests {
     fn rows(value: &Bytes, first_bytes: usize, each: usize) -> Vec<Row> {
         let (front, others) = split(value.clone(), first_bytes, each);
         let first = first(front, 1 + others.len() as u32);
-        let others = (1..).zip(others).map(|(part, value)| first.another(part, value));
+        let others = (1..).zip(others).map(|(part, value)| first.another(part, None, Some(value)));
         std::iter::once(first.clone()).chain(others.collect::<Vec<_>>()).collect()
     }
 
@@ -217,7 +310,21 @@ mod tests {
 
     fn joined(mut rows: Vec<Row>) -> Result<Option<Item>, Torn> {
         let first = rows.remove(0);
-        join(first, rows.into_iter().map(Some), 0)
+        join(first, rows.into_iter().map(Some), 0).map(|joined| joined.map(|joined| joined.item))
+    }
+
+    /// The rows of a key, cut into such pieces, under which there is such a value.
+    fn rows_of_key(key: &Bytes, each: usize, value: Option<&'static [u8]>) -> Vec<Row> {
+        let (beginning, rest) = split(key.clone(), each, each);
+        let item = Item::new(VERSION, value.map(Bytes::from_static));
+        let first = Row {
+            parts: 1 + rest.len() as u32,
+            key: Some(beginning),
+            key_bytes: (!rest.is_empty()).then_some(key.len() as u64),
+            ..Row::from(item)
+        };
+        let others = (1..).zip(rest).map(|(part, key)| first.another(part, Some(key), None));
+        std::iter::once(first.clone()).chain(others.collect::<Vec<_>>()).collect()
     }
 
     fn encoded<K: Key>(key: &K) -> Bytes {
@@ -234,6 +341,29 @@ mod tests {
             let rows: Vec<Row> = rows(&value, first, each).iter().map(stored_and_read).collect();
             prop_assert!(rows[1..].iter().all(|row| row.value.as_ref().unwrap().len() <= each));
             prop_assert_eq!(joined(rows).unwrap().unwrap().value, Some(value));
+        }
+
+        #[test]
+        fn a_key_that_was_split_is_joined_and_found_whatever_its_parts_versions_are(
+            key in prop::collection::vec(any::<u8>(), 1020..1200), each in 1usize..1300,
+            value in prop::option::of(Just(&b"value"[..])), gone in any::<prop::sample::Index>(),
+        ) {
+            let key = Bytes::from(key);
+            let rows: Vec<Row> = rows_of_key(&key, each, value).iter().map(stored_and_read).collect();
+            prop_assert!(rows[0].begins(&key));
+            prop_assert!(!rows[0].begins(&key[..1019]));
+            let other = Bytes::from([&key[..], b"x"].concat());
+            prop_assert!(!rows[0].begins(&other));
+            let others = rows[1..].iter().cloned().map(Some);
+            let joined = join(rows[0].clone(), others, 0).unwrap().unwrap();
+            prop_assert_eq!(joined.key.as_ref(), Some(&key));
+            prop_assert_eq!(joined.item.value.as_deref(), value);
+            let mut later = rows.clone();
+            later.iter_mut().skip(1).for_each(|row| row.version = Version::from_number(1));
+            let place = first_place(&key);
+            let of = |rows: &[Row]| key_of(&rows[0], &place, |part| rows.get(part as usize));
+            prop_assert_eq!(of(&later), Some(key.clone()));
+            prop_assert!(rows.len() == 1 || of(&rows[..gone.index(rows.len() - 1) + 1]).is_none());
         }
 
         /// Neither of short keys nor of long ones, which the letter repeated makes.
@@ -280,6 +410,23 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_not_all_there_is_no_entry() {
+        let key = Bytes::from(vec![7; 1030]);
+        let whole = rows_of_key(&key, 500, Some(b"v"));
+        assert_eq!(whole.len(), 3);
+        let mut emptied = whole.clone();
+        emptied[2] = whole[0].nothing(2, 5);
+        joined(emptied).unwrap_err();
+        let mut short = whole.clone();
+        short[2].key = Some(Bytes::from_static(&[7; 20]));
+        let Torn(why) = joined(short).unwrap_err();
+        assert_eq!(why, "1020 bytes of a key of 1030 are there");
+        // A number of bytes that no parts are counted for is damage, too.
+        let alone = Row { parts: 1, ..whole[0].clone() };
+        joined(vec![alone]).unwrap_err();
+    }
+
+    #[test]
     fn an_expired_item_is_gone_with_its_first_missing_part() {
         let mut rows = rows(&Bytes::from_static(b"abcdefghij"), 3, 3);
         rows[0].ttl = Some(100_000);
@@ -302,7 +449,18 @@ mod tests {
         assert_eq!(first_place(&Bytes::new())[..], [0]);
         assert_eq!(first_place(&long.slice(..1019)), long.slice(..1019));
         assert_eq!(xxh3_128(b"millpond"), GOLDEN_HASH);
+        let split = Bytes::from(vec![7; 204_801]);
+        let place = first_place(&split);
+        assert_eq!((place.len(), &place[..1004]), (1024, &split[..1004]));
+        assert_eq!(place[1004..1020], Sha256::digest(&split)[..16]);
+        let whole = split.slice(..204_800);
+        assert_eq!(first_place(&whole)[1004..1020], xxh3_128(&whole).to_be_bytes());
+        let sizes = PartSizes::default();
+        assert_eq!((sizes.value, sizes.key), (407_552, 204_800));
+        assert_eq!(hash(&Bytes::from(vec![0; 204_801])), GOLDEN_OF_SPLIT);
     }
 
+    /// Of 204,801 zeros.
+    const GOLDEN_OF_SPLIT: u128 = 0x0d7ad231c5081143c544878102d6eedc;
     const GOLDEN_HASH: u128 = 296_732_062_568_749_784_981_541_346_122_945_092_506;
 }

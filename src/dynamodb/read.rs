@@ -38,7 +38,7 @@ pub(super) struct Place {
 pub(super) struct Wanted {
     pub(super) place: Place,
     /// What its key must be, where its place does not tell.
-    pub(super) whole_key: Bytes,
+    pub(super) key: Bytes,
 }
 
 /// How often parts of several writes are read again: whoever reads them is fenced, or they are damage.
@@ -63,8 +63,8 @@ pub(super) async fn read_all(
         for wanted in left {
             let Some(row) = rows.remove(&wanted.place) else { continue };
             let row = item::read_row(row)?;
-            check_key(wanted, &row)?;
-            if row.parts > 1 {
+            check_key(wanted, row.begins(&wanted.key))?;
+            if row.parts > 1 || row.key_bytes.is_some() {
                 large.push((wanted, row));
             } else {
                 found.insert(&wanted.place, Some(row.into_item()));
@@ -107,19 +107,20 @@ async fn read_parts<'a>(
         let others = places(&(wanted, first.clone())).map(|place| rows.remove(&place));
         let others = others.map(|row| row.map(item::read_row).transpose());
         match parts::join(first, others.collect::<Result<Vec<_>>>()?, now) {
-            Ok(item) => drop(found.insert(&wanted.place, item)),
+            Ok(joined) => {
+                let key = joined.as_ref().and_then(|joined| joined.key.as_ref());
+                check_key(wanted, key.is_none_or(|key| *key == wanted.key))?;
+                found.insert(&wanted.place, joined.map(|joined| joined.item));
+            }
             Err(why) => torn.push((wanted, why)),
         }
     }
     Ok(torn)
 }
 
-/// Whether what stands where `wanted` would is of its key.
-fn check_key(wanted: &Wanted, row: &Row) -> Result<()> {
-    let key = &wanted.whole_key;
-    let beside = parts::is_hidden(key).then_some(key);
-    let is = row.part == 0 && row.whole_key.as_ref() == beside;
-    if is {
+/// An error where what stands in the place of `wanted` is of another key.
+fn check_key(wanted: &Wanted, is_its: bool) -> Result<()> {
+    if is_its {
         return Ok(());
     }
     Err(Error::new(
@@ -128,7 +129,7 @@ fn check_key(wanted: &Wanted, row: &Row) -> Result<()> {
             "{}: an entry with a key of {} bytes stands where another one is: their keys have one \
              beginning and one hash, or they are damaged",
             item::whose(&wanted.place.pk),
-            key.len()
+            wanted.key.len()
         ),
     ))
 }

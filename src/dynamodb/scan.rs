@@ -1,6 +1,7 @@
 //! Consistent reads of a range: a `Query` for each MiB.
 //!
-//! Owns the pages, the bounds as DynamoDB takes them, and which parts belong to which entry.
+//! Owns the pages, the bounds as DynamoDB takes them, and which parts belong to which entry. An entry whose key is
+//! not all there is none: its first put was never answered, so that whoever owns it has it in memory.
 
 use std::collections::HashMap;
 
@@ -30,26 +31,18 @@ pub(super) async fn scan(
     }
     let bounds = Bounds::of(range);
     let mut start = None;
-    // Entries whose keys are in the range, each with the place of its first part.
-    let mut entries: Vec<(Bytes, Bytes, Row)> = Vec::new();
+    // The first parts of entries that may be in the range, with their places.
+    let mut firsts: Vec<(Bytes, Row)> = Vec::new();
     let mut others: HashMap<Bytes, Row> = HashMap::new();
     loop {
         let (items, more) = page(caller, pk, &bounds, start).await?;
         for mut item in items {
             let place = item::take_sort_key(&mut item)?;
-            let mut row = item::read_row(item)?;
+            let row = item::read_row(item)?;
             if row.part > 0 {
                 others.insert(place, row);
-                continue;
-            }
-            let key = row.whole_key.take().unwrap_or_else(|| place.clone());
-            if parts::first_place(&key) != place {
-                let whose = item::whose(pk);
-                let message = format!("{whose}: an entry stands where its key does not belong");
-                return Err(Error::new(ErrorKind::Corrupt, message));
-            }
-            if range.contains(&key) {
-                entries.push((key, place, row));
+            } else if may_be_in(range, &place, &row) {
+                firsts.push((place, row));
             }
         }
         start = more;
@@ -57,9 +50,22 @@ pub(super) async fn scan(
             break;
         }
     }
-    let missing = missing(pk, &entries, &others);
+    let missing = missing(pk, &firsts, &others);
     for (place, item) in read_rows(caller, missing.into_iter()).await? {
         others.insert(place.sk, item::read_row(item)?);
+    }
+    let mut entries = Vec::with_capacity(firsts.len());
+    for (place, first) in firsts {
+        let other = |part| others.get(&place_of_part(&place, part));
+        let Some(key) = parts::key_of(&first, &place, other) else { continue };
+        if parts::first_place(&key) != place {
+            let whose = item::whose(pk);
+            let message = format!("{whose}: an entry stands where its key does not belong");
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        if range.contains(&key) {
+            entries.push((key, place, first));
+        }
     }
     // Long keys are in order of their beginnings only.
     entries.sort_by(|(a, ..), (b, ..)| a.cmp(b));
@@ -69,7 +75,7 @@ pub(super) async fn scan(
             (1..first.parts).map(|part| others.remove(&place_of_part(&place, part))).collect();
         match parts::join(first, rows, now) {
             Ok(None) => {}
-            Ok(Some(item)) => scanned.push(Scanned { sort_key, item: Ok(item) }),
+            Ok(Some(joined)) => scanned.push(Scanned { sort_key, item: Ok(joined.item) }),
             Err(Torn(why)) => {
                 let whose = item::whose(pk);
                 let message = format!("{whose}: a value's parts are not of one write: {why}");
@@ -81,12 +87,22 @@ pub(super) async fn scan(
     Ok(scanned)
 }
 
-/// The places of parts of `entries` that are not among `others`: parts of the last entry may lie beyond
-/// the range.
-fn missing(pk: &str, entries: &[(Bytes, Bytes, Row)], others: &HashMap<Bytes, Row>) -> Vec<Place> {
-    let places = entries
+/// Whether the key of the entry whose first part is `row`, at `place`, may lie in `range`.
+fn may_be_in(range: &ItemRange, place: &Bytes, row: &Row) -> bool {
+    let beginning = row.key.as_ref().unwrap_or(place);
+    if row.key_bytes.is_none() {
+        return range.contains(beginning);
+    }
+    let before_end = range.to.as_ref().is_none_or(|to| beginning < to);
+    before_end && (*beginning >= range.from || range.from.starts_with(beginning))
+}
+
+/// The places of parts of entries, by their first ones, that are not among `others`: parts of the last entry may
+/// lie beyond the range.
+fn missing(pk: &str, firsts: &[(Bytes, Row)], others: &HashMap<Bytes, Row>) -> Vec<Place> {
+    let places = firsts
         .iter()
-        .flat_map(|(_, place, row)| (1..row.parts).map(move |part| place_of_part(place, part)));
+        .flat_map(|(place, row)| (1..row.parts).map(move |part| place_of_part(place, part)));
     let missing = places.filter(|place| !others.contains_key(place));
     missing.map(|sk| Place { pk: pk.to_owned(), sk }).collect()
 }

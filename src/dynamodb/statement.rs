@@ -5,7 +5,9 @@
 //! Which one is sent, and what its answer means, is
 //! `write`'s.
 
-use super::item::{self, EXPIRES, NATIVE, PART, PARTS, TTL, VALUE, VERSION, WHOLE_KEY, number};
+use super::item::{
+    self, EXPIRES, KEY, KEY_BYTES, NATIVE, PART, PARTS, TTL, VALUE, VERSION, number,
+};
 use super::native;
 use super::parts::Row;
 use super::put::below;
@@ -19,7 +21,7 @@ use aws_sdk_dynamodb::types::{
 /// The attributes that an item may have and lose again.
 const OPTIONAL: [&str; 4] = [VALUE, NATIVE, TTL, EXPIRES];
 /// What only items that are put have.
-const PUT_ONLY: [&str; 3] = [PART, PARTS, WHOLE_KEY];
+const PUT_ONLY: [&str; 4] = [PART, PARTS, KEY, KEY_BYTES];
 
 impl Row {
     /// Its attributes, in one order.
@@ -32,7 +34,8 @@ impl Row {
             self.expires_ms.map(number),
             (self.part > 0).then(|| number(self.part.into())),
             (self.parts > 1).then(|| number(self.parts.into())),
-            self.whole_key.as_ref().map(|key| item::binary(key)),
+            self.key.as_ref().map(|key| item::binary(key)),
+            self.key_bytes.map(number),
         ];
         let there = |(name, value): (_, Option<_>)| Some((name, value?));
         let version = (VERSION, number(self.version.to_number()));

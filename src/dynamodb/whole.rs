@@ -5,9 +5,9 @@
 //! 2. part 0, if it has no more parts than that        ─ refused: shows of how many; from 1
 //! 3. the other parts
 //! ```
-//! So every part that has a value is one that the first one counts: whoever comes next knows what there
-//! is to be overwritten or emptied, whatever moment a writer has died at. A late copy of an emptied part
-//! finds a greater version. In between the parts are of several versions: nobody reads them so, since
+//! So every part that has bytes of a key or a value is one that the first one counts: whoever comes next knows
+//! what there is to be overwritten or emptied, whatever moment a writer has died at. A late copy of an emptied
+//! part finds a greater version. In between the parts are of several versions: nobody reads them so, since
 //! an entry is pinned until its put is answered, which is after all three.
 //!
 //! Owns that order. Single puts are `put`'s, the places of parts `parts`'.
@@ -18,7 +18,7 @@ use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::call::Caller;
-use super::item::{self, Attributes, WHOLE_KEY, number};
+use super::item::{self, Attributes, KEY, KEY_BYTES, number};
 use super::meter::Purpose;
 use super::pace::Rank;
 use super::parts::{Row, place_of_part};
@@ -102,27 +102,35 @@ impl Whole<'_> {
             return Condition::default();
         }
         let mut values = HashMap::from([(":n".to_owned(), number(counted.into()))]);
-        let Some(key) = &self.write.row.whole_key else {
+        let Some(key) = &self.write.row.key else {
             return Condition { words: " AND (attribute_not_exists(n) OR n <= :n)", values };
         };
         values.insert(":k".to_owned(), item::binary(key));
-        Condition { words: " AND k = :k AND (attribute_not_exists(n) OR n <= :n)", values }
+        let Some(bytes) = self.write.row.key_bytes else {
+            let words = " AND k = :k AND (attribute_not_exists(n) OR n <= :n)";
+            return Condition { words, values };
+        };
+        values.insert(":l".to_owned(), number(bytes));
+        let words = " AND k = :k AND l = :l AND (attribute_not_exists(n) OR n <= :n)";
+        Condition { words, values }
     }
 
     /// Whether what is there is of the same key.
     fn check_key(&self, there: &Attributes) -> Result<()> {
-        let Some(key) = &self.write.row.whole_key else { return Ok(()) };
-        let other = there.get(WHOLE_KEY).and_then(|other| other.as_b().ok());
-        if other.is_some_and(|other| other.as_ref() == key) {
+        let Some(key) = &self.write.row.key else { return Ok(()) };
+        let whole = |bytes: Option<u64>, here: usize| bytes.unwrap_or(here as u64);
+        let bytes = whole(self.write.row.key_bytes, key.len());
+        let other = there.get(KEY).and_then(|other| other.as_b().ok()).map(AsRef::as_ref);
+        let others = item::read_optional(there, KEY_BYTES)?;
+        let others = whole(others, other.map_or(0, <[u8]>::len));
+        if other == Some(&key[..]) && others == bytes {
             return Ok(());
         }
         Err(Error::new(
             ErrorKind::Store,
             format!(
-                "{}: a key of {} bytes has beginning and hash of another one, of {} bytes",
-                item::whose(&self.write.pk),
-                key.len(),
-                other.map_or(0, |other| other.as_ref().len())
+                "{}: a key of {bytes} bytes has beginning and hash of another one, of {others} bytes",
+                item::whose(&self.write.pk)
             ),
         ))
     }
@@ -136,9 +144,7 @@ impl Whole<'_> {
 
     /// Puts all parts but the first.
     async fn others(&self) -> Result<WriteOutcome> {
-        let Write { row, others, .. } = self.write;
-        let rows = (1..).zip(others).map(|(part, value)| row.another(part, value.clone()));
-        self.all(rows.collect(), Tooth::PartsUnconditional).await
+        self.all(self.write.others.clone(), Tooth::PartsUnconditional).await
     }
 
     async fn all(&self, rows: Vec<Row>, unconditional: Tooth) -> Result<WriteOutcome> {

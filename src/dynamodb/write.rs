@@ -46,8 +46,8 @@ pub(super) struct Write {
     pub(super) sort_key: Bytes,
     /// The first part.
     pub(super) row: Row,
-    /// The other parts of the value.
-    pub(super) others: Vec<Bytes>,
+    /// The others, in their order.
+    pub(super) others: Vec<Row>,
     /// When DynamoDB may delete what is left of parts that are not needed any more.
     pub(super) parts_ttl: u64,
     /// Of how many parts the item was that is there, as far as that was shown.

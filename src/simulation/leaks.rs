@@ -111,8 +111,8 @@ impl Need {
 /// given up before: three at most in a thousand seeds. Whatever is lost time and again is soon more.
 const UNSEEN: usize = 8;
 
-/// Whether each item of the live incarnation that has no value may be deleted by the table, and each part of a value
-/// is one that its first part counts. `expires`: the store deletes by the clock at all.
+/// Whether each item of the live incarnation that has no value may be deleted by the table, and each part of a key or
+/// value is one that its first part counts. `expires`: the store deletes by the clock at all.
 pub(super) fn check_items(live: Incarnation, table: &Table, expires: bool) -> Verdict {
     let of_live = table.items.iter().filter(|((of, _), _)| *of == live);
     for ((_, key), row) in of_live {
@@ -129,7 +129,8 @@ fn check_item(
     row: &Row,
     expires: bool,
 ) -> Verdict {
-    if row.value.is_none() {
+    let holds_nothing = if row.part == 0 { row.value.is_none() } else { row.is_emptied() };
+    if holds_nothing {
         return match row.ttl {
             None if expires => Err("a tombstone without a ttl stays for ever".to_owned()),
             _ => Ok(()),
@@ -138,8 +139,13 @@ fn check_item(
     if row.part == 0 {
         return Ok(());
     }
-    match table.parts_of(live, key) {
-        parts if row.part < parts => Ok(()),
-        parts => Err(format!("part {} of a value of {parts} stays for ever", row.part)),
+    let first = table.first_of(live, key);
+    let parts = first.map_or(0, |first| first.parts);
+    if row.part >= parts {
+        return Err(format!("part {} of an entry of {parts} stays for ever", row.part));
     }
+    if expires && row.ttl.is_none() && first.is_some_and(|first| first.value.is_none()) {
+        return Err(format!("part {} of a tombstone stays for ever", row.part));
+    }
+    Ok(())
 }

@@ -131,18 +131,18 @@ impl Oracle {
         Err(format!("put as {version} after the horizon had passed {horizon} (I4)"))
     }
 
-    /// No part has a value that its first one does not count: it would stay for ever.
+    /// No part has bytes of a key or value that its first one does not count: they would stay for ever.
     fn parts_are_counted(&self, incarnation: Incarnation, key: &ItemKey, row: &Row) -> Verdict {
         if row.part == 0 {
             let more = self.table.part(incarnation, key, row.parts.max(1));
             // The twin has each entry whole, under whatever key: there, another one may be at that place.
-            return match more.filter(|more| more.part > 0 && more.value.is_some()) {
+            return match more.filter(|more| more.part > 0 && !more.is_emptied()) {
                 Some(more) => Err(format!("{} parts, and {} is there", row.parts, more.part)),
                 None => Ok(()),
             };
         }
-        let parts = self.table.parts_of(incarnation, key);
-        if row.value.is_some() && row.part >= parts {
+        let parts = self.table.first_of(incarnation, key).map_or(0, |first| first.parts);
+        if !row.is_emptied() && row.part >= parts {
             return Err(format!("part {} of an item of {parts}", row.part));
         }
         Ok(())

@@ -208,10 +208,9 @@ pub(super) async fn open(
                 execution: Execution::Inline,
                 wrap: Some(wrap),
             };
-            // Mostly small, so that the values of the graphs are of several parts.
-            let parts = [3, 48, 400_000];
-            let connection = Connection::open(options).await?;
-            let connection = connection.in_parts_of(parts[(seed % 3) as usize]);
+            // Mostly small, so that the values of the graphs are of several parts, and their longest keys too.
+            let (values, keys) = [(3, 1_030), (48, 700), (400_000, 204_800)][(seed % 3) as usize];
+            let connection = Connection::open(options).await?.in_parts_of(values, keys);
             let week = Duration::from_secs(7 * 24 * 3600);
             Ok((Arc::new(DynamoDbStateBackend::new(connection, week)), Sky::DynamoDb(hostile)))
         }

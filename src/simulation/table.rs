@@ -12,7 +12,7 @@ use super::scenario::{Positions, Stored};
 use crate::checkpoint::{Head, Manifest, Retained, SegmentRef};
 use crate::codec::KeyHash;
 use crate::connector::memory_position_of;
-use crate::dynamodb::{Row, Torn, join, place_of_first, place_of_part};
+use crate::dynamodb::{Joined, Row, Torn, join, key_of, place_of_first, place_of_part};
 use crate::ids::{Incarnation, Name, SlotId, Version};
 use crate::key_group::{KeyGroup, MaxParallelism};
 use crate::state::{
@@ -137,15 +137,17 @@ impl Table {
         let mut state: BTreeMap<Entry, Found<Stored>> = BTreeMap::new();
         let firsts = self.items.iter().filter(|((of, _), row)| *of == incarnation && row.part == 0);
         for ((_, key), row) in firsts {
-            let sort_key = row.whole_key.as_ref().unwrap_or(&key.sort_key);
-            let entry = (key.operator.clone(), key.state.clone(), sort_key.clone());
-            let others = (1..row.parts).map(|part| self.part(incarnation, key, part).cloned());
+            let part = |part| self.part(incarnation, key, part);
+            // Else its first put was not answered, and the log has it: where not, it is missed.
+            let Some(sort_key) = key_of(row, &key.sort_key, part) else { continue };
+            let entry = (key.operator.clone(), key.state.clone(), sort_key);
+            let others = (1..row.parts).map(|number| part(number).cloned());
             match join(row.clone(), others, 0) {
-                Ok(item) => {
-                    let native = item.as_ref().is_some_and(|item| item.native);
-                    if let Some(bytes) = item.and_then(|item| item.value) {
+                Ok(None) => {}
+                Ok(Some(Joined { item, .. })) => {
+                    if let Some(bytes) = item.value {
                         read.insert(entry.clone());
-                        state.insert(entry, Ok(Stored { bytes, native }));
+                        state.insert(entry, Ok(Stored { bytes, native: item.native }));
                     }
                 }
                 Err(Torn(why)) => {
@@ -184,10 +186,10 @@ impl Table {
         Ok(state)
     }
 
-    /// How many parts the value of a part's entry has, by its first one.
-    pub(super) fn parts_of(&self, incarnation: Incarnation, part: &ItemKey) -> u32 {
+    /// The first part of the entry of another part.
+    pub(super) fn first_of(&self, incarnation: Incarnation, part: &ItemKey) -> Option<&Row> {
         let first = ItemKey { sort_key: place_of_first(&part.sort_key), ..part.clone() };
-        self.items.get(&(incarnation, first)).map_or(0, |first| first.parts)
+        self.items.get(&(incarnation, first))
     }
 
     /// Another part of the entry whose first one is at `first`.

@@ -177,12 +177,12 @@ impl<K: Key> KeyedState<K> {
     /// [`ErrorKind::Corrupt`] where the item's value is not of the state's type;
     /// [`ErrorKind::Internal`] for an answer that nobody waits for.
     pub fn loaded(&mut self, read: &Read, item: Option<&Item>) -> Result<bool> {
-        let Read { row, column, entry, .. } = *read;
+        let Read { row, column, entry, ref key } = *read;
         let resident = self.answered(row)?;
         let mut outlives = false;
         if let Some(item) = item {
             let bytes = item.value.as_ref().map_or(0, bytes::Bytes::len);
-            self.check_size(column.index(), entry, bytes)?;
+            self.check_size(column.index(), entry, (key.sort_key.len(), bytes))?;
             let stored = self.unless_gone(item.stored());
             outlives = stored.is_some_and(|stored| self.outlives(column, &stored));
             let values = &mut self.columns[column.index()];

@@ -55,14 +55,16 @@ impl<K: Key> KeyedState<K> {
         // What neither log nor table ever knew needs no tombstone.
         let fresh = meta.is_fresh() || bites(Tooth::DeletionNotLogged);
         values.set_meta(entry, meta.serialised());
-        let key = self.rows.key(values.row_of(entry));
+        let row = values.row_of(entry);
+        let key = self.rows.key(row);
+        let (mut key_bytes, mut bytes) = (0, 0);
         let sort_key = |out: &mut Vec<u8>| {
             let before = out.len();
             key.encode(out);
-            self.keys.add(out.len() - before);
+            self.keys.add(row, out.len() - before);
             values.encode_sub(entry, out);
+            key_bytes = out.len() - before;
         };
-        let mut bytes = 0;
         self.writer.entry(column, fresh, sort_key, |out| {
             if let Some(lives) = values.lives()
                 && values.is_present(entry)
@@ -76,7 +78,7 @@ impl<K: Key> KeyedState<K> {
             bytes = out.len() - before;
             Ok(present)
         })?;
-        self.check_size(column, entry, bytes)
+        self.check_size(column, entry, (key_bytes, bytes))
     }
 
     /// Barrier `checkpoint`: moves the changes since the last barrier aside, which takes a time that
@@ -112,6 +114,14 @@ impl<K: Key> KeyedState<K> {
     /// # Errors
     /// [`ErrorKind::User`] where a value's type cannot be serialised; the state cannot go on then.
     pub fn serialise(&mut self, max_entries: usize) -> Result<bool> {
+        self.serialise_slice(max_entries, usize::MAX)
+    }
+
+    /// The same, and no more once segments of `max_bytes` wait for [`KeyedState::take_segments`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn serialise_slice(&mut self, max_entries: usize, max_bytes: usize) -> Result<bool> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
@@ -123,15 +133,18 @@ impl<K: Key> KeyedState<K> {
             };
             let entries = Arc::clone(&list.rows[cursor.column]);
             let end = entries.len().min(cursor.next.saturating_add(left));
-            left -= end - cursor.next;
             for &entry in &entries[cursor.next..end] {
+                if self.writer.waiting_bytes() >= max_bytes {
+                    left = 0;
+                    break;
+                }
+                (left, cursor.next) = (left - 1, cursor.next + 1);
                 // Else it has changed again since, and was serialised before that.
                 if self.meta_of(cursor.column, entry).stamp == cursor.stamp | UNSERIALISED {
                     self.serialise_entry(cursor.column, entry)?;
                 }
             }
-            cursor.next = end;
-            if end < entries.len() {
+            if cursor.next < entries.len() {
                 self.cursor = Some(cursor);
                 return Ok(false);
             }

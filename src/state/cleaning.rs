@@ -18,6 +18,7 @@ use super::entry::ValueAt;
 use super::keyed::KeyedState;
 use super::log::{ChangedRows, Log};
 use super::segment::{Carry, Segment};
+use super::shortened::Shortened;
 use super::store::{Item, ItemKey, ItemWrite, Presence};
 use super::ttl::Expiry;
 use crate::codec::Key;
@@ -61,6 +62,10 @@ pub struct CleaningRows {
 /// A slice's writes.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
+    /// How many of the plan's entries it is.
+    pub entries: usize,
+    /// Bytes of their keys and values.
+    pub bytes: usize,
     /// To be written; they count as sent.
     pub writes: Vec<ItemWrite>,
     /// Entries whose value must be read back from the segments of the plan's checkpoint.
@@ -239,6 +244,15 @@ impl Finder {
     }
 }
 
+impl Found {
+    /// Bytes of its key and value.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let value = self.value.as_ref().map_or(0, |(value, _)| value.len());
+        self.missing.key.sort_key.len() + value
+    }
+}
+
 impl Missing {
     fn place(&self) -> (&str, &[u8]) {
         (self.key.state.as_str(), &self.key.sort_key)
@@ -252,7 +266,12 @@ fn found_or_fresh(missing: Missing, value: Option<Option<Lasting>>) -> Result<Fo
         None if !missing.has_item => Ok(Found { missing, value: None }),
         None => {
             let Missing { key, checkpoint, .. } = missing;
-            let message = format!("the log of checkpoint {checkpoint} lacks {key:?}");
+            let ItemKey { operator, state, key_group, sort_key } = &key;
+            let (bytes, sort_key) = (sort_key.len(), Shortened(sort_key));
+            let message = format!(
+                "the log of checkpoint {checkpoint} lacks an entry of operator {operator}, state {state}, key \
+                 group {key_group}: {sort_key}, of {bytes} bytes"
+            );
             Err(Error::new(ErrorKind::Corrupt, message))
         }
     }
@@ -278,8 +297,8 @@ impl<K: Key> KeyedState<K> {
         Some(plan)
     }
 
-    /// The writes for up to `max_entries` of a plan's entries, beginning with number `from`. The next
-    /// slice begins at `from + max_entries`; the last one ends at [`CleaningRows::len`].
+    /// The writes for up to `max_entries` of a plan's entries, beginning with number `from`; fewer where their keys
+    /// and values come to `max_bytes`, but one at least. The last slice ends at [`CleaningRows::len`].
     ///
     /// # Errors
     /// [`ErrorKind::User`] where a value cannot be serialised; [`ErrorKind::Internal`] for a plan that
@@ -289,12 +308,17 @@ impl<K: Key> KeyedState<K> {
         rows: &CleaningRows,
         from: usize,
         max_entries: usize,
+        max_bytes: usize,
     ) -> Result<Collected> {
         self.check_plan(rows.stamp)?;
         let entries = rows.entries.iter().skip(from).take(max_entries);
         let mut collected = Collected::default();
         for &(column, entry) in entries {
             self.collect_entry(rows, column, entry, &mut collected)?;
+            collected.entries += 1;
+            if collected.bytes >= max_bytes {
+                break;
+            }
         }
         Ok(collected)
     }
@@ -335,15 +359,16 @@ impl<K: Key> KeyedState<K> {
                 let expires = lives.and_then(|lives| lives.expiry(entry));
                 let value = present.then(|| (bytes.into(), expires));
                 let key = self.item_key(column.index(), entry);
-                collected.writes.extend(self.write(column, entry, key, rows.checkpoint, value));
+                let write = self.write(column, entry, key, rows.checkpoint, value);
+                collected.bytes += write.as_ref().map_or(0, ItemWrite::bytes);
+                collected.writes.extend(write);
             }
-            ValueAt::Segments => collected.missing.push(Missing {
-                entry,
-                column,
-                key: self.item_key(column.index(), entry),
-                checkpoint: rows.checkpoint,
-                has_item: meta.has_item(),
-            }),
+            ValueAt::Segments => {
+                let (key, has_item) = (self.item_key(column.index(), entry), meta.has_item());
+                collected.bytes += key.sort_key.len();
+                let checkpoint = rows.checkpoint;
+                collected.missing.push(Missing { entry, column, key, checkpoint, has_item });
+            }
             ValueAt::Replaced => {}
         }
         Ok(())

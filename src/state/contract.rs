@@ -50,17 +50,23 @@ pub async fn all(mut fresh: impl FnMut() -> Arc<dyn Store>) -> Kept {
 }
 
 /// Runs what is promised of values and keys that are too large for one item, which has at most
-/// `part_bytes` of a value; `fresh` gives a store of a new scope at each call.
+/// `part_bytes` of a value and `key_bytes` of a key; `fresh` gives a store of a new scope at each call.
 ///
 /// # Errors
 /// The first promise that was not kept.
-pub async fn large(mut fresh: impl FnMut() -> Arc<dyn Store>, part_bytes: usize) -> Kept {
+pub async fn large(
+    mut fresh: impl FnMut() -> Arc<dyn Store>,
+    part_bytes: usize,
+    key_bytes: usize,
+) -> Kept {
     large::values_of_any_size_come_back(&*fresh(), part_bytes).await?;
     large::values_grow_and_shrink(&*fresh(), part_bytes).await?;
     large::values_of_several_parts_only_move_forward(&*fresh(), part_bytes).await?;
     large::a_range_has_whole_values(&*fresh(), part_bytes).await?;
     large::the_empty_key_is_a_key(&*fresh(), part_bytes).await?;
-    large::long_keys_are_told_apart_and_come_back(&*fresh(), part_bytes).await
+    large::long_keys_are_told_apart_and_come_back(&*fresh(), part_bytes).await?;
+    large::keys_of_several_items_come_back(&*fresh(), part_bytes, key_bytes).await?;
+    large::entries_of_long_keys_only_move_forward(&*fresh(), part_bytes, key_bytes).await
 }
 
 fn name(text: &str) -> Result<Name, String> {

@@ -64,11 +64,6 @@ impl MeanBytes {
         let (number, sum) = self.0.get();
         sum.checked_div(number).unwrap_or(0)
     }
-
-    /// Of a `T`: nothing where a `T` owns nothing.
-    pub(super) fn heap_of<T>(&self) -> u64 {
-        if std::mem::needs_drop::<T>() { self.get() } else { 0 }
-    }
 }
 
 /// What an entry held before the record that is being processed changed it.

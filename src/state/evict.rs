@@ -7,6 +7,7 @@ use super::cleaning::CleaningRows;
 use super::descriptor::ColumnId;
 use super::keyed::{KeyedState, Row};
 use super::recency::Standing;
+use super::shortened::Shortened;
 use crate::codec::Key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::teeth::{Tooth, bites};
@@ -165,44 +166,53 @@ impl<K: Key> KeyedState<K> {
         evicted
     }
 
-    /// What a value may take at most, bytes as serialised; without a call any.
-    pub fn limit_values(&mut self, bytes: u64) {
-        self.value_limit = bytes;
+    /// What an entry may take at most, bytes as serialised, its key included; without a call any.
+    pub fn limit_entries(&mut self, bytes: u64) {
+        self.entry_limit = bytes;
     }
 
-    /// Whether a value of so many bytes may be kept.
-    pub(super) fn check_size(&self, column: usize, entry: u32, bytes: usize) -> Result<()> {
-        if bytes as u64 <= self.value_limit {
+    /// Whether an entry may be kept whose key and value take so many bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Input`] for a key that is too large, which no restart changes; [`ErrorKind::User`] for a value.
+    pub(super) fn check_size(
+        &self,
+        column: usize,
+        entry: u32,
+        (key, value): (usize, usize),
+    ) -> Result<()> {
+        let bytes = key as u64 + value as u64;
+        if bytes <= self.entry_limit {
             return Ok(());
         }
         let row = self.columns[column].row_of(entry);
-        Err(self.too_large(column, row, ("the value", "divide the value"), bytes))
+        let (kind, else_do) = if key as u64 > self.entry_limit {
+            (ErrorKind::Input, "shorten the key")
+        } else {
+            (ErrorKind::User, "divide the value")
+        };
+        let takes = format!("{key} bytes of encoded key and {value} of value");
+        Err(Error::new(kind, self.too_large(column, row, "the entry", &takes, else_do)))
     }
 
     /// Whether so many bytes of what was asked for of a row may be read at once.
     pub(super) fn check_scan(&self, column: usize, row: u32, bytes: usize) -> Result<()> {
-        if bytes as u64 <= self.value_limit {
+        if bytes as u64 <= self.entry_limit {
             return Ok(());
         }
-        let what = ("what is asked for at once", "ask for less at a time");
-        Err(self.too_large(column, row, what, bytes))
+        let (what, takes) = ("what is asked for at once", format!("{bytes} bytes"));
+        let message = self.too_large(column, row, what, &takes, "ask for less at a time");
+        Err(Error::new(ErrorKind::User, message))
     }
 
-    fn too_large(
-        &self,
-        column: usize,
-        row: u32,
-        (what, else_do): (&str, &str),
-        bytes: usize,
-    ) -> Error {
+    fn too_large(&self, column: usize, row: u32, what: &str, takes: &str, else_do: &str) -> String {
         let key = self.rows.key(row);
-        let (state, limit) = (self.columns[column].name(), self.value_limit);
-        let group = self.group_of(key.key_hash());
-        let message = format!(
-            "state {state}: {what} of key {key:?} (key group {group}) takes {bytes} bytes, and \
+        let (state, limit) = (self.columns[column].name(), self.entry_limit);
+        let (group, key) = (self.group_of(key.key_hash()), Shortened(key));
+        format!(
+            "state {state}: {what} of key {key} (key group {group}) takes {takes}, and \
              state.backend.dynamodb.cache-size leaves {limit} for all: set it higher, or {else_do}"
-        );
-        Error::new(ErrorKind::User, message)
+        )
     }
 }
 

@@ -13,12 +13,13 @@ use super::bits::Bits;
 use super::cleaning::Cleaning;
 use super::column::{AnyColumn, Column};
 use super::descriptor::{ColumnId, Columns, ValueState};
-use super::entries::{Entries, MeanBytes};
+use super::entries::Entries;
 use super::entry::UNSERIALISED;
 use super::erased::Erased;
 use super::filter::{Filter, FilterConfig, Salts};
 use super::formats::StateFormats;
 use super::former::FormerHorizons;
+use super::key_bytes::KeyBytes;
 use super::known::SubRange;
 use super::list::{List, ListState};
 use super::log::Log;
@@ -92,8 +93,8 @@ pub struct KeyedState<K> {
     pub(super) columns: Vec<Erased>,
     pub(super) log: Log,
     pub(super) writer: Writer,
-    /// Encoded keys so far, for estimates.
-    pub(super) keys: MeanBytes,
+    /// How long keys are, for estimates.
+    pub(super) keys: KeyBytes,
     pub(super) cursor: Option<Cursor>,
     /// The first value that could not be serialised by copy on write; told by the next slice.
     pub(super) failed: Option<Error>,
@@ -133,7 +134,7 @@ pub struct KeyedState<K> {
     pub(super) cooling: Vec<(ColumnId, u32)>,
     /// Batches until a value is serialised to know its size.
     pub(super) until_sample: u32,
-    pub(super) value_limit: u64,
+    pub(super) entry_limit: u64,
 }
 
 impl<K> fmt::Debug for KeyedState<K> {
@@ -219,7 +220,7 @@ impl<K: Key> KeyedState<K> {
             rows: Rows::new(),
             log: Log::new(columns.0.len() + 1, horizon, floor, restored),
             writer: Writer::new(config.segment_bytes as usize, states, expiring),
-            keys: MeanBytes::default(),
+            keys: KeyBytes::default(),
             config,
             cursor: None,
             failed: None,
@@ -242,7 +243,7 @@ impl<K: Key> KeyedState<K> {
             recency: Recency::default(),
             cooling: Vec::new(),
             until_sample: 0,
-            value_limit: u64::MAX,
+            entry_limit: u64::MAX,
             columns: columns.0,
         })
     }
@@ -386,9 +387,11 @@ impl<K: Key> KeyedState<K> {
     /// Where the item of an entry is.
     pub(super) fn item_key(&self, column: usize, entry: u32) -> ItemKey {
         let Some(values) = self.columns.get(column) else { return self.chunk_key(entry) };
-        let key = self.rows.key(values.row_of(entry));
+        let row = values.row_of(entry);
+        let key = self.rows.key(row);
         let mut sort_key = Vec::new();
         key.encode(&mut sort_key);
+        self.keys.note(row, sort_key.len());
         values.encode_sub(entry, &mut sort_key);
         ItemKey {
             operator: self.config.operator.clone(),
@@ -430,7 +433,7 @@ impl<K: Key> KeyedState<K> {
         if self.partial.remove(row) {
             self.partial_rows -= 1;
         }
-        self.rows.remove(row);
+        self.rows.remove(row, &mut self.keys);
     }
 
     pub(super) fn column_ids(&self) -> impl Iterator<Item = ColumnId> + use<K> {

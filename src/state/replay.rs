@@ -99,6 +99,7 @@ impl<K: Key> KeyedState<K> {
             Some(row) => row,
             None => self.insert(hash, key),
         };
+        self.keys.note(row, entry.key.len() - bytes.len());
         let column = columns[entry.state];
         let values = &mut self.columns[column];
         let number = values.entry_of(row, bytes).map_err(corrupt)?;

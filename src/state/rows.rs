@@ -6,6 +6,7 @@
 use hashbrown::HashTable;
 
 use super::bits::Bits;
+use super::key_bytes::KeyBytes;
 use crate::codec::{Key, KeyHash};
 
 /// Makes room for one element more by half as much again, or an eighth where that is much: doubling would
@@ -26,7 +27,7 @@ fn make_room<T>(vec: &mut Vec<T>) {
 /// The rows of one operator's keys.
 pub(super) struct Rows<K> {
     index: HashTable<u32>,
-    /// A vacant row keeps its last key until it is taken again.
+    /// A vacant row keeps its last key until it is taken again, unless that is long.
     keys: Vec<K>,
     vacant: Vec<u32>,
     taken: Bits,
@@ -84,10 +85,13 @@ impl<K: Key> Rows<K> {
         (row, is_new)
     }
 
-    pub(super) fn remove(&mut self, row: u32) {
+    pub(super) fn remove(&mut self, row: u32, lengths: &mut KeyBytes) {
         let hash = self.keys[row as usize].key_hash();
         if let Ok(entry) = self.index.find_entry(hash.0, |&other| other == row) {
             entry.remove();
+        }
+        if let Some(short) = lengths.forget(row) {
+            self.keys[row as usize] = short;
         }
         self.taken.remove(row);
         self.vacant.push(row);
@@ -116,13 +120,14 @@ impl<K: Key> Rows<K> {
         self.keys.len() as u32
     }
 
-    /// Bytes of memory of all rows without their columns; `key_heap` is what a key owns elsewhere.
-    pub(super) fn bytes(&self, key_heap: u64) -> u64 {
+    /// Bytes of memory of all rows without their columns.
+    pub(super) fn bytes(&self, keys: &KeyBytes) -> u64 {
         // Keys that come and go leave the index at a load of 7/32 or more; what is beyond that is of rows
         // that have left, and will be used again.
         const INDEX: u64 = 24;
         let rows = self.index.len() as u64;
-        let key = size_of::<K>() as u64 + if std::mem::needs_drop::<K>() { key_heap } else { 0 };
-        rows * key + (self.index.allocation_size() as u64).min(rows * INDEX)
+        rows * size_of::<K>() as u64
+            + keys.of::<K>(rows)
+            + (self.index.allocation_size() as u64).min(rows * INDEX)
     }
 }

@@ -69,7 +69,7 @@ impl<K: Key> KeyedState<K> {
     pub(super) fn rows_bytes(&self) -> u64 {
         let rows = self.rows.len() as u64;
         let columns: u64 = self.columns.iter().map(|column| column.bytes(rows)).sum();
-        self.rows.bytes(self.keys.get()) + columns + self.log.bytes()
+        self.rows.bytes(&self.keys) + columns + self.log.bytes()
     }
 
     /// Memory of the entries that are newer than their items, estimated.

@@ -132,6 +132,14 @@ pub struct ItemWrite {
     pub presence: Presence,
 }
 
+impl ItemWrite {
+    /// Bytes of its key and value.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.key.sort_key.len() + self.item.value.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// How a conditional write ended. Either way the store now holds this version or a greater one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {

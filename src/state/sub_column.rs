@@ -8,8 +8,9 @@ use std::fmt;
 
 use super::coding::{AnyCoding, Coding, Stored};
 use super::column::{AnyColumn, Holds};
-use super::entries::{Entries, MeanBytes};
+use super::entries::Entries;
 use super::entry::Meta;
+use super::key_bytes::KeyBytes;
 use super::key_types::SubTypes;
 use super::keyed::Row;
 use super::known::{Known, SubRange};
@@ -44,11 +45,11 @@ pub(super) struct SubColumn<S, V> {
     /// Of which types the parts of a sub key are.
     types: SubTypes,
     pub(super) values: Entries<V>,
-    /// By entry: its row and sub key. A vacant one keeps its last key.
+    /// By entry: its row and sub key. A vacant one keeps its last key, unless that is long.
     places: Vec<(u32, S)>,
     vacant: Vec<u32>,
     rows: Vec<Children>,
-    sub_keys: MeanBytes,
+    sub_keys: KeyBytes,
     recency: Recency,
 }
 
@@ -66,7 +67,7 @@ impl<S: SubKey, V: Value> SubColumn<S, V> {
             places: Vec::new(),
             vacant: Vec::new(),
             rows: Vec::new(),
-            sub_keys: MeanBytes::default(),
+            sub_keys: KeyBytes::default(),
             recency: Recency::default(),
         }
     }
@@ -156,6 +157,9 @@ impl<S: SubKey, V: Value> SubColumn<S, V> {
         children.sorted.remove(|other| self.places[other as usize].1.cmp(sub));
         self.values.vacate(entry);
         self.places[entry as usize].0 = NO_ROW;
+        if let Some(short) = self.sub_keys.forget(entry) {
+            self.places[entry as usize].1 = short;
+        }
         self.vacant.push(entry);
     }
 }
@@ -222,13 +226,16 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
     fn encode_sub(&self, entry: u32, out: &mut Vec<u8>) {
         let before = out.len();
         self.sub(entry).encode(out);
-        self.sub_keys.add(out.len() - before);
+        self.sub_keys.add(entry, out.len() - before);
     }
 
     fn entry_of(&mut self, row: u32, mut sub: &[u8]) -> Result<u32, DecodeError> {
+        let bytes = sub.len();
         let key = S::decode(&mut sub)?;
         if sub.is_empty() {
-            return Ok(self.find_or_insert(row, key).0);
+            let entry = self.find_or_insert(row, key).0;
+            self.sub_keys.note(entry, bytes);
+            return Ok(entry);
         }
         Err(DecodeError(format!("{} bytes after the sub key of state {}", sub.len(), self.name)))
     }
@@ -329,12 +336,13 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
     }
 
     fn bytes(&self, rows: u64) -> u64 {
-        let place = size_of::<(u32, S)>() as u64 + self.sub_keys.heap_of::<S>();
+        let place = size_of::<(u32, S)>() as u64;
         // A number in the order's blocks, which are two thirds full.
         const ORDER: u64 = 6;
         let entries = self.entries(rows);
         let children = rows * size_of::<Children>() as u64;
-        children + self.values.bytes(entries) + entries * (place + ORDER)
+        let sub_keys = self.sub_keys.of::<S>(entries);
+        children + self.values.bytes(entries) + entries * (place + ORDER) + sub_keys
     }
 
     fn recency(&mut self) -> Option<&mut Recency> {

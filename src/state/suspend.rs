@@ -260,7 +260,7 @@ impl<K: Key> KeyedState<K> {
                 continue;
             }
             let item = item?;
-            bytes += item.value.as_ref().map_or(0, Bytes::len);
+            bytes += sub.len() + item.value.as_ref().map_or(0, Bytes::len);
             self.check_scan(column, scan.row.0, bytes)?;
             let Some(stored) = self.unless_gone(item.stored()) else {
                 traceless = false;

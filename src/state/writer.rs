@@ -172,6 +172,11 @@ impl Writer {
         }
     }
 
+    /// Bytes of the segments that wait to be taken, at most.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.done.len() * self.limit
+    }
+
     pub(super) fn take(&mut self) -> Vec<RawSegment> {
         std::mem::take(&mut self.done)
     }

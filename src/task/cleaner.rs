@@ -34,12 +34,14 @@ use crate::thrift::Thrift;
 
 /// Entries collected at once: about 0.2 ms, and some 40 calls of 25 statements.
 const SLICE_ENTRIES: usize = 1000;
+/// Bytes of keys and values collected at once, about: that many entries of 4 KiB.
+const SLICE_BYTES: usize = 4 << 20;
 /// Slices that are being written at a time: the last calls of one leave the table idle but for the next one's.
 const MAX_UNDER_WAY: usize = 4;
 /// Entries that are read back at once, at most: where all of a million keys have changed meanwhile, their
 /// segments are rather read several times.
-const MAX_MISSING: u64 = 50_000;
-/// What one of them takes while it lasts, about, besides what it takes in memory anyway.
+const MAX_MISSING: usize = 50_000;
+/// What one of them takes while it lasts, about, besides its key, and its value, which is as large as others.
 const MISSING_BYTES: u64 = 300;
 /// Most segments in the log of a subtask: a restore reads each.
 const MAX_SEGMENTS: u64 = 1000;
@@ -59,6 +61,8 @@ struct Plan {
     rows: Option<CleaningRows>,
     next: usize,
     missing: Vec<Missing>,
+    /// What they will take, about.
+    missing_bytes: u64,
     /// What was read back and is still to be written.
     found: Vec<Found>,
     /// The log when it began.
@@ -79,10 +83,25 @@ impl LogSize {
     }
 }
 
-/// How many entries may be read back at once, so that they take `bytes`.
-fn most_missing(bytes: u64, stats: &Stats) -> usize {
-    let each = MISSING_BYTES + stats.pinned_bytes / stats.pinned_entries.max(1);
-    (bytes / each).clamp(100, MAX_MISSING) as usize
+/// What is read back may take so much however short the log is to be.
+const LEAST_MISSING_BYTES: u64 = 64 << 10;
+
+/// What an entry takes that is read back, besides its key: its value is taken for as large as all others are.
+fn missing_bytes(stats: &Stats) -> u64 {
+    MISSING_BYTES + stats.pinned_bytes / stats.pinned_entries.max(1)
+}
+
+/// The last of `found` that make a slice.
+fn last_slice(found: &mut Vec<Found>) -> Vec<Found> {
+    let mut bytes = 0;
+    let is_over = |found: &Found| {
+        let is_over = bytes >= SLICE_BYTES;
+        bytes += found.bytes();
+        is_over
+    };
+    let of_bytes = found.iter().rev().take(SLICE_ENTRIES).position(is_over);
+    let slice = of_bytes.unwrap_or(SLICE_ENTRIES).min(found.len());
+    found.split_off(found.len() - slice)
 }
 
 /// Cleans one subtask's log.
@@ -94,7 +113,7 @@ pub(super) struct Cleaner {
     thrift: Thrift,
     plan: Option<Plan>,
     under_way: FuturesUnordered<BoxFuture<'static, Result<Step>>>,
-    /// Beside its entries, what is read back takes no more than the log may.
+    /// Beside its entries, what is read back takes no more than the log may, about.
     missing_bytes: u64,
     /// By how much cleaning begins before the bounds: what the log grew by, not long ago, while a
     /// checkpoint was cleaned.
@@ -124,7 +143,7 @@ impl Cleaner {
             thrift: context.thrift.clone(),
             plan: None,
             under_way: FuturesUnordered::new(),
-            missing_bytes: log_max_bytes,
+            missing_bytes: log_max_bytes.max(LEAST_MISSING_BYTES),
             margins: LogSize::default(),
         }
     }
@@ -153,6 +172,7 @@ impl Cleaner {
             rows: None,
             next: 0,
             missing: Vec::new(),
+            missing_bytes: 0,
             found: Vec::new(),
             before: LogSize::of(state),
         });
@@ -201,18 +221,23 @@ impl Cleaner {
             return Ok(());
         }
         if !plan.found.is_empty() {
-            let rest = plan.found.len().saturating_sub(SLICE_ENTRIES);
-            let writes = state.found(plan.found.split_off(rest));
+            let writes = state.found(last_slice(&mut plan.found));
             if !writes.is_empty() {
                 self.under_way.push(self.write(writes));
             }
             return Ok(());
         }
-        if plan.next < rows.len()
-            && plan.missing.len() < most_missing(self.missing_bytes, &state.stats())
-        {
-            let collected = state.collect(rows, plan.next, SLICE_ENTRIES)?;
-            plan.next += SLICE_ENTRIES;
+        let has_room = plan.missing.len() < MAX_MISSING && plan.missing_bytes < self.missing_bytes;
+        if plan.next < rows.len() && has_room {
+            // As if all of them had to be read back.
+            let (each, left) =
+                (missing_bytes(&state.stats()), self.missing_bytes - plan.missing_bytes);
+            let entries = (left / each).clamp(1, SLICE_ENTRIES as u64) as usize;
+            let bytes = left.min(SLICE_BYTES as u64) as usize;
+            let collected = state.collect(rows, plan.next, entries, bytes)?;
+            plan.next += collected.entries;
+            let keys = collected.missing.iter().map(|missing| missing.key.sort_key.len() as u64);
+            plan.missing_bytes += keys.map(|key| key + each).sum::<u64>();
             plan.missing.extend(collected.missing);
             if !collected.writes.is_empty() {
                 self.under_way.push(self.write(collected.writes));
@@ -221,6 +246,7 @@ impl Cleaner {
         }
         if !plan.missing.is_empty() {
             let missing = std::mem::take(&mut plan.missing);
+            plan.missing_bytes = 0;
             let segments = log.segments_of(plan.checkpoint);
             self.under_way.push(self.read_back(segments, missing));
         } else if self.under_way.is_empty() {

@@ -39,6 +39,9 @@ use crate::teeth::{Tooth, bites};
 
 use std::sync::{Arc, OnceLock};
 
+/// Bytes of segments after which a slice of frozen entries ends: some milliseconds.
+const SLICE_BYTES: usize = 4 << 20;
+
 /// Keys that are read together: those of one `BatchGetItem`, so that no record waits for another
 /// request than its own.
 const READ_KEYS: usize = 100;
@@ -487,7 +490,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
     }
 
     fn serialise_slice(&mut self) -> Result<()> {
-        let done = self.state.serialise(self.slice_entries)?;
+        let done = self.state.serialise_slice(self.slice_entries, SLICE_BYTES)?;
         for segment in self.state.take_segments() {
             self.snapshots.add_segment(self.log.put(segment));
         }

@@ -17,8 +17,8 @@ use crate::state::KeyedState;
 /// none is found, and a batch brings no more rows than that.
 const LOOKS: u32 = 4096;
 
-/// A value of so many bytes is never too large: caches that are smaller still are those of tests.
-const SMALL_VALUE_BYTES: u64 = 1024;
+/// An entry of so many bytes is never too large: caches that are smaller still are those of tests.
+const SMALL_ENTRY_BYTES: u64 = 1024;
 
 /// One subtask's part of the account.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(super) struct Room {
 impl Room {
     pub(super) fn new<K: Key>(context: &BuildContext, state: &mut KeyedState<K>) -> Self {
         // Not what filters leave of it: they grow, and what was taken once must be taken again.
-        state.limit_values(context.config.state.cache_bytes.max(SMALL_VALUE_BYTES));
+        state.limit_entries(context.config.state.cache_bytes.max(SMALL_ENTRY_BYTES));
         let mut room = Self {
             pressure: context.pressure.clone(),
             metrics: context.metrics.clone(),

@@ -19,6 +19,8 @@ use found::{Billing, Found, Told};
 pub use plan::{Difference, Plan, Remedy};
 pub use policy::policy;
 
+use plan::TTL_ATTRIBUTE;
+
 use super::call::Caller;
 use super::item::TTL;
 use crate::config::StoreSettings;
@@ -30,8 +32,8 @@ const POLL: Duration = Duration::from_millis(500);
 /// Makes sure that the table can be used: one `DescribeTable` and one `DescribeTimeToLive` where it is
 /// there already, and one call for tags and for continuous backups where those are configured.
 ///
-/// An `embedded` table is known by its TTL alone: describing it counts its items, which takes 0.1 s for a
-/// million of them, and a restart must not take longer because there is more state.
+/// An `embedded` table is known by its TTL alone where nothing of a table is configured: describing it counts its
+/// items, which takes 0.1 s for a million of them, and a restart must not take longer because there is more state.
 ///
 /// Gives its provisioned capacity, in (read, write) units a second, `None` on demand: what was found, whatever
 /// is configured, where the table is not to be changed.
@@ -43,22 +45,25 @@ pub(super) async fn ensure(
     settings: &StoreSettings,
     embedded: bool,
 ) -> Result<Option<(u64, u64)>> {
-    if embedded && found::ttl(caller).await? == Told::Is(Some(TTL.to_owned())) {
+    let as_it_comes = embedded && !plan::is_configured(settings);
+    if as_it_comes && found::ttl(caller).await? == Told::Is(Some(TTL.to_owned())) {
         return Ok(settings.provisioned);
     }
     let (found, made) = usable(caller, settings).await?;
-    // An embedded table is always ours.
-    let ours = made || embedded;
     let plan = plan::plan(caller.place(), settings, Some(&found));
     check(caller, &plan)?;
-    for unknown in plan.unknown.iter().filter(|_| !ours) {
+    for unknown in plan.unknown.iter().filter(|_| !made) {
         tracing::debug!(table = caller.table(), "not known: {unknown}");
     }
-    if settings.manage || ours {
+    if settings.manage || made {
         carry_out(caller, settings, &found, made).await?;
         return Ok(settings.provisioned);
     }
-    for difference in &plan.differences {
+    if embedded {
+        // It was made by a run like this one, which may have ended before that.
+        expire(caller, &found).await?;
+    }
+    for difference in plan.differences.iter().filter(|d| !embedded || d.property != TTL_ATTRIBUTE) {
         let Difference { property, found, wanted, .. } = difference;
         tracing::warn!(
             table = caller.table(),

@@ -127,6 +127,19 @@ struct Comparison {
 }
 
 const NONE: &str = "none";
+/// The property that says after which attribute items expire.
+pub(super) const TTL_ATTRIBUTE: &str = "TTL attribute";
+
+/// Whether anything of a table is configured that could differ from how a table comes.
+pub(super) fn is_configured(settings: &StoreSettings) -> bool {
+    settings.provisioned.is_some()
+        || settings.manage
+        || !settings.tags.is_empty()
+        || settings.deletion_protection.is_some()
+        || settings.point_in_time_recovery.is_some()
+        || settings.max_read_units.is_some()
+        || settings.max_write_units.is_some()
+}
 
 impl Comparison {
     fn differ(&mut self, property: &'static str, found: &str, wanted: &str, remedy: Remedy) {
@@ -155,7 +168,7 @@ impl Comparison {
     fn missing(&mut self, settings: &StoreSettings) {
         self.compare("keys", NONE, &show_keys(&our_keys()));
         self.compare("billing", NONE, &show_billing(billing(settings, None)));
-        self.compare("TTL attribute", NONE, TTL);
+        self.compare(TTL_ATTRIBUTE, NONE, TTL);
         if let Some(on) = settings.deletion_protection {
             self.compare("deletion protection", NONE, show_switch(on));
         }
@@ -174,10 +187,10 @@ impl Comparison {
         }
         let wanted = billing(settings, Some(found.billing));
         self.compare("billing", &show_billing(found.billing), &show_billing(wanted));
-        match self.known("TTL attribute", &found.ttl) {
-            Some(None) => self.compare("TTL attribute", NONE, TTL),
+        match self.known(TTL_ATTRIBUTE, &found.ttl) {
+            Some(None) => self.compare(TTL_ATTRIBUTE, NONE, TTL),
             Some(Some(other)) if other != TTL => {
-                self.differ("TTL attribute", other, TTL, Remedy::ByHand);
+                self.differ(TTL_ATTRIBUTE, other, TTL, Remedy::ByHand);
             }
             _ => {}
         }

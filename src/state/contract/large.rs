@@ -8,7 +8,7 @@ use super::scan::{range, scan};
 use super::{Kept, key, ok, read, same, version, write};
 use crate::codec::Key;
 use crate::ids::Version;
-use crate::state::store::{Item, ItemKey, Presence, Store, WriteOutcome};
+use crate::state::store::{Item, ItemKey, ItemWrite, Presence, Store, WriteOutcome};
 
 fn of(sort_key: impl Into<Bytes>) -> Result<ItemKey, String> {
     Ok(ItemKey { sort_key: sort_key.into(), ..key(0)? })
@@ -47,8 +47,10 @@ fn same_item(what: &str, found: Option<&Item>, expected: &Item) -> Kept {
 async fn check(store: &dyn Store, what: &str, key: &ItemKey, expected: &Item) -> Kept {
     same_item(what, read(store, key.clone()).await?.as_ref(), expected)?;
     let found = scan(store, range(&[], None)?).await?;
-    let sort_keys: Vec<&Bytes> = found.iter().map(|(sort_key, _)| sort_key).collect();
-    same(&format!("{what}: the scanned keys"), &sort_keys, &vec![&key.sort_key])?;
+    let is_its = found.iter().map(|(sort_key, _)| sort_key).eq([&key.sort_key]);
+    if !is_its {
+        return Err(format!("{what}: {} other keys are scanned", found.len()));
+    }
     same_item(&format!("{what}, scanned"), found.first().map(|(_, item)| item), expected)
 }
 
@@ -249,4 +251,108 @@ pub async fn long_keys_are_told_apart_and_come_back(store: &dyn Store, part: usi
     let last = of(keys.pop().unwrap_or_default())?;
     write(store, last.clone(), gone.clone(), Presence::Possible).await?;
     same_item("the tombstone of a long key", read(store, last).await?.as_ref(), &gone)
+}
+
+/// Texts whose encodings have so many bytes; two of each length, which differ in the last letter alone, and one that
+/// differs from others where its second item begins.
+fn keys_around(key: usize) -> Vec<Vec<u8>> {
+    // The end mark has two bytes.
+    let text = |length: usize, end: &str| encoded(&format!("{}{end}", "x".repeat(length - 3)));
+    let lengths = [key - 1, key, key + 1, 2 * key, 2 * key + 1, 5 * key];
+    let mut keys: Vec<Vec<u8>> =
+        lengths.iter().flat_map(|length| ["a", "b"].map(|end| text(*length, end))).collect();
+    let mut other = text(2 * key, "a");
+    other[key] = b'y';
+    keys.push(other);
+    keys.sort();
+    keys
+}
+
+/// Keys that are too long for one item come back, whatever is under them.
+/// Around `key` bytes and far over, alike but for one letter; values of one item and of several, and tombstones, in
+/// turn.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn keys_of_several_items_come_back(store: &dyn Store, part: usize, key: usize) -> Kept {
+    let keys = keys_around(key);
+    let item_of = |round: u64, n: usize| {
+        let version = version(1, round);
+        match (n as u64 + round) % 3 {
+            0 => Item::new(version, None),
+            1 => item(version, part + n),
+            _ => item(version, n),
+        }
+    };
+    for round in 1..=3 {
+        let mut writes = Vec::new();
+        for (n, key) in keys.iter().enumerate() {
+            let presence = if round == 1 { Presence::Absent } else { Presence::Possible };
+            writes.push(ItemWrite { key: of(key.clone())?, item: item_of(round, n), presence });
+        }
+        let outcomes = ok("write", store.write_items(writes).await)?;
+        same("the outcomes", &outcomes, &vec![WriteOutcome::Done; keys.len()])?;
+        let wanted = keys.iter().map(|key| of(key.clone())).collect::<Result<_, _>>()?;
+        let found = ok("read", store.read_items(wanted).await)?;
+        let all = scan(store, range(&[], None)?).await?;
+        same("the number of scanned items", &all.len(), &keys.len())?;
+        for (n, key) in keys.iter().enumerate() {
+            let what = format!("round {round}, key {n} of {} bytes", key.len());
+            let expected = item_of(round, n);
+            same_item(&what, found[n].as_ref(), &expected)?;
+            if all[n].0 != key {
+                return Err(format!("{what}: another one of {} bytes is scanned", all[n].0.len()));
+            }
+            same_item(&format!("{what}, scanned"), Some(&all[n].1), &expected)?;
+        }
+    }
+    // From each to the next but one, of which some are each other's beginnings but for the end.
+    for n in (0..keys.len()).step_by(3) {
+        let to = keys.get(n + 2).map(Vec::as_slice);
+        let found = scan(store, range(&keys[n], to)?).await?;
+        let expected = &keys[n..keys.len().min(n + 2)];
+        if !found.iter().map(|(key, _)| &**key).eq(expected.iter().map(Vec::as_slice)) {
+            return Err(format!("{} keys from number {n} on, or other ones", found.len()));
+        }
+    }
+    let mut absent = keys.last().cloned().unwrap_or_default();
+    let end = absent.len() - 3;
+    absent[end] = b'c';
+    same("an absent key", &read(store, of(absent)?).await?, &None)
+}
+
+/// Rule V for entries whose keys are in several items, tombstones among them.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn entries_of_long_keys_only_move_forward(
+    store: &dyn Store,
+    part: usize,
+    key: usize,
+) -> Kept {
+    let key = of(encoded(&"é".repeat(key)))?;
+    let of_bytes = |version, bytes: Option<usize>| match bytes {
+        Some(bytes) => item(version, bytes),
+        None => Item::new(version, None),
+    };
+    let contents = [None, Some(1), Some(2 * part + 1)];
+    let mut attempt = 1;
+    for newer in contents {
+        for late in contents {
+            attempt += 2;
+            let newest = of_bytes(version(attempt, 5), newer);
+            let outcome = write(store, key.clone(), newest.clone(), Presence::Possible).await?;
+            same("the outcome", &outcome, &WriteOutcome::Done)?;
+            let fenced = WriteOutcome::Fenced(version(attempt, 5));
+            for (mine, expected) in
+                [(version(attempt, 4), WriteOutcome::Done), (version(attempt - 1, 9), fenced)]
+            {
+                let late = of_bytes(mine, late);
+                let outcome = write(store, key.clone(), late, Presence::Possible).await?;
+                same("the outcome of a late one", &outcome, &expected)?;
+            }
+            check(store, &format!("{late:?} after {newer:?}"), &key, &newest).await?;
+        }
+    }
+    Ok(())
 }

@@ -88,7 +88,7 @@ impl One {
     fn collect(&mut self) -> Option<(CheckpointId, Collected)> {
         let plan = self.state.plan_cleaning(&EAGER)?;
         let rows = plan.compute();
-        Some((plan.checkpoint(), self.state.collect(&rows, 0, rows.len()).unwrap()))
+        Some((plan.checkpoint(), self.state.collect(&rows, 0, rows.len(), usize::MAX).unwrap()))
     }
 
     fn clean_all(&mut self) -> Vec<ItemWrite> {

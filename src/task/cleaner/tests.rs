@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::checkpoint::{Slots, Uploader};
-use crate::codec::{Bincode, Codec};
+use crate::codec::{Bincode, Codec, Value};
 use crate::config::ValueFormat;
 use crate::connector::testing::inline_io;
 use crate::ids::{Attempt, Name};
@@ -19,21 +19,21 @@ use crate::task::SegmentPuts;
 /// Two slices and a bit.
 const KEYS: u64 = 2 * SLICE_ENTRIES as u64 + 500;
 
-struct Subtask {
-    state: KeyedState<u64>,
-    count: ValueState<u64>,
+struct Subtask<K = u64, V = u64> {
+    state: KeyedState<K>,
+    value: ValueState<V>,
     log: LogWriter,
     cleaner: Cleaner,
     store: MemoryStore,
 }
 
-impl Subtask {
+impl<K: Key, V: Value> Subtask<K, V> {
     fn new() -> Self {
         let (operator, attempt) = (Name::new("counts").unwrap(), Attempt(1));
         let max_parallelism = MaxParallelism::new(128).unwrap();
         let range = max_parallelism.range_of(0, 1);
         let mut states = States::new();
-        let count = states.value(ValueDescriptor::new("count"));
+        let value = states.value(ValueDescriptor::new("value"));
         let config = KeyedConfig {
             operator: operator.clone(),
             range,
@@ -67,15 +67,12 @@ impl Subtask {
             missing_bytes: u64::MAX,
             margins: LogSize::default(),
         };
-        Self { state, count, log: LogWriter::new(puts, BTreeMap::new()), cleaner, store }
+        Self { state, value, log: LogWriter::new(puts, BTreeMap::new()), cleaner, store }
     }
 
-    fn set(&mut self, add: u64) {
-        for key in 0..KEYS {
-            let row = self.state.find_row(key.key_hash(), &key);
-            self.state.set(self.count, row, key + add);
-        }
-        self.state.end_batch();
+    fn set_one(&mut self, key: &K, value: V) {
+        let row = self.state.find_row(key.key_hash(), key);
+        self.state.set(self.value, row, value);
     }
 
     async fn checkpoint(&mut self, checkpoint: u64) {
@@ -87,6 +84,11 @@ impl Subtask {
             self.log.logged(&mut self.state, segment);
         }
         self.state.completed(checkpoint);
+    }
+
+    /// How many items the store was given.
+    fn written(&self) -> u64 {
+        self.cleaner.metrics.snapshot().items_materialised
     }
 
     /// One call of [`Cleaner::advance`]: how many writes of items it begins.
@@ -106,10 +108,14 @@ impl Subtask {
 /// the worker for as long as they are many.
 #[tokio::test]
 async fn what_was_read_back_is_written_a_slice_a_turn() {
-    let mut subtask = Subtask::new();
-    subtask.set(1);
+    let mut subtask = Subtask::<u64, u64>::new();
+    let set = |subtask: &mut Subtask, add| {
+        (0..KEYS).for_each(|key| subtask.set_one(&key, key + add));
+        subtask.state.end_batch();
+    };
+    set(&mut subtask, 1);
     subtask.checkpoint(1).await;
-    subtask.set(2);
+    set(&mut subtask, 2);
     subtask.cleaner.begin(&mut subtask.state, true);
     subtask.answer().await;
     // Three slices are collected, whose values have changed meanwhile.
@@ -139,11 +145,76 @@ async fn what_was_read_back_is_written_a_slice_a_turn() {
     }
 }
 
-#[test]
-fn the_larger_the_values_the_fewer_are_read_back_at_once() {
+/// Of a subtask whose entries have so long keys and so large values: how many entries each call of the store is
+/// given, of those that are in memory and of those that are read back.
+async fn slices(keys: u64, key: usize, value: usize, missing_bytes: u64) -> (Vec<u64>, Vec<u64>) {
+    // All I/O is done inline, more of it than Tokio lets a task do in one turn.
+    tokio::task::unconstrained(slices_of(keys, key, value, missing_bytes)).await
+}
+
+async fn slices_of(
+    keys: u64,
+    key: usize,
+    value: usize,
+    missing_bytes: u64,
+) -> (Vec<u64>, Vec<u64>) {
+    let mut subtask = Subtask::<String, String>::new();
+    subtask.cleaner.missing_bytes = missing_bytes;
+    let of = |number: u64, add: u64| {
+        (format!("{number}{}", "k".repeat(key)), format!("{add}{}", "v".repeat(value)))
+    };
+    let set = |subtask: &mut Subtask<String, String>, add| {
+        (0..keys).for_each(|number| subtask.set_one(&of(number, add).0, of(number, add).1));
+        subtask.state.end_batch();
+    };
+    let mut all = Vec::new();
+    for change in [false, true] {
+        let checkpoint = all.len() as u64 * 2 + 1;
+        set(&mut subtask, checkpoint);
+        subtask.checkpoint(checkpoint).await;
+        if change {
+            set(&mut subtask, checkpoint + 1);
+        }
+        subtask.cleaner.begin(&mut subtask.state, true);
+        let mut each = Vec::new();
+        while !subtask.cleaner.is_idle() {
+            let before = subtask.written();
+            subtask.advance();
+            each.extend(Some(subtask.written() - before).filter(|written| *written > 0));
+            if !subtask.cleaner.is_idle() && !subtask.cleaner.is_due() {
+                subtask.answer().await;
+            }
+        }
+        all.push(each);
+    }
+    let read_back = all.pop().unwrap();
+    (all.pop().unwrap(), read_back)
+}
+
+/// With keys and values of a megabyte, four slices of a thousand entries were gigabytes.
+#[tokio::test]
+async fn a_slice_is_bounded_by_the_bytes_of_its_keys_and_values() {
+    let many = u64::MAX;
+    assert_eq!(slices(1_500, 8, 8, many).await, (vec![1_000, 500], vec![1_000, 500]));
+    // Five come to 4 MiB or more.
+    let expected = (vec![5, 5, 2], vec![5, 5, 2]);
+    assert_eq!(slices(12, 1_000_000, 8, many).await, expected);
+    assert_eq!(slices(12, 8, 1_000_000, many).await, expected);
+    assert_eq!(slices(12, 400_000, 600_000, many).await, expected);
+}
+
+/// The larger keys and values are, the fewer are read back at once.
+#[tokio::test]
+async fn what_is_read_back_at_once_is_bounded_by_the_bytes_of_keys_and_values() {
+    for (key, value) in [(100_000, 8), (8, 100_000)] {
+        let (_, read_back) = slices(9, key, value, 500 << 10).await;
+        // One more does where the first come to a little less.
+        assert!([[5, 4], [6, 3]].iter().any(|expected| read_back == expected), "{read_back:?}");
+        let (_, read_back) = slices(9, key, value, 1).await;
+        assert_eq!(read_back, [1; 9]);
+    }
     let of = |pinned_bytes| Stats { pinned_entries: 1000, pinned_bytes, ..Stats::default() };
-    assert_eq!(most_missing(8 << 20, &of(60_000)), (8 << 20) / 360);
-    assert_eq!(most_missing(8 << 20, &of(500_000)), (8 << 20) / 800);
-    assert_eq!(most_missing(u64::MAX, &Stats::default()), MAX_MISSING as usize);
-    assert_eq!(most_missing(1, &of(60_000)), 100);
+    assert_eq!(missing_bytes(&of(60_000)), 360);
+    assert_eq!(missing_bytes(&of(500_000)), 800);
+    assert_eq!(missing_bytes(&Stats::default()), 300);
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::codec::{Codec, DecodeError, Value};
 use crate::state::{ListDescriptor, MapDescriptor};
 
-struct AsJson;
+pub(super) struct AsJson;
 
 impl<T: Value> Codec<T> for AsJson {
     const ID: &'static str = "json";

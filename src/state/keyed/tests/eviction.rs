@@ -2,6 +2,7 @@
 
 use super::maps::Maps;
 use super::*;
+use crate::state::MapDescriptor;
 
 struct Texts {
     state: KeyedState<u64>,
@@ -123,23 +124,60 @@ fn values_count_before_any_barrier_has_serialised_them() {
 #[test]
 fn a_value_that_is_too_large_names_state_key_group_and_key() {
     let mut texts = Texts::new();
-    texts.state.limit_values(100);
+    // With 8 bytes of key.
+    texts.state.limit_entries(108);
     texts.set(7, 98);
     texts.set(8, 101);
     texts.state.freeze(CheckpointId(1)).unwrap();
     let error = texts.state.serialise(usize::MAX).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::User);
     let group = texts.state.group_of(8u64.key_hash());
-    let start = format!("state text: the value of key 8 (key group {group}) takes 102 bytes");
+    let start =
+        format!("state text: the entry of key 8 (key group {group}) takes 8 bytes of encoded");
     assert!(error.message().starts_with(&start), "{error}");
-    assert!(error.message().contains("cache-size leaves 100 for all"), "{error}");
+    let rest = "key and 102 of value, and state.backend.dynamodb.cache-size leaves 108 for all";
+    assert!(error.message().contains(rest), "{error}");
+}
+
+/// What the log takes must be what the table takes: to tell at its cleaning is too late.
+#[test]
+fn a_key_that_is_too_large_is_told_before_it_is_in_a_checkpoint_and_is_no_reason_to_restart() {
+    for of_map in [false, true] {
+        let mut states = States::new();
+        let count = states.value(ValueDescriptor::<u64>::new("count"));
+        let map = states.map(MapDescriptor::<String, u64>::new("map"));
+        let columns = states.finish().unwrap();
+        let mut state = KeyedState::new(config(1), columns, RestorePoint::default()).unwrap();
+        state.finish_restore().unwrap();
+        state.limit_entries(1000);
+        let long = "é".repeat(500);
+        let key = if of_map { "short".to_owned() } else { long.clone() };
+        let row = state.find_row(key.key_hash(), &key);
+        match of_map {
+            true => state.map(map, row).put(long, 1),
+            false => state.set(count, row, 1),
+        }
+        state.end_batch();
+        state.freeze(CheckpointId(1)).unwrap();
+        let error = state.serialise(usize::MAX).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input);
+        let (name, bytes) = if of_map { ("map", 1009) } else { ("count", 1002) };
+        assert!(
+            error.message().starts_with(&format!("state {name}: the entry of key ")),
+            "{error}"
+        );
+        let rest = format!("takes {bytes} bytes of encoded key and 1 of value");
+        assert!(error.message().contains(&rest), "{error}");
+        assert!(error.message().contains("shorten the key"), "{error}");
+        assert!(of_map || error.message().contains("ééé… (key group "), "{error}");
+    }
 }
 
 #[test]
 fn an_item_that_is_too_large_is_the_same() {
     let mut one = One::at(1, RestorePoint { items_sent: true, ..RestorePoint::default() });
     one.state.finish_restore().unwrap();
-    one.state.limit_values(3);
+    one.state.limit_entries(11);
     one.row(1);
     let read = one.state.take_reads().remove(0);
     let version = crate::ids::Version { attempt: Attempt(1), checkpoint: CheckpointId(0) };
@@ -157,7 +195,8 @@ fn a_range_that_is_too_large_to_be_read_at_once_is_the_same() {
     }
     maps.clean();
     maps.evict();
-    maps.state.limit_values(20);
+    // Each has a map key of three bytes and a value of nine.
+    maps.state.limit_entries(30);
     let row = maps.row();
     maps.state.begin_record();
     let error = maps.state.map(map, row).iter().map(drop).unwrap_err();
@@ -169,5 +208,62 @@ fn a_range_that_is_too_large_to_be_read_at_once_is_the_same() {
     let error = maps.state.scanned(&scan, items).unwrap_err();
     let start = "state map: what is asked for at once of key 7 (key group ";
     assert!(error.message().starts_with(start), "{error}");
-    assert!(error.message().contains("takes 27 bytes"), "{error}");
+    assert!(error.message().contains("takes 36 bytes"), "{error}");
+}
+
+/// A mean of all keys would hide few long ones behind many short ones, and a row that was given away kept its key.
+#[test]
+fn long_keys_and_map_keys_count_as_they_are_and_leave_memory_with_their_entries() {
+    const MB: usize = 1 << 20;
+    let mut states = States::new();
+    let count = states.value(ValueDescriptor::<u64>::new("count"));
+    let map = states.map(MapDescriptor::<String, u64>::new("map"));
+    let columns = states.finish().unwrap();
+    let mut state = KeyedState::<String>::new(config(1), columns, RestorePoint::default()).unwrap();
+    state.finish_restore().unwrap();
+    let find = |state: &mut KeyedState<String>, key: &String| state.find_row(key.key_hash(), key);
+    let keys: Vec<String> = (0..3).map(|n| format!("{n}{}", "k".repeat(MB))).collect();
+    let mut checkpoint = 0;
+    let mut freeze = |state: &mut KeyedState<String>| {
+        checkpoint += 1;
+        state.freeze(CheckpointId(checkpoint)).unwrap();
+        // Not all at once: three keys of a megabyte are more than two of them.
+        let mut slices = 0;
+        while !state.serialise_slice(usize::MAX, 2 * MB).unwrap() {
+            slices += 1;
+            state.take_segments();
+        }
+        state.take_segments();
+        state.completed(CheckpointId(checkpoint));
+        slices
+    };
+    for round in 0..100 {
+        for n in 0..20 {
+            let row = find(&mut state, &format!("short{n}"));
+            state.set(count, row, round);
+        }
+        state.end_batch();
+        assert_eq!(freeze(&mut state), 0);
+    }
+    let small = state.resident_bytes();
+    for key in &keys {
+        let row = find(&mut state, key);
+        state.set(count, row, 1);
+        state.map(map, row).put(key.clone(), 1);
+    }
+    state.end_batch();
+    assert!((2..6).contains(&freeze(&mut state)));
+    let long = state.resident_bytes() - small;
+    assert!((6 * MB as u64..7 * MB as u64).contains(&long), "{long}");
+    let rows: Vec<u32> = keys.iter().map(|key| find(&mut state, key).0).collect();
+    while let Some(plan) = state.plan_cleaning(&EAGER) {
+        let entries = plan.compute();
+        state.collect(&entries, 0, entries.len(), usize::MAX).unwrap();
+        state.cleaned(plan.checkpoint()).unwrap();
+    }
+    state.end_batch();
+    while state.evict(1000) > 0 {}
+    assert_eq!(state.rows(), 0);
+    assert!(state.resident_bytes() < 100_000, "{}", state.resident_bytes());
+    assert!(rows.iter().all(|row| state.rows.key(*row).is_empty()), "kept");
 }

@@ -134,7 +134,7 @@ impl Job {
         let mut written = 0;
         while let Some(plan) = self.state.plan_cleaning(&EAGER) {
             let rows = plan.compute();
-            let collected = self.state.collect(&rows, 0, rows.len()).unwrap();
+            let collected = self.state.collect(&rows, 0, rows.len(), usize::MAX).unwrap();
             assert!(collected.missing.is_empty());
             written += collected.writes.len();
             self.table.extend(collected.writes.into_iter().map(|write| (write.key, write.item)));

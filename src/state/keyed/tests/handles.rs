@@ -1,5 +1,7 @@
-//! The states of the operator in random jobs: one of each kind, and one in a namespace.
+//! The states of the operator in random jobs: one of each kind, and one in a namespace, which has a codec of its own as
+//! has the first.
 
+use super::codecs::AsJson;
 use super::*;
 use crate::state::{
     AggregatingDescriptor, AggregatingState, KeyQuery, ListDescriptor, ListState, MapDescriptor,
@@ -45,7 +47,7 @@ pub(super) fn handles(states: &mut States, ttl: Option<Ttl>) -> Handles {
         descriptor
     };
     let list = |name| ListDescriptor { ttl, ..ListDescriptor::new(name) };
-    let value = |name| ValueDescriptor { ttl, ..ValueDescriptor::new(name) };
+    let value = |name| ValueDescriptor { ttl, ..ValueDescriptor::new(name) }.with_codec::<AsJson>();
     Handles {
         a: states.value(value("a")),
         b: states.value(ValueDescriptor { ttl, ..ValueDescriptor::new("b") }),
@@ -54,10 +56,10 @@ pub(super) fn handles(states: &mut States, ttl: Option<Ttl>) -> Handles {
         most: states.reducing(most("most")),
         sum: states.aggregating(sum("sum")),
         value_n: states.namespaced().value(value("value-n").default(|| 7)),
-        map_n: states.namespaced().map(map("map-n")),
-        list_n: states.namespaced().list(list("list-n")),
-        most_n: states.namespaced().reducing(most("most-n")),
-        sum_n: states.namespaced().aggregating(sum("sum-n")),
+        map_n: states.namespaced().map(map("map-n").with_codec::<AsJson>()),
+        list_n: states.namespaced().list(list("list-n").with_codec::<AsJson>()),
+        most_n: states.namespaced().reducing(most("most-n").with_codec::<AsJson>()),
+        sum_n: states.namespaced().aggregating(sum("sum-n").with_codec::<AsJson>()),
     }
 }
 

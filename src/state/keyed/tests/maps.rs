@@ -135,7 +135,7 @@ impl Maps {
         let mut all = Vec::new();
         while let Some(plan) = self.state.plan_cleaning(&EAGER) {
             let rows = plan.compute();
-            let collected = self.state.collect(&rows, 0, rows.len()).unwrap();
+            let collected = self.state.collect(&rows, 0, rows.len(), usize::MAX).unwrap();
             assert!(collected.missing.is_empty());
             self.items.extend(collected.writes.iter().map(|w| (w.key.clone(), w.item.clone())));
             all.extend(collected.writes);

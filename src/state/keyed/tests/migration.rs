@@ -138,7 +138,7 @@ impl<V: Value + Clone> Program<V> {
     pub(super) fn materialise(&mut self, table: &mut Table) {
         while let Some(plan) = self.state.plan_cleaning(&EAGER) {
             let rows = plan.compute();
-            let mut collected = self.state.collect(&rows, 0, rows.len()).unwrap();
+            let mut collected = self.state.collect(&rows, 0, rows.len(), usize::MAX).unwrap();
             let of_plan = |s: &&Segment| s.version.checkpoint == plan.checkpoint();
             let segments: Vec<Segment> = table.log.iter().filter(of_plan).cloned().collect();
             if !collected.missing.is_empty() {

@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::codecs::AsJson;
 use super::handles::{Asked, Sum};
 use super::*;
-use crate::codec::{Bincode, Codec};
+use crate::codec::{Bincode, Codec, Value};
 use crate::state::{ItemKey, Ttl, UpdateType};
 
 /// Where a value is: the state's name without `-n`, key, namespace and map key.
@@ -163,17 +164,23 @@ fn place_of(state: &str, sort_key: &mut &[u8]) -> Place {
 
 fn decoded(state: &str, mut sort_key: &[u8], value: &[u8]) -> (Place, Vec<u64>) {
     let place = place_of(state, &mut sort_key);
+    fn by_codec<V: Value>(state: &str, value: &[u8]) -> V {
+        match state == "a" || state.ends_with("-n") {
+            true => AsJson::decode(value).unwrap(),
+            false => Bincode::decode(value).unwrap(),
+        }
+    }
     let value = match place.0 {
-        "b" => vec![<Bincode as Codec<String>>::decode(value).unwrap().len() as u64],
+        "b" => vec![by_codec::<String>(state, value).len() as u64],
         "list" => {
-            let list = <Bincode as Codec<Vec<u16>>>::decode(value).unwrap();
+            let list: Vec<u16> = by_codec(state, value);
             list.into_iter().map(u64::from).collect()
         }
         "sum" => {
-            let (sum, count) = <Bincode as Codec<Sum>>::decode(value).unwrap();
+            let (sum, count): Sum = by_codec(state, value);
             vec![sum, count]
         }
-        _ => vec![<Bincode as Codec<u64>>::decode(value).unwrap()],
+        _ => vec![by_codec(state, value)],
     };
     (place, value)
 }
