@@ -44,16 +44,24 @@ fn assert_enough(totals: &Totals) {
     assert!(mean(counts.crashes) >= 3.0, "{totals}");
     assert!(mean(counts.completed) >= 20.0, "{totals}");
     assert!(mean(counts.states_checked) >= 20.0, "{totals}");
-    // A few seeds have a table that is too small, and these meet it again and again.
-    assert!(
-        counts.over_limit > 0 && (mean(counts.over_limit) >= 0.2 || totals.runs < 500),
-        "{totals}"
-    );
+    // A few seeds have a table that is too small, and these meet it again and again; of a few dozen none may.
+    assert!(mean(counts.over_limit) >= 0.2 || totals.runs < 500, "{totals}");
     for often in [counts.frozen, counts.fenced, counts.roll_backs, counts.mishaps, counts.hours] {
         assert!(mean(often) >= 0.2, "{totals}");
     }
     assert!(mean(counts.reads_saved) >= 1.0 && mean(counts.filter_chunks_read) >= 1.0, "{totals}");
     assert!(totals.over_dynamodb * 5 > totals.runs && totals.over_dynamodb < totals.runs);
+}
+
+/// Among few seeds it is a matter of luck whether one of them does.
+#[test]
+fn tables_that_are_too_small_are_met_again_and_again() {
+    let met = [5, 11].map(|seed| {
+        let options = Options { store: Some(Store::DynamoDb), ..Options::default() };
+        let report = simulation::run_with(seed, &options).unwrap_or_else(|f| panic!("{f}"));
+        report.counts.over_limit
+    });
+    assert!(met.iter().sum::<u64>() >= 10, "{met:?}");
 }
 
 #[test]
