@@ -137,7 +137,7 @@ async fn page(
     bounds: &Bounds,
     start: Option<Attributes>,
 ) -> Result<(Vec<Attributes>, Option<Attributes>)> {
-    let size = Size::Items(1);
+    let size = Size::Page;
     let ask = Ask { lane: Lane::Read, purpose: Purpose::Read, rank: Rank::Waited, size };
     let send = || {
         caller
