@@ -59,6 +59,9 @@ struct Plan {
     rows: Option<CleaningRows>,
     next: usize,
     missing: Vec<Missing>,
+    /// Something is being read back: until it is written nothing else is collected, or as much as may be read back
+    /// at once would be in memory several times.
+    is_reading: bool,
     /// What was read back and is still to be written.
     found: Vec<Found>,
     /// The log when it began.
@@ -153,6 +156,7 @@ impl Cleaner {
             rows: None,
             next: 0,
             missing: Vec::new(),
+            is_reading: false,
             found: Vec::new(),
             before: LogSize::of(state),
         });
@@ -182,7 +186,8 @@ impl Cleaner {
             Step::Written => {}
             Step::ReadBack(found) => {
                 if let Some(plan) = &mut self.plan {
-                    plan.found.extend(found);
+                    plan.is_reading = false;
+                    plan.found = found;
                 }
             }
         }
@@ -197,7 +202,7 @@ impl Cleaner {
     ) -> Result<()> {
         let Some(plan) = &mut self.plan else { return Ok(()) };
         let Some(rows) = &plan.rows else { return Ok(()) };
-        if self.under_way.len() >= MAX_UNDER_WAY {
+        if self.under_way.len() >= MAX_UNDER_WAY || plan.is_reading {
             return Ok(());
         }
         if !plan.found.is_empty() {
@@ -221,6 +226,7 @@ impl Cleaner {
         }
         if !plan.missing.is_empty() {
             let missing = std::mem::take(&mut plan.missing);
+            plan.is_reading = true;
             let segments = log.segments_of(plan.checkpoint);
             self.under_way.push(self.read_back(segments, missing));
         } else if self.under_way.is_empty() {
@@ -234,7 +240,8 @@ impl Cleaner {
         let Some(plan) = &self.plan else { return false };
         let Some(rows) = &plan.rows else { return false };
         let more = plan.next < rows.len() || !plan.missing.is_empty() || !plan.found.is_empty();
-        self.under_way.is_empty() || more && self.under_way.len() < MAX_UNDER_WAY
+        self.under_way.is_empty()
+            || more && !plan.is_reading && self.under_way.len() < MAX_UNDER_WAY
     }
 
     /// Every write is answered.

@@ -139,6 +139,33 @@ async fn what_was_read_back_is_written_a_slice_a_turn() {
     }
 }
 
+/// While one part was read back, the next ones were collected and read back too: four times as much was in memory.
+#[tokio::test]
+async fn one_part_is_read_back_at_a_time() {
+    let mut subtask = Subtask::new();
+    // A slice at a time.
+    subtask.cleaner.missing_bytes = 1;
+    subtask.set(1);
+    subtask.checkpoint(1).await;
+    subtask.set(2);
+    subtask.cleaner.begin(&mut subtask.state, true);
+    subtask.answer().await;
+    for _ in 0..10 {
+        assert_eq!(subtask.advance(), 0);
+    }
+    assert_eq!(subtask.store.script().count(Call::GetBlock), 1);
+    assert!(!subtask.cleaner.is_due(), "it waits for the answer");
+    while !subtask.cleaner.is_idle() {
+        if !subtask.cleaner.is_due() {
+            subtask.answer().await;
+        }
+        subtask.advance();
+    }
+    assert_eq!(subtask.store.script().count(Call::GetBlock), 3);
+    assert_eq!(subtask.state.horizon(), CheckpointId(1));
+    assert_eq!(subtask.store.items().len() as u64, KEYS);
+}
+
 #[test]
 fn the_larger_the_values_the_fewer_are_read_back_at_once() {
     let of = |pinned_bytes| Stats { pinned_entries: 1000, pinned_bytes, ..Stats::default() };
