@@ -31,6 +31,9 @@ pub enum ErrorKind {
     Fenced,
     /// A user function returned an error or panicked. The attempt failed, the process did not.
     User,
+    /// A value, or what was asked for at once, does not fit into the memory that the configuration gives state.
+    /// Final: set the key that the message names higher, or keep or ask for less at a time.
+    TooLarge,
     /// Stored bytes are not what they should be: wrong checksum, version or layout.
     Corrupt,
     /// A checkpoint failed more often than is tolerated.

@@ -149,7 +149,7 @@ fn a_value_that_does_not_fit_at_all_is_named() {
             .uid("texts")
             .sink(DiscardSink::new());
         let error = engine.run(env.build().unwrap()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::User);
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
         let text = error.to_string();
         for part in ["operator texts", "state text", "key 1 (key group ", "cache-size", "4000"] {
             assert!(text.contains(part), "{part} is not in {text}");

@@ -27,6 +27,7 @@ impl Exit {
             | ErrorKind::Store
             | ErrorKind::Fenced
             | ErrorKind::User
+            | ErrorKind::TooLarge
             | ErrorKind::Corrupt
             | ErrorKind::Checkpoint
             | ErrorKind::Suspended

@@ -3,7 +3,7 @@
 //!
 //! Errors that another attempt would meet again are final whatever the strategy: being fenced, a wrong
 //! graph, configuration or call, input that cannot be parsed, output that nobody reads any
-//! more, damaged state.
+//! more, damaged state, state that does not fit into memory.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -114,6 +114,7 @@ fn final_reason(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Usage | ErrorKind::Config | ErrorKind::Graph => Some("it would fail again"),
         ErrorKind::Input => Some("the same input would fail again"),
         ErrorKind::Closed => Some("nobody reads the output any more"),
+        ErrorKind::TooLarge => Some("it would not fit again"),
         ErrorKind::Corrupt => Some("the same stored bytes would fail again"),
         ErrorKind::Io
         | ErrorKind::Store
@@ -135,10 +136,10 @@ mod tests {
     }
 
     #[test]
-    fn being_fenced_or_read_by_nobody_is_final_whatever_the_strategy() {
+    fn what_another_attempt_would_meet_again_is_final_whatever_the_strategy() {
         let strategy = RestartStrategy::FixedDelay { attempts: 9, delay: SECOND };
         let mut policy = RestartPolicy::new(strategy);
-        for kind in [ErrorKind::Fenced, ErrorKind::Closed] {
+        for kind in [ErrorKind::Fenced, ErrorKind::Closed, ErrorKind::TooLarge] {
             let decision = policy.on_failure(kind, SECOND, SECOND, 0.5);
             assert!(matches!(decision, Decision::GiveUp(_)), "{kind:?}");
         }

@@ -202,7 +202,7 @@ impl<K: Key> KeyedState<K> {
             "state {state}: {what} of key {key:?} (key group {group}) takes {bytes} bytes, and \
              state.backend.dynamodb.cache-size leaves {limit} for all: set it higher, or {else_do}"
         );
-        Error::new(ErrorKind::User, message)
+        Error::new(ErrorKind::TooLarge, message)
     }
 }
 

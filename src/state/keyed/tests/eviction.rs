@@ -128,7 +128,7 @@ fn a_value_that_is_too_large_names_state_key_group_and_key() {
     texts.set(8, 101);
     texts.state.freeze(CheckpointId(1)).unwrap();
     let error = texts.state.serialise(usize::MAX).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::User);
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
     let group = texts.state.group_of(8u64.key_hash());
     let start = format!("state text: the value of key 8 (key group {group}) takes 102 bytes");
     assert!(error.message().starts_with(&start), "{error}");
