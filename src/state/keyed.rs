@@ -13,12 +13,13 @@ use super::bits::Bits;
 use super::cleaning::Cleaning;
 use super::column::{AnyColumn, Column};
 use super::descriptor::{ColumnId, Columns, ValueState};
-use super::entries::{Entries, MeanBytes};
+use super::entries::Entries;
 use super::entry::UNSERIALISED;
 use super::erased::Erased;
 use super::filter::{Filter, FilterConfig, Salts};
 use super::formats::StateFormats;
 use super::former::FormerHorizons;
+use super::heap::MeanBytes;
 use super::list::{List, ListState};
 use super::log::Log;
 use super::map::{Map, MapState};
@@ -128,8 +129,10 @@ pub struct KeyedState<K> {
     pub(super) recency: Recency,
     /// Entries that were cleaned, and may leave now if they were not used since.
     pub(super) cooling: Vec<(ColumnId, u32)>,
-    /// Batches until a value is serialised to know its size.
-    pub(super) until_sample: u32,
+    /// Whether some state's values own memory elsewhere.
+    pub(super) owns_memory: bool,
+    /// The rows of the batch, where it is to be seen how long their values are now.
+    pub(super) used: Vec<Row>,
     pub(super) value_limit: u64,
 }
 
@@ -237,7 +240,8 @@ impl<K: Key> KeyedState<K> {
             cleaning: None,
             recency: Recency::default(),
             cooling: Vec::new(),
-            until_sample: 0,
+            owns_memory: columns.0.iter().any(|column| column.owns_memory()),
+            used: Vec::new(),
             value_limit: u64::MAX,
             columns: columns.0,
         })
@@ -269,6 +273,9 @@ impl<K: Key> KeyedState<K> {
             && let Some(old) = typed_mut(&mut self.columns, state).hot_mut(row.0, hot)
         {
             *old = value;
+            if Entries::<V>::OWNS_MEMORY {
+                typed(&self.columns, state).replaced(row.0);
+            }
             return;
         }
         self.put_entry::<Column<V>, V>(state.column, row.0, Some(value));
@@ -385,6 +392,7 @@ impl<K: Key> KeyedState<K> {
         let key = self.rows.key(values.row_of(entry));
         let mut sort_key = Vec::new();
         key.encode(&mut sort_key);
+        self.keys.add(sort_key.len());
         values.encode_sub(entry, &mut sort_key);
         ItemKey {
             operator: self.config.operator.clone(),

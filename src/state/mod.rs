@@ -49,6 +49,7 @@ mod expiry;
 mod filter;
 mod formats;
 mod former;
+mod heap;
 mod keyed;
 mod known;
 mod list;

@@ -131,7 +131,9 @@ impl<K: Key> KeyedState<K> {
         value: Option<V>,
     ) {
         self.touch(id.index(), entry);
-        let values = column_mut::<C>(&mut self.columns, id).values_mut();
+        let column = column_mut::<C>(&mut self.columns, id);
+        column.changed(entry);
+        let values = column.values_mut();
         let (is_present, old) = (value.is_some(), values.put(entry, value));
         if self.effects.recording {
             values.remember(entry, Old::Value(old));
@@ -156,7 +158,9 @@ impl<K: Key> KeyedState<K> {
             return column_mut::<C>(&mut self.columns, id).values_mut().get_mut(entry);
         }
         self.touch(id.index(), entry);
-        let values = column_mut::<C>(&mut self.columns, id).values_mut();
+        let column = column_mut::<C>(&mut self.columns, id);
+        column.changed(entry);
+        let values = column.values_mut();
         if self.effects.recording {
             let mut bytes = Vec::new();
             match values.encode(entry, &mut bytes) {
@@ -186,7 +190,9 @@ impl<K: Key> KeyedState<K> {
         shorten: fn(&mut V, usize),
     ) -> Option<&mut V> {
         self.touch(id.index(), entry);
-        let values = column_mut::<C>(&mut self.columns, id).values_mut();
+        let column = column_mut::<C>(&mut self.columns, id);
+        column.changed(entry);
+        let values = column.values_mut();
         if self.effects.recording {
             values.remember(entry, Old::Shorter(length, shorten));
             self.effects.changed(id);

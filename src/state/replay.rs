@@ -89,6 +89,7 @@ impl<K: Key> KeyedState<K> {
         let corrupt = |error| Error::new(ErrorKind::Corrupt, format!("segment: {error}"));
         let mut bytes = entry.key;
         let key = K::decode(&mut bytes).map_err(corrupt)?;
+        self.keys.add(entry.key.len() - bytes.len());
         let hash = key.key_hash();
         let group = self.group_of(hash);
         let mine = self.config.range.contains(group) || bites(Tooth::KeyGroupsMixed);
@@ -111,6 +112,7 @@ impl<K: Key> KeyedState<K> {
         let expires = entry.expires;
         let stored = entry.value.map(|bytes| Stored { bytes, native: false, checkpoint, expires });
         let stored = self.unless_gone(stored);
+        let bytes = stored.map_or(0, |stored| stored.bytes.len() as u64);
         if stored.is_some_and(|stored| self.outlives(ColumnId(column as u16), &stored)) {
             self.outliving.push((column, number));
         }
@@ -120,7 +122,11 @@ impl<K: Key> KeyedState<K> {
             let message = format!("segment: operator {operator}, state {}: {error}", values.name());
             Error::new(ErrorKind::Corrupt, message).with_source(error)
         })?;
+        let owns_memory = values.owns_memory();
         self.log.replay(checkpoint, stamp, column, number, old);
+        if self.owns_memory && old != stamp {
+            self.log.serialised(stamp, if owns_memory { bytes } else { 0 });
+        }
         Ok(true)
     }
 

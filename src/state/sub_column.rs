@@ -8,8 +8,9 @@ use std::fmt;
 
 use super::coding::{AnyCoding, Coding, Stored};
 use super::column::{AnyColumn, Holds};
-use super::entries::{Entries, MeanBytes};
+use super::entries::Entries;
 use super::entry::Meta;
+use super::heap::{HeapBytes, MeanBytes};
 use super::keyed::Row;
 use super::known::{Known, SubRange};
 use super::recency::Recency;
@@ -155,6 +156,11 @@ impl<S: SubKey, V: Value> Holds<V> for SubColumn<S, V> {
     fn values_mut(&mut self) -> &mut Entries<V> {
         &mut self.values
     }
+
+    #[inline]
+    fn changed(&mut self, entry: u32) {
+        self.values.changed(entry);
+    }
 }
 
 impl<S, V> fmt::Debug for SubColumn<S, V> {
@@ -213,7 +219,9 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
     }
 
     fn entry_of(&mut self, row: u32, mut sub: &[u8]) -> Result<u32, DecodeError> {
+        let length = sub.len();
         let key = S::decode(&mut sub)?;
+        self.sub_keys.add(length - sub.len());
         if sub.is_empty() {
             return Ok(self.find_or_insert(row, key).0);
         }
@@ -329,6 +337,18 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
     }
 
     fn owns_memory(&self) -> bool {
-        std::mem::needs_drop::<V>()
+        Entries::<V>::OWNS_MEMORY
+    }
+
+    fn heap_bytes(&self) -> HeapBytes {
+        self.values.heap_bytes()
+    }
+
+    fn look(&mut self, _: &[Row]) {
+        self.values.look_at_changed();
+    }
+
+    fn typical_bytes(&self) -> Option<u64> {
+        self.values.typical_bytes()
     }
 }
