@@ -29,7 +29,7 @@ use millpond::runtime::{
 };
 use millpond::state::{
     Block, BlockKey, BlockKind, Columns, Health, Item, ItemKey, ItemRange, ItemWrite, KeyQuery,
-    Presence, Scanned, States, Store, ValueDescriptor, ValueState, WriteOutcome,
+    Presence, ScanPage, States, Store, ValueDescriptor, ValueState, WriteOutcome,
 };
 use millpond::stream::StreamEnvironment;
 use millpond::{Error, ErrorKind, MaxParallelism, Result};
@@ -194,8 +194,8 @@ impl Store for Refusing {
         self.inner.read_items(keys)
     }
 
-    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
-        self.inner.scan_items(range)
+    fn scan_page(&self, range: ItemRange, max_bytes: u64) -> BoxFuture<'_, Result<ScanPage>> {
+        self.inner.scan_page(range, max_bytes)
     }
 
     fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>> {

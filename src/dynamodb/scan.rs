@@ -15,18 +15,20 @@ use super::parts::{self, PREFIX_BYTES, Row, Torn, place_of_part};
 use super::read::{Place, read_rows};
 use super::send::Errand;
 use crate::error::{Error, ErrorKind, Result};
-use crate::state::{ItemRange, Scanned};
+use crate::state::{ItemRange, ScanPage, Scanned};
 use crate::teeth::{Tooth, bites};
 
-/// Reads the items of `range`, whose partition key is `pk`; `now` is in seconds since 1970.
+/// Reads the items of `range`, whose partition key is `pk`, until they take more than so many bytes; `now`
+/// is in seconds since 1970.
 pub(super) async fn scan(
     caller: &Caller,
     pk: &str,
-    range: &ItemRange,
+    (range, max_bytes): (&ItemRange, u64),
     now: u64,
-) -> Result<Vec<Scanned>> {
+) -> Result<ScanPage> {
+    let (mut bytes, mut rest) = (0, None);
     if range.is_empty() {
-        return Ok(Vec::new());
+        return Ok(ScanPage { items: Vec::new(), rest });
     }
     let bounds = Bounds::of(range);
     let mut start = None;
@@ -38,6 +40,7 @@ pub(super) async fn scan(
         for mut item in items {
             let place = item::take_sort_key(&mut item)?;
             let mut row = item::read_row(item)?;
+            bytes += (place.len() + row.value.as_ref().map_or(0, Bytes::len)) as u64;
             if row.part > 0 {
                 others.insert(place, row);
                 continue;
@@ -54,6 +57,15 @@ pub(super) async fn scan(
         }
         start = more;
         if start.is_none() {
+            break;
+        }
+        // Behind a long key others may stand that come before it: they are in order of their hashes.
+        let short = |(key, ..): &(Bytes, Bytes, Row)| key.len() < PREFIX_BYTES;
+        if bytes > max_bytes
+            && let Some(last) = entries.iter().rposition(short)
+        {
+            entries.truncate(last + 1);
+            rest = Some(range.after(&entries[last].0));
             break;
         }
     }
@@ -78,7 +90,7 @@ pub(super) async fn scan(
             }
         }
     }
-    Ok(scanned)
+    Ok(ScanPage { items: scanned, rest })
 }
 
 /// The places of parts of `entries` that are not among `others`: parts of the last entry may lie beyond

@@ -184,7 +184,7 @@ impl<K: Key> KeyedState<K> {
         if bytes as u64 <= self.value_limit {
             return Ok(());
         }
-        let what = ("what is asked for at once", "ask for less at a time");
+        let what = ("what is asked for at once", "ask for less at a time: a range, a prefix");
         Err(self.too_large(column, row, what, bytes))
     }
 

@@ -157,7 +157,7 @@ fn a_range_that_is_too_large_to_be_read_at_once_is_the_same() {
     }
     maps.clean();
     maps.evict();
-    maps.state.limit_values(20);
+    maps.state.limit_values(120);
     let row = maps.row();
     maps.state.begin_record();
     let error = maps.state.map(map, row).iter().map(drop).unwrap_err();
@@ -169,5 +169,58 @@ fn a_range_that_is_too_large_to_be_read_at_once_is_the_same() {
     let error = maps.state.scanned(&scan, items).unwrap_err();
     let start = "state map: what is asked for at once of key 7 (key group ";
     assert!(error.message().starts_with(start), "{error}");
-    assert!(error.message().contains("takes 27 bytes"), "{error}");
+    assert!(error.message().contains("takes 156 bytes"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+}
+
+/// All of a range used to be read before anybody looked how much it was.
+#[test]
+fn a_range_that_is_too_large_is_told_as_soon_as_it_is() {
+    let mut maps = Maps::new();
+    for entry in 0..10 {
+        let (map, row) = (maps.map, maps.row());
+        maps.state.map(map, row).put(format!("{entry}"), u64::MAX);
+    }
+    maps.clean();
+    maps.evict();
+    maps.state.limit_values(120);
+    let (map, row) = (maps.map, maps.row());
+    assert!(maps.state.map(map, row).iter().is_err());
+    let mut scan = maps.state.take_scans().remove(0);
+    let mut pages = 0;
+    let error = loop {
+        let page = maps.page(&scan, 1);
+        match maps.state.page_scanned(&mut scan, page) {
+            Ok(None) => pages += 1,
+            Ok(Some(_)) => panic!("it was not too large"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((pages, error.kind()), (2, ErrorKind::TooLarge));
+}
+
+#[test]
+fn a_range_that_comes_in_pages_is_whole_and_stays_until_it_is() {
+    let mut maps = Maps::new();
+    let (map, row) = (maps.map, maps.row());
+    (0..10).for_each(|entry| maps.state.map(map, row).put(format!("{entry}"), entry));
+    maps.clean();
+    maps.evict();
+    // Of what is newer in memory, the item is not taken.
+    let row = maps.row();
+    maps.state.map(map, row).put("3".to_owned(), 33);
+    maps.state.map(map, row).remove(&"4".to_owned());
+    assert!(maps.state.map(map, row).iter().is_err());
+    let mut scan = maps.state.take_scans().remove(0);
+    for left in (0..5).rev() {
+        assert!(maps.state.is_loading(row));
+        maps.state.evict(1000);
+        maps.state.end_batch();
+        let page = maps.page(&scan, 2);
+        let told = maps.state.page_scanned(&mut scan, page).unwrap();
+        assert_eq!(told, (left == 0).then_some(true));
+    }
+    let row = maps.row();
+    let all: Vec<u64> = maps.state.map(map, row).iter().unwrap().map(|(_, n)| *n).collect();
+    assert_eq!(all, [0, 1, 2, 33, 5, 6, 7, 8, 9]);
 }
