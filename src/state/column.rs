@@ -76,6 +76,8 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     /// The same, to be told what the table holds.
     fn coding_mut(&mut self) -> &mut dyn AnyCoding;
 
+    /// Whether all is in memory that is stored of `row`, now that it is resident.
+    fn has_all(&self, row: u32) -> bool;
     /// The row's entry of an encoded sub key, where it is in memory.
     fn in_memory(&self, row: u32, sub: &[u8]) -> Result<Option<u32>, DecodeError>;
     /// All of `row` that is stored within a range of sub keys is in memory from now on; `traceless` where
@@ -247,6 +249,10 @@ impl<V: Value> AnyColumn for Column<V> {
 
     fn coding_mut(&mut self) -> &mut dyn AnyCoding {
         &mut self.values.coding
+    }
+
+    fn has_all(&self, _: u32) -> bool {
+        true
     }
 
     fn in_memory(&self, row: u32, _: &[u8]) -> Result<Option<u32>, DecodeError> {

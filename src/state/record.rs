@@ -7,7 +7,7 @@ use super::column::Holds;
 use super::descriptor::ColumnId;
 use super::entries::Old;
 use super::entry::{Meta, UNSERIALISED};
-use super::keyed::{KeyedState, column_mut};
+use super::keyed::{KeyedState, Row, column_mut};
 use crate::codec::{Key, Value};
 use crate::error::{Error, Result};
 use crate::teeth::{Tooth, bites};
@@ -60,12 +60,19 @@ impl Effects {
 
 impl<K: Key> KeyedState<K> {
     /// Whether a call about the state may have to wait for a read: an operator has entries that are not
-    /// known when a record is admitted, and some may be stored. If so, each record stands between
-    /// [`KeyedState::begin_record`] and [`KeyedState::end_record`].
+    /// known when a record is admitted, and some may be stored.
     #[inline]
     #[must_use]
     pub fn may_suspend(&self) -> bool {
         self.has_subs && self.items_sent
+    }
+
+    /// Whether a call about `row`, which is resident, may. If so, its record stands between
+    /// [`KeyedState::begin_record`] and [`KeyedState::end_record`], and what it changes in place is serialised
+    /// before: not so where all that is stored of the row is in memory.
+    #[must_use]
+    pub fn may_suspend_at(&self, row: Row) -> bool {
+        self.may_suspend() && !self.columns.iter().all(|column| column.has_all(row.0))
     }
 
     /// A record is going to be processed: what it does to the state is remembered.

@@ -292,6 +292,10 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
         &mut self.values.coding
     }
 
+    fn has_all(&self, row: u32) -> bool {
+        self.known(row).is_complete()
+    }
+
     fn in_memory(&self, row: u32, mut sub: &[u8]) -> Result<Option<u32>, DecodeError> {
         let key = S::decode(&mut sub)?;
         Ok(self.find(row, |other| other.cmp(&key)))

@@ -312,7 +312,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
 
     /// Processes a record; gives it back where it was suspended.
     fn run_record(&mut self, row: Row, record: KeyedRecord<P>) -> Result<Option<KeyedRecord<P>>> {
-        if self.state.may_suspend() {
+        if self.state.may_suspend_at(row) {
             return self.try_record(row, record);
         }
         self.run_resident(row, record)?;
