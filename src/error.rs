@@ -39,8 +39,8 @@ pub enum ErrorKind {
     Corrupt,
     /// A checkpoint failed more often than is tolerated.
     Checkpoint,
-    /// State is more than can be kept: a key, a value, or a job's operator state. The same input would make it
-    /// so again: keep less in it.
+    /// State is more than can be kept: a key, a value, what is asked for at once, or a job's operator state. The
+    /// same input would make it so again: set the key that the message names higher, or keep or ask for less.
     TooLarge,
     /// A state call waits for a read. Return it from the function: it is called again with the same
     /// record, and what it did until then is undone.

@@ -29,7 +29,7 @@ use millpond::runtime::{
 };
 use millpond::state::{
     Block, BlockKey, BlockKind, Columns, Health, Item, ItemKey, ItemRange, ItemWrite, KeyQuery,
-    MapDescriptor, Presence, Scanned, States, Store, ValueDescriptor, ValueState, WriteOutcome,
+    MapDescriptor, Presence, ScanPage, States, Store, ValueDescriptor, ValueState, WriteOutcome,
 };
 use millpond::stream::StreamEnvironment;
 use millpond::{Error, ErrorKind, MaxParallelism, Result};
@@ -258,14 +258,14 @@ impl Store for Refusing {
         self.inner.read_items(keys)
     }
 
-    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
+    fn scan_page(&self, range: ItemRange, max_bytes: u64) -> BoxFuture<'_, Result<ScanPage>> {
         Box::pin(async move {
             let now = self.scans.fetch_add(1, Ordering::Relaxed) + 1;
             self.most_scans.fetch_max(now, Ordering::Relaxed);
             tokio::task::yield_now().await;
-            let scanned = self.inner.scan_items(range).await;
+            let page = self.inner.scan_page(range, max_bytes).await;
             self.scans.fetch_sub(1, Ordering::Relaxed);
-            scanned
+            page
         })
     }
 

@@ -7,6 +7,7 @@ mod engine_support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine_support::{Engine, embedded, simulate, small};
 use millpond::config::{Config, Materialize};
@@ -19,6 +20,7 @@ use millpond::state::{
 };
 use millpond::stream::StreamEnvironment;
 use millpond::task::JobGraph;
+use serde::{Deserialize, Serialize, Serializer};
 use tokio::sync::oneshot;
 
 const MB: usize = 1 << 20;
@@ -311,6 +313,42 @@ impl KeyedProcess for Nest {
     }
 }
 
+/// How often a [`Counted`] was serialised.
+static SERIALISED: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes that count how often they are serialised.
+#[derive(Deserialize)]
+struct Counted(Vec<u8>);
+
+impl Serialize for Counted {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        SERIALISED.fetch_add(1, Ordering::Relaxed);
+        serializer.serialize_newtype_struct("Counted", &self.0)
+    }
+}
+
+/// Has a map, so that a record may have to wait for an entry in its midst.
+struct Accumulate {
+    bytes: ValueState<Counted>,
+    map: MapState<u64, u64>,
+}
+
+impl KeyedProcess for Accumulate {
+    type Key = u64;
+    type In = u64;
+    type Out = usize;
+
+    fn process(&self, n: u64, context: &mut Context<'_, Self>) -> millpond::Result<()> {
+        context.map(self.map).put(n % 2, n);
+        if let Some(Counted(bytes)) = context.get_mut(self.bytes) {
+            bytes.push(n as u8);
+            let length = bytes.len();
+            context.emit(length);
+        }
+        Ok(())
+    }
+}
+
 #[test]
 fn long_map_keys_and_namespaces_pass_through_log_restart_cleaning_and_table() {
     simulate(async {
@@ -368,5 +406,39 @@ fn long_map_keys_and_namespaces_pass_through_log_restart_cleaning_and_table() {
             }
         }
         assert!(model.is_empty());
+    });
+}
+
+/// Each record used to serialise all of what it changed in place, so that it could be given back.
+#[test]
+fn a_large_value_of_a_key_that_waits_for_nothing_is_not_serialised_for_each_record() {
+    simulate(async {
+        let mut config = small();
+        config.state.materialize = Materialize::Eager;
+        let (engine, _) = Engine::twin(config);
+        let (feed, source) = MemorySource::fed(1);
+        let sink = MemorySink::new();
+        let env = StreamEnvironment::new();
+        env.source(source)
+            .key_by(|_| 7)
+            .process(|states: &mut States| Accumulate {
+                bytes: states
+                    .value(ValueDescriptor::new("bytes").default(|| Counted(vec![0; 100_000]))),
+                map: states.map(MapDescriptor::new("map")),
+            })
+            .sink(sink.clone());
+        feed.push(0, [1]);
+        let outside = async {
+            engine.until(|status| status.metrics.items_materialised >= 2).await;
+            let before = SERIALISED.load(Ordering::Relaxed);
+            feed.push(0, 0..500);
+            engine.until(|status| status.metrics.records_processed == 501).await;
+            let times = SERIALISED.load(Ordering::Relaxed) - before;
+            assert!(times < 150, "{times} times");
+            feed.close();
+        };
+        let (ended, ()) = futures::join!(engine.run(env.build().unwrap()), outside);
+        ended.unwrap();
+        assert_eq!(sink.output().last(), Some(&100_501));
     });
 }

@@ -19,7 +19,7 @@ use crate::ids::{Attempt, CheckpointId, Name, SlotId, Version};
 use crate::io::{Io, Spawn};
 use crate::key_group::{KeyGroup, KeyGroupRange};
 use crate::state::{
-    Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, Scanned, Store, WriteOutcome,
+    Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, ScanPage, Store, WriteOutcome,
 };
 
 impl Manifest {
@@ -146,7 +146,7 @@ impl Store for FakeStore {
         std::future::ready(Err(Error::internal("no items here"))).boxed()
     }
 
-    fn scan_items(&self, _: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
+    fn scan_page(&self, _: ItemRange, _: u64) -> BoxFuture<'_, Result<ScanPage>> {
         std::future::ready(Err(Error::internal("no items here"))).boxed()
     }
 

@@ -22,7 +22,7 @@ use super::write::{Route, Write, write_all};
 use crate::error::Result;
 use crate::ids::{Name, Version};
 use crate::state::{
-    Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemRange, ItemWrite, Scanned, Store,
+    Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemRange, ItemWrite, ScanPage, Store,
     WriteOutcome, segment,
 };
 use crate::teeth::{Tooth, bites};
@@ -158,11 +158,11 @@ impl Store for Backend {
         .boxed()
     }
 
-    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
+    fn scan_page(&self, range: ItemRange, max_bytes: u64) -> BoxFuture<'_, Result<ScanPage>> {
         async move {
             let ItemRange { operator, state, key_group, .. } = &range;
             let pk = self.scope.state_pk(operator, state, key_group.0);
-            scan::scan(&self.caller, &pk, &range, self.now()).await
+            scan::scan(&self.caller, &pk, (&range, max_bytes), self.now()).await
         }
         .boxed()
     }

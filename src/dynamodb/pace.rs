@@ -46,6 +46,8 @@ pub(super) enum Size {
     Units(f64),
     /// So many items of unknown size, each like the last ones of its purpose.
     Items(usize),
+    /// A page of a range, like the last ones: hundreds of items, so nothing that tells what one takes.
+    Page,
 }
 
 /// A request that asks to leave.
@@ -77,6 +79,19 @@ struct Traffic {
     arrived: u64,
     /// Units an item, of each purpose, as the last answers had it.
     typical: [f64; PURPOSES],
+    /// Units a page, the same.
+    page: f64,
+}
+
+impl Traffic {
+    /// How many are asked for and what each takes, where that is not known; what it takes is to be learnt.
+    fn typical(&mut self, ask: Ask) -> Option<(usize, &mut f64)> {
+        match ask.size {
+            Size::Units(_) => None,
+            Size::Items(items) => Some((items, &mut self.typical[ask.purpose as usize])),
+            Size::Page => Some((1, &mut self.page)),
+        }
+    }
 }
 
 /// A request that waits.
@@ -112,7 +127,7 @@ impl Pace {
             let mut typical = [1.0; PURPOSES];
             typical[Purpose::Log as usize] = SEGMENT_UNITS;
             let bucket = Bucket::new(capacity, now);
-            Mutex::new(Traffic { bucket, queue: BTreeMap::new(), arrived: 0, typical })
+            Mutex::new(Traffic { bucket, queue: BTreeMap::new(), arrived: 0, typical, page: 1.0 })
         };
         let (read, write) = provisioned.unzip();
         Self(Arc::new(Shared { clock, read: traffic(read), write: traffic(write) }))
@@ -181,7 +196,9 @@ impl Pace {
         traffic.bucket.turn(waiting, now);
         let units = match ask.size {
             Size::Units(units) => units,
-            Size::Items(items) => items as f64 * traffic.typical[ask.purpose as usize],
+            Size::Items(_) | Size::Page => {
+                traffic.typical(ask).map_or(1.0, |(number, each)| number as f64 * *each)
+            }
         };
         let key = place.as_ref().map(|place| place.key);
         let ahead = traffic.queue.first_key_value().map(|(first, _)| *first);
@@ -240,13 +257,12 @@ impl Leave {
     pub(super) fn answered(self, passed: f64, throttled: f64) {
         let now = self.pace.0.clock.now();
         let mut traffic = self.pace.traffic(self.ask.lane);
-        if let Size::Items(items) = self.ask.size
-            && throttled <= 0.0
+        if throttled <= 0.0
             && passed > 0.0
-            && items > 0
+            && let Some((number, each)) = traffic.typical(self.ask)
+            && number > 0
         {
-            let typical = &mut traffic.typical[self.ask.purpose as usize];
-            *typical = 0.8 * *typical + 0.2 * passed / items as f64;
+            *each = 0.8 * *each + 0.2 * passed / number as f64;
         }
         traffic.bucket.answered(self.taken, passed, throttled, now);
     }
@@ -326,6 +342,19 @@ mod tests {
         second.await;
         assert!(clock.now() - begun < Duration::from_millis(60), "{:?}", clock.now() - begun);
         assert_eq!(pace.waiting(), 0);
+    }
+
+    /// They used to be of one size: after a few pages of 256 units, 100 keys were taken to need thousands.
+    #[tokio::test(start_paused = true)]
+    async fn pages_do_not_tell_what_an_item_takes() {
+        let pace = Pace::new(None, Clock::starting_at(0));
+        let ask = |size| Ask { size, purpose: Purpose::Read, ..write(Rank::Waited, 0.0) };
+        let read = |size| Ask { lane: Lane::Read, ..ask(size) };
+        for _ in 0..40 {
+            pace.admit(read(Size::Page)).await.answered(256.0, 0.0);
+        }
+        assert!(pace.admit(read(Size::Page)).await.taken() > 250.0);
+        assert_eq!(pace.admit(read(Size::Items(100))).await.taken(), 100.0);
     }
 
     #[tokio::test(start_paused = true)]

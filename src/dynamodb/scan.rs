@@ -16,18 +16,20 @@ use super::parts::{self, PREFIX_BYTES, Row, Torn, place_of_part};
 use super::read::{Place, read_rows};
 use super::send::Errand;
 use crate::error::{Error, ErrorKind, Result};
-use crate::state::{ItemRange, Scanned};
+use crate::state::{ItemRange, ScanPage, Scanned};
 use crate::teeth::{Tooth, bites};
 
-/// Reads the items of `range`, whose partition key is `pk`; `now` is in seconds since 1970.
+/// Reads the items of `range`, whose partition key is `pk`, until they take more than so many bytes; `now`
+/// is in seconds since 1970.
 pub(super) async fn scan(
     caller: &Caller,
     pk: &str,
-    range: &ItemRange,
+    (range, max_bytes): (&ItemRange, u64),
     now: u64,
-) -> Result<Vec<Scanned>> {
+) -> Result<ScanPage> {
+    let (mut bytes, mut rest) = (0, None);
     if range.is_empty() {
-        return Ok(Vec::new());
+        return Ok(ScanPage { items: Vec::new(), rest });
     }
     let bounds = Bounds::of(range);
     let mut start = None;
@@ -39,6 +41,8 @@ pub(super) async fn scan(
         for mut item in items {
             let place = item::take_sort_key(&mut item)?;
             let row = item::read_row(item)?;
+            let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+            bytes += (place.len() + length(&row.key) + length(&row.value)) as u64;
             if row.part > 0 {
                 others.insert(place, row);
             } else if may_be_in(range, &place, &row) {
@@ -47,6 +51,14 @@ pub(super) async fn scan(
         }
         start = more;
         if start.is_none() {
+            break;
+        }
+        // Behind a long key others may stand that come before it: they are in order of their hashes.
+        if bytes > max_bytes
+            && let Some((last, key)) = last_short(&firsts)
+        {
+            rest = Some(range.after(&key));
+            firsts.truncate(last + 1);
             break;
         }
     }
@@ -84,7 +96,16 @@ pub(super) async fn scan(
             }
         }
     }
-    Ok(scanned)
+    Ok(ScanPage { items: scanned, rest })
+}
+
+/// The last entry of `firsts` with a key that comes before those of all entries behind it, and that key.
+fn last_short(firsts: &[(Bytes, Row)]) -> Option<(usize, Bytes)> {
+    firsts.iter().enumerate().rev().find_map(|(number, (place, row))| {
+        let key = row.key.as_ref().unwrap_or(place);
+        let is_short = row.key_bytes.is_none() && key.len() < PREFIX_BYTES;
+        is_short.then(|| (number, key.clone()))
+    })
 }
 
 /// Whether the key of the entry whose first part is `row`, at `place`, may lie in `range`.
@@ -153,7 +174,7 @@ async fn page(
     bounds: &Bounds,
     start: Option<Attributes>,
 ) -> Result<(Vec<Attributes>, Option<Attributes>)> {
-    let size = Size::Items(1);
+    let size = Size::Page;
     let ask = Ask { lane: Lane::Read, purpose: Purpose::Read, rank: Rank::Waited, size };
     let send = || {
         caller

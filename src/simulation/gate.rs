@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::ids::{Incarnation, Name, Version};
 use crate::runtime::{Backend, CapacityUnits, Left};
 use crate::state::{
-    Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, Scanned, Store, WriteOutcome,
+    Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, ScanPage, Store, WriteOutcome,
 };
 
 /// Counts a process's calls down to the one at which it dies. Clones are handles.
@@ -163,8 +163,8 @@ impl Store for GatedStore {
         self.gate.through(self.inner.read_items(keys))
     }
 
-    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
-        self.gate.through(self.inner.scan_items(range))
+    fn scan_page(&self, range: ItemRange, max_bytes: u64) -> BoxFuture<'_, Result<ScanPage>> {
+        self.gate.through(self.inner.scan_page(range, max_bytes))
     }
 
     fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>> {

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Incarnation, Name, Version};
 use crate::runtime::{Backend, CapacityUnits, Left, MemoryBackend};
 use crate::state::{
-    Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, MemoryStore, Scanned, Store,
+    Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, MemoryStore, ScanPage, Store,
     WriteOutcome,
 };
 
@@ -306,9 +306,10 @@ impl Store for Scoped {
         self.line.call("read items", move |_| now(inner.read_items(keys.clone()))).boxed()
     }
 
-    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
+    fn scan_page(&self, range: ItemRange, max_bytes: u64) -> BoxFuture<'_, Result<ScanPage>> {
         let inner = self.inner.clone();
-        self.line.call("scan items", move |_| now(inner.scan_items(range.clone()))).boxed()
+        let scan = move |_| now(inner.scan_page(range.clone(), max_bytes));
+        self.line.call("scan items", scan).boxed()
     }
 
     fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>> {

@@ -57,7 +57,7 @@ impl<K: Key> KeyedState<K> {
         for (row, (hash, key)) in rows[start..].iter_mut().zip(keys) {
             if !self.rows.is_key_of(row.0, key) || self.is_partial(row.0) {
                 let before = self.rows.len();
-                *row = self.find_row(hash, key);
+                *row = self.find_or_admit(hash, key);
                 if MARK && self.rows.len() == before {
                     self.recency.touch(row.0);
                 }
@@ -66,11 +66,18 @@ impl<K: Key> KeyedState<K> {
             }
         }
         self.columns.iter().for_each(|column| column.warm(&rows[start..]));
+        self.uses(&rows[start..]);
     }
 
     /// One key's row; as [`KeyedState::find_rows`].
-    #[inline]
     pub fn find_row(&mut self, hash: KeyHash, key: &K) -> Row {
+        let row = self.find_or_admit(hash, key);
+        self.uses(&[row]);
+        row
+    }
+
+    #[inline]
+    fn find_or_admit(&mut self, hash: KeyHash, key: &K) -> Row {
         match self.rows.find(hash, key) {
             Some(row) => {
                 if self.is_partial(row) {
@@ -147,6 +154,7 @@ impl<K: Key> KeyedState<K> {
         if resident {
             self.loading.remove(&row.0);
             self.untouched.push(row.0);
+            self.uses(&[row]);
             self.recency.look_again();
         }
         Ok(resident)
@@ -174,7 +182,8 @@ impl<K: Key> KeyedState<K> {
     /// The answer to `read`; `true` when its row is resident now.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] where the item's value is not of the state's type;
+    /// [`ErrorKind::Corrupt`] where the item's value is not of the state's type; [`ErrorKind::TooLarge`] where
+    /// it may not be in memory;
     /// [`ErrorKind::Internal`] for an answer that nobody waits for.
     pub fn loaded(&mut self, read: &Read, item: Option<&Item>) -> Result<bool> {
         let Read { row, column, entry, ref key } = *read;
@@ -206,7 +215,7 @@ impl<K: Key> KeyedState<K> {
     /// All resident rows of the batch have been used: those that still hold nothing are given away, and
     /// some of what a cleaning has left with nothing.
     pub fn end_batch(&mut self) {
-        self.sample();
+        self.look_at_changes();
         if self.has_ttl() {
             self.renew_read();
             self.sweep_expired();

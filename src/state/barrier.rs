@@ -78,6 +78,10 @@ impl<K: Key> KeyedState<K> {
             bytes = out.len() - before;
             Ok(present)
         })?;
+        if self.owns_memory {
+            let heap = if values.owns_memory() { bytes as u64 } else { 0 };
+            self.log.serialised(meta.change(), heap);
+        }
         self.check_size(column, entry, (key_bytes, bytes))
     }
 
@@ -112,7 +116,8 @@ impl<K: Key> KeyedState<K> {
     /// 50 ns an entry: 10,000 are half a millisecond.
     ///
     /// # Errors
-    /// [`ErrorKind::User`] where a value's type cannot be serialised; the state cannot go on then.
+    /// [`ErrorKind::User`] where a value's type cannot be serialised, [`ErrorKind::TooLarge`] where one takes
+    /// more than all may; the state cannot go on then.
     pub fn serialise(&mut self, max_entries: usize) -> Result<bool> {
         self.serialise_slice(max_entries, usize::MAX)
     }

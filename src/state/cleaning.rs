@@ -135,13 +135,16 @@ impl CleaningPlan {
     /// few nanoseconds for each change in the log; call it off the workers.
     #[must_use]
     pub fn compute(&self) -> CleaningRows {
-        let mut entries = Vec::new();
+        // Once for all: a million of them twice is as much as they take in the log.
+        let most = self.rows.iter().map(|rows| rows.len()).sum();
+        let mut entries = Vec::with_capacity(most);
         for (column, (rows, later)) in self.rows.iter().zip(&self.later).enumerate() {
             let mut replaced = Bits::default();
             later.iter().flat_map(|rows| rows.iter()).for_each(|&entry| replaced.insert(entry));
             let live = rows.iter().filter(|&&entry| !replaced.contains(entry));
             entries.extend(live.map(|&entry| (ColumnId(column as u16), entry)));
         }
+        entries.shrink_to_fit();
         CleaningRows { checkpoint: self.checkpoint, stamp: self.stamp, entries }
     }
 }
@@ -193,10 +196,10 @@ pub fn find_values(segments: &[Segment], missing: Vec<Missing>) -> Result<Vec<Fo
 /// Looks up missing values in one segment after the other, so that none has to stay in memory.
 #[derive(Debug)]
 pub struct Finder {
-    missing: Vec<Missing>,
-    values: Vec<Option<Option<Lasting>>>,
-    /// The entries, in the order of their states and keys.
-    places: Vec<u32>,
+    /// What is looked for, in the order of states and keys, and whether it was found. As the answer will be:
+    /// tens of thousands of them should not be there twice.
+    wanted: Vec<Found>,
+    is_found: Bits,
     carry: Carry,
 }
 
@@ -204,10 +207,10 @@ impl Finder {
     /// For these.
     #[must_use]
     pub fn new(missing: Vec<Missing>) -> Self {
-        let mut places: Vec<u32> = (0..missing.len() as u32).collect();
-        places.sort_unstable_by_key(|&n| missing[n as usize].place());
-        let values = vec![None; missing.len()];
-        Self { missing, values, places, carry: Carry::default() }
+        let mut wanted: Vec<Found> =
+            missing.into_iter().map(|missing| Found { missing, value: None }).collect();
+        wanted.sort_unstable_by(|a, b| a.missing.place().cmp(&b.missing.place()));
+        Self { wanted, is_found: Bits::default(), carry: Carry::default() }
     }
 
     /// Looks into the next segment: all of the checkpoint and operator, in the order of their ranges'
@@ -216,13 +219,13 @@ impl Finder {
     /// # Errors
     /// [`ErrorKind::Corrupt`] where it cannot be read.
     pub fn look(&mut self, segment: &Segment) -> Result<()> {
-        let Self { missing, values, places, carry } = self;
+        let Self { wanted, is_found, carry } = self;
         segment.each(carry, |entry| {
-            let wanted = (segment.states[entry.state].as_str(), entry.key);
-            let found = places.binary_search_by_key(&wanted, |&n| missing[n as usize].place());
-            if let Ok(place) = found {
+            let place = (segment.states[entry.state].as_str(), entry.key);
+            if let Ok(n) = wanted.binary_search_by(|found| found.missing.place().cmp(&place)) {
                 let lasting = |value| (Bytes::copy_from_slice(value), entry.expires);
-                values[places[place] as usize] = Some(entry.value.map(lasting));
+                wanted[n].value = entry.value.map(lasting);
+                is_found.insert(n as u32);
             }
             Ok(())
         })
@@ -239,8 +242,21 @@ impl Finder {
                 "segment: the last one of a checkpoint is missing",
             ));
         }
-        let all = self.missing.into_iter().zip(self.values);
-        all.map(|(missing, value)| found_or_fresh(missing, value)).collect()
+        // An entry that was created and deleted before it was ever logged or written is in no segment.
+        let is_lacking = |(n, Found { missing, .. }): &(usize, &Found)| {
+            missing.has_item && !self.is_found.contains(*n as u32)
+        };
+        if let Some((_, Found { missing, .. })) = self.wanted.iter().enumerate().find(is_lacking) {
+            let Missing { key, checkpoint, .. } = missing;
+            let ItemKey { operator, state, key_group, sort_key } = key;
+            let (bytes, sort_key) = (sort_key.len(), Shortened(sort_key));
+            let message = format!(
+                "the log of checkpoint {checkpoint} lacks an entry of operator {operator}, state {state}, key \
+                 group {key_group}: {sort_key}, of {bytes} bytes"
+            );
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        Ok(self.wanted)
     }
 }
 
@@ -256,24 +272,6 @@ impl Found {
 impl Missing {
     fn place(&self) -> (&str, &[u8]) {
         (self.key.state.as_str(), &self.key.sort_key)
-    }
-}
-
-/// An entry that was created and deleted before it was ever logged or written is in no segment.
-fn found_or_fresh(missing: Missing, value: Option<Option<Lasting>>) -> Result<Found> {
-    match value {
-        Some(value) => Ok(Found { missing, value }),
-        None if !missing.has_item => Ok(Found { missing, value: None }),
-        None => {
-            let Missing { key, checkpoint, .. } = missing;
-            let ItemKey { operator, state, key_group, sort_key } = &key;
-            let (bytes, sort_key) = (sort_key.len(), Shortened(sort_key));
-            let message = format!(
-                "the log of checkpoint {checkpoint} lacks an entry of operator {operator}, state {state}, key \
-                 group {key_group}: {sort_key}, of {bytes} bytes"
-            );
-            Err(Error::new(ErrorKind::Corrupt, message))
-        }
     }
 }
 

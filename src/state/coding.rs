@@ -126,6 +126,15 @@ impl<V: Value> Coding<V> {
         (self.encode)(value, out)
     }
 
+    /// How many bytes a value takes when encoded; `None` where it cannot be, which is told when it is frozen.
+    pub(super) fn length(&self, value: &V) -> Option<usize> {
+        if !self.own_codec {
+            return Some(Bincode::length(value));
+        }
+        let mut bytes = Vec::new();
+        self.encode(value, &mut bytes).ok().map(|()| bytes.len())
+    }
+
     /// How values are encoded, where not by the default codec.
     pub(super) fn own_codec(&self) -> Option<Encode<V>> {
         self.own_codec.then_some(self.encode)

@@ -9,6 +9,7 @@ use std::fmt;
 use super::coding::{AnyCoding, Coding, Stored};
 use super::entries::Entries;
 use super::entry::Meta;
+use super::heap::HeapBytes;
 use super::key_types::SubTypes;
 use super::keyed::Row;
 use super::known::SubRange;
@@ -78,6 +79,8 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     /// The same, to be told what the table holds.
     fn coding_mut(&mut self) -> &mut dyn AnyCoding;
 
+    /// Whether all is in memory that is stored of `row`, now that it is resident.
+    fn has_all(&self, row: u32) -> bool;
     /// The row's entry of an encoded sub key, where it is in memory.
     fn in_memory(&self, row: u32, sub: &[u8]) -> Result<Option<u32>, DecodeError>;
     /// All of `row` that is stored within a range of sub keys is in memory from now on; `traceless` where
@@ -101,13 +104,21 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn bytes(&self, rows: u64) -> u64;
     /// Which entries were not used for long, where they leave memory by themselves.
     fn recency(&mut self) -> Option<&mut Recency>;
-    /// Whether values own memory that only serialising tells the size of.
+    /// Whether values own memory elsewhere, whose size only serialising tells.
     fn owns_memory(&self) -> bool;
+    /// What they own of it, estimated; a part of [`AnyColumn::bytes`].
+    fn heap_bytes(&self) -> HeapBytes;
+    /// A batch that used `rows` has been processed: looks at how long values are now that have changed.
+    fn look(&mut self, rows: &[Row]);
+    /// The bytes of a value that is to be read, as they were lately; `None` where nobody can know.
+    fn typical_bytes(&self) -> Option<u64>;
 }
 
 /// A column whose values are `V`s.
 pub(super) trait Holds<V>: AnyColumn {
     fn values_mut(&mut self) -> &mut Entries<V>;
+    /// The value of an entry may have changed. Of a plain column the rows of the batch say so.
+    fn changed(&mut self, entry: u32);
 }
 
 /// A state of one value for each row.
@@ -133,6 +144,9 @@ impl<V: Value> Holds<V> for Column<V> {
     fn values_mut(&mut self) -> &mut Entries<V> {
         &mut self.values
     }
+
+    #[inline]
+    fn changed(&mut self, _: u32) {}
 }
 
 impl<V> fmt::Debug for Column<V> {
@@ -244,6 +258,10 @@ impl<V: Value> AnyColumn for Column<V> {
         &mut self.values.coding
     }
 
+    fn has_all(&self, _: u32) -> bool {
+        true
+    }
+
     fn in_memory(&self, row: u32, _: &[u8]) -> Result<Option<u32>, DecodeError> {
         Ok(Some(row))
     }
@@ -281,6 +299,18 @@ impl<V: Value> AnyColumn for Column<V> {
     }
 
     fn owns_memory(&self) -> bool {
-        std::mem::needs_drop::<V>()
+        Entries::<V>::OWNS_MEMORY
+    }
+
+    fn heap_bytes(&self) -> HeapBytes {
+        self.values.heap_bytes()
+    }
+
+    fn look(&mut self, rows: &[Row]) {
+        self.values.look(rows.iter().map(|row| row.0));
+    }
+
+    fn typical_bytes(&self) -> Option<u64> {
+        self.values.typical_bytes()
     }
 }

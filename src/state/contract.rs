@@ -44,6 +44,7 @@ pub async fn all(mut fresh: impl FnMut() -> Arc<dyn Store>) -> Kept {
     scan::a_scan_sees_tombstones_and_the_newest_versions(&*fresh()).await?;
     scan::a_scan_sees_nothing_of_its_neighbours(&*fresh()).await?;
     scan::a_scan_may_be_larger_than_a_page(&*fresh()).await?;
+    scan::a_scan_can_be_read_in_pages(&*fresh()).await?;
     scan::an_expiry_belongs_to_its_value(&*fresh()).await?;
     scopes_are_apart(&*fresh(), &*fresh()).await?;
     values_that_do_not_fit_are_an_error(&*fresh()).await

@@ -4,10 +4,9 @@
 //! stamp changes is decided in `keyed`, `replay` and `cleaning`.
 //! A slot of a `u64` takes 16 bytes, so that one cache line answers for value, stamp and flags.
 
-use std::cell::Cell;
-
 use super::coding::{Coding, Stored};
-use super::entry::Meta;
+use super::entry::{Meta, UNSERIALISED};
+use super::heap::{Heap, HeapBytes};
 use super::keyed::Row;
 use super::rows::grow;
 use super::ttl::{Lives, Ttl};
@@ -50,22 +49,6 @@ impl<V> Slot<V> {
     }
 }
 
-/// The sum of some lengths: their mean stands for what a value or a key owns on the heap.
-#[derive(Debug, Default)]
-pub(super) struct MeanBytes(Cell<(u64, u64)>);
-
-impl MeanBytes {
-    pub(super) fn add(&self, bytes: usize) {
-        let (number, sum) = self.0.get();
-        self.0.set((number + 1, sum + bytes as u64));
-    }
-
-    pub(super) fn get(&self) -> u64 {
-        let (number, sum) = self.0.get();
-        sum.checked_div(number).unwrap_or(0)
-    }
-}
-
 /// What an entry held before the record that is being processed changed it.
 pub(super) enum Old<V> {
     /// It was replaced.
@@ -80,8 +63,9 @@ pub(super) enum Old<V> {
 pub(super) struct Entries<V> {
     slots: Vec<Slot<V>>,
     pub(super) coding: Coding<V>,
-    encoded: MeanBytes,
     heap: Heap,
+    /// Entries with a sub key that have changed since the last look at their lengths.
+    changed: Vec<u32>,
     /// What is given out for an entry without a value, and how one more is made.
     default: Option<(V, fn() -> V)>,
     /// Where values expire; in a box, since what is looked at for each record should stay together.
@@ -90,49 +74,17 @@ pub(super) struct Entries<V> {
     old: Vec<(u32, u64, Old<V>)>,
 }
 
-/// How long values were when they were read or serialised last, where a value owns memory elsewhere.
-#[derive(Debug, Default)]
-struct Heap {
-    /// By entry, one more than its length; 0 where it was never known.
-    lengths: Vec<Cell<u32>>,
-    /// How many are known, and their sum.
-    known: Cell<(u64, u64)>,
-}
-
-/// What an allocation takes beside its content.
-const ALLOCATION: u64 = 16;
-
-impl Heap {
-    fn set(&self, entry: u32, length: Option<usize>) {
-        let Some(place) = self.lengths.get(entry as usize) else { return };
-        let length = length.map_or(0, |length| u32::try_from(length).unwrap_or(u32::MAX - 1) + 1);
-        let (mut number, mut sum) = self.known.get();
-        let old = place.replace(length);
-        if old > 0 {
-            (number, sum) = (number - 1, sum - u64::from(old - 1));
-        }
-        if length > 0 {
-            (number, sum) = (number + 1, sum + u64::from(length - 1));
-        }
-        self.known.set((number, sum));
-    }
-
-    /// Of `entries` values, of which those that are not known are `mean` each.
-    fn bytes(&self, entries: u64, mean: u64) -> u64 {
-        let (number, sum) = self.known.get();
-        let each = ALLOCATION + size_of::<u32>() as u64;
-        sum + entries.saturating_sub(number) * mean + entries * each
-    }
-}
-
 impl<V: Value> Entries<V> {
+    /// Whether values own memory elsewhere, whose size only serialising tells.
+    pub(super) const OWNS_MEMORY: bool = std::mem::needs_drop::<V>();
+
     pub(super) fn new(default: Option<fn() -> V>, coding: Coding<V>) -> Self {
         let default = default.map(|make| (make(), make));
         Self {
             slots: Vec::new(),
             coding,
-            encoded: MeanBytes::default(),
             heap: Heap::default(),
+            changed: Vec::new(),
             default,
             lives: None,
             old: Vec::new(),
@@ -215,11 +167,15 @@ impl<V: Value> Entries<V> {
 
     /// Gives the entry a value or takes it away; what it was before.
     pub(super) fn put(&mut self, entry: u32, value: Option<V>) -> Option<V> {
-        if value.is_none() {
-            self.heap.set(entry, None);
-        }
         let slot = &mut self.slots[entry as usize];
-        let new = Slot::new(slot.meta(), value);
+        let meta = slot.meta();
+        if Self::OWNS_MEMORY {
+            match value.is_some() {
+                true => self.heap.filled(entry, meta.is_dirty()),
+                false => self.heap.emptied(entry, meta.is_dirty()),
+            }
+        }
+        let new = Slot::new(meta, value);
         match std::mem::replace(slot, new) {
             Slot::Present { value, .. } => Some(value),
             Slot::Absent { .. } => None,
@@ -263,9 +219,8 @@ impl<V: Value> Entries<V> {
     pub(super) fn push(&mut self) {
         grow(&mut self.slots);
         self.slots.push(Slot::new(Meta::default(), None));
-        if std::mem::needs_drop::<V>() {
-            grow(&mut self.heap.lengths);
-            self.heap.lengths.push(Cell::new(0));
+        if Self::OWNS_MEMORY {
+            self.heap.push();
         }
         if let Some(lives) = &mut self.lives {
             lives.push();
@@ -282,7 +237,7 @@ impl<V: Value> Entries<V> {
 
     /// Empties an entry and forgets all about it.
     pub(super) fn vacate(&mut self, entry: u32) {
-        self.heap.set(entry, None);
+        self.heap.emptied(entry, self.meta(entry).is_dirty());
         self.set_expiry(entry, 0);
         self.slots[entry as usize] = Slot::new(Meta::default(), None);
     }
@@ -293,7 +248,11 @@ impl<V: Value> Entries<V> {
     }
 
     pub(super) fn set_meta(&mut self, entry: u32, meta: Meta) {
-        self.slots[entry as usize].set_meta(meta);
+        let slot = &mut self.slots[entry as usize];
+        if Self::OWNS_MEMORY && slot.meta().is_dirty() != meta.is_dirty() {
+            self.heap.turned(entry, meta.is_dirty());
+        }
+        slot.set_meta(meta);
     }
 
     /// As [`super::column::AnyColumn::encode`].
@@ -301,8 +260,9 @@ impl<V: Value> Entries<V> {
         let before = out.len();
         let Some(value) = self.get(entry) else { return Ok(false) };
         self.coding.encode(value, out)?;
-        self.encoded.add(out.len() - before);
-        self.heap.set(entry, Some(out.len() - before));
+        if Self::OWNS_MEMORY {
+            self.heap.seen(entry, out.len() - before, self.meta(entry).is_dirty());
+        }
         Ok(true)
     }
 
@@ -316,8 +276,13 @@ impl<V: Value> Entries<V> {
         let length = stored.as_ref().map(|stored| stored.bytes.len());
         let expiry = stored.and_then(|stored| stored.expires);
         let value = stored.map(|stored| self.coding.decode(stored)).transpose()?;
+        if Self::OWNS_MEMORY {
+            self.heap.emptied(entry, self.meta(entry).is_dirty());
+            if let Some(length) = length {
+                self.heap.seen(entry, length, meta.is_dirty());
+            }
+        }
         self.slots[entry as usize] = Slot::new(meta, value);
-        self.heap.set(entry, length);
         if let Some(lives) = &mut self.lives {
             let expires_ms = lives.of_stored(expiry);
             lives.set(entry, if bites(Tooth::ExpiryForgotten) { 0 } else { expires_ms });
@@ -335,15 +300,55 @@ impl<V: Value> Entries<V> {
         std::hint::black_box(stamps.fold(0, u32::wrapping_add));
     }
 
-    /// Bytes of memory of so many entries, and what their values own: as long as they were serialised last, or
-    /// the mean of all.
+    /// The entry's value was replaced by another one without any other notice.
+    #[inline]
+    pub(super) fn replaced(&self, entry: u32) {
+        self.heap.replaced(entry);
+    }
+
+    /// The value of an entry with a sub key may have changed.
+    #[inline]
+    pub(super) fn changed(&mut self, entry: u32) {
+        if Self::OWNS_MEMORY {
+            self.changed.push(entry);
+        }
+    }
+
+    /// Looks at how long those are that have changed since the last call.
+    pub(super) fn look_at_changed(&mut self) {
+        let mut changed = std::mem::take(&mut self.changed);
+        self.look(changed.iter().copied());
+        changed.clear();
+        self.changed = changed;
+    }
+
+    /// Looks at how long some of these are, of which some may have changed.
+    pub(super) fn look(&mut self, changed: impl ExactSizeIterator<Item = u32> + Clone) {
+        let Self { slots, coding, heap, .. } = self;
+        heap.look(changed, |entry| match &slots[entry as usize] {
+            Slot::Present { value, stamp, .. } if stamp & UNSERIALISED != 0 => coding.length(value),
+            _ => None,
+        });
+    }
+
+    /// How long values were lately: what one takes that is to be read.
+    pub(super) fn typical_bytes(&self) -> Option<u64> {
+        if Self::OWNS_MEMORY { self.heap.recent() } else { Some(size_of::<V>() as u64) }
+    }
+
+    /// What values own elsewhere, as far as it is known.
+    pub(super) fn heap_bytes(&self) -> HeapBytes {
+        self.heap.bytes()
+    }
+
+    /// Bytes of memory of so many entries, and what their values own.
     pub(super) fn bytes(&self, entries: u64) -> u64 {
         let expiry = if self.lives.is_some() { size_of::<u64>() } else { 0 };
         let slots = entries * (size_of::<Slot<V>>() + expiry) as u64;
-        if !std::mem::needs_drop::<V>() {
+        if !Self::OWNS_MEMORY {
             return slots;
         }
-        slots + self.heap.bytes(entries, self.encoded.get())
+        slots + self.heap.bytes().all + Heap::beside(entries)
     }
 }
 
@@ -359,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn heap_values_count_by_their_last_serialised_length_and_unknown_ones_by_the_mean() {
+    fn heap_values_count_by_their_last_serialised_length_and_others_by_the_last_ones_seen() {
         let mut entries = Entries::<String>::new(None, Coding::new(StateKind::Value));
         (0..3).for_each(|_| entries.push());
         let empty = entries.bytes(1);
@@ -386,6 +391,28 @@ mod tests {
         entries.restore(0, Some(stored), Meta::loaded()).unwrap();
         assert_eq!(entries.bytes(1), empty + 5);
         entries.restore(0, None, Meta::loaded()).unwrap();
-        assert_eq!(entries.heap.known.get(), (0, 0));
+        assert_eq!(entries.heap_bytes(), HeapBytes::default());
+    }
+
+    #[test]
+    fn what_is_dirty_is_told_apart_through_every_change() {
+        let mut entries = Entries::<String>::new(None, Coding::new(StateKind::Value));
+        let dirty = Meta { stamp: UNSERIALISED | 1, ..Meta::default() };
+        (0..2).for_each(|_| entries.push());
+        for entry in 0..2 {
+            entries.set_meta(entry, dirty);
+            entries.put(entry, Some("x".repeat(9)));
+            entries.look([entry].into_iter());
+        }
+        assert_eq!(entries.heap_bytes(), HeapBytes { all: 20, dirty: 20 });
+        entries.set_meta(0, dirty.serialised());
+        entries.encode(0, &mut Vec::new()).unwrap();
+        assert_eq!(entries.heap_bytes(), HeapBytes { all: 20, dirty: 10 });
+        entries.set_meta(0, dirty);
+        entries.put(0, None);
+        entries.set_meta(0, dirty.serialised());
+        assert_eq!(entries.heap_bytes(), HeapBytes { all: 10, dirty: 10 });
+        entries.vacate(1);
+        assert_eq!(entries.heap_bytes(), HeapBytes::default());
     }
 }

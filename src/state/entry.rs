@@ -65,6 +65,13 @@ impl Meta {
         self.stamp & !UNSERIALISED
     }
 
+    /// Whether it has changed and the change is not in a segment's bytes yet.
+    #[inline]
+    #[must_use]
+    pub(super) fn is_dirty(self) -> bool {
+        self.stamp & UNSERIALISED != 0
+    }
+
     /// Whether a put of its item may have been sent.
     #[must_use]
     pub fn has_item(self) -> bool {

@@ -174,7 +174,7 @@ impl<K: Key> KeyedState<K> {
     /// Whether an entry may be kept whose key and value take so many bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] for a key that is too large, which no restart changes; [`ErrorKind::User`] for a value.
+    /// [`ErrorKind::TooLarge`] that says whether the key is too large by itself.
     pub(super) fn check_size(
         &self,
         column: usize,
@@ -186,13 +186,10 @@ impl<K: Key> KeyedState<K> {
             return Ok(());
         }
         let row = self.columns[column].row_of(entry);
-        let (kind, else_do) = if key as u64 > self.entry_limit {
-            (ErrorKind::Input, "shorten the key")
-        } else {
-            (ErrorKind::User, "divide the value")
-        };
+        let by_key = key as u64 > self.entry_limit;
+        let else_do = if by_key { "shorten the key" } else { "divide the value" };
         let takes = format!("{key} bytes of encoded key and {value} of value");
-        Err(Error::new(kind, self.too_large(column, row, "the entry", &takes, else_do)))
+        Err(self.too_large(column, row, "the entry", &takes, else_do))
     }
 
     /// Whether so many bytes of what was asked for of a row may be read at once.
@@ -201,18 +198,18 @@ impl<K: Key> KeyedState<K> {
             return Ok(());
         }
         let (what, takes) = ("what is asked for at once", format!("{bytes} bytes"));
-        let message = self.too_large(column, row, what, &takes, "ask for less at a time");
-        Err(Error::new(ErrorKind::User, message))
+        Err(self.too_large(column, row, what, &takes, "ask for less at a time: a range, a prefix"))
     }
 
-    fn too_large(&self, column: usize, row: u32, what: &str, takes: &str, else_do: &str) -> String {
+    fn too_large(&self, column: usize, row: u32, what: &str, takes: &str, else_do: &str) -> Error {
         let key = self.rows.key(row);
         let (state, limit) = (self.columns[column].name(), self.entry_limit);
         let (group, key) = (self.group_of(key.key_hash()), Shortened(key));
-        format!(
+        let message = format!(
             "state {state}: {what} of key {key} (key group {group}) takes {takes}, and \
              state.backend.dynamodb.cache-size leaves {limit} for all: set it higher, or {else_do}"
-        )
+        );
+        Error::new(ErrorKind::TooLarge, message)
     }
 }
 

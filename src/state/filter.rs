@@ -34,6 +34,9 @@ use crate::key_group::{KeyGroup, KeyGroupRange};
 /// The hidden state of an operator that holds its filter's chunks. Users' states have no such name.
 pub const STATE: &str = ".filter";
 
+/// By how much old bits are folded to make room for the last new ones.
+const FOLDS: u64 = 4;
+
 /// How large a filter may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilterConfig {
@@ -232,10 +235,9 @@ impl Filter {
     /// The next key group whose chunks are to be read for bits that are being built, or should be.
     pub(super) fn next_group(&mut self) -> Option<KeyGroup> {
         if self.build.is_none()
-            && let Some(bits) = &self.bits
-            && bits.is_full()
+            && self.bits.as_ref().is_some_and(Bloom::is_full)
             && !self.has_failed
-            && let Some(bytes) = self.larger(bits)
+            && let Some(bytes) = self.larger()
         {
             self.build = Some(self.build(Some(Bloom::of_bytes(bytes))));
         }
@@ -255,11 +257,19 @@ impl Filter {
         build
     }
 
-    /// The size of bits to replace full ones. The old ones answer until the new ones are complete.
-    fn larger(&self, bits: &Bloom) -> Option<u64> {
-        let room = self.config.max_bytes.saturating_sub(bits.bytes());
-        let bytes = Bloom::bytes_for(bits.held().saturating_mul(2)).min(room);
-        (bytes >= bits.bytes().saturating_mul(3) / 2).then_some(bytes)
+    /// The size of bits to replace full ones. The old ones answer until the new ones are complete; where there is
+    /// no room for both, folded, so that they leave most of it: until then they are less exact.
+    fn larger(&mut self) -> Option<u64> {
+        let (bits, max_bytes) = (self.bits.as_mut()?, self.config.max_bytes);
+        let bytes = Bloom::bytes_for(bits.held().saturating_mul(2));
+        if bits.bytes() + bytes <= max_bytes {
+            return Some(bytes);
+        }
+        let rest = max_bytes.saturating_sub(bits.bytes() / FOLDS);
+        if bytes.min(rest) < bits.bytes().saturating_mul(3) / 2 || !bits.fold(FOLDS as usize) {
+            return None;
+        }
+        Some(bytes.min(rest))
     }
 
     /// Hashes of the next group's chunks, as many as there are.
@@ -374,6 +384,31 @@ mod tests {
             assert!(!filter.denies(hash, || KeyGroup(0)), "it answers before a group is read");
         }
         assert!(filter.held().is_none());
+    }
+
+    /// They used to stop at half of it: old and new ones together must not take more.
+    #[test]
+    fn bits_grow_until_they_take_nearly_all_that_they_may() {
+        let range = KeyGroupRange { first: KeyGroup(0), last: KeyGroup(GROUPS - 1) };
+        let mut filter = Filter::new(range, Vec::new(), CONFIG, (false, 0));
+        filter.begin(false, 0);
+        // As many as fill seven eighths of what there is.
+        let all: Vec<u64> = hashes(0, CONFIG.max_bytes / 8 * 7 * 8 / 16).collect();
+        for (n, hash) in all.iter().enumerate() {
+            filter.add(*hash);
+            assert!(filter.bytes() <= CONFIG.max_bytes, "{}", filter.bytes());
+            while filter.next_group().is_some() {
+                // All of them in the first group.
+                let rest =
+                    if filter.build.as_ref().unwrap().next == range.first { n + 1 } else { 0 };
+                filter.read(&all[..rest]);
+                filter.end_group();
+            }
+        }
+        assert_eq!(filter.bytes(), CONFIG.max_bytes / 8 * 7);
+        assert!(all.iter().all(|hash| !filter.denies(*hash, || KeyGroup(0))));
+        let (_, wrong) = filter.held().unwrap();
+        assert!(wrong < 0.004, "{wrong}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 use hashbrown::HashMap;
 
-use super::entries::MeanBytes;
+use super::heap::MeanBytes;
 use crate::codec::Key;
 
 /// From so many bytes on a key is long.

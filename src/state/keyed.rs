@@ -132,8 +132,10 @@ pub struct KeyedState<K> {
     pub(super) recency: Recency,
     /// Entries that were cleaned, and may leave now if they were not used since.
     pub(super) cooling: Vec<(ColumnId, u32)>,
-    /// Batches until a value is serialised to know its size.
-    pub(super) until_sample: u32,
+    /// Whether some state's values own memory elsewhere.
+    pub(super) owns_memory: bool,
+    /// The rows of the batch, where it is to be seen how long their values are now.
+    pub(super) used: Vec<Row>,
     pub(super) entry_limit: u64,
 }
 
@@ -242,7 +244,8 @@ impl<K: Key> KeyedState<K> {
             cleaning: None,
             recency: Recency::default(),
             cooling: Vec::new(),
-            until_sample: 0,
+            owns_memory: columns.0.iter().any(|column| column.owns_memory()),
+            used: Vec::new(),
             entry_limit: u64::MAX,
             columns: columns.0,
         })
@@ -274,6 +277,9 @@ impl<K: Key> KeyedState<K> {
             && let Some(old) = typed_mut(&mut self.columns, state).hot_mut(row.0, hot)
         {
             *old = value;
+            if Entries::<V>::OWNS_MEMORY {
+                typed(&self.columns, state).replaced(row.0);
+            }
             return;
         }
         self.put_entry::<Column<V>, V>(state.column, row.0, Some(value));
@@ -391,7 +397,7 @@ impl<K: Key> KeyedState<K> {
         let key = self.rows.key(row);
         let mut sort_key = Vec::new();
         key.encode(&mut sort_key);
-        self.keys.note(row, sort_key.len());
+        self.keys.add(row, sort_key.len());
         values.encode_sub(entry, &mut sort_key);
         ItemKey {
             operator: self.config.operator.clone(),

@@ -36,9 +36,19 @@ pub(super) struct List {
     replaces: Vec<(u32, u32)>,
     stored_bytes: u64,
     segments: u32,
+    /// How many of its entries are serialised, and what memory their values own elsewhere.
+    serialised: (u64, u64),
+    /// The same memory of those that are not replaced.
+    heap: u64,
 }
 
 impl List {
+    /// What memory the value of one of its entries owns elsewhere: the mean of all, or as much as is left.
+    fn share(&self) -> u64 {
+        let (entries, bytes) = self.serialised;
+        bytes.checked_div(entries).unwrap_or(0)
+    }
+
     fn len(&self) -> u64 {
         self.rows.iter().map(|rows| rows.len() as u64).sum()
     }
@@ -54,6 +64,8 @@ impl List {
             replaces: Vec::new(),
             stored_bytes: 0,
             segments: 0,
+            serialised: (0, 0),
+            heap: 0,
         };
         list.live = list.len();
         list
@@ -79,6 +91,8 @@ pub struct Log {
     pinned: u64,
     /// Changes in `lists`, replaced ones included.
     listed: u64,
+    /// The sum over `lists`.
+    heap: u64,
 }
 
 impl Log {
@@ -94,6 +108,7 @@ impl Log {
             lists: VecDeque::new(),
             pinned: 0,
             listed: 0,
+            heap: 0,
         }
     }
 
@@ -126,9 +141,9 @@ impl Log {
         self.pinned
     }
 
-    /// The entry of a column that began to change last, of those that have changed since the last barrier.
-    pub(super) fn newest_change(&self, column: usize) -> Option<u32> {
-        self.dirty[column].last().copied()
+    /// Memory that values own elsewhere, of the entries that [`Log::pinned`] counts, but for dirty ones.
+    pub(super) fn heap(&self) -> u64 {
+        self.heap
     }
 
     /// Checkpoints that are newer than the oldest retained one, so that they cannot be cleaned yet.
@@ -159,10 +174,29 @@ impl Log {
         if old <= self.horizon {
             self.pinned += 1;
         } else if let Some(i) = self.position(old) {
-            self.lists[i].replaced += 1;
-            self.lists[i].replaced_now += 1;
+            self.replace(i);
         }
         self.dirty[column].push(row);
+    }
+
+    /// An entry of a list has changed again.
+    fn replace(&mut self, list: usize) {
+        let list = &mut self.lists[list];
+        list.replaced += 1;
+        list.replaced_now += 1;
+        let share = list.share().min(list.heap);
+        list.heap -= share;
+        self.heap -= share;
+    }
+
+    /// An entry of the list of `stamp` is in a segment's bytes; `heap` is what its value owns elsewhere.
+    pub(super) fn serialised(&mut self, stamp: u32, heap: u64) {
+        if let Some(i) = self.position(stamp) {
+            let list = &mut self.lists[i];
+            list.serialised = (list.serialised.0 + 1, list.serialised.1 + heap);
+            list.heap += heap;
+            self.heap += heap;
+        }
     }
 
     /// Takes the last [`Log::change`] back: the entry has not changed after all.
@@ -172,8 +206,12 @@ impl Log {
         if old <= self.horizon {
             self.pinned -= 1;
         } else if let Some(i) = self.position(old) {
-            self.lists[i].replaced -= 1;
-            self.lists[i].replaced_now -= 1;
+            let list = &mut self.lists[i];
+            list.replaced -= 1;
+            list.replaced_now -= 1;
+            let share = list.share();
+            list.heap += share;
+            self.heap += share;
         }
     }
 
@@ -232,8 +270,7 @@ impl Log {
         if old <= self.horizon {
             self.pinned += 1;
         } else if let Some(i) = self.position(old) {
-            self.lists[i].replaced += 1;
-            self.lists[i].replaced_now += 1;
+            self.replace(i);
         }
         if let Some(last) = self.lists.back_mut() {
             Arc::make_mut(&mut last.rows[column]).push(row);
@@ -316,6 +353,7 @@ impl Log {
         if let Some(list) = self.lists.pop_front() {
             self.pinned -= list.len() - list.replaced;
             self.listed -= list.len();
+            self.heap -= list.heap;
             self.horizon = list.stamp;
         }
     }

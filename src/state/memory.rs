@@ -14,8 +14,8 @@ use futures::future::{BoxFuture, pending};
 use tokio::sync::Notify;
 
 use super::store::{
-    Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, MAX_BLOCK_BYTES, Scanned, Store,
-    WriteOutcome,
+    Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, MAX_BLOCK_BYTES, ScanPage,
+    Scanned, Store, WriteOutcome,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
@@ -26,7 +26,7 @@ use crate::teeth::{Tooth, bites};
 pub enum Call {
     /// [`Store::read_items`].
     ReadItems,
-    /// [`Store::scan_items`].
+    /// [`Store::scan_page`].
     ScanItems,
     /// [`Store::write_items`].
     WriteItems,
@@ -235,19 +235,22 @@ fn lock(content: &Mutex<Content>) -> MutexGuard<'_, Content> {
 }
 
 impl Content {
-    fn scan(&self, range: &ItemRange) -> Vec<Scanned> {
+    fn scan(&self, range: &ItemRange, max_bytes: u64) -> ScanPage {
         let ItemRange { operator, state, key_group, from, .. } = range.clone();
         let first = ItemKey { operator, state, key_group, sort_key: from };
         let in_range = |key: &ItemKey| {
             let of = (&key.operator, &key.state, key.key_group);
             of == (&range.operator, &range.state, range.key_group) && range.contains(&key.sort_key)
         };
-        let items = self.items.range(first..).take_while(|(key, _)| in_range(key));
-        let scanned = |(key, item): (&ItemKey, &Item)| Scanned {
-            sort_key: key.sort_key.clone(),
-            item: Ok(item.clone()),
-        };
-        items.map(scanned).collect()
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        for (key, item) in self.items.range(first..).take_while(|(key, _)| in_range(key)) {
+            bytes += (key.sort_key.len() + item.value.as_ref().map_or(0, Bytes::len)) as u64;
+            items.push(Scanned { sort_key: key.sort_key.clone(), item: Ok(item.clone()) });
+            if bytes > max_bytes {
+                return ScanPage { items, rest: Some(range.after(&key.sort_key)) };
+            }
+        }
+        ScanPage { items, rest: None }
     }
 
     fn write(&mut self, write: &ItemWrite) -> WriteOutcome {
@@ -280,8 +283,8 @@ impl Store for MemoryStore {
         .boxed()
     }
 
-    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
-        self.call(Call::ScanItems, move |content| Ok(content.scan(&range))).boxed()
+    fn scan_page(&self, range: ItemRange, max_bytes: u64) -> BoxFuture<'_, Result<ScanPage>> {
+        self.call(Call::ScanItems, move |content| Ok(content.scan(&range, max_bytes))).boxed()
     }
 
     fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>> {

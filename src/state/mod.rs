@@ -14,7 +14,8 @@
 //! 2. *A batch.* [`KeyedState::set_processing_time`] where [`KeyedState::has_ttl`]; [`KeyedState::find_rows`]; [`KeyedState::take_reads`] to the store; the records whose
 //!    row is not loading (and that have no parked predecessor of their key) run at once with
 //!    [`KeyedState::get`], [`KeyedState::set`] …; then [`KeyedState::end_batch`].
-//! 3. *Answers.* [`KeyedState::set_processing_time`]; [`KeyedState::loaded`] for each read. Where it says that the row is resident, its
+//! 3. *Answers.* [`KeyedState::set_processing_time`]; [`KeyedState::loaded`] for each read, [`KeyedState::page_scanned`]
+//!    for each page of a range. Where it says that the row is resident, its
 //!    parked records run, before the next [`KeyedState::end_batch`]: that may give the row away.
 //! 4. *Barrier n.* [`KeyedState::freeze`], whose [`Barrier`] goes into the acknowledgement. Between
 //!    batches [`KeyedState::serialise`] until it says done, with [`KeyedState::take_segments`] at any
@@ -50,6 +51,7 @@ mod expiry;
 mod filter;
 mod formats;
 mod former;
+mod heap;
 mod key_bytes;
 mod key_types;
 mod keyed;
@@ -125,7 +127,7 @@ pub use reducing::{AggregatingState, ReducingState};
 pub use stats::Stats;
 pub use store::{
     Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemRange, ItemWrite, MAX_BLOCK_BYTES,
-    Presence, Scanned, Store, WriteOutcome,
+    Presence, ScanPage, Scanned, Store, WriteOutcome,
 };
 pub use sub_column::SubKey;
 pub use suspend::Scan;

@@ -7,7 +7,7 @@ use super::column::Holds;
 use super::descriptor::ColumnId;
 use super::entries::Old;
 use super::entry::{Meta, UNSERIALISED};
-use super::keyed::{KeyedState, column_mut};
+use super::keyed::{KeyedState, Row, column_mut};
 use crate::codec::{Key, Value};
 use crate::error::{Error, Result};
 use crate::teeth::{Tooth, bites};
@@ -60,12 +60,19 @@ impl Effects {
 
 impl<K: Key> KeyedState<K> {
     /// Whether a call about the state may have to wait for a read: an operator has entries that are not
-    /// known when a record is admitted, and some may be stored. If so, each record stands between
-    /// [`KeyedState::begin_record`] and [`KeyedState::end_record`].
+    /// known when a record is admitted, and some may be stored.
     #[inline]
     #[must_use]
     pub fn may_suspend(&self) -> bool {
         self.has_subs && self.items_sent
+    }
+
+    /// Whether a call about `row`, which is resident, may. If so, its record stands between
+    /// [`KeyedState::begin_record`] and [`KeyedState::end_record`], and what it changes in place is serialised
+    /// before: not so where all that is stored of the row is in memory.
+    #[must_use]
+    pub fn may_suspend_at(&self, row: Row) -> bool {
+        self.may_suspend() && !self.columns.iter().all(|column| column.has_all(row.0))
     }
 
     /// A record is going to be processed: what it does to the state is remembered.
@@ -131,7 +138,9 @@ impl<K: Key> KeyedState<K> {
         value: Option<V>,
     ) {
         self.touch(id.index(), entry);
-        let values = column_mut::<C>(&mut self.columns, id).values_mut();
+        let column = column_mut::<C>(&mut self.columns, id);
+        column.changed(entry);
+        let values = column.values_mut();
         let (is_present, old) = (value.is_some(), values.put(entry, value));
         if self.effects.recording {
             values.remember(entry, Old::Value(old));
@@ -156,7 +165,9 @@ impl<K: Key> KeyedState<K> {
             return column_mut::<C>(&mut self.columns, id).values_mut().get_mut(entry);
         }
         self.touch(id.index(), entry);
-        let values = column_mut::<C>(&mut self.columns, id).values_mut();
+        let column = column_mut::<C>(&mut self.columns, id);
+        column.changed(entry);
+        let values = column.values_mut();
         if self.effects.recording {
             let mut bytes = Vec::new();
             match values.encode(entry, &mut bytes) {
@@ -186,7 +197,9 @@ impl<K: Key> KeyedState<K> {
         shorten: fn(&mut V, usize),
     ) -> Option<&mut V> {
         self.touch(id.index(), entry);
-        let values = column_mut::<C>(&mut self.columns, id).values_mut();
+        let column = column_mut::<C>(&mut self.columns, id);
+        column.changed(entry);
+        let values = column.values_mut();
         if self.effects.recording {
             values.remember(entry, Old::Shorter(length, shorten));
             self.effects.changed(id);

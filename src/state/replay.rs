@@ -99,7 +99,7 @@ impl<K: Key> KeyedState<K> {
             Some(row) => row,
             None => self.insert(hash, key),
         };
-        self.keys.note(row, entry.key.len() - bytes.len());
+        self.keys.add(row, entry.key.len() - bytes.len());
         let column = columns[entry.state];
         let values = &mut self.columns[column];
         let number = values.entry_of(row, bytes).map_err(corrupt)?;
@@ -112,6 +112,7 @@ impl<K: Key> KeyedState<K> {
         let expires = entry.expires;
         let stored = entry.value.map(|bytes| Stored { bytes, native: false, checkpoint, expires });
         let stored = self.unless_gone(stored);
+        let bytes = stored.map_or(0, |stored| stored.bytes.len() as u64);
         if stored.is_some_and(|stored| self.outlives(ColumnId(column as u16), &stored)) {
             self.outliving.push((column, number));
         }
@@ -121,7 +122,11 @@ impl<K: Key> KeyedState<K> {
             let message = format!("segment: operator {operator}, state {}: {error}", values.name());
             Error::new(ErrorKind::Corrupt, message).with_source(error)
         })?;
+        let owns_memory = values.owns_memory();
         self.log.replay(checkpoint, stamp, column, number, old);
+        if self.owns_memory && old != stamp {
+            self.log.serialised(stamp, if owns_memory { bytes } else { 0 });
+        }
         Ok(true)
     }
 

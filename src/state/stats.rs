@@ -2,11 +2,18 @@
 //!
 //! Owns the estimates. What follows from them is `task`'s.
 
-use super::keyed::KeyedState;
+use super::admission::Read;
+use super::heap::HeapBytes;
+use super::keyed::{KeyedState, Row};
 use crate::codec::Key;
 
-/// Batches from one to the next of which a value is serialised to know its size.
-const SAMPLE_EVERY: u32 = 15;
+/// What an item takes beside its value, with its keys, about.
+const ITEM_BYTES: u64 = 100;
+/// What a value is taken to have of whose kind none was seen yet.
+const UNSEEN_BYTES: u64 = 16 << 10;
+
+/// Whoever never ends a batch shall not have its rows remembered without end.
+const MOST_USED: usize = 1 << 20;
 
 /// What is in memory and in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,18 +55,26 @@ impl<K: Key> KeyedState<K> {
     /// estimated. For back-pressure.
     #[must_use]
     pub fn dirty_bytes(&self) -> u64 {
-        self.dirty_entries() * self.entry_bytes()
+        let heap = self.heap_bytes();
+        self.dirty_entries() * self.entry_bytes(heap) + heap.dirty
     }
 
-    /// The mean of all entries, with their shares of the rows.
-    fn entry_bytes(&self) -> u64 {
+    /// The mean of all entries, with their shares of the rows and without what their values own elsewhere.
+    fn entry_bytes(&self, heap: HeapBytes) -> u64 {
         let rows = self.rows.len() as u64;
         let entries: u64 = self.columns.iter().map(|column| column.entries(rows)).sum();
-        self.rows_bytes() / entries.max(1)
+        self.rows_bytes().saturating_sub(heap.all) / entries.max(1)
+    }
+
+    fn heap_bytes(&self) -> HeapBytes {
+        self.columns.iter().fold(HeapBytes::default(), |sum, column| {
+            let HeapBytes { all, dirty } = column.heap_bytes();
+            HeapBytes { all: sum.all + all, dirty: sum.dirty + dirty }
+        })
     }
 
     /// Memory of all rows and entries, of the filter's chunks in the log and of the log's lists, estimated:
-    /// `size_of` each part, and for what owns memory elsewhere its serialised length, or the mean of all.
+    /// `size_of` each part, and for what owns memory elsewhere its length when it was seen or serialised last.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
         self.rows_bytes() + self.filter.chunks.takes().pinned_bytes
@@ -75,12 +90,21 @@ impl<K: Key> KeyedState<K> {
     /// Memory of the entries that are newer than their items, estimated.
     #[must_use]
     pub fn pinned_bytes(&self) -> u64 {
-        self.pinned_entries() * self.entry_bytes() + self.filter.chunks.takes().pinned_bytes
+        let heap = self.heap_bytes();
+        let entries = self.pinned_entries() * self.entry_bytes(heap);
+        entries + heap.dirty + self.log.heap() + self.filter.chunks.takes().pinned_bytes
     }
 
     /// Entries that are newer than their items, the filter's chunks aside.
     fn pinned_entries(&self) -> u64 {
         self.log.pinned().saturating_sub(self.filter.chunks.takes().pinned)
+    }
+
+    /// What the answer to `read` takes, as far as others of its state tell.
+    #[must_use]
+    pub fn expected_bytes(&self, read: &Read) -> u64 {
+        let typical = self.columns.get(read.column.index()).and_then(|c| c.typical_bytes());
+        ITEM_BYTES + typical.unwrap_or(UNSEEN_BYTES)
     }
 
     /// Memory of the filter, which stays whatever leaves.
@@ -109,20 +133,23 @@ impl<K: Key> KeyedState<K> {
         self.pinned_entries() > entries / 4 * 3
     }
 
-    /// Serialises a value that has just changed, now and then, where only that tells what values take.
-    pub(super) fn sample(&mut self) {
-        if self.until_sample > 0 {
-            self.until_sample -= 1;
+    /// A batch is processed: sees how long the values are now that it may have changed, where only that tells
+    /// what they take.
+    pub(super) fn look_at_changes(&mut self) {
+        if !self.owns_memory {
             return;
         }
-        self.until_sample = SAMPLE_EVERY;
-        for (index, column) in self.columns.iter().enumerate() {
-            if column.owns_memory()
-                && let Some(entry) = self.log.newest_change(index)
-            {
-                // A value that cannot be serialised is told at the barrier.
-                let _ = column.encode(entry, &mut Vec::new());
-            }
+        for column in self.columns.iter_mut().filter(|column| column.owns_memory()) {
+            column.look(&self.used);
+        }
+        self.used.clear();
+    }
+
+    /// Of these rows the batch may change something.
+    #[inline]
+    pub(super) fn uses(&mut self, rows: &[Row]) {
+        if self.owns_memory && self.used.len() < MOST_USED {
+            self.used.extend_from_slice(rows);
         }
     }
 

@@ -18,6 +18,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::coding::Stored;
@@ -62,6 +63,12 @@ impl ItemRange {
         sort_key >= &*self.from && self.to.as_ref().is_none_or(|to| sort_key < &**to)
     }
 
+    /// What of it comes after `sort_key`.
+    #[must_use]
+    pub fn after(&self, sort_key: &[u8]) -> Self {
+        Self { from: [sort_key, &[0]].concat().into(), ..self.clone() }
+    }
+
     /// Whether no sort key at all can lie in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -77,6 +84,15 @@ pub struct Scanned {
     /// The item. An error where its parts are not of one write: an entry that is pinned may be so, until
     /// its put is answered, and then it must not be looked at; of any other it is damage.
     pub item: Result<Item>,
+}
+
+/// A range, or its beginning.
+#[derive(Debug)]
+pub struct ScanPage {
+    /// The items, tombstones included, in ascending order of their sort keys.
+    pub items: Vec<Scanned>,
+    /// What remains to be read; `None`: that is all.
+    pub rest: Option<ItemRange>,
 }
 
 /// What an item holds.
@@ -224,10 +240,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// others for what does not fit into one item of a table.
     fn read_items(&self, keys: Vec<ItemKey>) -> BoxFuture<'_, Result<Vec<Option<Item>>>>;
 
-    /// Reads all items of a range, tombstones included, in ascending order of their sort keys. One
-    /// `Query` for each MiB. An entry that is written meanwhile may be seen before, after or in the midst
-    /// of that, so one that has changed since the scan began must not be taken from it.
-    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>>;
+    /// Reads the items of a range until values and sort keys take more than `max_bytes`, by up to a MiB or an
+    /// item; where keys are so long that the table has them by their hashes, until the next one that is not.
+    /// One `Query` for each MiB. An entry that is written meanwhile may be seen before, after or in the midst of
+    /// that, so one that has changed since the scan began must not be taken from it.
+    fn scan_page(&self, range: ItemRange, max_bytes: u64) -> BoxFuture<'_, Result<ScanPage>>;
+
+    /// All of a range, as by [`Store::scan_page`].
+    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
+        async move { Ok(self.scan_page(range, u64::MAX).await?.items) }.boxed()
+    }
 
     /// Writes items, no two of the same key; the outcomes are in the order of `writes`. One
     /// `BatchExecuteStatement` for 25, or a `PutItem` for each part of one that does not fit. Until it is

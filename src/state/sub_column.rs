@@ -10,6 +10,7 @@ use super::coding::{AnyCoding, Coding, Stored};
 use super::column::{AnyColumn, Holds};
 use super::entries::Entries;
 use super::entry::Meta;
+use super::heap::HeapBytes;
 use super::key_bytes::KeyBytes;
 use super::key_types::SubTypes;
 use super::keyed::Row;
@@ -168,6 +169,11 @@ impl<S: SubKey, V: Value> Holds<V> for SubColumn<S, V> {
     fn values_mut(&mut self) -> &mut Entries<V> {
         &mut self.values
     }
+
+    #[inline]
+    fn changed(&mut self, entry: u32) {
+        self.values.changed(entry);
+    }
 }
 
 impl<S, V> fmt::Debug for SubColumn<S, V> {
@@ -230,11 +236,11 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
     }
 
     fn entry_of(&mut self, row: u32, mut sub: &[u8]) -> Result<u32, DecodeError> {
-        let bytes = sub.len();
+        let length = sub.len();
         let key = S::decode(&mut sub)?;
         if sub.is_empty() {
             let entry = self.find_or_insert(row, key).0;
-            self.sub_keys.note(entry, bytes);
+            self.sub_keys.add(entry, length);
             return Ok(entry);
         }
         Err(DecodeError(format!("{} bytes after the sub key of state {}", sub.len(), self.name)))
@@ -304,6 +310,10 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
         &mut self.values.coding
     }
 
+    fn has_all(&self, row: u32) -> bool {
+        self.known(row).is_complete()
+    }
+
     fn in_memory(&self, row: u32, mut sub: &[u8]) -> Result<Option<u32>, DecodeError> {
         let key = S::decode(&mut sub)?;
         Ok(self.find(row, |other| other.cmp(&key)))
@@ -350,6 +360,18 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
     }
 
     fn owns_memory(&self) -> bool {
-        std::mem::needs_drop::<V>()
+        Entries::<V>::OWNS_MEMORY
+    }
+
+    fn heap_bytes(&self) -> HeapBytes {
+        self.values.heap_bytes()
+    }
+
+    fn look(&mut self, _: &[Row]) {
+        self.values.look_at_changed();
+    }
+
+    fn typical_bytes(&self) -> Option<u64> {
+        self.values.typical_bytes()
     }
 }

@@ -11,11 +11,14 @@ use super::descriptor::ColumnId;
 use super::entry::Meta;
 use super::keyed::{KeyedState, Row, column, column_mut};
 use super::known::{SubRange, successor};
-use super::store::{ItemRange, Scanned};
+use super::store::{ItemRange, ScanPage, Scanned};
 use super::sub_column::{SubColumn, SubKey};
 use crate::codec::{DecodeError, Key, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::teeth::{Tooth, bites};
+
+/// What an entry takes beside its sub key and its value, at the least.
+const ENTRY_BYTES: usize = 40;
 
 /// A range of a row's entries to be read from the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,10 @@ pub struct Scan {
     /// The encoded key of the row.
     key: Bytes,
     sub: SubRange,
+    /// What of it is in memory now, and was not before.
+    taken_bytes: usize,
+    /// Whether there was no tombstone.
+    traceless: bool,
 }
 
 /// A state call ends with it where something must be read first.
@@ -223,36 +230,41 @@ impl<K: Key> KeyedState<K> {
             from: [&key[..], &sub.from].concat().into(),
             to: to.map(Bytes::from),
         };
-        self.scans.push(Scan { row, column, range, key: key.into(), sub });
+        let key = key.into();
+        self.scans.push(Scan { row, column, range, key, sub, taken_bytes: 0, traceless: true });
         self.await_one_more(row);
     }
 
-    /// The scans that became necessary since the last call, for [`super::Store::scan_items`]. Each is to
-    /// be answered by [`KeyedState::scanned`].
+    /// The scans that became necessary since the last call, for [`super::Store::scan_page`]. Each is to
+    /// be answered by [`KeyedState::page_scanned`], or at once by [`KeyedState::scanned`].
     pub fn take_scans(&mut self) -> Vec<Scan> {
         std::mem::take(&mut self.scans)
     }
 
-    /// The answer to `scan`; `true` when its row is resident now. What is in memory is not older than
-    /// its item, a deletion included, and stays as it is.
+    /// The whole answer to `scan`; `true` when its row is resident now.
     ///
     /// # Errors
-    /// As those of [`KeyedState::loaded`]; the error of an item that is damaged.
+    /// As those of [`KeyedState::page_scanned`].
     pub fn scanned(&mut self, scan: &Scan, items: Vec<Scanned>) -> Result<bool> {
-        let resident = self.answered(scan.row)?;
-        if let Some(asked) = self.scanning.get_mut(&scan.row.0) {
-            asked.retain(|(column, sub)| (*column, sub) != (scan.column, &scan.sub));
-            if asked.is_empty() {
-                self.scanning.remove(&scan.row.0);
-            }
-        }
+        let mut scan = scan.clone();
+        let is_resident = self.page_scanned(&mut scan, ScanPage { items, rest: None })?;
+        Ok(is_resident == Some(true))
+    }
+
+    /// A page of the answer to `scan`: whether its row is resident now, or `None` where `scan` is what remains
+    /// and is to be read first. What is in memory is not older than its item, a deletion included, and stays
+    /// as it is. None of it leaves memory before all is there, since its row is loading.
+    ///
+    /// # Errors
+    /// As those of [`KeyedState::loaded`]; the error of an item that is damaged; [`ErrorKind::TooLarge`] as
+    /// soon as there is more than may be in memory.
+    pub fn page_scanned(&mut self, scan: &mut Scan, page: ScanPage) -> Result<Option<bool>> {
         let column = scan.column.index();
         let name = self.columns[column].name().clone();
         let corrupt = |error: DecodeError| {
             Error::new(ErrorKind::Corrupt, format!("item of state {name}: {error}"))
         };
-        let (mut traceless, mut bytes) = (true, 0);
-        for Scanned { sort_key, item } in items {
+        for Scanned { sort_key, item } in page.items {
             // Another key's, where the range could not be told more exactly.
             let Some(sub) = sort_key.strip_prefix(&scan.key[..]) else { continue };
             let in_memory = self.columns[column].in_memory(scan.row.0, sub).map_err(&corrupt)?;
@@ -260,12 +272,12 @@ impl<K: Key> KeyedState<K> {
                 continue;
             }
             let item = item?;
-            bytes += sub.len() + item.value.as_ref().map_or(0, Bytes::len);
-            self.check_scan(column, scan.row.0, bytes)?;
             let Some(stored) = self.unless_gone(item.stored()) else {
-                traceless = false;
+                scan.traceless = false;
                 continue;
             };
+            scan.taken_bytes += ENTRY_BYTES + sub.len() + stored.bytes.len();
+            self.check_scan(column, scan.row.0, scan.taken_bytes)?;
             let values = &mut self.columns[column];
             let entry = values.entry_of(scan.row.0, sub).map_err(&corrupt)?;
             values.restore(entry, Some(stored), Meta::loaded().noted()).map_err(&corrupt)?;
@@ -273,7 +285,17 @@ impl<K: Key> KeyedState<K> {
                 self.touch(column, entry);
             }
         }
-        self.columns[column].learn(scan.row.0, scan.sub.clone(), traceless);
-        Ok(resident)
+        if let Some(rest) = page.rest {
+            scan.range = rest;
+            return Ok(None);
+        }
+        if let Some(asked) = self.scanning.get_mut(&scan.row.0) {
+            asked.retain(|(column, sub)| (*column, sub) != (scan.column, &scan.sub));
+            if asked.is_empty() {
+                self.scanning.remove(&scan.row.0);
+            }
+        }
+        self.columns[column].learn(scan.row.0, scan.sub.clone(), scan.traceless);
+        self.answered(scan.row).map(Some)
     }
 }

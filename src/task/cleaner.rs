@@ -63,6 +63,9 @@ struct Plan {
     missing: Vec<Missing>,
     /// What they will take, about.
     missing_bytes: u64,
+    /// Something is being read back: until it is written nothing else is collected, or as much as may be read back
+    /// at once would be in memory several times.
+    is_reading: bool,
     /// What was read back and is still to be written.
     found: Vec<Found>,
     /// The log when it began.
@@ -173,6 +176,7 @@ impl Cleaner {
             next: 0,
             missing: Vec::new(),
             missing_bytes: 0,
+            is_reading: false,
             found: Vec::new(),
             before: LogSize::of(state),
         });
@@ -202,7 +206,8 @@ impl Cleaner {
             Step::Written => {}
             Step::ReadBack(found) => {
                 if let Some(plan) = &mut self.plan {
-                    plan.found.extend(found);
+                    plan.is_reading = false;
+                    plan.found = found;
                 }
             }
         }
@@ -217,7 +222,7 @@ impl Cleaner {
     ) -> Result<()> {
         let Some(plan) = &mut self.plan else { return Ok(()) };
         let Some(rows) = &plan.rows else { return Ok(()) };
-        if self.under_way.len() >= MAX_UNDER_WAY {
+        if self.under_way.len() >= MAX_UNDER_WAY || plan.is_reading {
             return Ok(());
         }
         if !plan.found.is_empty() {
@@ -247,6 +252,7 @@ impl Cleaner {
         if !plan.missing.is_empty() {
             let missing = std::mem::take(&mut plan.missing);
             plan.missing_bytes = 0;
+            plan.is_reading = true;
             let segments = log.segments_of(plan.checkpoint);
             self.under_way.push(self.read_back(segments, missing));
         } else if self.under_way.is_empty() {
@@ -260,7 +266,8 @@ impl Cleaner {
         let Some(plan) = &self.plan else { return false };
         let Some(rows) = &plan.rows else { return false };
         let more = plan.next < rows.len() || !plan.missing.is_empty() || !plan.found.is_empty();
-        self.under_way.is_empty() || more && self.under_way.len() < MAX_UNDER_WAY
+        self.under_way.is_empty()
+            || more && !plan.is_reading && self.under_way.len() < MAX_UNDER_WAY
     }
 
     /// Every write is answered.

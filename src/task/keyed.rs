@@ -12,9 +12,7 @@
 
 use std::collections::VecDeque;
 
-use futures::StreamExt;
-use futures::future::{BoxFuture, LocalBoxFuture};
-use futures::stream::FuturesUnordered;
+use futures::future::LocalBoxFuture;
 use hashbrown::HashMap;
 use tokio::sync::mpsc;
 
@@ -24,6 +22,7 @@ use super::filter::FilterBuilder;
 use super::log::LogWriter;
 use super::output::Consumer;
 use super::pause::PauseMeter;
+use super::reads::{Answer, Reads};
 use super::room::Room;
 use super::side::{NoSide, SideInput};
 use super::snapshot::Snapshots;
@@ -34,7 +33,7 @@ use crate::exchange::{Event, Inlet, InputGate};
 use crate::metrics::{Metrics, VertexCounters};
 use crate::operator::{Context, KeyedProcess};
 use crate::record::{Barrier, Keyed};
-use crate::state::{Columns, Item, KeyedState, MapKeys, Read, Row, Scan, Scanned, Store};
+use crate::state::{Columns, KeyedState, MapKeys, Row};
 use crate::teeth::{Tooth, bites};
 
 use std::sync::{Arc, OnceLock};
@@ -42,17 +41,7 @@ use std::sync::{Arc, OnceLock};
 /// Bytes of segments after which a slice of frozen entries ends: some milliseconds.
 const SLICE_BYTES: usize = 4 << 20;
 
-/// Keys that are read together: those of one `BatchGetItem`, so that no record waits for another
-/// request than its own.
-const READ_KEYS: usize = 100;
-
 type KeyedRecord<P> = Keyed<<P as KeyedProcess>::Key, <P as KeyedProcess>::In>;
-
-/// What the store has said.
-enum Answer {
-    Items(Vec<(Read, Option<Item>)>),
-    Range(Scan, Vec<Scanned>),
-}
 
 /// One subtask of a keyed operator, which may have a second input.
 pub struct KeyedSubtask<P: KeyedProcess, S: SideInput<P> = NoSide> {
@@ -67,11 +56,10 @@ pub struct KeyedSubtask<P: KeyedProcess, S: SideInput<P> = NoSide> {
     cleaner: Cleaner,
     room: Room,
     filter: FilterBuilder,
-    store: Arc<dyn Store>,
     metrics: Metrics,
     counters: VertexCounters,
     pause: PauseMeter,
-    reads: FuturesUnordered<BoxFuture<'static, Result<Answer>>>,
+    reads: Reads,
     parked: HashMap<Row, VecDeque<KeyedRecord<P>>>,
     parked_records: usize,
     /// The gate is closed while so many are.
@@ -137,11 +125,10 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             cleaner: Cleaner::new(context),
             filter: FilterBuilder::new(context.operator(index), context),
             log,
-            store: Arc::clone(&context.store),
             metrics: context.metrics.clone(),
             counters: context.counters[context.vertex].clone(),
             pause: PauseMeter::new(context.clock, context.metrics.clone()),
-            reads: FuturesUnordered::new(),
+            reads: Reads::new(context),
             parked: HashMap::new(),
             parked_records: 0,
             max_parked: context.config.state.in_flight_records_limit as usize,
@@ -171,7 +158,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 self.serialise_slice()?;
             }
             self.cleaner.advance(&mut self.state, &self.log)?;
-            self.room.make(&mut self.state);
+            self.room.make(&mut self.state, self.reads.bytes());
             if self.cleaner.is_idle() && !self.serialising {
                 self.cleaner.begin(&mut self.state, self.room.wants_cleaning());
             }
@@ -323,37 +310,13 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 self.parked_records += 1;
             }
         }
-        self.send_reads();
+        self.reads.send(&mut self.state);
         Ok(())
-    }
-
-    fn send_reads(&mut self) {
-        let mut reads = self.state.take_reads();
-        self.metrics.items_read(reads.len() as u64);
-        while !reads.is_empty() {
-            let later = reads.split_off(reads.len().min(READ_KEYS));
-            let reads = std::mem::replace(&mut reads, later);
-            let (io, store) = (self.log.io(), Arc::clone(&self.store));
-            let answer = io.run(async move {
-                let keys = reads.iter().map(|read| read.key.clone()).collect();
-                let items = store.read_items(keys).await?;
-                Ok(Answer::Items(reads.into_iter().zip(items).collect()))
-            });
-            self.reads.push(Box::pin(answer));
-        }
-        for scan in self.state.take_scans() {
-            let (io, store) = (self.log.io(), Arc::clone(&self.store));
-            let answer = io.run(async move {
-                let items = store.scan_items(scan.range.clone()).await?;
-                Ok(Answer::Range(scan, items))
-            });
-            self.reads.push(Box::pin(answer));
-        }
     }
 
     /// Processes a record; gives it back where it was suspended.
     fn run_record(&mut self, row: Row, record: KeyedRecord<P>) -> Result<Option<KeyedRecord<P>>> {
-        if self.state.may_suspend() {
+        if self.state.may_suspend_at(row) {
             return self.try_record(row, record);
         }
         self.run_resident(row, record)?;
@@ -449,13 +412,13 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                     }
                 }
             }
-            Answer::Range(scan, items) => {
-                if self.state.scanned(&scan, items)? {
-                    ran += self.run_parked(scan.row)?;
-                }
-            }
+            Answer::Range(mut scan, page) => match self.state.page_scanned(&mut scan, page)? {
+                Some(true) => ran += self.run_parked(scan.row)?,
+                Some(false) => {}
+                None => self.reads.go_on(scan),
+            },
         }
-        self.send_reads();
+        self.reads.send(&mut self.state);
         self.finish_batch(ran as u64)?;
         if self.parked_records == 0
             && let Some(mark) = self.waiting.take()

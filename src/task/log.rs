@@ -13,7 +13,6 @@ use crate::codec::Key;
 use crate::config::StateSettings;
 use crate::error::Result;
 use crate::ids::CheckpointId;
-use crate::io::Io;
 use crate::key_group::KeyGroupRange;
 use crate::state::{Columns, FilterConfig, KeyedConfig, KeyedState, RawSegment, segment};
 use crate::teeth::{Tooth, bites};
@@ -64,10 +63,6 @@ impl LogWriter {
             uploader: context.uploader.clone(),
         };
         Ok((state, Self::new(puts, segments)))
-    }
-
-    pub(super) fn io(&self) -> Io {
-        self.puts.io.clone()
     }
 
     /// Freezes what changed up to the barrier; what is fixed by it goes into the acknowledgement.

@@ -12,6 +12,7 @@ mod output;
 mod pause;
 mod pressure;
 mod process;
+mod reads;
 mod restored;
 mod room;
 mod segments;

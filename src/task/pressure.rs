@@ -54,7 +54,7 @@ pub enum Reason {
 /// What keyed state takes in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// All rows and entries.
+    /// All rows and entries, and what was read and is on its way to them.
     pub resident_bytes: u64,
     /// What stays whatever leaves: the filters of absent keys.
     pub fixed_bytes: u64,

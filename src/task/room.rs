@@ -29,6 +29,8 @@ pub(super) struct Room {
     shares: u64,
     /// Memory of what was frozen for checkpoints that are not completed.
     frozen: Vec<(CheckpointId, u64)>,
+    /// Answers to reads that are not in the state yet.
+    arriving: u64,
     /// What the account was told last.
     told: MemoryUse,
     /// Bytes that should leave, and may.
@@ -45,6 +47,7 @@ impl Room {
             metrics: context.metrics.clone(),
             shares: u64::from(context.subtask.parallelism) * context.keyed_operators.max(1),
             frozen: Vec::new(),
+            arriving: 0,
             told: MemoryUse::default(),
             excess: 0,
             wants_cleaning: false,
@@ -80,9 +83,10 @@ impl Room {
         self.pressure.completed();
     }
 
-    /// Tells the account what the state takes and, where that is too much in all, has some of it leave.
-    /// To be called between any two steps.
-    pub(super) fn make<K: Key>(&mut self, state: &mut KeyedState<K>) {
+    /// Tells the account what the state takes, with `arriving` bytes of answers that are not in it yet, and, where
+    /// that is too much in all, has some of it leave. To be called between any two steps.
+    pub(super) fn make<K: Key>(&mut self, state: &mut KeyedState<K>, arriving: u64) {
+        self.arriving = arriving;
         self.tell(state);
         self.excess = self.mine();
         self.wants_cleaning = false;
@@ -115,7 +119,7 @@ impl Room {
     fn tell<K: Key>(&mut self, state: &KeyedState<K>) {
         let frozen: u64 = self.frozen.iter().map(|(_, bytes)| bytes).sum();
         let now = MemoryUse {
-            resident_bytes: state.resident_bytes(),
+            resident_bytes: state.resident_bytes() + self.arriving,
             fixed_bytes: state.filter_bytes(),
             pinned_bytes: state.pinned_bytes(),
             dirty_bytes: state.dirty_bytes() + frozen,

@@ -31,8 +31,8 @@ impl Store for Stubborn {
         Box::pin(again(move || self.0.read_items(keys.clone())))
     }
 
-    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
-        Box::pin(again(move || self.0.scan_items(range.clone())))
+    fn scan_page(&self, range: ItemRange, max_bytes: u64) -> BoxFuture<'_, Result<ScanPage>> {
+        Box::pin(again(move || self.0.scan_page(range.clone(), max_bytes)))
     }
 
     fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>> {

@@ -139,6 +139,41 @@ pub async fn a_scan_may_be_larger_than_a_page(store: &dyn Store) -> Kept {
     }
 }
 
+/// A scan can be read in pages: each goes on where the one before has ended, with nothing twice or left out,
+/// values of several parts and keys of any length included; and a page takes little more than it may.
+///
+/// # Errors
+/// Where that is not so.
+pub async fn a_scan_can_be_read_in_pages(store: &dyn Store) -> Kept {
+    let mut keys = two_bytes(0..12);
+    // Of one beginning: a table may have them by their hashes, before and behind the short one.
+    let long = |end: &[u8]| [&[0, 5][..], &[7; 2_000], end].concat();
+    keys.extend([long(&[1]), long(&[2]), long(&[3]), vec![0, 5, 7]]);
+    keys.sort();
+    fill(store, &keys, &Bytes::from(vec![7; 90_000])).await?;
+    let wanted = range(&[0, 1], Some(&[0, 11]))?;
+    let expected: Vec<&[u8]> =
+        keys.iter().map(Vec::as_slice).filter(|key| wanted.contains(key)).collect();
+    for max_bytes in [0, 500_000, u64::MAX] {
+        let (mut found, mut pages, mut rest) = (Vec::new(), 0, Some(wanted.clone()));
+        while let Some(range) = rest {
+            let page = ok("scan", store.scan_page(range, max_bytes).await)?;
+            pages += 1;
+            found.extend(page.items.into_iter().map(|scanned| scanned.sort_key));
+            rest = page.rest;
+        }
+        let found: Vec<&[u8]> = found.iter().map(|sort_key| &**sort_key).collect();
+        if found != expected {
+            let (found, expected) = (found.len(), expected.len());
+            return Err(format!("{found} items in {pages} pages, or other ones, not {expected}"));
+        }
+        if (pages == 1) != (max_bytes == u64::MAX) {
+            return Err(format!("{pages} pages of {max_bytes} bytes"));
+        }
+    }
+    Ok(())
+}
+
 /// When a value expires is replaced with it.
 /// An expiry comes back with its value, by whichever time, and goes with it.
 ///

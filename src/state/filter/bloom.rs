@@ -57,9 +57,10 @@ impl Block {
 }
 
 impl Bloom {
-    /// An empty one of about `bytes`.
+    /// An empty one of about `bytes`: of a number of blocks that can be folded, unless it is tiny.
     pub(super) fn of_bytes(bytes: u64) -> Self {
         let blocks = (bytes / BLOCK_BYTES).clamp(1, u64::from(u32::MAX));
+        let blocks = if blocks < 64 { blocks } else { blocks & !7 };
         Self { blocks: vec![Block::default(); blocks as usize], held: 0 }
     }
 
@@ -85,6 +86,21 @@ impl Bloom {
     #[inline]
     pub(super) fn may_contain(&self, hash: u64) -> bool {
         self.blocks[self.block_of(hash)].contains(hash)
+    }
+
+    /// Lays blocks that are next to each other on top of one another, `times` each, which leaves it that much
+    /// smaller and less exact; whether that was possible.
+    pub(super) fn fold(&mut self, times: usize) -> bool {
+        let blocks = self.blocks.len() / times;
+        if blocks == 0 || blocks * times != self.blocks.len() {
+            return false;
+        }
+        let folded = self.blocks.chunks(times).map(|together| {
+            let words = |i: usize| together.iter().fold(0, |word, block| word | block.0[i]);
+            Block(std::array::from_fn(words))
+        });
+        self.blocks = folded.collect();
+        true
     }
 
     /// How many different hashes it holds, a little less than were added.
@@ -140,6 +156,19 @@ mod tests {
         assert!(share < 0.003, "{share}");
         let told = bloom.false_positives();
         assert!((share / 1.5..share * 1.5).contains(&told), "{told} instead of {share}");
+    }
+
+    #[test]
+    fn a_folded_one_still_knows_what_was_added() {
+        let mut bloom = Bloom::of_bytes(Bloom::bytes_for(20_000));
+        (0..20_000).for_each(|n| bloom.insert(hash(n)));
+        let before = bloom.bytes();
+        assert!(bloom.fold(4));
+        assert_eq!(bloom.bytes(), before / 4);
+        assert!((0..20_000).all(|n| bloom.may_contain(hash(n))));
+        let wrong = (1_000_000..1_010_000).filter(|&n| bloom.may_contain(hash(n))).count();
+        assert!(wrong < 6000, "{wrong} of 10,000");
+        assert!(!Bloom::of_bytes(96).fold(4));
     }
 
     #[test]

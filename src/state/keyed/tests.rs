@@ -2,6 +2,7 @@
 
 mod acts;
 mod codecs;
+mod estimates;
 mod eviction;
 mod expiry;
 mod filter;

@@ -218,3 +218,35 @@ async fn what_is_read_back_at_once_is_bounded_by_the_bytes_of_keys_and_values() 
     assert_eq!(missing_bytes(&of(500_000)), 800);
     assert_eq!(missing_bytes(&Stats::default()), 300);
 }
+
+/// While one part was read back, the next ones were collected and read back too: four times as much was in memory.
+#[tokio::test]
+async fn one_part_is_read_back_at_a_time() {
+    let mut subtask = Subtask::<u64, u64>::new();
+    // About a slice at a time.
+    subtask.cleaner.missing_bytes = 300_000;
+    let set = |subtask: &mut Subtask, add| {
+        (0..KEYS).for_each(|key| subtask.set_one(&key, key + add));
+        subtask.state.end_batch();
+    };
+    set(&mut subtask, 1);
+    subtask.checkpoint(1).await;
+    set(&mut subtask, 2);
+    subtask.cleaner.begin(&mut subtask.state, true);
+    subtask.answer().await;
+    for _ in 0..10 {
+        assert_eq!(subtask.advance(), 0);
+    }
+    assert_eq!(subtask.store.script().count(Call::GetBlock), 1);
+    assert!(!subtask.cleaner.is_due(), "it waits for the answer");
+    while !subtask.cleaner.is_idle() {
+        if !subtask.cleaner.is_due() {
+            subtask.answer().await;
+        }
+        subtask.advance();
+    }
+    let reads = subtask.store.script().count(Call::GetBlock);
+    assert!((3..=5).contains(&reads), "{reads}");
+    assert_eq!(subtask.state.horizon(), CheckpointId(1));
+    assert_eq!(subtask.store.items().len() as u64, KEYS);
+}

@@ -130,7 +130,7 @@ fn a_value_that_is_too_large_names_state_key_group_and_key() {
     texts.set(8, 101);
     texts.state.freeze(CheckpointId(1)).unwrap();
     let error = texts.state.serialise(usize::MAX).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::User);
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
     let group = texts.state.group_of(8u64.key_hash());
     let start =
         format!("state text: the entry of key 8 (key group {group}) takes 8 bytes of encoded");
@@ -160,7 +160,7 @@ fn a_key_that_is_too_large_is_told_before_it_is_in_a_checkpoint_and_is_no_reason
         state.end_batch();
         state.freeze(CheckpointId(1)).unwrap();
         let error = state.serialise(usize::MAX).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Input);
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
         let (name, bytes) = if of_map { ("map", 1009) } else { ("count", 1002) };
         assert!(
             error.message().starts_with(&format!("state {name}: the entry of key ")),
@@ -195,8 +195,7 @@ fn a_range_that_is_too_large_to_be_read_at_once_is_the_same() {
     }
     maps.clean();
     maps.evict();
-    // Each has a map key of three bytes and a value of nine.
-    maps.state.limit_entries(30);
+    maps.state.limit_entries(120);
     let row = maps.row();
     maps.state.begin_record();
     let error = maps.state.map(map, row).iter().map(drop).unwrap_err();
@@ -208,7 +207,8 @@ fn a_range_that_is_too_large_to_be_read_at_once_is_the_same() {
     let error = maps.state.scanned(&scan, items).unwrap_err();
     let start = "state map: what is asked for at once of key 7 (key group ";
     assert!(error.message().starts_with(start), "{error}");
-    assert!(error.message().contains("takes 36 bytes"), "{error}");
+    assert!(error.message().contains("takes 156 bytes"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
 }
 
 /// A mean of all keys would hide few long ones behind many short ones, and a row that was given away kept its key.
@@ -266,4 +266,56 @@ fn long_keys_and_map_keys_count_as_they_are_and_leave_memory_with_their_entries(
     assert_eq!(state.rows(), 0);
     assert!(state.resident_bytes() < 100_000, "{}", state.resident_bytes());
     assert!(rows.iter().all(|row| state.rows.key(*row).is_empty()), "kept");
+}
+
+/// All of a range used to be read before anybody looked how much it was.
+#[test]
+fn a_range_that_is_too_large_is_told_as_soon_as_it_is() {
+    let mut maps = Maps::new();
+    for entry in 0..10 {
+        let (map, row) = (maps.map, maps.row());
+        maps.state.map(map, row).put(format!("{entry}"), u64::MAX);
+    }
+    maps.clean();
+    maps.evict();
+    maps.state.limit_entries(120);
+    let (map, row) = (maps.map, maps.row());
+    assert!(maps.state.map(map, row).iter().is_err());
+    let mut scan = maps.state.take_scans().remove(0);
+    let mut pages = 0;
+    let error = loop {
+        let page = maps.page(&scan, 1);
+        match maps.state.page_scanned(&mut scan, page) {
+            Ok(None) => pages += 1,
+            Ok(Some(_)) => panic!("it was not too large"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((pages, error.kind()), (2, ErrorKind::TooLarge));
+}
+
+#[test]
+fn a_range_that_comes_in_pages_is_whole_and_stays_until_it_is() {
+    let mut maps = Maps::new();
+    let (map, row) = (maps.map, maps.row());
+    (0..10).for_each(|entry| maps.state.map(map, row).put(format!("{entry}"), entry));
+    maps.clean();
+    maps.evict();
+    // Of what is newer in memory, the item is not taken.
+    let row = maps.row();
+    maps.state.map(map, row).put("3".to_owned(), 33);
+    maps.state.map(map, row).remove(&"4".to_owned());
+    assert!(maps.state.map(map, row).iter().is_err());
+    let mut scan = maps.state.take_scans().remove(0);
+    for left in (0..5).rev() {
+        assert!(maps.state.is_loading(row));
+        maps.state.evict(1000);
+        maps.state.end_batch();
+        let page = maps.page(&scan, 2);
+        let told = maps.state.page_scanned(&mut scan, page).unwrap();
+        assert_eq!(told, (left == 0).then_some(true));
+    }
+    let row = maps.row();
+    let all: Vec<u64> = maps.state.map(map, row).iter().unwrap().map(|(_, n)| *n).collect();
+    assert_eq!(all, [0, 1, 2, 33, 5, 6, 7, 8, 9]);
 }

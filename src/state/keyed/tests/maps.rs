@@ -6,7 +6,7 @@ use super::*;
 use crate::ids::Version;
 use crate::state::{
     AggregatingDescriptor, AggregatingState, ItemKey, ListDescriptor, ListState, MapDescriptor,
-    MapState, Namespaced, Read, ReducingDescriptor, ReducingState, Scan, Scanned,
+    MapState, Namespaced, Read, ReducingDescriptor, ReducingState, Scan, ScanPage, Scanned,
 };
 
 /// The states of one key, with a table.
@@ -107,6 +107,15 @@ impl Maps {
             let scanned = self.scanned(&scan);
             self.state.scanned(&scan, scanned).unwrap();
         }
+    }
+
+    /// So many of the first items of a range.
+    pub(super) fn page(&self, scan: &Scan, number: usize) -> ScanPage {
+        let mut items = self.scanned(scan);
+        let is_last = items.len() <= number;
+        items.truncate(number);
+        let rest = items.last().filter(|_| !is_last).map(|last| scan.range.after(&last.sort_key));
+        ScanPage { items, rest }
     }
 
     pub(super) fn scanned(&self, scan: &Scan) -> Vec<Scanned> {

@@ -168,3 +168,19 @@ fn an_operator_without_such_states_remembers_nothing() {
     assert!(maps.state.may_suspend());
     assert!(!Maps::new().state.may_suspend(), "all is in memory as long as nothing is stored");
 }
+
+/// What a record changed in place used to be serialised each time, once the operator had a map and any item.
+#[test]
+fn a_record_of_a_key_of_which_all_is_in_memory_is_not_remembered() {
+    let mut maps = Maps::new();
+    let (map, row) = (maps.map, maps.row());
+    maps.state.map(map, row).put("a".to_owned(), 1);
+    maps.state.end_batch();
+    maps.clean();
+    assert!(maps.state.may_suspend());
+    let row = maps.row();
+    assert!(!maps.state.may_suspend_at(row), "nothing of it was ever stored that is not there");
+    maps.evict();
+    let row = maps.row();
+    assert!(maps.state.may_suspend_at(row));
+}
