@@ -21,7 +21,7 @@ use millpond::connector::{MemoryFeed, MemorySink, MemorySource};
 use millpond::ids::{Incarnation, Name, Version};
 use millpond::runtime::{Backend, CapacityUnits, JobState, Left, MemoryBackend};
 use millpond::state::{
-    Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, MemoryStore, Scanned, Store,
+    Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, MemoryStore, ScanPage, Store,
     WriteOutcome,
 };
 use millpond::{ErrorKind, Result};
@@ -69,8 +69,8 @@ impl Store for SlowStore {
         self.0.read_items(keys)
     }
 
-    fn scan_items(&self, range: ItemRange) -> BoxFuture<'_, Result<Vec<Scanned>>> {
-        self.0.scan_items(range)
+    fn scan_page(&self, range: ItemRange, max_bytes: u64) -> BoxFuture<'_, Result<ScanPage>> {
+        self.0.scan_page(range, max_bytes)
     }
 
     fn write_items(&self, writes: Vec<ItemWrite>) -> BoxFuture<'_, Result<Vec<WriteOutcome>>> {
