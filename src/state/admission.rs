@@ -213,6 +213,9 @@ impl<K: Key> KeyedState<K> {
         }
         if !self.untouched_entries.is_empty() {
             self.leave_all_untouched();
+        if !self.learnt_much.is_empty() {
+            self.forget_ranges();
+        }
         }
         while let Some(row) = self.untouched.pop() {
             self.vacate_if_nothing(row);

@@ -114,6 +114,8 @@ pub struct KeyedState<K> {
     pub(super) partial: Bits,
     pub(super) partial_rows: usize,
     /// Rows that may turn out to hold nothing.
+    /// Rows that know more ranges of a state than are kept, because records of theirs still need them.
+    pub(super) learnt_much: Vec<(ColumnId, u32)>,
     pub(super) untouched: Vec<u32>,
     /// Entries with a sub key that may turn out to hold nothing.
     pub(super) untouched_entries: Vec<(ColumnId, u32)>,
@@ -232,6 +234,7 @@ impl<K: Key> KeyedState<K> {
             untouched: Vec::new(),
             untouched_entries: Vec::new(),
             leaving: Vec::new(),
+            learnt_much: Vec::new(),
             carries: Carries::default(),
             outliving: Vec::new(),
             cleaning: None,

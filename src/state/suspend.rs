@@ -241,7 +241,22 @@ impl<K: Key> KeyedState<K> {
                 self.touch(column, entry);
             }
         }
-        self.columns[column].learn(scan.row.0, scan.sub.clone(), traceless);
+        if self.columns[column].learn(scan.row.0, scan.sub.clone(), traceless) {
+            self.learnt_much.push((scan.column, scan.row.0));
+        }
         Ok(resident)
+    }
+
+    /// What rows know beyond what is kept of it, once no record of theirs needs it any more.
+    #[cold]
+    pub(super) fn forget_ranges(&mut self) {
+        let Self { learnt_much, columns, loading, .. } = self;
+        learnt_much.retain(|(column, row)| {
+            let is_needed = loading.contains_key(row);
+            if !is_needed {
+                columns[column.index()].forget_ranges(*row);
+            }
+            is_needed
+        });
     }
 }
