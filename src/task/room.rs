@@ -90,6 +90,7 @@ impl Room {
             if self.pressure.is_half_full() {
                 state.track_recency();
             }
+            state.cool();
             return;
         }
         let left = state.evict_bytes(self.excess, LOOKS);
