@@ -168,14 +168,4 @@ impl<K: Key> KeyedState<K> {
     pub fn horizon(&self) -> CheckpointId {
         CheckpointId(u64::from(self.log.horizon()))
     }
-
-    /// Entries changed since the last barrier, and those before it that are not serialised yet.
-    pub(super) fn dirty_entries(&self) -> u64 {
-        let frozen = self.cursor.and_then(|cursor| {
-            let list = self.log.list(cursor.stamp)?;
-            let rest = list.rows.iter().skip(cursor.column).map(|rows| rows.len()).sum::<usize>();
-            Some((rest - cursor.next) as u64)
-        });
-        self.log.dirty() + frozen.unwrap_or(0)
-    }
 }

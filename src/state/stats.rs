@@ -21,7 +21,7 @@ pub struct Stats {
     pub segments: u64,
     /// Their segments' stored size.
     pub stored_bytes: u64,
-    /// Entries changed since the last barrier, and those before it that are not serialised yet.
+    /// Entries changed since the last barrier.
     pub dirty_entries: u64,
     /// Their memory, estimated.
     pub dirty_bytes: u64,
@@ -44,11 +44,10 @@ impl Stats {
 }
 
 impl<K: Key> KeyedState<K> {
-    /// Memory of the entries changed since the last barrier, or frozen by it and not serialised yet;
-    /// estimated. For back-pressure.
+    /// Memory of the entries changed since the last barrier, estimated. For back-pressure.
     #[must_use]
     pub fn dirty_bytes(&self) -> u64 {
-        self.dirty_entries() * self.entry_bytes()
+        self.log.dirty() * self.entry_bytes()
     }
 
     /// The mean of all entries, with their shares of the rows.
@@ -136,7 +135,7 @@ impl<K: Key> KeyedState<K> {
             checkpoints: self.log.checkpoints() as u64,
             segments,
             stored_bytes,
-            dirty_entries: self.dirty_entries(),
+            dirty_entries: self.log.dirty(),
             dirty_bytes: self.dirty_bytes(),
             rows: self.rows.len() as u64,
             resident_bytes: self.resident_bytes(),
