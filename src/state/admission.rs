@@ -253,7 +253,8 @@ impl<K: Key> KeyedState<K> {
         self.vacate_if_nothing(row);
     }
 
-    fn vacate_if_nothing(&mut self, row: u32) {
+    /// Gives a row away that holds nothing, and waits for nothing.
+    pub(super) fn vacate_if_nothing(&mut self, row: u32) {
         if self.rows.is_taken(row)
             && !self.is_loading(Row(row))
             && self.is_empty_row(row)

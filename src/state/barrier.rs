@@ -45,10 +45,11 @@ pub(super) struct Cursor {
 }
 
 impl<K: Key> KeyedState<K> {
-    /// Puts a frozen entry into the current segment.
-    pub(super) fn serialise_entry(&mut self, column: usize, entry: u32) -> Result<()> {
+    /// Puts a frozen entry into the current segment. `true` where nobody ever knew that it was there, and it is
+    /// no more: nothing is left to be remembered of it.
+    pub(super) fn serialise_entry(&mut self, column: usize, entry: u32) -> Result<bool> {
         if column == self.chunk_column() {
-            return self.serialise_chunk(entry);
+            return self.serialise_chunk(entry).map(|()| false);
         }
         let values = &mut self.columns[column];
         let meta = values.meta(entry);
@@ -62,7 +63,7 @@ impl<K: Key> KeyedState<K> {
             self.keys.add(out.len() - before);
             values.encode_sub(entry, out);
         };
-        let mut bytes = 0;
+        let (mut is_present, mut bytes) = (true, 0);
         self.writer.entry(column, fresh, sort_key, |out| {
             if let Some(lives) = values.lives()
                 && values.is_present(entry)
@@ -73,10 +74,25 @@ impl<K: Key> KeyedState<K> {
             let present = values.encode(entry, out).map_err(|error| {
                 Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
             })?;
-            bytes = out.len() - before;
+            (is_present, bytes) = (present, out.len() - before);
             Ok(present)
         })?;
-        self.check_size(column, entry, bytes)
+        self.check_size(column, entry, bytes)?;
+        Ok(meta.is_fresh() && !is_present)
+    }
+
+    /// Gives an entry with a sub key away of which nothing is left to be remembered, whether it was: else each
+    /// that a record puts and a later one removes would stay until its checkpoint is cleaned, and be passed by
+    /// all that goes over a map. What a loading row knows, a record may need.
+    fn leave_unlogged(&mut self, column: usize, entry: u32) -> bool {
+        let values = &mut self.columns[column];
+        let row = values.row_of(entry);
+        if values.is_plain() || self.loading.contains_key(&row) {
+            return false;
+        }
+        values.give_away(entry);
+        self.vacate_if_nothing(row);
+        true
     }
 
     /// Barrier `checkpoint`: moves the changes since the last barrier aside, which takes a time that
@@ -124,14 +140,21 @@ impl<K: Key> KeyedState<K> {
             let entries = Arc::clone(&list.rows[cursor.column]);
             let end = entries.len().min(cursor.next.saturating_add(left));
             left -= end - cursor.next;
-            for &entry in &entries[cursor.next..end] {
+            let mut left_places = Vec::new();
+            for (place, &entry) in (cursor.next..).zip(&entries[cursor.next..end]) {
                 // Else it has changed again since, and was serialised before that.
-                if self.meta_of(cursor.column, entry).stamp == cursor.stamp | UNSERIALISED {
-                    self.serialise_entry(cursor.column, entry)?;
+                if self.meta_of(cursor.column, entry).stamp == cursor.stamp | UNSERIALISED
+                    && self.serialise_entry(cursor.column, entry)?
+                    && self.leave_unlogged(cursor.column, entry)
+                {
+                    left_places.push(place);
                 }
             }
-            cursor.next = end;
-            if end < entries.len() {
+            cursor.next = end - left_places.len();
+            let is_partial = end < entries.len();
+            drop(entries);
+            self.log.forget(cursor.stamp, cursor.column, end, &left_places);
+            if is_partial {
                 self.cursor = Some(cursor);
                 return Ok(false);
             }

@@ -79,8 +79,8 @@ pub struct RestorePoint {
     pub now_ms: u64,
 }
 
-/// The place of one key in its operator's memory. Good until the next [`KeyedState::end_batch`]
-/// or [`KeyedState::evict`], and longer for a key that is loading.
+/// The place of one key in its operator's memory. Good until the next [`KeyedState::end_batch`],
+/// [`KeyedState::serialise`] or [`KeyedState::evict`], and longer for a key that is loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Row(pub(super) u32);
 

@@ -444,3 +444,50 @@ fn a_record_may_need_any_number_of_lists() {
         assert_eq!((seen, again == 0), (expected, step == 1), "neighbours are kept as one range");
     }
 }
+
+/// Those of a queue used to stay until its checkpoint was cleaned, and each look for the first passed them all.
+#[test]
+fn what_is_put_and_removed_between_two_barriers_leaves_memory_with_the_second() {
+    let mut maps = Maps::new();
+    for round in 0..5 {
+        for n in 0..100 {
+            maps.put(&format!("{round} {n}"), n);
+        }
+        maps.put(&format!("{round} left"), round);
+        for n in 0..100 {
+            maps.remove(&format!("{round} {n}"));
+        }
+        maps.state.freeze(CheckpointId(maps.next)).unwrap();
+        // In slices, with changes between them: the numbers of what has left are used again.
+        for n in 0..100 {
+            maps.put(&format!("{round} then {n}"), n);
+            maps.state.serialise(3).unwrap();
+        }
+        assert!(maps.state.serialise(usize::MAX).unwrap());
+        assert_eq!(maps.state.take_segments().len(), 1);
+        maps.state.completed(CheckpointId(maps.next));
+        maps.next += 1;
+        for n in 0..100 {
+            maps.remove(&format!("{round} then {n}"));
+        }
+        maps.complete();
+        assert_eq!(maps.state.stats().pinned_entries, round + 1);
+        assert_eq!(maps.entries().0.len() as u64, round + 1);
+    }
+    assert_eq!(maps.clean().len(), 5);
+    let left: Vec<_> = (0..5).map(|round| (format!("{round} left"), round)).collect();
+    maps.evict();
+    assert_eq!(maps.entries(), (left, 1));
+}
+
+#[test]
+fn a_key_of_which_all_was_put_and_removed_leaves_memory_with_the_barrier() {
+    let mut maps = Maps::new();
+    maps.put("a", 1);
+    maps.remove("a");
+    maps.complete();
+    maps.state.end_batch();
+    assert_eq!(maps.state.stats(), Stats::default());
+    maps.put("a", 2);
+    assert_eq!(maps.clean().len(), 1);
+}
