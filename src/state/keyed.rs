@@ -84,6 +84,14 @@ pub struct RestorePoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Row(pub(super) u32);
 
+#[cfg(test)]
+impl Row {
+    /// For tests of what is kept by row.
+    pub(crate) fn of_test(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// The keyed state of one operator in one subtask. See the module's page for the order of calls.
 pub struct KeyedState<K> {
     pub(super) config: KeyedConfig,
