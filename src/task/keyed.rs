@@ -211,6 +211,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             // sources of this worker have their turn, or slices would keep new batches away.
             () = tokio::task::yield_now(), if self.has_more_to_do() => {
                 self.unflushed = false;
+                self.state.leave_some();
                 self.output.flush()
             }
         }
@@ -223,6 +224,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             || self.room.is_short()
             || self.cleaner.is_due()
             || self.filter.has_slices()
+            || self.state.has_leaving()
     }
 
     fn on_command(&mut self, command: Command) {
