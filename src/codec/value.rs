@@ -63,9 +63,9 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Bincode {
 
     #[inline]
     fn encode(value: &T, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        bincode::serde::encode_into_std_write(value, out, bincode::config::standard())
-            .map(|_| ())
-            .map_err(|e| DecodeError(format!("cannot encode: {e}")))
+        let length = bincode::serde::encode_into_std_write(value, out, bincode::config::standard())
+            .map_err(|e| DecodeError(format!("cannot encode: {e}")))?;
+        check_length(length)
     }
 
     #[inline]
@@ -79,21 +79,43 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Bincode {
     }
 }
 
+/// What is longer could not be read back, whatever it holds, and is refused when it is written.
+const MOST_BYTES: usize = 1 << 30;
+
+fn check_length(length: usize) -> Result<(), DecodeError> {
+    if length <= MOST_BYTES {
+        return Ok(());
+    }
+    Err(DecodeError(format!(
+        "cannot encode: the value takes {length} bytes, and more than {MOST_BYTES} could not be read back: divide it"
+    )))
+}
+
+/// Of how many bytes at most, and how much memory their value may take.
+const LIMITS: [(usize, usize); 5] = [
+    (1 << 10, 64 << 10),
+    (32 << 10, 1 << 20),
+    (512 << 10, 16 << 20),
+    (64 << 20, 1 << 30),
+    (MOST_BYTES, MOST_BYTES.saturating_mul(16)),
+];
+
 /// Reads a value from the front of `bytes`; gives how many it took.
 ///
 /// A length field that is damaged, or none at all because the bytes are of another type, may ask for any
 /// memory: bincode sees to it only where it is given a limit, and a constant one. What counts is what a
-/// value takes in memory, up to 16 bytes for each one stored (a small `u128`), so these leave twice that.
+/// value takes in memory, up to 16 bytes for each one stored (a small `u128`), so these leave that at the least.
 ///
 /// # Errors
 /// Where the bytes are of another type or version, or are damaged.
 pub(crate) fn decode_from<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
     let config = bincode::config::standard();
-    match bytes.len() {
-        0..=0x400 => serde_decode(bytes, config.with_limit::<{ 64 << 10 }>()),
-        0x401..=0x8000 => serde_decode(bytes, config.with_limit::<{ 1 << 20 }>()),
-        0x8001..=0x8_0000 => serde_decode(bytes, config.with_limit::<{ 16 << 20 }>()),
-        _ => serde_decode(bytes, config.with_limit::<{ 1 << 30 }>()),
+    match LIMITS.iter().position(|(most, _)| bytes.len() <= *most) {
+        Some(0) => serde_decode(bytes, config.with_limit::<{ LIMITS[0].1 }>()),
+        Some(1) => serde_decode(bytes, config.with_limit::<{ LIMITS[1].1 }>()),
+        Some(2) => serde_decode(bytes, config.with_limit::<{ LIMITS[2].1 }>()),
+        Some(3) => serde_decode(bytes, config.with_limit::<{ LIMITS[3].1 }>()),
+        _ => serde_decode(bytes, config.with_limit::<{ LIMITS[4].1 }>()),
     }
     .map_err(|e| DecodeError(format!("cannot decode: {e}")))
 }
@@ -110,6 +132,18 @@ mod tests {
             Bincode::encode(&value, &mut bytes).unwrap();
             assert_eq!(<Bincode as Codec<Vec<u128>>>::decode(&bytes).unwrap(), value, "{length}");
         }
+    }
+
+    /// A value of 128 MiB of small numbers used to be written, and every restore to fail.
+    #[test]
+    fn what_may_be_written_can_be_read_whatever_it_holds() {
+        for (bytes, memory) in LIMITS {
+            assert!(memory / 16 >= bytes, "{bytes} bytes of small `u128`s");
+        }
+        assert!(LIMITS.is_sorted() && LIMITS[4].0 == MOST_BYTES);
+        assert!(check_length(MOST_BYTES).is_ok());
+        let error = check_length(MOST_BYTES + 1).unwrap_err();
+        assert!(error.to_string().contains("1073741825 bytes"), "{error}");
     }
 
     /// These used to panic in bincode, or to ask for more memory than there is.

@@ -63,8 +63,9 @@ pub trait KeyedProcess: 'static {
     fn process(&self, record: Self::In, context: &mut Context<'_, Self>) -> Result<()>;
 
     /// Names the entries of maps, the lists, and what of states in namespaces the record will need, as far as that can
-    /// be told from the record: they are read at once, and [`KeyedProcess::process`] need not be
-    /// suspended for them. Called only where some of the state may not be in memory.
+    /// be told from the record: they are read at once, or once the records of its key that already wait are
+    /// through, and [`KeyedProcess::process`] need not be suspended for them. Called only where some of the
+    /// state may not be in memory.
     #[inline]
     fn map_keys(&self, _record: &Self::In, _keys: &mut MapKeys<'_, Self::Key>) {}
 

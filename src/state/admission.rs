@@ -11,8 +11,10 @@ use crate::codec::{Key, KeyHash};
 use crate::error::{Error, ErrorKind, Result};
 use crate::teeth::{Tooth, bites};
 
-/// How many of a cleaning's deletions one batch gives away: some 0.1 ms.
+/// How many of a cleaning's deletions one batch gives away: some 0.1 ms …
 const LEAVING: usize = 1024;
+/// … or this part of them, where that is more: else they would pile up where each record deletes several entries.
+const LEAVING_PART: usize = 32;
 
 /// An entry to be read from the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,13 +222,28 @@ impl<K: Key> KeyedState<K> {
             self.renew_read();
             self.sweep_expired();
         }
+        if !self.learnt_much.is_empty() {
+            self.forget_ranges();
+        }
         if !self.untouched_entries.is_empty() {
             self.leave_all_untouched();
         }
         while let Some(row) = self.untouched.pop() {
             self.vacate_if_nothing(row);
         }
-        let rest = self.leaving.len().saturating_sub(LEAVING);
+        self.leave_some();
+    }
+
+    /// Whether entries that a cleaning has left with nothing are still here.
+    #[must_use]
+    pub fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Gives some of them away; rows are good until then, as until [`KeyedState::end_batch`].
+    pub fn leave_some(&mut self) {
+        let some = LEAVING.max(self.leaving.len() / LEAVING_PART);
+        let rest = self.leaving.len().saturating_sub(some);
         for (column, entry) in self.leaving.split_off(rest) {
             self.leave_if_nothing(column, entry);
         }
@@ -259,7 +276,8 @@ impl<K: Key> KeyedState<K> {
         self.vacate_if_nothing(row);
     }
 
-    fn vacate_if_nothing(&mut self, row: u32) {
+    /// Gives a row away that holds nothing, and waits for nothing.
+    pub(super) fn vacate_if_nothing(&mut self, row: u32) {
         if self.rows.is_taken(row)
             && !self.is_loading(Row(row))
             && self.is_empty_row(row)

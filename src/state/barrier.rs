@@ -45,10 +45,11 @@ pub(super) struct Cursor {
 }
 
 impl<K: Key> KeyedState<K> {
-    /// Puts a frozen entry into the current segment.
-    pub(super) fn serialise_entry(&mut self, column: usize, entry: u32) -> Result<()> {
+    /// Puts a frozen entry into the current segment. `true` where nobody ever knew that it was there, and it is
+    /// no more: nothing is left to be remembered of it.
+    pub(super) fn serialise_entry(&mut self, column: usize, entry: u32) -> Result<bool> {
         if column == self.chunk_column() {
-            return self.serialise_chunk(entry);
+            return self.serialise_chunk(entry).map(|()| false);
         }
         let values = &mut self.columns[column];
         let meta = values.meta(entry);
@@ -57,7 +58,7 @@ impl<K: Key> KeyedState<K> {
         values.set_meta(entry, meta.serialised());
         let row = values.row_of(entry);
         let key = self.rows.key(row);
-        let (mut key_bytes, mut bytes) = (0, 0);
+        let mut key_bytes = 0;
         let sort_key = |out: &mut Vec<u8>| {
             let before = out.len();
             key.encode(out);
@@ -65,6 +66,7 @@ impl<K: Key> KeyedState<K> {
             values.encode_sub(entry, out);
             key_bytes = out.len() - before;
         };
+        let (mut is_present, mut bytes) = (true, 0);
         self.writer.entry(column, fresh, sort_key, |out| {
             if let Some(lives) = values.lives()
                 && values.is_present(entry)
@@ -75,14 +77,29 @@ impl<K: Key> KeyedState<K> {
             let present = values.encode(entry, out).map_err(|error| {
                 Error::new(ErrorKind::User, format!("state {}: {error}", values.name()))
             })?;
-            bytes = out.len() - before;
+            (is_present, bytes) = (present, out.len() - before);
             Ok(present)
         })?;
         if self.owns_memory {
             let heap = if values.owns_memory() { bytes as u64 } else { 0 };
             self.log.serialised(meta.change(), heap);
         }
-        self.check_size(column, entry, (key_bytes, bytes))
+        self.check_size(column, entry, (key_bytes, bytes))?;
+        Ok(meta.is_fresh() && !is_present)
+    }
+
+    /// Gives an entry with a sub key away of which nothing is left to be remembered, whether it was: else each
+    /// that a record puts and a later one removes would stay until its checkpoint is cleaned, and be passed by
+    /// all that goes over a map. What a loading row knows, a record may need.
+    fn leave_unlogged(&mut self, column: usize, entry: u32) -> bool {
+        let values = &mut self.columns[column];
+        let row = values.row_of(entry);
+        if values.is_plain() || self.loading.contains_key(&row) {
+            return false;
+        }
+        values.give_away(entry);
+        self.vacate_if_nothing(row);
+        true
     }
 
     /// Barrier `checkpoint`: moves the changes since the last barrier aside, which takes a time that
@@ -138,18 +155,26 @@ impl<K: Key> KeyedState<K> {
             };
             let entries = Arc::clone(&list.rows[cursor.column]);
             let end = entries.len().min(cursor.next.saturating_add(left));
-            for &entry in &entries[cursor.next..end] {
-                if self.writer.waiting_bytes() >= max_bytes {
-                    left = 0;
-                    break;
-                }
-                (left, cursor.next) = (left - 1, cursor.next + 1);
+            let mut left_places = Vec::new();
+            let mut place = cursor.next;
+            while place < end && self.writer.waiting_bytes() < max_bytes {
+                let entry = entries[place];
                 // Else it has changed again since, and was serialised before that.
-                if self.meta_of(cursor.column, entry).stamp == cursor.stamp | UNSERIALISED {
-                    self.serialise_entry(cursor.column, entry)?;
+                if self.meta_of(cursor.column, entry).stamp == cursor.stamp | UNSERIALISED
+                    && self.serialise_entry(cursor.column, entry)?
+                    && self.leave_unlogged(cursor.column, entry)
+                {
+                    left_places.push(place);
                 }
+                place += 1;
             }
-            if cursor.next < entries.len() {
+            // Enough bytes end the slice, too.
+            left = if place < end { 0 } else { left - (end - cursor.next) };
+            cursor.next = place - left_places.len();
+            let is_partial = place < entries.len();
+            drop(entries);
+            self.log.forget(cursor.stamp, cursor.column, place, &left_places);
+            if is_partial {
                 self.cursor = Some(cursor);
                 return Ok(false);
             }
@@ -188,7 +213,7 @@ impl<K: Key> KeyedState<K> {
     }
 
     /// Entries changed since the last barrier, and those before it that are not serialised yet.
-    pub(super) fn dirty_entries(&self) -> u64 {
+    pub(super) fn unserialised(&self) -> u64 {
         let frozen = self.cursor.and_then(|cursor| {
             let list = self.log.list(cursor.stamp)?;
             let rest = list.rows.iter().skip(cursor.column).map(|rows| rows.len()).sum::<usize>();

@@ -84,8 +84,10 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     /// The row's entry of an encoded sub key, where it is in memory.
     fn in_memory(&self, row: u32, sub: &[u8]) -> Result<Option<u32>, DecodeError>;
     /// All of `row` that is stored within a range of sub keys is in memory from now on; `traceless` where
-    /// there was no tombstone.
-    fn learn(&mut self, row: u32, range: SubRange, traceless: bool);
+    /// there was no tombstone. Whether more such ranges are known now than are kept.
+    fn learn(&mut self, row: u32, range: SubRange, traceless: bool) -> bool;
+    /// No record of `row` needs the ranges beyond those that are kept.
+    fn forget_ranges(&mut self, row: u32);
 
     /// Gives entries back what a record that must run again has changed.
     fn undo(&mut self) -> Result<(), DecodeError>;
@@ -266,7 +268,11 @@ impl<V: Value> AnyColumn for Column<V> {
         Ok(Some(row))
     }
 
-    fn learn(&mut self, _: u32, _: SubRange, _: bool) {}
+    fn learn(&mut self, _: u32, _: SubRange, _: bool) -> bool {
+        false
+    }
+
+    fn forget_ranges(&mut self, _: u32) {}
 
     fn undo(&mut self) -> Result<(), DecodeError> {
         self.values.undo()

@@ -95,7 +95,15 @@ impl<K: Key> KeyedState<K> {
         }
     }
 
-    fn cool(&mut self) {
+    /// How many cleaned entries are not in the order yet.
+    #[cfg(test)]
+    pub(crate) fn cooling(&self) -> usize {
+        self.cooling.len()
+    }
+
+    /// Takes some of what was cleaned into the order. To be called whether or not there is want of room: a
+    /// cleaning adds entries, and collects fewer of them between two batches than this takes.
+    pub fn cool(&mut self) {
         let rest = self.cooling.len().saturating_sub(COOLING);
         for (column, entry) in self.cooling.drain(rest..) {
             match self.columns.get_mut(column.index()).map(|values| values.recency()) {

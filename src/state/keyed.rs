@@ -81,10 +81,18 @@ pub struct RestorePoint {
     pub now_ms: u64,
 }
 
-/// The place of one key in its operator's memory. Good until the next [`KeyedState::end_batch`]
-/// or [`KeyedState::evict`], and longer for a key that is loading.
+/// The place of one key in its operator's memory. Good until the next [`KeyedState::end_batch`],
+/// [`KeyedState::serialise`] or [`KeyedState::evict`], and longer for a key that is loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Row(pub(super) u32);
+
+#[cfg(test)]
+impl Row {
+    /// For tests of what is kept by row.
+    pub(crate) fn of_test(number: u32) -> Self {
+        Self(number)
+    }
+}
 
 /// The keyed state of one operator in one subtask. See the module's page for the order of calls.
 pub struct KeyedState<K> {
@@ -118,6 +126,8 @@ pub struct KeyedState<K> {
     pub(super) partial: Bits,
     pub(super) partial_rows: usize,
     /// Rows that may turn out to hold nothing.
+    /// Rows that know more ranges of a state than are kept, because records of theirs still need them.
+    pub(super) learnt_much: Vec<(ColumnId, u32)>,
     pub(super) untouched: Vec<u32>,
     /// Entries with a sub key that may turn out to hold nothing.
     pub(super) untouched_entries: Vec<(ColumnId, u32)>,
@@ -239,6 +249,7 @@ impl<K: Key> KeyedState<K> {
             untouched: Vec::new(),
             untouched_entries: Vec::new(),
             leaving: Vec::new(),
+            learnt_much: Vec::new(),
             carries: Carries::default(),
             outliving: Vec::new(),
             cleaning: None,

@@ -32,6 +32,21 @@ impl SubRange {
         };
         self.from <= other.from && ends_later
     }
+
+    /// Whether nothing is between the two.
+    fn touches(&self, other: &Self) -> bool {
+        let reaches =
+            |to: &Option<Vec<u8>>, from: &[u8]| to.as_ref().is_none_or(|to| &to[..] >= from);
+        reaches(&self.to, &other.from) && reaches(&other.to, &self.from)
+    }
+
+    /// Takes over another one that it touches.
+    fn join(&mut self, other: &mut Self) {
+        if other.from < self.from {
+            self.from = std::mem::take(&mut other.from);
+        }
+        self.to = self.to.take().zip(other.to.take()).map(|(to, other)| to.max(other));
+    }
 }
 
 /// The first bytes after all that begin with `prefix`, if there are any.
@@ -42,7 +57,8 @@ pub(super) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(next)
 }
 
-/// How many ranges are kept for a row, the newest: each is compared at each miss.
+/// How many ranges are kept for a row beyond the record that needs them, the newest: each is compared at each
+/// miss.
 const RANGES: usize = 8;
 
 /// What is known of the entries that a row does not have in memory. By default nothing.
@@ -52,7 +68,7 @@ pub(super) struct Known {
     complete: bool,
     /// None of them has an item either, as far as `complete` goes.
     traceless: bool,
-    /// Where that is not so for all: ranges within which none of them has a value.
+    /// Where that is not so for all: ranges within which none of them has a value. No two of them touch; newest last.
     ranges: Option<Box<Ranges>>,
 }
 
@@ -88,17 +104,35 @@ impl Known {
         self.any(|known| known.encloses(range))
     }
 
-    /// All of `range` that has a value is in memory now.
-    pub(super) fn learn(&mut self, range: SubRange, traceless: bool) {
+    /// All of `range` that has a value is in memory now. `true` where more ranges are known than are kept: a
+    /// record that must run again needs every one that it has asked for, so none is forgotten before
+    /// [`Known::forget_old`].
+    pub(super) fn learn(&mut self, mut range: SubRange, traceless: bool) -> bool {
+        let traceless = traceless && range.is_all();
+        if self.complete && !range.is_all() {
+            return false;
+        }
+        let ranges = &mut self.ranges.get_or_insert_default().0;
+        ranges.retain_mut(|known| {
+            let touches = range.touches(known);
+            if touches {
+                range.join(known);
+            }
+            !touches
+        });
         if range.is_all() {
             *self = Self { complete: true, traceless, ranges: None };
-        } else if !self.complete {
-            let ranges = &mut self.ranges.get_or_insert_default().0;
-            ranges.retain(|known| !range.encloses(known));
-            if ranges.len() == RANGES {
-                ranges.remove(0);
-            }
-            ranges.push(range);
+            return false;
+        }
+        ranges.push(range);
+        ranges.len() > RANGES
+    }
+
+    /// No record waits for what was learnt: the oldest of too many ranges are forgotten.
+    pub(super) fn forget_old(&mut self) {
+        if let Some(ranges) = &mut self.ranges {
+            let too_many = ranges.0.len().saturating_sub(RANGES);
+            ranges.0.drain(..too_many);
         }
     }
 
@@ -152,14 +186,37 @@ mod tests {
         assert!(!known.contains(b"b"), "what was a range of its own is one no more");
     }
 
+    /// They used to be forgotten at once, and a record that needed one more than are kept read for ever.
     #[test]
-    fn the_oldest_of_too_many_ranges_is_forgotten() {
+    fn the_oldest_of_too_many_ranges_is_forgotten_but_not_while_a_record_needs_it() {
         let mut known = Known::default();
         for from in 0..=RANGES as u8 {
-            known.learn(range(&[from], Some(&[from, 0])), true);
+            let too_many = known.learn(range(&[from], Some(&[from, 0])), true);
+            assert_eq!(too_many, from == RANGES as u8);
         }
+        assert!(known.contains(&[0]) && known.contains(&[1]) && known.contains(&[RANGES as u8]));
+        known.forget_old();
         assert!(!known.contains(&[0]) && known.contains(&[1]) && known.contains(&[RANGES as u8]));
-        known.learn(range(&[0], Some(&[RANGES as u8])), true);
-        assert_eq!(known.ranges.unwrap().0.len(), 2, "those within it need not be kept");
+        assert!(!known.learn(range(&[0], Some(&[RANGES as u8])), true));
+        assert_eq!(known.ranges.unwrap().0.len(), 1, "those that it touches become part of it");
+    }
+
+    #[test]
+    fn ranges_that_touch_become_one() {
+        for order in [[0, 1, 2], [2, 0, 1], [1, 2, 0], [0, 2, 1]] {
+            let parts = [range(b"", Some(b"c")), range(b"c", Some(b"m")), range(b"k", None)];
+            let mut known = Known::default();
+            for part in order.map(|n: usize| parts[n].clone()) {
+                assert!(!known.is_complete());
+                known.learn(part, true);
+            }
+            assert!(known.is_complete() && !known.is_traceless() && known.contains(b"l"));
+        }
+        let mut known = Known::default();
+        known.learn(range(b"a", Some(b"c")), true);
+        known.learn(range(b"d", Some(b"e")), true);
+        assert!(!known.contains(b"c") && !known.encloses(&range(b"a", Some(b"e"))));
+        known.learn(range(b"c", Some(b"d")), true);
+        assert!(known.encloses(&range(b"a", Some(b"e"))) && !known.contains(b"e"));
     }
 }

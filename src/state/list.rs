@@ -221,9 +221,15 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
         }
     }
 
+    /// The newest chunk that has elements.
+    fn newest_present(&self) -> Option<u32> {
+        let values = &self.entries().values;
+        self.newest_first().find(|&entry| values.get(entry).is_some())
+    }
+
     /// The chunk that was begun in this interval, if there is room in it.
     fn open_chunk(&self) -> Option<u32> {
-        let entry = self.newest_first().next()?;
+        let entry = self.newest_present()?;
         let entries = self.entries();
         let (stamp, _) = entries.sub(entry).1;
         // Elements of one chunk expire together.
@@ -234,9 +240,11 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
         (is_open && entries.values.get(entry).is_some_and(has_room)).then_some(entry)
     }
 
+    /// Takes the number after all chunks that have elements, not after those removed in this interval: a list
+    /// that is replaced by each record uses their entries again, and has no more of them for each.
     fn begin_chunk(&mut self, elements: &mut std::iter::Peekable<impl Iterator<Item = T>>) {
         let current = self.state.log.current();
-        let newest = self.newest_first().next().map(|entry| self.entries().sub(entry).1);
+        let newest = self.newest_present().map(|entry| self.entries().sub(entry).1);
         let mut id = match newest {
             Some((stamp, number)) if stamp == current => (stamp, number + 1),
             _ => (current, 0),
@@ -295,8 +303,7 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
             return;
         }
         let chunk = |entry| entries.values.get(entry).map(|chunk| (entry, chunk));
-        let newest = self.newest_first().filter_map(chunk).next();
-        let expires_ms = newest.map_or(0, |(entry, _)| entries.values.expires_at(entry));
+        let expires_ms = self.newest_present().map_or(0, |entry| entries.values.expires_at(entry));
         let small: Vec<(u32, &Vec<T>)> = self
             .newest_first()
             .filter_map(chunk)

@@ -229,6 +229,24 @@ impl Log {
         true
     }
 
+    /// Takes out of the list of `stamp` the entries at `places`, which ascend and are before `end`: nobody knows
+    /// of them, and what they changed replaced nothing. What is at `end` or after it stays so, those before it end
+    /// where the last of them did.
+    pub(super) fn forget(&mut self, stamp: u32, column: usize, mut end: usize, places: &[usize]) {
+        let Some(i) = self.position(stamp).filter(|_| !places.is_empty()) else { return };
+        let list = &mut self.lists[i];
+        let rows = Arc::make_mut(&mut list.rows[column]);
+        for &place in places.iter().rev() {
+            end -= 1;
+            rows.swap(place, end);
+            rows.swap_remove(end);
+        }
+        let forgotten = places.len() as u64;
+        list.live -= forgotten;
+        self.listed -= forgotten;
+        self.pinned -= forgotten;
+    }
+
     /// Which lists' changes were replaced since the last call, and how many of each.
     fn take_replaced(&mut self) -> Vec<(u32, u32)> {
         let replaced = |list: &mut List| (list.stamp, std::mem::take(&mut list.replaced_now));

@@ -28,7 +28,7 @@ pub struct Stats {
     pub segments: u64,
     /// Their segments' stored size.
     pub stored_bytes: u64,
-    /// Entries changed since the last barrier, and those before it that are not serialised yet.
+    /// Entries changed since the last barrier.
     pub dirty_entries: u64,
     /// Their memory, estimated.
     pub dirty_bytes: u64,
@@ -51,12 +51,14 @@ impl Stats {
 }
 
 impl<K: Key> KeyedState<K> {
-    /// Memory of the entries changed since the last barrier, or frozen by it and not serialised yet;
-    /// estimated. For back-pressure.
+    /// Memory of the entries changed since the last barrier, estimated. For back-pressure.
     #[must_use]
     pub fn dirty_bytes(&self) -> u64 {
+        // Of what values own, those that are frozen and not serialised yet have about their share.
+        let (changed, all) = (self.log.dirty(), self.unserialised());
         let heap = self.heap_bytes();
-        self.dirty_entries() * self.entry_bytes(heap) + heap.dirty
+        let owned = u128::from(heap.dirty) * u128::from(changed) / u128::from(all.max(1));
+        changed * self.entry_bytes(heap) + owned as u64
     }
 
     /// The mean of all entries, with their shares of the rows and without what their values own elsewhere.
@@ -163,7 +165,7 @@ impl<K: Key> KeyedState<K> {
             checkpoints: self.log.checkpoints() as u64,
             segments,
             stored_bytes,
-            dirty_entries: self.dirty_entries(),
+            dirty_entries: self.log.dirty(),
             dirty_bytes: self.dirty_bytes(),
             rows: self.rows.len() as u64,
             resident_bytes: self.resident_bytes(),

@@ -319,8 +319,12 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
         Ok(self.find(row, |other| other.cmp(&key)))
     }
 
-    fn learn(&mut self, row: u32, range: SubRange, traceless: bool) {
-        self.rows[row as usize].known.learn(range, traceless);
+    fn learn(&mut self, row: u32, range: SubRange, traceless: bool) -> bool {
+        self.rows[row as usize].known.learn(range, traceless)
+    }
+
+    fn forget_ranges(&mut self, row: u32) {
+        self.rows[row as usize].known.forget_old();
     }
 
     fn undo(&mut self) -> Result<(), DecodeError> {

@@ -295,7 +295,22 @@ impl<K: Key> KeyedState<K> {
                 self.scanning.remove(&scan.row.0);
             }
         }
-        self.columns[column].learn(scan.row.0, scan.sub.clone(), scan.traceless);
+        if self.columns[column].learn(scan.row.0, scan.sub.clone(), scan.traceless) {
+            self.learnt_much.push((scan.column, scan.row.0));
+        }
         self.answered(scan.row).map(Some)
+    }
+
+    /// What rows know beyond what is kept of it, once no record of theirs needs it any more.
+    #[cold]
+    pub(super) fn forget_ranges(&mut self) {
+        let Self { learnt_much, columns, loading, .. } = self;
+        learnt_much.retain(|(column, row)| {
+            let is_needed = loading.contains_key(row);
+            if !is_needed {
+                columns[column.index()].forget_ranges(*row);
+            }
+            is_needed
+        });
     }
 }

@@ -10,10 +10,7 @@
 //! Barriers and the end of input wait for parked records. After a barrier the frozen entries are
 //! serialised in slices between batches; the log is cleaned in slices too (`cleaner`).
 
-use std::collections::VecDeque;
-
 use futures::future::LocalBoxFuture;
-use hashbrown::HashMap;
 use tokio::sync::mpsc;
 
 use super::build::BuildContext;
@@ -21,6 +18,7 @@ use super::cleaner::Cleaner;
 use super::filter::FilterBuilder;
 use super::log::LogWriter;
 use super::output::Consumer;
+use super::parked::Parked;
 use super::pause::PauseMeter;
 use super::reads::{Answer, Reads};
 use super::room::Room;
@@ -60,8 +58,7 @@ pub struct KeyedSubtask<P: KeyedProcess, S: SideInput<P> = NoSide> {
     counters: VertexCounters,
     pause: PauseMeter,
     reads: Reads,
-    parked: HashMap<Row, VecDeque<KeyedRecord<P>>>,
-    parked_records: usize,
+    parked: Parked<KeyedRecord<P>>,
     /// The gate is closed while so many are.
     max_parked: usize,
     /// A barrier or the end of input that waits for parked records.
@@ -129,8 +126,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             counters: context.counters[context.vertex].clone(),
             pause: PauseMeter::new(context.clock, context.metrics.clone()),
             reads: Reads::new(context),
-            parked: HashMap::new(),
-            parked_records: 0,
+            parked: Parked::new(),
             max_parked: context.config.state.in_flight_records_limit as usize,
             waiting: None,
             serialising: false,
@@ -174,7 +170,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
     /// Waits for the next thing to do, and does it.
     async fn step(&mut self) -> Result<()> {
         let open = self.waiting.is_none()
-            && self.parked_records < self.max_parked
+            && self.parked.len() < self.max_parked
             && !(bites(Tooth::PressureStopsAll) && self.room.is_pressed());
         if bites(Tooth::HorizonAtAck) {
             self.snapshots.fix_horizon_again(self.state.horizon());
@@ -205,6 +201,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             // sources of this worker have their turn, or slices would keep new batches away.
             () = tokio::task::yield_now(), if self.has_more_to_do() => {
                 self.unflushed = false;
+                self.state.leave_some();
                 self.output.flush()
             }
         }
@@ -217,6 +214,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             || self.room.is_short()
             || self.cleaner.is_due()
             || self.filter.has_slices()
+            || self.state.has_leaving()
     }
 
     fn on_command(&mut self, command: Command) {
@@ -252,7 +250,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 self.side.process(&self.process, batch, &mut self.out)?;
                 self.finish_batch(records)
             }
-            mark if self.parked_records > 0 && !bites(Tooth::BarrierOvertakesParked) => {
+            mark if self.parked.len() > 0 && !bites(Tooth::BarrierOvertakesParked) => {
                 self.waiting = Some(mark);
                 Ok(())
             }
@@ -283,9 +281,9 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 }
             }
         } else {
-            let parked_before = self.parked_records;
+            let parked_before = self.parked.len();
             self.run_or_park(&mut batch)?;
-            let parked = self.parked_records - parked_before;
+            let parked = self.parked.len() - parked_before;
             self.metrics.records_parked(parked as u64);
             ran -= parked;
         }
@@ -296,9 +294,10 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
     /// The slower way, while some rows are loading or may have to.
     fn run_or_park(&mut self, batch: &mut Vec<KeyedRecord<P>>) -> Result<()> {
         let may_suspend = self.state.may_suspend();
+        self.parked.next_batch();
         for (index, record) in batch.drain(..).enumerate() {
             let row = self.rows[index];
-            if may_suspend {
+            if may_suspend && self.parked.may_name(row) {
                 self.process.map_keys(&record.value, &mut MapKeys::new(&mut self.state, row));
             }
             let waiting = match self.state.is_loading(row) {
@@ -306,8 +305,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 false => self.run_record(row, record)?,
             };
             if let Some(record) = waiting {
-                self.parked.entry(row).or_default().push_back(record);
-                self.parked_records += 1;
+                self.parked.push(row, record);
             }
         }
         self.reads.send(&mut self.state);
@@ -363,24 +361,34 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
 
     /// Processes the parked records of a row that is resident now, until one is suspended; how many.
     fn run_parked(&mut self, row: Row) -> Result<usize> {
-        let Some(mut records) = self.parked.remove(&row) else { return Ok(0) };
+        let Some(mut records) = self.parked.take(row) else { return Ok(0) };
         if bites(Tooth::ParkedOutOfOrder) {
-            records.make_contiguous().reverse();
+            records.reverse();
         }
         let mut ran = 0;
-        while let Some(record) = records.pop_front() {
+        loop {
+            if self.state.may_suspend() {
+                for record in records.to_name() {
+                    let mut keys = MapKeys::new(&mut self.state, row);
+                    self.process.map_keys(&record.value, &mut keys);
+                }
+                if self.state.is_loading(row) {
+                    self.parked.put_back(row, records);
+                    break;
+                }
+            }
+            let Some(record) = records.pop() else { break };
             if let Some(suspended) = self.run_record(row, record)? {
                 if bites(Tooth::SuspendedOvertaken) {
                     records.push_back(suspended);
                 } else {
                     records.push_front(suspended);
                 }
-                self.parked.insert(row, records);
+                self.parked.put_back(row, records);
                 break;
             }
             ran += 1;
         }
-        self.parked_records -= ran;
         Ok(ran)
     }
 
@@ -420,7 +428,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
         }
         self.reads.send(&mut self.state);
         self.finish_batch(ran as u64)?;
-        if self.parked_records == 0
+        if self.parked.len() == 0
             && let Some(mark) = self.waiting.take()
         {
             return self.on_event(mark);

@@ -9,6 +9,7 @@ mod filter;
 mod keyed;
 mod log;
 mod output;
+mod parked;
 mod pause;
 mod pressure;
 mod process;

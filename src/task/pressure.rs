@@ -6,7 +6,7 @@
 //!                       │ leaves │
 //! ```
 //! Owns the account of all subtasks and its bounds. Three quarters of what uncommitted changes may take
-//! trigger a checkpoint early, all of it stops the sources; so do a log that exceeds its bound, because
+//! trigger a checkpoint early, what a barrier has frozen aside; all of it stops the sources; so do a log that exceeds its bound, because
 //! cleaning does not keep pace or retained checkpoints hold its horizon back, and state that cannot leave
 //! memory. Only the sources stop: the barrier that frees memory stands behind what is in channels and
 //! parked, so that is always admitted, over the bound if need be. The most that it ever came to is kept.
@@ -27,6 +27,7 @@ struct Account {
     resident_bytes: AtomicI64,
     fixed_bytes: AtomicI64,
     pinned_bytes: AtomicI64,
+    frozen_bytes: AtomicI64,
     held_back: AtomicI64,
     rows: AtomicI64,
     most_bytes: AtomicI64,
@@ -62,6 +63,8 @@ pub struct MemoryUse {
     pub pinned_bytes: u64,
     /// Of these, what no checkpoint has committed.
     pub dirty_bytes: u64,
+    /// Of these, what a barrier has frozen: it is committed with that, or the next one that completes.
+    pub frozen_bytes: u64,
     /// Checkpoints of logs that cannot be cleaned before others complete.
     pub held_back: u64,
     /// Keys.
@@ -80,6 +83,7 @@ impl Pressure {
             resident_bytes: zero(),
             fixed_bytes: zero(),
             pinned_bytes: zero(),
+            frozen_bytes: zero(),
             held_back: zero(),
             rows: zero(),
             most_bytes: zero(),
@@ -106,6 +110,7 @@ impl Pressure {
             (&account.fixed_bytes, before.fixed_bytes, now.fixed_bytes),
             (&account.pinned_bytes, before.pinned_bytes, now.pinned_bytes),
             (&account.dirty_bytes, before.dirty_bytes, now.dirty_bytes),
+            (&account.frozen_bytes, before.frozen_bytes, now.frozen_bytes),
             (&account.held_back, before.held_back, now.held_back),
             (&account.rows, before.rows, now.rows),
         ] {
@@ -130,6 +135,7 @@ impl Pressure {
             fixed_bytes: load(&self.0.fixed_bytes),
             pinned_bytes: load(&self.0.pinned_bytes),
             dirty_bytes: load(&self.0.dirty_bytes),
+            frozen_bytes: load(&self.0.frozen_bytes),
             held_back: load(&self.0.held_back),
             rows: load(&self.0.rows),
         }
@@ -224,7 +230,9 @@ impl Account {
             // Whatever it is that they wait for, what is uncommitted stands in its way, and so does what
             // retained checkpoints hold back: those move on with each that completes.
             let helps = dirty > 0 || load(&self.held_back) > 0;
-            (now, now.is_some() && helps || dirty > 0 && dirty / 3 >= self.dirty_stop / 4)
+            // What is frozen needs no checkpoint but the one that is under way.
+            let changed = dirty - load(&self.frozen_bytes);
+            (now, now.is_some() && helps || changed > 0 && changed / 3 >= self.dirty_stop / 4)
         };
         if early {
             self.early.notify_one();
@@ -274,6 +282,24 @@ mod tests {
         assert!(released.now_or_never().is_some());
         assert_eq!(pressure.stopped(), None);
         assert_eq!(pressure.memory().dirty_bytes, 60);
+    }
+
+    /// Each checkpoint that was taken early used to be followed by another one.
+    #[test]
+    fn what_is_frozen_asks_for_no_other_checkpoint() {
+        let pressure = Pressure::new(200, 100);
+        let frozen = |changed: u64| MemoryUse { frozen_bytes: 20, ..dirty(20 + changed) };
+        pressure.moved(dirty(0), dirty(75));
+        assert!(pressure.early().now_or_never().is_some());
+        let all = MemoryUse { frozen_bytes: 75, ..dirty(75) };
+        pressure.moved(dirty(75), all);
+        pressure.moved(all, frozen(74));
+        assert!(pressure.early().now_or_never().is_none());
+        pressure.moved(frozen(74), frozen(75));
+        assert!(pressure.early().now_or_never().is_some());
+        assert_eq!(pressure.memory().frozen_bytes, 20);
+        pressure.moved(frozen(75), frozen(80));
+        assert_eq!(pressure.stopped(), Some(Reason::Uncommitted), "it takes memory all the same");
     }
 
     /// It used to, where the rest of the memory was next to nothing: the sources waited for ever for a

@@ -94,6 +94,7 @@ impl Room {
             if self.pressure.is_half_full() {
                 state.track_recency();
             }
+            state.cool();
             return;
         }
         let left = state.evict_bytes(self.excess, LOOKS);
@@ -123,10 +124,118 @@ impl Room {
             fixed_bytes: state.filter_bytes(),
             pinned_bytes: state.pinned_bytes(),
             dirty_bytes: state.dirty_bytes() + frozen,
+            frozen_bytes: frozen,
             held_back: state.held_back(),
             rows: state.rows(),
         };
         self.pressure.moved(self.told, now);
         self.told = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ValueFormat;
+    use crate::ids::{Attempt, Name};
+    use crate::key_group::MaxParallelism;
+    use crate::state::{
+        CleaningLimits, FilterConfig, KeyedConfig, RestorePoint, States, ValueDescriptor,
+        ValueState,
+    };
+
+    const KEYS: u64 = 1000;
+    const EAGER: CleaningLimits =
+        CleaningLimits { log_max_bytes: 0, read_units: 0, max_segments: 0, eager: true };
+
+    fn state() -> (KeyedState<u64>, ValueState<u64>) {
+        let max_parallelism = MaxParallelism::new(128).unwrap();
+        let mut states = States::new();
+        let count = states.value(ValueDescriptor::new("count"));
+        let config = KeyedConfig {
+            operator: Name::new("counts").unwrap(),
+            range: max_parallelism.range_of(0, 1),
+            max_parallelism,
+            attempt: Attempt(1),
+            segment_bytes: 1 << 18,
+            value_format: ValueFormat::Codec,
+            filter: FilterConfig::OFF,
+        };
+        let columns = states.finish().unwrap();
+        let mut state = KeyedState::new(config, columns, RestorePoint::default()).unwrap();
+        state.finish_restore().unwrap();
+        set(&mut state, count);
+        (state, count)
+    }
+
+    fn set(state: &mut KeyedState<u64>, count: ValueState<u64>) {
+        for key in 0..KEYS {
+            let row = state.find_row(key.key_hash(), &key);
+            state.set(count, row, key);
+        }
+        state.end_batch();
+    }
+
+    fn room(pressure: Pressure) -> Room {
+        Room {
+            pressure,
+            metrics: Metrics::default(),
+            shares: 1,
+            frozen: Vec::new(),
+            told: MemoryUse::default(),
+            excess: 0,
+            wants_cleaning: false,
+            arriving: 0,
+        }
+    }
+
+    /// Nothing used to take over what each cleaning left, as long as nothing had to leave memory.
+    #[test]
+    fn what_was_cleaned_does_not_pile_up_while_all_fits() {
+        let (mut state, count) = state();
+        let bytes = state.resident_bytes();
+        let pressure = Pressure::new(bytes / 2 * 3, bytes / 2);
+        let mut room = room(pressure.clone());
+        room.make(&mut state, 0);
+        assert!(pressure.is_half_full());
+        for checkpoint in (1..=20).map(CheckpointId) {
+            set(&mut state, count);
+            state.freeze(checkpoint).unwrap();
+            assert!(state.serialise(usize::MAX).unwrap());
+            state.completed(checkpoint);
+            let rows = state.plan_cleaning(&EAGER).unwrap().compute();
+            state.collect(&rows, 0, rows.len(), usize::MAX).unwrap();
+            state.cleaned(checkpoint).unwrap();
+            state.cooled(rows);
+            assert!(state.cooling() as u64 <= KEYS, "{} of {KEYS} keys", state.cooling());
+            room.make(&mut state, 0);
+            assert_eq!((room.is_short(), state.rows()), (false, KEYS));
+        }
+    }
+
+    /// It used to be counted twice until it was serialised.
+    #[test]
+    fn what_a_barrier_freezes_is_counted_once() {
+        let (mut state, count) = state();
+        let pressure = Pressure::new(1 << 30, 1 << 29);
+        let mut room = room(pressure.clone());
+        room.make(&mut state, 0);
+        let changed = pressure.memory().dirty_bytes;
+        assert!(changed > 0);
+        let checkpoint = CheckpointId(1);
+        room.freeze(checkpoint, &state);
+        state.freeze(checkpoint).unwrap();
+        room.make(&mut state, 0);
+        let memory = pressure.memory();
+        assert_eq!((memory.dirty_bytes, memory.frozen_bytes), (changed, changed));
+        assert!(state.serialise(usize::MAX).unwrap());
+        set(&mut state, count);
+        room.make(&mut state, 0);
+        let memory = pressure.memory();
+        assert!(memory.dirty_bytes > changed && memory.frozen_bytes == changed);
+        state.completed(checkpoint);
+        room.completed(checkpoint, &state);
+        let memory = pressure.memory();
+        assert!(memory.dirty_bytes > 0 && memory.frozen_bytes == 0);
     }
 }

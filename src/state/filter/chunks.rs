@@ -192,18 +192,18 @@ impl Chunks {
     pub(crate) fn restore(
         &mut self,
         id: ChunkId,
-        value: Option<&[u8]>,
+        value: &[u8],
         meta: Meta,
     ) -> Result<u32, DecodeError> {
-        let hashes = value.map(decode).transpose()?;
+        let hashes = decode(value)?;
         let entry = self.entry_of(id);
         let is_newest =
             self.open.get(&id.group).is_none_or(|open| self.chunks[*open as usize].id < id);
-        if hashes.is_some() && is_newest {
+        if is_newest {
             self.open.insert(id.group, entry);
         }
         self.change(entry, |chunk| {
-            chunk.hashes = hashes;
+            chunk.hashes = Some(hashes);
             chunk.meta = meta;
             chunk.is_kept = meta.change() == 0;
         });
@@ -403,12 +403,9 @@ mod tests {
         let mut chunks = Chunks::of(CAPACITY);
         let id = |begun| ChunkId { group: GROUP, begun, number: 0 };
         let value = [1, 5, 0, 0, 0, 0, 0, 0, 0];
-        let newest = chunks.restore(id(9), Some(&value), Meta::loaded()).unwrap();
-        chunks.restore(id(4), Some(&value), Meta::loaded()).unwrap();
+        let newest = chunks.restore(id(9), &value, Meta::loaded()).unwrap();
+        chunks.restore(id(4), &value, Meta::loaded()).unwrap();
         assert_eq!(chunks.with_room(GROUP, 12), newest);
-        let gone = chunks.restore(id(10), None, Meta::loaded()).unwrap();
-        assert!(!chunks.encode(gone, &mut Vec::new()), "a deleted one");
-        assert_eq!(chunks.with_room(GROUP, 12), newest);
-        chunks.restore(id(9), Some(&[9]), Meta::loaded()).unwrap_err();
+        chunks.restore(id(9), &[9], Meta::loaded()).unwrap_err();
     }
 }

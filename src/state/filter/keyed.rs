@@ -124,7 +124,16 @@ impl<K: Key> KeyedState<K> {
         let chunks = &mut self.filter.chunks;
         let old = chunks.find(id).map_or(0, |number| chunks.meta(number).change());
         let meta = Meta::replayed(stamp);
-        let number = chunks.restore(id, entry.value, meta).map_err(corrupt)?;
+        // None is ever deleted in the log. One without hashes would count as deleted when it is cleaned.
+        let Some(value) = entry.value else {
+            let (operator, group) = (&self.config.operator, id.group);
+            let message = format!(
+                "operator {operator}, segment of checkpoint {checkpoint}: a chunk of the filter of absent keys (key \
+                 group {group}) is a tombstone: restore another checkpoint"
+            );
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        };
+        let number = chunks.restore(id, value, meta).map_err(corrupt)?;
         self.log.replay(checkpoint, stamp, column, number, old);
         Ok(true)
     }
@@ -280,7 +289,7 @@ impl<K: Key> KeyedState<K> {
             && self.filter.may_resume(id)
         {
             // It was read before, so it is a chunk.
-            let _ = self.filter.chunks.restore(id, Some(&value), Meta::loaded());
+            let _ = self.filter.chunks.restore(id, &value, Meta::loaded());
         }
         if self.filter.end_group() {
             self.let_chunks_go();

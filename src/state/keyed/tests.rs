@@ -215,6 +215,33 @@ fn rows_that_a_cleaning_empties_are_given_away_in_slices() {
     assert_eq!(one.state.stats().rows, 0);
 }
 
+/// They used to pile up where records deleted more than a batch gave away.
+#[test]
+fn the_more_is_left_with_nothing_the_more_leaves_at_once() {
+    let mut one = One::new();
+    let keys = 100_000;
+    for checkpoint in [1, 2] {
+        for key in 0..keys {
+            let row = one.row(key);
+            match checkpoint {
+                1 => one.state.set(one.count, row, key),
+                _ => one.state.clear(one.count, row),
+            }
+        }
+        one.state.end_batch();
+        one.complete(checkpoint);
+    }
+    one.clean_all();
+    assert_eq!(one.state.stats().rows, keys - keys / 32);
+    let mut times = 0;
+    while one.state.has_leaving() {
+        one.state.leave_some();
+        times += 1;
+    }
+    assert_eq!(one.state.stats().rows, 0);
+    assert!(times < 97, "{times}");
+}
+
 #[test]
 fn the_deletion_of_an_entry_with_an_item_writes_a_tombstone() {
     let mut one = One::new();

@@ -20,7 +20,12 @@ pub(super) enum Act {
     Most(Option<u8>, OfNumber),
     Sum(Option<u8>, OfNumber),
     Value(u8, OfNumber),
+    /// Gets the lists of more namespaces than a row keeps ranges of.
+    GetLists,
 }
+
+/// All that have a list, and others, not all of them neighbours.
+const NAMESPACES: [u8; 12] = [0, 1, 3, 5, 7, 9, 11, 13, 15, 16, 18, 20];
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum OfMap {
@@ -104,6 +109,7 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         2 => (namespace(), of_number()).prop_map(|(namespace, act)| Act::Most(namespace, act)),
         2 => (namespace(), of_number()).prop_map(|(namespace, act)| Act::Sum(namespace, act)),
         2 => (0u8..2, of_number()).prop_map(|(namespace, act)| Act::Value(namespace, act)),
+        1 => Just(Act::GetLists),
     ]
 }
 
@@ -181,6 +187,14 @@ impl Act {
                 };
                 return act.run(sum);
             }
+            Self::GetLists => {
+                let mut all = Vec::new();
+                for n in &NAMESPACES {
+                    let mut within = state.in_namespace(n, row);
+                    all.extend(within.list(of.list_n).get()?.map(|element| u64::from(*element)));
+                }
+                return Ok(Seen::Elements(all));
+            }
             Self::Value(n, act) => {
                 let mut within = state.in_namespace(n, row);
                 match act {
@@ -247,6 +261,12 @@ impl Act {
                     OfNumber::Increment => {}
                     OfNumber::Clear => model.remove(place),
                 }
+            }
+            Self::GetLists => {
+                let places = NAMESPACES.map(|n| ("list", key, Some(n), None));
+                places.iter().for_each(|place| model.read(*place));
+                let elements = places.iter().filter_map(|place| model.visible(*place));
+                return Seen::Elements(elements.flatten().collect());
             }
             Self::Value(n, act) => {
                 let place = ("value", key, Some(*n), None);

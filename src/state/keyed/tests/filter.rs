@@ -444,3 +444,16 @@ fn golden_hashes() {
 }
 
 const GOLDEN: u64 = 12_279_202_278_972_475_143;
+
+/// It used to be taken, and to end the process when it was cleaned.
+#[test]
+fn a_chunk_that_the_log_says_is_deleted_is_an_error() {
+    let mut job = Job::new(FILTER);
+    let key = [0, 3, 0, 0, 0, 1, 0, 0, 0, 0];
+    let entry = segment::Entry { state: 0, key: &key, value: None, expires: None };
+    let error = job.state.replay_chunk(CheckpointId(1), entry).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    for place in ["operator counts", "checkpoint 1", "key group 3"] {
+        assert!(error.message().contains(place), "{error}");
+    }
+}

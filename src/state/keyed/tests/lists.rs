@@ -108,6 +108,50 @@ fn small_chunks_are_joined_and_each_element_is_written_a_few_times() {
     assert_eq!(get(&mut maps), ((0..2000).collect::<Vec<_>>(), 1));
 }
 
+/// Each used to make an entry more, and to go over all before it.
+#[test]
+fn a_list_that_is_replaced_again_and_again_takes_no_more_entries() {
+    let mut maps = Maps::new();
+    let list = maps.list;
+    for interval in 0..20 {
+        for n in 0..500 {
+            let first = interval * 1000 + n;
+            let new = [first, first + 1];
+            assert_eq!(maps.record(|state, row| state.list(list, row).update(new)), ((), 0));
+            add(&mut maps, [7]);
+            assert_eq!(get(&mut maps), (vec![first, first + 1, 7], 0));
+        }
+        let stats = maps.state.stats();
+        assert!(stats.dirty_entries <= 2, "{} changed", stats.dirty_entries);
+        assert!(stats.pinned_entries <= interval + 1, "{} in the log", stats.pinned_entries);
+        maps.complete();
+    }
+    assert_eq!(maps.clean().len(), 1, "the chunks before were never items");
+    maps.evict();
+    assert_eq!(get(&mut maps), (vec![19_499, 19_500, 7], 1));
+}
+
+#[test]
+fn a_list_that_becomes_shorter_and_longer_keeps_its_order() {
+    let mut maps = Maps::new();
+    let list = maps.list;
+    for length in [5000, 10, 3000, 0, 1500, 2500] {
+        assert_eq!(maps.record(|state, row| state.list(list, row).update(0..length)), ((), 0));
+        (length..length + 1100).for_each(|element| add(&mut maps, [element]));
+        let all: Vec<u64> = (0..length + 1100).collect();
+        assert_eq!(get(&mut maps), (all.clone(), 0), "{length}");
+        // After the cleaning, five of before it, which are removed, and those of 3600 elements.
+        let most = if length < 3000 && length != 10 { 5 + 4 } else { 6100 / 1024 + 1 };
+        let chunks = maps.state.stats().dirty_entries;
+        assert!(chunks <= most, "{chunks} chunks");
+        if length == 3000 {
+            maps.clean();
+            maps.evict();
+            assert_eq!(get(&mut maps), (all, 1));
+        }
+    }
+}
+
 #[test]
 fn a_namespace_has_a_value_of_its_own() {
     let mut maps = Maps::new();

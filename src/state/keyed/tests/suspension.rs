@@ -53,6 +53,32 @@ fn what_a_suspended_record_did_is_undone_in_memory_and_log() {
     assert_eq!(maps.record(keys), (vec!["a".to_owned()], 1));
 }
 
+/// The second update uses the chunk of the first again.
+#[test]
+fn a_list_that_a_suspended_record_has_replaced_is_as_before() {
+    let mut maps = stored_away();
+    let (map, list) = (maps.map, maps.list);
+    let elements = |state: &mut KeyedState<u64>, row| {
+        Ok(state.list(list, row).get()?.copied().collect::<Vec<_>>())
+    };
+    let replace = |state: &mut KeyedState<u64>, row: Row, with: u64| {
+        state.list(list, row).update([with])?;
+        state.list(list, row).update([with, with + 1])
+    };
+    assert_eq!(maps.record(|state, row| replace(state, row, 5)), ((), 1));
+    let before = maps.state.stats();
+    let row = maps.row();
+    maps.state.begin_record();
+    replace(&mut maps.state, row, 8).unwrap();
+    assert!(maps.state.map(map, row).get(&"a".to_owned()).is_err());
+    assert!(maps.state.end_record().unwrap());
+    let after = maps.state.stats();
+    assert_eq!(after.dirty_entries, before.dirty_entries);
+    assert_eq!(after.pinned_entries, before.pinned_entries);
+    maps.answer();
+    assert_eq!(maps.record(elements), (vec![5, 6], 0));
+}
+
 #[test]
 fn a_function_that_swallows_the_error_is_suspended_all_the_same() {
     let mut maps = stored_away();
