@@ -118,6 +118,8 @@ pub struct KeyedState<K> {
     pub(super) scans: Vec<Scan>,
     /// Ranges that are not answered yet, by row.
     pub(super) scanning: HashMap<u32, Vec<(ColumnId, SubRange)>>,
+    /// Rows that know more ranges of a state than are kept, because records of theirs still need them.
+    pub(super) learnt_much: Vec<(ColumnId, u32)>,
     /// Whether there are states with entries that are not known when a record is admitted.
     pub(super) has_subs: bool,
     pub(super) effects: Effects,
@@ -126,8 +128,6 @@ pub struct KeyedState<K> {
     pub(super) partial: Bits,
     pub(super) partial_rows: usize,
     /// Rows that may turn out to hold nothing.
-    /// Rows that know more ranges of a state than are kept, because records of theirs still need them.
-    pub(super) learnt_much: Vec<(ColumnId, u32)>,
     pub(super) untouched: Vec<u32>,
     /// Entries with a sub key that may turn out to hold nothing.
     pub(super) untouched_entries: Vec<(ColumnId, u32)>,
@@ -241,6 +241,7 @@ impl<K: Key> KeyedState<K> {
             reads: Vec::new(),
             scans: Vec::new(),
             scanning: HashMap::new(),
+            learnt_much: Vec::new(),
             has_subs: columns.0.iter().any(|column| !column.is_plain()),
             effects: Effects::default(),
             times: Times::new(at.now_ms, columns.0.iter().map(|column| column.ttl())),
@@ -249,7 +250,6 @@ impl<K: Key> KeyedState<K> {
             untouched: Vec::new(),
             untouched_entries: Vec::new(),
             leaving: Vec::new(),
-            learnt_much: Vec::new(),
             carries: Carries::default(),
             outliving: Vec::new(),
             cleaning: None,

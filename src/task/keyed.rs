@@ -368,7 +368,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
         let mut ran = 0;
         loop {
             if self.state.may_suspend() {
-                for record in records.to_name() {
+                for record in records.due_names() {
                     let mut keys = MapKeys::new(&mut self.state, row);
                     self.process.map_keys(&record.value, &mut keys);
                 }

@@ -83,7 +83,7 @@ impl<R> Parked<R> {
 impl<R> Waiting<R> {
     /// The records whose names are to be asked for now, before the next one is processed: none where that one's
     /// were.
-    pub(super) fn to_name(&mut self) -> impl Iterator<Item = &R> {
+    pub(super) fn due_names(&mut self) -> impl Iterator<Item = &R> {
         let first = if self.named == 0 { NAMED } else { 0 };
         self.named += first.min(self.records.len());
         self.records.iter().take(first)
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     fn named(waiting: &mut Waiting<u32>) -> Vec<u32> {
-        waiting.to_name().copied().collect()
+        waiting.due_names().copied().collect()
     }
 
     /// Each record that came used to be asked for: then a key of which one came before each answer was never
