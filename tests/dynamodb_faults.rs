@@ -249,17 +249,6 @@ async fn units_are_metered_by_purpose() {
     assert_eq!(protocol.write_units - before.protocol.write_units, 1.0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn keys_over_the_limit_are_named() {
-    let (_connection, store, script) = scripted().await;
-    let mut long = write(0, version(1, 1), "", Presence::Absent);
-    long.key.sort_key = Bytes::from(vec![1; 204_801]);
-    let text = store.write_items(vec![long]).await.unwrap_err().to_string();
-    let place = "job job, operator counts, state total, key group 0: a key of";
-    assert!(text.starts_with(&format!("{place} 204801 bytes cannot be stored")), "{text}");
-    assert!(script.sent().is_empty(), "nothing was sent");
-}
-
 fn being_made(answer: &mut Value) {
     answer["Table"]["TableStatus"] = json!("CREATING");
 }

@@ -138,11 +138,11 @@ impl KeyedProcess for Text {
 fn a_value_that_does_not_fit_at_all_is_named() {
     simulate(async {
         let mut config = small();
-        config.state.log_max_bytes = 2000;
-        config.state.cache_bytes = 4000;
+        config.state.log_max_bytes = 20_000;
+        config.state.cache_bytes = 40_000;
         let (engine, _) = Engine::twin(config);
         let env = StreamEnvironment::new();
-        env.source(MemorySource::new(vec![7, 3000, 5001, 8], 1))
+        env.source(MemorySource::new(vec![7, 30_000, 50_001, 8], 1))
             .key_by(|n| n % 1000)
             .process(|states: &mut States| Text {
                 text: states.value(ValueDescriptor::new("text")),
@@ -152,7 +152,7 @@ fn a_value_that_does_not_fit_at_all_is_named() {
         let error = engine.run(env.build().unwrap()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
         let text = error.to_string();
-        for part in ["operator texts", "state text", "key 1 (key group ", "cache-size", "4000"] {
+        for part in ["operator texts", "state text", "key 1 (key group ", "cache-size", "40000"] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
     });

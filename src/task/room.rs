@@ -17,8 +17,8 @@ use crate::state::KeyedState;
 /// none is found, and a batch brings no more rows than that.
 const LOOKS: u32 = 4096;
 
-/// An entry of so many bytes is never too large: caches that are smaller still are those of tests.
-const SMALL_ENTRY_BYTES: u64 = 1024;
+/// An entry, or a range, of so many bytes is never too large: caches that are smaller still are those of tests.
+const SMALL_ENTRY_BYTES: u64 = 16 << 10;
 
 /// One subtask's part of the account.
 #[derive(Debug)]

@@ -202,8 +202,8 @@ impl Folder {
         }
         // This syncs the folder, too: what was removed from it does not come back.
         disk::make_folders(&self.markers_folder())?;
-        // Else it is there, or `clean` makes it, which knows what should be in it.
-        if run.fresh {
+        // Where the run has been here before, it is there, or `clean` makes it, which knows what should be in it.
+        if run.fresh || !found.last().is_some_and(|m| m.same_run(&mine)) {
             self.make_staging()?;
         }
         self.write_marker(&mine)?;
