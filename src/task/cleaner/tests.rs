@@ -104,18 +104,21 @@ impl<K: Key, V: Value> Subtask<K, V> {
     }
 }
 
+impl Subtask {
+    fn set(&mut self, add: u64) {
+        (0..KEYS).for_each(|key| self.set_one(&key, key + add));
+        self.state.end_batch();
+    }
+}
+
 /// What changed after its checkpoint is read back, all at once; to hand out all of its writes in one turn held
 /// the worker for as long as they are many.
 #[tokio::test]
 async fn what_was_read_back_is_written_a_slice_a_turn() {
-    let mut subtask = Subtask::<u64, u64>::new();
-    let set = |subtask: &mut Subtask, add| {
-        (0..KEYS).for_each(|key| subtask.set_one(&key, key + add));
-        subtask.state.end_batch();
-    };
-    set(&mut subtask, 1);
+    let mut subtask = Subtask::new();
+    subtask.set(1);
     subtask.checkpoint(1).await;
-    set(&mut subtask, 2);
+    subtask.set(2);
     subtask.cleaner.begin(&mut subtask.state, true);
     subtask.answer().await;
     // Three slices are collected, whose values have changed meanwhile.
@@ -222,16 +225,12 @@ async fn what_is_read_back_at_once_is_bounded_by_the_bytes_of_keys_and_values() 
 /// While one part was read back, the next ones were collected and read back too: four times as much was in memory.
 #[tokio::test]
 async fn one_part_is_read_back_at_a_time() {
-    let mut subtask = Subtask::<u64, u64>::new();
+    let mut subtask = Subtask::new();
     // About a slice at a time.
     subtask.cleaner.missing_bytes = 300_000;
-    let set = |subtask: &mut Subtask, add| {
-        (0..KEYS).for_each(|key| subtask.set_one(&key, key + add));
-        subtask.state.end_batch();
-    };
-    set(&mut subtask, 1);
+    subtask.set(1);
     subtask.checkpoint(1).await;
-    set(&mut subtask, 2);
+    subtask.set(2);
     subtask.cleaner.begin(&mut subtask.state, true);
     subtask.answer().await;
     for _ in 0..10 {
