@@ -58,8 +58,8 @@ impl<K: Key, T> KeyRouter<K, T> {
     pub fn push(&mut self, records: impl Iterator<Item = (K, T)>) {
         let keyed = records.map(|(key, value)| Keyed { hash: key.key_hash(), key, value });
         match keyed.size_hint() {
-            // There is room for all: a loop that only hashes, without a call or a look at the room. It takes
-            // half of the instructions.
+            // There is room for all: a loop that only hashes, without a call or a look at the room: some 40
+            // instructions a record instead of 70.
             (_, Some(most)) if most <= self.batch_records => {
                 if self.hashed.len() + most > self.batch_records {
                     self.distribute();
@@ -107,7 +107,7 @@ impl<K: Key, T> KeyRouter<K, T> {
             for record in records.by_ref().take(number) {
                 let group = max_parallelism.group_of(record.hash);
                 let batch = &mut partial[usize::from(owners[usize::from(group.0)])];
-                // So the compiler does not provide for growth, for which it would put each record on the stack.
+                // So the loop has no call for growth.
                 assert!(batch.len() < batch.capacity(), "a batch without room");
                 batch.push(record);
             }
