@@ -21,7 +21,7 @@ use millpond::operator::{
 use millpond::runtime::MemoryBackend;
 use millpond::state::{
     BroadcastDescriptor, BroadcastState, BroadcastStates, Call, OperatorListDescriptor,
-    OperatorListState, OperatorStates, States, UnionListDescriptor, UnionListState,
+    OperatorListState, OperatorStates, States, Ttl, UnionListDescriptor, UnionListState,
     ValueDescriptor, ValueState,
 };
 use millpond::stream::StreamEnvironment;
@@ -455,6 +455,66 @@ fn packing_of<T: Value, C: Value>(source: MemorySource<u64>) -> JobGraph {
         .uid("pack")
         .sink(MemorySink::new());
     env.build().unwrap()
+}
+
+/// Gives out what is kept of a key, which lives for ten milliseconds of its records' times.
+struct Recent(ValueState<u64>);
+
+impl KeyedBroadcastProcess for Recent {
+    type Key = u64;
+    type In = (u64, u64);
+    type Broadcast = u64;
+    type Out = (u64, Option<u64>);
+
+    fn process(
+        &self,
+        (_, at): (u64, u64),
+        context: &mut KeyedBroadcastContext<'_, '_, Self>,
+    ) -> Result<()> {
+        let kept = context.get(self.0).copied();
+        context.set(self.0, at);
+        context.emit((at, kept));
+        Ok(())
+    }
+
+    fn event_time(&self, (_, at): &(u64, u64)) -> Option<u64> {
+        Some(*at)
+    }
+
+    fn process_broadcast(&self, _: u64, _: &mut BroadcastContext<'_, Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// It used not to be asked for the time, so that nothing ever expired.
+#[test]
+fn keyed_state_beside_a_broadcast_input_expires_by_the_times_of_records() {
+    simulate(async {
+        let (engine, _) = Engine::twin(small());
+        let sink = MemorySink::new();
+        let env = StreamEnvironment::new();
+        let none = env.source(MemorySource::new(Vec::<u64>::new(), 1)).uid("none").broadcast();
+        let times = [1_000, 1_005, 1_014, 1_030, 1_031];
+        env.source(MemorySource::new(times.map(|at| (1, at)).to_vec(), 1))
+            .uid("events")
+            .key_by(|(key, _)| *key)
+            .connect(none)
+            .process(|states: &mut States, _: &mut BroadcastStates| {
+                let ttl = Ttl::new(ms(10)).by_event_time(ms(0));
+                Recent(states.value(ValueDescriptor::new("kept").with_ttl(ttl)))
+            })
+            .uid("recent")
+            .sink(sink.clone());
+        engine.run(env.build().unwrap()).await.unwrap();
+        let expected = [
+            (1_000, None),
+            (1_005, Some(1_000)),
+            (1_014, Some(1_005)),
+            (1_030, None),
+            (1_031, Some(1_030)),
+        ];
+        assert_eq!(sink.output(), expected);
+    });
 }
 
 #[test]

@@ -95,6 +95,12 @@ pub trait KeyedBroadcastProcess: Sized + 'static {
     #[inline]
     fn map_keys(&self, _record: &Self::In, _keys: &mut MapKeys<'_, Self::Key>) {}
 
+    /// As [`KeyedProcess::event_time`].
+    #[inline]
+    fn event_time(&self, _record: &Self::In) -> Option<u64> {
+        None
+    }
+
     /// Processes one broadcast record, once in each subtask. There is no key, and so no keyed state. What is
     /// given out is given out by each subtask.
     ///
@@ -237,5 +243,10 @@ impl<P: KeyedBroadcastProcess> KeyedProcess for Connected<P> {
     #[inline]
     fn map_keys(&self, record: &P::In, keys: &mut MapKeys<'_, P::Key>) {
         self.function.map_keys(record, keys);
+    }
+
+    #[inline]
+    fn event_time(&self, record: &P::In) -> Option<u64> {
+        self.function.event_time(record)
     }
 }
