@@ -5,12 +5,13 @@
 mod engine_support;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use engine_support::{Engine, simulate, small};
 use millpond::connector::{MemorySink, MemorySource};
 use millpond::operator::{Context, KeyedProcess};
 use millpond::record::Positioned;
-use millpond::state::{States, ValueDescriptor};
+use millpond::state::{States, Ttl, ValueDescriptor};
 use millpond::stream::StreamEnvironment;
 use millpond::{Error, ErrorKind, Result};
 
@@ -194,6 +195,23 @@ fn a_graph_that_is_wrong_is_an_error_before_anything_starts() {
     assert!(refused(&with_states(&["count", "count"])).contains("count"));
     assert!(refused(&with_states(&["no spaces"])).contains("no spaces"));
     assert!(with_states(&["count", "sum"]).build().is_ok());
+}
+
+#[test]
+fn a_reduce_that_cannot_know_the_times_of_records_is_refused() {
+    let ttl = Ttl::new(Duration::from_secs(1));
+    let build = |ttl| {
+        let env = StreamEnvironment::new();
+        env.source(numbers())
+            .key_by(|n| *n)
+            .reduce_with(ValueDescriptor::new("sum").with_ttl(ttl), |a, b| a + b)
+            .sink(MemorySink::new());
+        env.build()
+    };
+    build(ttl).unwrap();
+    let error = build(ttl.by_event_time(Duration::ZERO)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Graph);
+    assert!(error.message().contains("state sum is to expire by the times of records"), "{error}");
 }
 
 #[test]

@@ -17,9 +17,9 @@ pub struct Reduce<K, T, F> {
 }
 
 impl<K, T: Value, F> Reduce<K, T, F> {
-    /// Declares the one state, `reduce`.
-    pub fn new(states: &mut States, function: Arc<F>) -> Self {
-        Self { function, result: states.value(ValueDescriptor::new("reduce")), key: PhantomData }
+    /// Declares the one state.
+    pub fn new(states: &mut States, descriptor: ValueDescriptor<T>, function: Arc<F>) -> Self {
+        Self { function, result: states.value(descriptor), key: PhantomData }
     }
 }
 

@@ -145,6 +145,12 @@ impl<V> ValueDescriptor<V> {
     pub const fn name(&self) -> &'static str {
         self.name
     }
+
+    /// For how long values live, where not for ever.
+    #[must_use]
+    pub const fn ttl(&self) -> Option<Ttl> {
+        self.ttl
+    }
 }
 
 descriptor!(ValueDescriptor<V>, V { default });

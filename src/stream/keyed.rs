@@ -10,7 +10,7 @@ use super::stream::Stream;
 use super::vertices::KeyedVertex;
 use crate::codec::{Key, Value};
 use crate::operator::{Identity, KeyedProcess, Reduce};
-use crate::state::States;
+use crate::state::{States, ValueDescriptor};
 use crate::task::Port;
 
 /// A stream that is partitioned by key.
@@ -44,14 +44,58 @@ impl<K: Key, T: Send + 'static> KeyedStream<K, T> {
         self.keyed("process", factory)
     }
 
-    /// Combines each record with the result so far of its key, and gives out the new result.
+    /// Combines each record with the result so far of its key, and gives out the new result. It is kept as a
+    /// value state called `reduce`, for ever; see [`reduce_with`](Self::reduce_with).
     pub fn reduce<F>(self, function: F) -> Stream<Identity<T>>
     where
         T: Value + Clone,
         F: Fn(T, T) -> T + Send + Sync + 'static,
     {
+        self.reduce_with(ValueDescriptor::new("reduce"), function)
+    }
+
+    /// As [`reduce`](Self::reduce), with results that are kept as `descriptor` says: under its name, with its
+    /// codec, its time to live and its migrations of former types. A default is what the first record of a key
+    /// is combined with.
+    ///
+    /// An error when the graph is built where results are to expire by the times of records: none are known
+    /// here. See [`KeyedProcess::event_time`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use millpond::connector::{Generator, MemorySink};
+    /// use millpond::state::{Ttl, ValueDescriptor};
+    /// use millpond::stream::StreamEnvironment;
+    ///
+    /// // It was called `reduce`, and a `u32`, when the program still said `reduce`.
+    /// let sum = ValueDescriptor::<u64>::new("reduce")
+    ///     .with_ttl(Ttl::new(Duration::from_secs(3600)))
+    ///     .migrate_from::<u32>(u64::from);
+    /// let env = StreamEnvironment::new();
+    /// env.source(Generator::new(100, |n| n))
+    ///     .key_by(|n| n % 10)
+    ///     .reduce_with(sum, |a, b| a + b)
+    ///     .sink(MemorySink::new());
+    /// env.build()?;
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    pub fn reduce_with<F>(self, descriptor: ValueDescriptor<T>, function: F) -> Stream<Identity<T>>
+    where
+        T: Value + Clone,
+        F: Fn(T, T) -> T + Send + Sync + 'static,
+    {
+        if descriptor.ttl().is_some_and(|ttl| ttl.is_by_event_time()) {
+            self.env.0.borrow_mut().error(graph_error(format!(
+                "reduce operator: state {} is to expire by the times of records, which reduce does not know: \
+                 use process and a KeyedProcess with an event_time",
+                descriptor.name()
+            )));
+        }
         let function = Arc::new(function);
-        self.keyed("reduce", move |states| Reduce::new(states, Arc::clone(&function)))
+        let reduce = move |states: &mut States| {
+            Reduce::new(states, descriptor.clone(), Arc::clone(&function))
+        };
+        self.keyed("reduce", reduce)
     }
 
     /// Brings in a broadcast stream, whose records every subtask is given.
