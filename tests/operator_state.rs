@@ -457,6 +457,133 @@ fn packing_of<T: Value, C: Value>(source: MemorySource<u64>) -> JobGraph {
     env.build().unwrap()
 }
 
+/// The operator of [`packing`], from before its numbers grew; it gives out nothing.
+struct Held(OperatorListState<u32>);
+
+impl OperatorProcess for Held {
+    type In = u64;
+    type Out = Vec<u64>;
+
+    fn process(&self, n: u64, context: &mut OperatorContext<'_, Self>) -> Result<()> {
+        context.get_mut(self.0).push(n as u32);
+        Ok(())
+    }
+}
+
+#[test]
+fn lists_of_a_former_type_are_migrated_at_any_parallelism() {
+    simulate(async {
+        let (engine, twin) = Engine::twin(small());
+        let (feed, source) = MemorySource::fed(2);
+        let sink = MemorySink::new();
+        let graph = |migrated: Option<usize>| {
+            let env = StreamEnvironment::new();
+            let numbers = env.source(source.clone()).uid("numbers");
+            let packs = match migrated {
+                None => numbers.process(|states: &mut OperatorStates| {
+                    let _ =
+                        states.union_list(UnionListDescriptor::<u16>::new("counts"), |all, _| {
+                            if all.is_empty() { vec![7] } else { all }
+                        });
+                    Held(states.list(OperatorListDescriptor::new("waiting")))
+                }),
+                Some(size) => numbers.process(move |states: &mut OperatorStates| {
+                    let waiting = OperatorListDescriptor::new("waiting");
+                    let counts = UnionListDescriptor::new("counts");
+                    Pack {
+                        waiting: states.list(waiting.migrate_from::<u32>(|n| u64::from(n) + 1000)),
+                        counts: states
+                            .union_list(counts.migrate_from::<u16>(|n| (0, n.into())), |all, _| {
+                                all
+                            }),
+                        size,
+                    }
+                }),
+            };
+            packs.uid("pack").sink(sink.clone()).uid("packs");
+            env.build().unwrap()
+        };
+        feed.push(0, 0..30);
+        feed.push(1, 30..31);
+        run_a_while(&engine, 2, graph(None)).await;
+        // Saved as what they have become, so that nothing is migrated twice.
+        for parallelism in [3, 3, 4] {
+            run_a_while(&engine, parallelism, graph(Some(1000))).await;
+            let manifest = manifest(&twin).await;
+            let waiting: Vec<Vec<u64>> = elements(&manifest.operator_states, "pack", "waiting");
+            assert_eq!(waiting.len(), parallelism as usize);
+            assert_eq!(waiting.concat(), (1000..1031).collect::<Vec<_>>());
+            assert_eq!(manifest.operator_formats[0].encoding.to_string(), "u64 in bincode 1");
+        }
+        feed.close();
+        engine.run(graph(Some(1000))).await.unwrap();
+        assert_eq!(in_order(&sink), (1000..1031).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_broadcast_map_of_a_former_type_is_migrated() {
+    simulate(async {
+        let (engine, _) = Engine::twin(small());
+        let (events, of_events) = MemorySource::fed(1);
+        let (rules, of_rules) = MemorySource::fed(1);
+        let sink = MemorySink::new();
+        rules.push(0, (0..3).map(|rule| (rule, rule + 1)));
+        run_a_while(&engine, 2, ruled(of_events.clone(), of_rules.clone(), &sink)).await;
+        let env = StreamEnvironment::new();
+        let rules = env.source(of_rules).uid("rules").broadcast();
+        env.source(of_events)
+            .uid("events")
+            .key_by(|key| *key)
+            .connect(rules)
+            .process(|states: &mut States, maps: &mut BroadcastStates| {
+                let versions = BroadcastDescriptor::<String, u64>::new("versions");
+                Named {
+                    versions: maps.map(versions.migrate_from::<(u64, u64)>(|(rule, version)| {
+                        (format!("rule {rule}"), version * 10)
+                    })),
+                    count: states.value(ValueDescriptor::new("count")),
+                }
+            })
+            .uid("ruled")
+            .sink(sink.clone());
+        events.push(0, 0..3);
+        run_a_while(&engine, 3, env.build().unwrap()).await;
+        let mut lines = sink.output();
+        lines.sort_unstable();
+        assert_eq!(lines, [(0, 1, 10), (1, 1, 20), (2, 1, 30)]);
+    });
+}
+
+/// As [`Versioned`], with names for rules.
+struct Named {
+    versions: BroadcastState<String, u64>,
+    count: ValueState<u64>,
+}
+
+impl KeyedBroadcastProcess for Named {
+    type Key = u64;
+    type In = u64;
+    type Broadcast = (u64, u64);
+    type Out = (u64, u64, u64);
+
+    fn process(&self, key: u64, context: &mut KeyedBroadcastContext<'_, '_, Self>) -> Result<()> {
+        context.set(self.count, 1);
+        let version = context.broadcast(self.versions).get(&format!("rule {key}")).copied();
+        context.emit((key, 1, version.unwrap_or_default()));
+        Ok(())
+    }
+
+    fn process_broadcast(
+        &self,
+        (rule, version): (u64, u64),
+        context: &mut BroadcastContext<'_, Self>,
+    ) -> Result<()> {
+        context.get_mut(self.versions).insert(format!("rule {rule}"), version);
+        Ok(())
+    }
+}
+
 /// Gives out what is kept of a key, which lives for ten milliseconds of its records' times.
 struct Recent(ValueState<u64>);
 

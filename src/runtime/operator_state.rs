@@ -1,41 +1,43 @@
 //! What of a checkpoint's operator state goes to which subtask of the graph that goes on with it.
 //!
-//! Owns the checks that checkpoint and graph have the same operators, and that these can read what was saved. How
+//! Owns the checks that the graph has all operators of the checkpoint, and that these can read what was saved. How
 //! the elements of one are handed out is `checkpoint::assign`'s; whether its states are the same ones the subtask
 //! sees when it takes them over.
 
 use crate::checkpoint::{Manifest, SavedOperator, assign};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::Name;
-use crate::state::unkeyed::{OperatorFormat, SavedState};
+use crate::state::unkeyed::{OperatorFormat, RestoredState, SavedState};
 use crate::task::JobGraph;
 
-/// For each operator that has operator state, its index and what each subtask begins with.
+/// For each operator of which `manifest` has operator state, its index and what each subtask begins with. An
+/// operator that it has not begins with empty states.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`] where the checkpoint has nothing of an operator, [`ErrorKind::Graph`] where the
-/// graph has not: another program.
+/// [`ErrorKind::Graph`] where it has operator state of one that the graph has not: another program.
 pub(super) fn shares(
     graph: &JobGraph,
-    saved: &[SavedOperator],
+    manifest: &Manifest,
     parallelism: u32,
-) -> Result<Vec<(usize, Vec<Vec<SavedState>>)>> {
-    let with_state = || graph.vertices.iter().filter(|v| !v.operator_states().is_empty());
-    let id = |index: usize| &graph.operators[index];
-    let is_known = |operator: &Name| with_state().any(|v| id(v.operator()) == operator);
-    if let Some(former) = saved.iter().find(|saved| !is_known(&saved.operator)) {
-        let former = &former.operator;
-        let message = format!("the checkpoint has operator state of {former}, the program has not");
-        return Err(Error::new(ErrorKind::Graph, message));
-    }
-    let of_vertex = |index: usize| {
-        let saved = saved.iter().find(|saved| saved.operator == *id(index)).ok_or_else(|| {
-            let message = format!("the checkpoint has no operator state of {}", id(index));
-            Error::new(ErrorKind::Corrupt, message)
+) -> Result<Vec<(usize, Vec<Vec<RestoredState>>)>> {
+    let of_saved = |saved: &SavedOperator| {
+        let mut with_state = graph.vertices.iter().filter(|v| !v.operator_states().is_empty());
+        let id = &saved.operator;
+        let vertex = with_state.find(|v| graph.operators[v.operator()] == *id).ok_or_else(|| {
+            let message = format!(
+                "the checkpoint has operator state of {id}, the program has not; declare it as it was, or \
+                 begin afresh with --fresh"
+            );
+            Error::new(ErrorKind::Graph, message)
         })?;
-        Ok((index, assign::operator_state(saved, parallelism)))
+        let restored = |saved: SavedState| {
+            let format = manifest.operator_formats.iter().find(|f| f.is_of(id, &saved.state));
+            RestoredState { saved, encoding: format.map(|format| format.encoding.clone()) }
+        };
+        let shares = assign::operator_state(saved, parallelism).into_iter();
+        let shares = shares.map(|share| share.into_iter().map(restored).collect()).collect();
+        Ok((vertex.operator(), shares))
     };
-    with_state().map(|vertex| of_vertex(vertex.operator())).collect()
+    manifest.operator_states.iter().map(of_saved).collect()
 }
 
 /// Of which types the operator states of `graph` are, for the manifests to come. What `manifest` has of one must be
@@ -66,9 +68,8 @@ fn recorded<'m>(manifest: &'m Manifest, of: &OperatorFormat) -> Option<&'m Opera
     let holds = |saved: &SavedOperator| {
         saved.subtasks.iter().flatten().any(|saved| saved.state == of.state)
     };
-    let is_of =
-        |known: &&OperatorFormat| (&known.operator, &known.state) == (&of.operator, &of.state);
-    if saved.any(holds) { manifest.operator_formats.iter().find(is_of) } else { None }
+    let mut known = manifest.operator_formats.iter();
+    if saved.any(holds) { known.find(|known| known.is_of(&of.operator, &of.state)) } else { None }
 }
 
 #[cfg(test)]
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::Manifest;
     use crate::connector::{MemorySink, MemorySource};
-    use crate::ids::Version;
+    use crate::ids::{Name, Version};
     use crate::operator::{OperatorContext, OperatorProcess};
     use crate::state::unkeyed::{Elements, OperatorStateKind};
     use crate::state::{OperatorListDescriptor, OperatorStates};
@@ -114,17 +115,28 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_that_is_missing_on_either_side_is_an_error_that_names_it() {
-        let shares = |operators: &[&str]| shares(&graph(), &saved(operators), 3);
+    fn an_operator_that_the_program_lacks_is_an_error_and_one_that_is_new_begins_empty() {
+        let empty = Manifest::empty(Version::from_number(1_000_000_000_007));
+        let shares = |operators: &[&str]| {
+            let manifest = Manifest { operator_states: saved(operators), ..empty.clone() };
+            shares(&graph(), &manifest, 3)
+        };
         let found = shares(&["op"]).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].1.len(), 3);
         let error = shares(&["op", "former"]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Graph);
         assert!(error.message().contains("of former, the program has not"), "{error}");
-        let error = shares(&[]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Corrupt);
-        assert!(error.message().contains("no operator state of op"), "{error}");
+        assert_eq!(shares(&[]).unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_handed_out_says_in_which_encoding_it_is() {
+        let mut formats = formats(&graph(), None).unwrap();
+        formats[0].encoding.schema = "u32".to_owned();
+        let shares = shares(&graph(), &manifest(formats), 1).unwrap();
+        let encoding = shares[0].1[0][0].encoding.as_ref();
+        assert_eq!(encoding.map(ToString::to_string).as_deref(), Some("u32 in bincode 1"));
     }
 
     /// A checkpoint in which the list has an element, of the type of `formats`.

@@ -82,9 +82,7 @@ pub(super) async fn plan(
         subtasks[subtask].insert(operator, log);
     }
     if let Some(manifest) = &claimed.manifest {
-        for (operator, shares) in
-            operator_state::shares(graph, &manifest.operator_states, parallelism)?
-        {
+        for (operator, shares) in operator_state::shares(graph, manifest, parallelism)? {
             for (subtask, share) in subtasks.iter_mut().zip(shares) {
                 subtask.entry(operator).or_default().operator_state = share;
             }

@@ -24,7 +24,7 @@ use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::{Metrics, VertexCounters};
 use crate::state::segment::Segment;
-use crate::state::unkeyed::{Declared, SavedState};
+use crate::state::unkeyed::{Declared, RestoredState};
 use crate::state::{Columns, StateFormats, Store};
 use crate::thrift::Thrift;
 
@@ -59,7 +59,7 @@ pub struct Restored {
     /// Whether the filter does not know all of them.
     pub unfiltered: bool,
     /// Operator state.
-    pub operator_state: Vec<SavedState>,
+    pub operator_state: Vec<RestoredState>,
 }
 
 /// What a subtask is built with; one for each worker and attempt.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::error::Result;
 use crate::operator::{Connected, KeyedBroadcastProcess, KeyedProcess};
-use crate::state::unkeyed::{OperatorState, SavedState};
+use crate::state::unkeyed::{OperatorState, RestoredState, SavedState};
 
 /// What a keyed operator's task does with its second input.
 pub trait SideInput<P: KeyedProcess>: 'static {
@@ -17,7 +17,7 @@ pub trait SideInput<P: KeyedProcess>: 'static {
     ///
     /// # Errors
     /// State that is not the program's.
-    fn restore(&mut self, saved: Vec<SavedState>) -> Result<()>;
+    fn restore(&mut self, restored: Vec<RestoredState>) -> Result<()>;
 
     /// Processes a batch.
     ///
@@ -39,7 +39,7 @@ pub struct NoSide;
 impl<P: KeyedProcess> SideInput<P> for NoSide {
     type In = Infallible;
 
-    fn restore(&mut self, _: Vec<SavedState>) -> Result<()> {
+    fn restore(&mut self, _: Vec<RestoredState>) -> Result<()> {
         Ok(())
     }
 
@@ -67,8 +67,8 @@ impl BroadcastSide {
 impl<P: KeyedBroadcastProcess> SideInput<Connected<P>> for BroadcastSide {
     type In = P::Broadcast;
 
-    fn restore(&mut self, saved: Vec<SavedState>) -> Result<()> {
-        self.0.borrow_mut().restore(saved)
+    fn restore(&mut self, restored: Vec<RestoredState>) -> Result<()> {
+        self.0.borrow_mut().restore(restored)
     }
 
     fn process(

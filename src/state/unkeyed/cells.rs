@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::elements::Elements;
 use super::formats::encoding_of;
+use super::migrations::Migrations;
 use crate::codec::{Bincode, Codec, DecodeError, Encoding, Value};
 use crate::ids::SubtaskId;
 
@@ -20,11 +21,19 @@ pub(super) trait Cell: Any {
     /// How the values are written.
     fn encoding(&self) -> Encoding;
 
+    /// How values may have been written that are migrated.
+    fn known(&self) -> Vec<Encoding>;
+
     /// The values' bytes.
     fn encode(&self) -> Result<Elements, DecodeError>;
 
-    /// Takes over what a restore has for `subtask`.
-    fn restore(&mut self, elements: &Elements, subtask: SubtaskId) -> Result<(), DecodeError>;
+    /// Takes over what a restore has for `subtask`, written as `recorded` says, where anything does.
+    fn restore(
+        &mut self,
+        elements: &Elements,
+        recorded: Option<&Encoding>,
+        subtask: SubtaskId,
+    ) -> Result<(), DecodeError>;
 
     /// The values, as [`super::OperatorHandle::Data`].
     fn data(&self) -> &dyn Any;
@@ -47,13 +56,10 @@ fn encode_all<'a, T: Value>(values: impl Iterator<Item = &'a T>) -> Result<Eleme
     Ok(elements)
 }
 
-fn decode_all<T: Value>(elements: &Elements) -> Result<Vec<T>, DecodeError> {
-    elements.iter().map(|element| <Bincode as Codec<T>>::decode(element)).collect()
-}
-
 /// Each element goes to one subtask.
 pub(super) struct ListCell<T> {
     pub(super) items: Vec<T>,
+    pub(super) migrations: Migrations<T>,
 }
 
 impl<T: Value> Cell for ListCell<T> {
@@ -61,12 +67,21 @@ impl<T: Value> Cell for ListCell<T> {
         encoding_of::<T>()
     }
 
+    fn known(&self) -> Vec<Encoding> {
+        self.migrations.known()
+    }
+
     fn encode(&self) -> Result<Elements, DecodeError> {
         encode_all(self.items.iter())
     }
 
-    fn restore(&mut self, elements: &Elements, _: SubtaskId) -> Result<(), DecodeError> {
-        self.items = decode_all(elements)?;
+    fn restore(
+        &mut self,
+        elements: &Elements,
+        recorded: Option<&Encoding>,
+        _: SubtaskId,
+    ) -> Result<(), DecodeError> {
+        self.items = self.migrations.decode_all(elements, recorded)?;
         Ok(())
     }
 
@@ -83,6 +98,7 @@ impl<T: Value> Cell for ListCell<T> {
 pub(super) struct UnionCell<T> {
     pub(super) items: Vec<T>,
     pub(super) own: Box<Own<T>>,
+    pub(super) migrations: Migrations<T>,
 }
 
 impl<T: Value> Cell for UnionCell<T> {
@@ -90,12 +106,21 @@ impl<T: Value> Cell for UnionCell<T> {
         encoding_of::<T>()
     }
 
+    fn known(&self) -> Vec<Encoding> {
+        self.migrations.known()
+    }
+
     fn encode(&self) -> Result<Elements, DecodeError> {
         encode_all(self.items.iter())
     }
 
-    fn restore(&mut self, elements: &Elements, subtask: SubtaskId) -> Result<(), DecodeError> {
-        self.items = (self.own)(decode_all(elements)?, subtask);
+    fn restore(
+        &mut self,
+        elements: &Elements,
+        recorded: Option<&Encoding>,
+        subtask: SubtaskId,
+    ) -> Result<(), DecodeError> {
+        self.items = (self.own)(self.migrations.decode_all(elements, recorded)?, subtask);
         Ok(())
     }
 
@@ -111,11 +136,16 @@ impl<T: Value> Cell for UnionCell<T> {
 /// A map that is the same in all subtasks.
 pub(super) struct MapCell<K, V> {
     pub(super) entries: BroadcastMap<K, V>,
+    pub(super) migrations: Migrations<(K, V)>,
 }
 
 impl<K: Value + Ord, V: Value> Cell for MapCell<K, V> {
     fn encoding(&self) -> Encoding {
         encoding_of::<(K, V)>()
+    }
+
+    fn known(&self) -> Vec<Encoding> {
+        self.migrations.known()
     }
 
     fn encode(&self) -> Result<Elements, DecodeError> {
@@ -129,8 +159,13 @@ impl<K: Value + Ord, V: Value> Cell for MapCell<K, V> {
         Ok(elements)
     }
 
-    fn restore(&mut self, elements: &Elements, _: SubtaskId) -> Result<(), DecodeError> {
-        self.entries = decode_all::<(K, V)>(elements)?.into_iter().collect();
+    fn restore(
+        &mut self,
+        elements: &Elements,
+        recorded: Option<&Encoding>,
+        _: SubtaskId,
+    ) -> Result<(), DecodeError> {
+        self.entries = self.migrations.decode_all(elements, recorded)?.into_iter().collect();
         Ok(())
     }
 

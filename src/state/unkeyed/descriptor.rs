@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 use super::cells::{BroadcastMap, Cell, ListCell, MapCell, UnionCell};
 use super::elements::OperatorStateKind;
 use super::live::OperatorState;
+use super::migrations::Migrations;
 use crate::codec::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Name, SubtaskId};
@@ -20,29 +21,48 @@ use crate::state::descriptor::state_name;
 macro_rules! state {
     (
         $(#[$of_descriptor:meta])* $descriptor:ident,
-        $(#[$of_handle:meta])* $handle:ident<$($type:ident),+>
+        $(#[$of_handle:meta])* $handle:ident<$($type:ident),+> of $element:ty
     ) => {
         $(#[$of_descriptor])*
         pub struct $descriptor<$($type),+> {
             name: &'static str,
-            data: PhantomData<fn() -> ($($type,)+)>,
+            migrations: Migrations<$element>,
         }
 
         impl<$($type),+> $descriptor<$($type),+> {
             /// A state called `name`, which is checked when it is registered.
             #[must_use]
             pub const fn new(name: &'static str) -> Self {
-                Self { name, data: PhantomData }
+                Self { name, migrations: Migrations::new() }
+            }
+
+            /// Takes over elements (of a map: entries, as pairs) that an earlier version of the program saved
+            /// as `Old`: each is migrated at the restore, and saved as what it has become at the next
+            /// checkpoint. One for each former type that a retained checkpoint may have, each to the present
+            /// one.
+            ///
+            /// ```
+            /// use millpond::state::{BroadcastDescriptor, OperatorListDescriptor};
+            /// let waiting = OperatorListDescriptor::<u64>::new("waiting").migrate_from::<u32>(u64::from);
+            /// let limits = BroadcastDescriptor::<String, u64>::new("limits")
+            ///     .migrate_from::<(u32, u64)>(|(id, limit)| (id.to_string(), limit));
+            /// # let _ = (waiting, limits);
+            /// ```
+            #[must_use]
+            pub fn migrate_from<Old: Value>(
+                mut self,
+                migrate: impl Fn(Old) -> $element + Send + Sync + 'static,
+            ) -> Self {
+                self.migrations.add(migrate);
+                self
             }
         }
 
         impl<$($type),+> Clone for $descriptor<$($type),+> {
             fn clone(&self) -> Self {
-                *self
+                Self { name: self.name, migrations: self.migrations.clone() }
             }
         }
-
-        impl<$($type),+> Copy for $descriptor<$($type),+> {}
 
         impl<$($type),+> fmt::Debug for $descriptor<$($type),+> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,7 +101,7 @@ state! {
     /// ```
     OperatorListDescriptor,
     /// A handle to a list of its operator; copied freely.
-    OperatorListState<T>
+    OperatorListState<T> of T
 }
 
 state! {
@@ -89,7 +109,7 @@ state! {
     /// `OperatorStateStore::getUnionListState`.
     UnionListDescriptor,
     /// A handle to a union list of its operator; copied freely.
-    UnionListState<T>
+    UnionListState<T> of T
 }
 
 state! {
@@ -97,7 +117,7 @@ state! {
     /// `MapStateDescriptor` of a `BroadcastState`.
     BroadcastDescriptor,
     /// A handle to a broadcast map of its operator; copied freely. Flink: `BroadcastState`.
-    BroadcastState<K, V>
+    BroadcastState<K, V> of (K, V)
 }
 
 /// A handle to a state of an operator, and what it leads to.
@@ -150,8 +170,9 @@ impl OperatorStates {
         &mut self,
         descriptor: OperatorListDescriptor<T>,
     ) -> OperatorListState<T> {
-        let cell = ListCell::<T> { items: Vec::new() };
-        let index = self.0.add(descriptor.name, OperatorStateKind::List, cell);
+        let OperatorListDescriptor { name, migrations } = descriptor;
+        let cell = ListCell::<T> { items: Vec::new(), migrations };
+        let index = self.0.add(name, OperatorStateKind::List, cell);
         OperatorListState { index, data: PhantomData }
     }
 
@@ -164,8 +185,9 @@ impl OperatorStates {
         descriptor: UnionListDescriptor<T>,
         own: impl Fn(Vec<T>, SubtaskId) -> Vec<T> + 'static,
     ) -> UnionListState<T> {
-        let cell = UnionCell::<T> { items: Vec::new(), own: Box::new(own) };
-        let index = self.0.add(descriptor.name, OperatorStateKind::Union, cell);
+        let UnionListDescriptor { name, migrations } = descriptor;
+        let cell = UnionCell::<T> { items: Vec::new(), own: Box::new(own), migrations };
+        let index = self.0.add(name, OperatorStateKind::Union, cell);
         UnionListState { index, data: PhantomData }
     }
 
@@ -195,8 +217,9 @@ impl BroadcastStates {
         &mut self,
         descriptor: BroadcastDescriptor<K, V>,
     ) -> BroadcastState<K, V> {
-        let cell = MapCell::<K, V> { entries: BTreeMap::new() };
-        let index = self.0.add(descriptor.name, OperatorStateKind::Broadcast, cell);
+        let BroadcastDescriptor { name, migrations } = descriptor;
+        let cell = MapCell::<K, V> { entries: BTreeMap::new(), migrations };
+        let index = self.0.add(name, OperatorStateKind::Broadcast, cell);
         BroadcastState { index, data: PhantomData }
     }
 

@@ -1,7 +1,7 @@
 //! Of which types operator states are: what manifests record of them, and whether a program can go on.
 //!
-//! There is no migration, as keyed states have one: an operator state is small, and one that was emptied takes any
-//! type. Which states are compared is the restore's (`runtime`).
+//! One that was emptied takes any type. Which states are compared is the restore's (`runtime`), what turns the
+//! one into the other `migrations`'.
 
 use serde::{Deserialize, Serialize};
 
@@ -35,18 +35,25 @@ impl OperatorFormat {
         Self { operator: operator.clone(), state: name, encoding }
     }
 
+    /// Whether this is about `state` of `operator`.
+    #[must_use]
+    pub fn is_of(&self, operator: &Name, state: &Name) -> bool {
+        (&self.operator, &self.state) == (operator, state)
+    }
+
     /// Whether a program that declares the state so can read what was written as this says.
     ///
     /// # Errors
     /// [`ErrorKind::Graph`] that names both types and what to do.
     pub fn check(&self, declared: &Declared) -> Result<()> {
         let (recorded, current) = (&self.encoding, &declared.encoding);
-        if recorded.is_same(current) {
+        if recorded.is_same(current) || declared.known.iter().any(|known| known.is_same(recorded)) {
             return Ok(());
         }
         let message = format!(
-            "operator {}, {} {}: the table holds values of {recorded}, the program's are {current}; declare \
-             it with the former type, or begin afresh with --fresh",
+            "operator {}, {} {}: the table holds values of {recorded}, the program's are {current}; give the \
+             descriptor a migrate_from::<Old>(|old| …) where Old is the former type, or begin afresh with \
+             --fresh",
             self.operator, declared.kind, declared.name
         );
         Err(Error::new(ErrorKind::Graph, message))
@@ -60,7 +67,7 @@ mod tests {
 
     fn declared<T: Value>() -> Declared {
         let (name, kind) = (Name::new("rules").unwrap(), OperatorStateKind::Broadcast);
-        Declared { name, kind, encoding: encoding_of::<T>() }
+        Declared { name, kind, encoding: encoding_of::<T>(), known: Vec::new() }
     }
 
     #[test]
@@ -70,11 +77,25 @@ mod tests {
         recorded.check(&declared::<(u32, String)>()).unwrap();
         let error = recorded.check(&declared::<(u32, u64)>()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Graph);
-        let parts =
-            ["watch", "broadcast map rules", "(u32, string) in", "(u32, u64) in", "--fresh"];
+        let parts = [
+            "watch",
+            "broadcast map rules",
+            "(u32, string) in",
+            "(u32, u64) in",
+            "migrate_from",
+            "--fresh",
+        ];
         for part in parts {
             assert!(error.message().contains(part), "{part}: {error}");
         }
+    }
+
+    #[test]
+    fn a_type_that_a_migration_reads_is_taken() {
+        let recorded =
+            OperatorFormat::of(&Name::new("watch").unwrap(), &declared::<(u32, String)>());
+        let known = vec![encoding_of::<u8>(), encoding_of::<(u32, String)>()];
+        recorded.check(&Declared { known, ..declared::<(u32, u64)>() }).unwrap();
     }
 
     #[test]

@@ -17,6 +17,17 @@ pub struct Declared {
     pub kind: OperatorStateKind,
     /// How its elements are written; the entries of a map, as pairs.
     pub encoding: Encoding,
+    /// How elements may have been written that it can read too.
+    pub known: Vec<Encoding>,
+}
+
+/// What a restore has of a state for one subtask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoredState {
+    /// The elements.
+    pub saved: SavedState,
+    /// How they are written, where the manifest says so.
+    pub encoding: Option<Encoding>,
 }
 
 /// All operator states of one subtask.
@@ -56,6 +67,7 @@ impl OperatorState {
             name: name.clone(),
             kind: *kind,
             encoding: cell.encoding(),
+            known: cell.known(),
         };
         self.states.iter().map(declared).collect()
     }
@@ -88,20 +100,20 @@ impl OperatorState {
         slot.cell.data_mut().downcast_mut().unwrap_or_else(|| wrong_handle())
     }
 
-    /// Takes over what a restore has for this subtask; states that are not in `saved` stay empty.
+    /// Takes over what a restore has for this subtask; states that are not in it stay empty.
     ///
     /// # Errors
     /// [`ErrorKind::Graph`] for a state that is not declared, or is of another kind;
     /// [`ErrorKind::Corrupt`] for elements that are of another type, of which the manifest says nothing.
-    pub fn restore(&mut self, saved: Vec<SavedState>) -> Result<()> {
+    pub fn restore(&mut self, restored: Vec<RestoredState>) -> Result<()> {
         let subtask = self.subtask;
-        for SavedState { state, kind, elements } in saved {
+        for RestoredState { saved: SavedState { state, kind, elements }, encoding } in restored {
             let slot = self.states.iter_mut().find(|slot| slot.name == state);
             let slot = slot.filter(|slot| slot.kind == kind).ok_or_else(|| {
                 let message = format!("the checkpoint has a {kind} {state}, the program has not");
                 Error::new(ErrorKind::Graph, message)
             })?;
-            slot.cell.restore(&elements, subtask).map_err(|error| {
+            slot.cell.restore(&elements, encoding.as_ref(), subtask).map_err(|error| {
                 let message = format!("{kind} {state} is of another type in the checkpoint");
                 Error::new(ErrorKind::Corrupt, format!("{message}: {error}"))
             })?;

@@ -15,6 +15,7 @@ mod descriptor;
 mod elements;
 mod formats;
 mod live;
+mod migrations;
 
 pub use cells::{BroadcastMap, Own};
 pub use descriptor::{
@@ -23,4 +24,4 @@ pub use descriptor::{
 };
 pub use elements::{Elements, OperatorStateKind, SavedState};
 pub use formats::OperatorFormat;
-pub use live::{Declared, OperatorState};
+pub use live::{Declared, OperatorState, RestoredState};

@@ -31,6 +31,11 @@ fn maps(at: SubtaskId) -> (BroadcastState<u32, String>, OperatorState) {
     (rules, states.finish(at).unwrap())
 }
 
+/// Of a manifest that says nothing of types.
+fn as_declared(saved: Vec<SavedState>) -> Vec<RestoredState> {
+    saved.into_iter().map(|saved| RestoredState { saved, encoding: None }).collect()
+}
+
 #[test]
 fn lists_are_saved_whole_and_taken_over() {
     let (buffer, counts, mut state) = lists(subtask(0, 1));
@@ -42,7 +47,7 @@ fn lists_are_saved_whole_and_taken_over() {
     assert_eq!(state.freeze().unwrap(), saved, "unchanged, it is saved as it was");
 
     let (buffer, counts, mut next) = lists(subtask(1, 2));
-    next.restore(saved.clone()).unwrap();
+    next.restore(as_declared(saved.clone())).unwrap();
     assert_eq!(*next.get(buffer), ["a", ""]);
     assert_eq!(*next.get(counts), [(1, 8)], "the union list keeps what `own` says");
     // What was taken over is saved again, though nothing has changed since.
@@ -91,7 +96,7 @@ fn a_broadcast_map_is_saved_by_the_first_subtask_alone() {
     assert_eq!(second.freeze().unwrap(), []);
     let saved = first.freeze().unwrap();
     let (rules, mut restored) = maps(subtask(2, 3));
-    restored.restore(saved).unwrap();
+    restored.restore(as_declared(saved)).unwrap();
     let expected = BTreeMap::from([(1, "one".to_owned()), (2, "two".to_owned())]);
     assert_eq!(*restored.get(rules), expected);
 }
@@ -102,7 +107,7 @@ fn what_does_not_fit_the_program_is_an_error_that_names_it() {
     state.get_mut(buffer).push("x".repeat(5));
     let saved = state.freeze().unwrap();
 
-    let error = maps(subtask(0, 1)).1.restore(saved.clone()).unwrap_err();
+    let error = maps(subtask(0, 1)).1.restore(as_declared(saved.clone())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Graph);
     assert!(error.message().contains("a list buffer"), "{error}");
 
@@ -110,13 +115,14 @@ fn what_does_not_fit_the_program_is_an_error_that_names_it() {
         saved.kind = OperatorStateKind::Union;
         vec![saved]
     };
-    let error = lists(subtask(0, 1)).2.restore(of_another_kind(saved[0].clone())).unwrap_err();
+    let other = as_declared(of_another_kind(saved[0].clone()));
+    let error = lists(subtask(0, 1)).2.restore(other).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Graph);
     assert!(error.message().contains("a union list buffer"), "{error}");
 
     let mut states = OperatorStates::new();
     states.list::<(u64, u64, u64)>(OperatorListDescriptor::new("buffer"));
-    let error = states.finish(subtask(0, 1)).unwrap().restore(saved).unwrap_err();
+    let error = states.finish(subtask(0, 1)).unwrap().restore(as_declared(saved)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.message().contains("list buffer is of another type"), "{error}");
 }
