@@ -45,8 +45,11 @@ async fn child_process() {
     for n in 1.. {
         let bytes = Bytes::from(vec![n as u8; 100_000]);
         let item = write(n, version(1, 1), "value", Presence::Absent);
-        let advance =
-            HeadChange::Advance { checkpoint: CheckpointId(n.into()), retained: Vec::new() };
+        let advance = HeadChange::Advance {
+            checkpoint: CheckpointId(n.into()),
+            retained: Vec::new(),
+            identity: None,
+        };
         let at = HeadCondition::At(version(1, 0).attempt, CheckpointId(u64::from(n) - 1));
         let written = async {
             store.put_block(SEGMENT, version(1, n.into()), bytes).await?;

@@ -413,7 +413,10 @@ impl Claimer {
     fn heartbeat(&self, head: &Head) -> Heartbeat {
         let mine = Mine { attempt: head.attempt, owner: head.owner.clone() };
         let (job, heads) = (self.options.job.clone(), Arc::clone(&self.heads));
-        let keeper = HeadKeeper::new(job, mine, heads, self.clock, self.options.lease);
+        let mut keeper = HeadKeeper::new(job, mine, heads, self.clock, self.options.lease);
+        if head.identity != self.options.identity {
+            keeper = keeper.going_by(self.options.identity.clone());
+        }
         Heartbeat::new(keeper, self.io.clone())
     }
 

@@ -113,18 +113,35 @@ async fn a_change_writes_only_what_it_names(heads: &dyn HeadStore, job: &Name) -
     let head = Head { clean_below: Incarnation(9), ..head };
     same("the answer to a note of what was deleted", &clean, &applied(&head))?;
     let next = sample_head(2, 5);
-    let advance =
-        HeadChange::Advance { checkpoint: next.checkpoint, retained: next.retained.clone() };
+    let advance = HeadChange::Advance {
+        checkpoint: next.checkpoint,
+        retained: next.retained.clone(),
+        identity: None,
+    };
     let at = HeadCondition::At(head.attempt, head.checkpoint);
     let moved = write(heads, job, at, advance).await?;
     let head = Head { checkpoint: next.checkpoint, retained: next.retained, ..head };
-    same("the answer to a move", &moved, &applied(&head))
+    same("the answer to a move", &moved, &applied(&head))?;
+    let identity = Identity { graph: "another".to_owned(), ..head.identity.clone() };
+    let advance = HeadChange::Advance {
+        checkpoint: CheckpointId(6),
+        retained: Vec::new(),
+        identity: Some(Box::new(identity.clone())),
+    };
+    let at = HeadCondition::At(head.attempt, head.checkpoint);
+    let moved = write(heads, job, at, advance).await?;
+    let head = Head { checkpoint: CheckpointId(6), retained: Vec::new(), identity, ..head };
+    same("the answer to a move of another program", &moved, &applied(&head))
 }
 
 async fn a_move_holds_for_attempt_and_checkpoint(heads: &dyn HeadStore, job: &Name) -> Kept {
     let head = sample_head(2, 4);
     create(heads, job, &head).await?;
-    let advance = || HeadChange::Advance { checkpoint: CheckpointId(9), retained: Vec::new() };
+    let advance = || HeadChange::Advance {
+        checkpoint: CheckpointId(9),
+        retained: Vec::new(),
+        identity: None,
+    };
     for (attempt, checkpoint) in [(1, 4), (3, 4), (2, 3), (2, 5)] {
         let at = HeadCondition::At(Attempt(attempt), CheckpointId(checkpoint));
         let answer = write(heads, job, at, advance()).await?;

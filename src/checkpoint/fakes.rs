@@ -243,8 +243,9 @@ impl FakeHeads {
         }
         match (&mut *head, change) {
             (place, HeadChange::Put(new)) => *place = Some(*new),
-            (Some(head), HeadChange::Advance { checkpoint, retained }) => {
+            (Some(head), HeadChange::Advance { checkpoint, retained, identity }) => {
                 (head.checkpoint, head.retained) = (checkpoint, retained);
+                head.identity = identity.map_or(head.identity.clone(), |identity| *identity);
             }
             (Some(head), HeadChange::Status(status)) => head.status = status,
             (Some(head), HeadChange::Beat(beat)) => head.beat = beat,

@@ -83,7 +83,11 @@ impl fmt::Display for HeadStatus {
 /// order. Lines that earlier versions have recorded end there.
 pub const INPUTS: &str = " <- ";
 
-/// What may not change between attempts of one incarnation.
+/// In such a line, of an operator whose id was not given: it comes from its kind and its number among its kind.
+/// Earlier versions have not recorded that.
+pub const DERIVED: &str = " (derived)";
+
+/// What attempts of one incarnation go by; `rules` decides what of it may change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// The hash of keys: `codec::HASH_ID`.
@@ -96,17 +100,6 @@ pub struct Identity {
     pub graph: String,
     /// The input as text: one line for each source.
     pub input: String,
-}
-
-impl Identity {
-    /// Whether `graph`, which is given, is the recorded one, as far as that one tells.
-    #[must_use]
-    pub fn is_graph(&self, graph: &str) -> bool {
-        let without = |line: &str| line.split(INPUTS).next().map(str::to_owned);
-        self.graph == graph
-            || !self.graph.contains(INPUTS)
-                && self.graph.lines().map(str::to_owned).map(Some).eq(graph.lines().map(without))
-    }
 }
 
 /// A job's head.
@@ -130,7 +123,7 @@ pub struct Head {
     pub beat: u64,
     /// [`LAYOUT`] of the writer.
     pub layout: u32,
-    /// What may not change.
+    /// What the checkpoint was taken with.
     pub identity: Identity,
     /// Of incarnations below this one everything was deleted.
     pub clean_below: Incarnation,
@@ -167,12 +160,14 @@ impl HeadCondition {
 pub enum HeadChange {
     /// The whole head: its creation, a claim, a fresh incarnation, a roll-back.
     Put(Box<Head>),
-    /// The commit point: checkpoint and retained.
+    /// The commit point.
     Advance {
         /// The checkpoint that is now completed.
         checkpoint: CheckpointId,
         /// The retained ones, oldest first, the completed one last.
         retained: Vec<Retained>,
+        /// What it was taken with, where that is not what the head shows.
+        identity: Option<Box<Identity>>,
     },
     /// The status alone.
     Status(HeadStatus),
@@ -189,9 +184,10 @@ impl HeadChange {
         let head = head.cloned();
         match self {
             Self::Put(head) => Some(*head),
-            Self::Advance { checkpoint, retained } => {
-                head.map(|head| Head { checkpoint, retained, ..head })
-            }
+            Self::Advance { checkpoint, retained, identity } => head.map(|head| {
+                let identity = identity.map_or(head.identity, |identity| *identity);
+                Head { checkpoint, retained, identity, ..head }
+            }),
             Self::Status(status) => head.map(|head| Head { status, ..head }),
             Self::Beat(beat) => head.map(|head| Head { beat, ..head }),
             Self::CleanBelow(clean_below) => head.map(|head| Head { clean_below, ..head }),

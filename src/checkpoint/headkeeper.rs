@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::claim::vanished;
-use super::head::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStore, Retained};
+use super::head::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStore, Identity, Retained};
 use super::messages::Kind;
 use super::rules::{self, Mine, Resolution};
 use crate::clock::{Clock, Instant};
@@ -28,6 +28,8 @@ pub(super) struct HeadKeeper {
     heads: Arc<dyn HeadStore>,
     clock: Clock,
     lease: Duration,
+    /// What the head is to show with the next checkpoint, where it shows another.
+    identity: Option<Box<Identity>>,
     origin: Instant,
     /// Milliseconds from `origin` to the sending of the last request whose answer showed my head.
     confirmed_ms: AtomicU64,
@@ -44,7 +46,14 @@ impl HeadKeeper {
         lease: Duration,
     ) -> Self {
         let (confirmed_ms, beat) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { job, mine, heads, clock, lease, origin: clock.now(), confirmed_ms, beat }
+        let (origin, identity) = (clock.now(), None);
+        Self { job, mine, heads, clock, lease, identity, origin, confirmed_ms, beat }
+    }
+
+    /// Has the head show what this attempt goes by as soon as a checkpoint is taken with it, and no sooner: until
+    /// then the program of before can go on.
+    pub(super) fn going_by(self, identity: Identity) -> Self {
+        Self { identity: Some(Box::new(identity)), ..self }
     }
 
     /// Moves the head, whatever answers are lost: the same write goes out until the head shows it, or
@@ -62,7 +71,7 @@ impl HeadKeeper {
         if bites(Tooth::HeadByAttempt) {
             condition = HeadCondition::Owned(self.mine.attempt);
         }
-        let change = HeadChange::Advance { checkpoint, retained };
+        let change = HeadChange::Advance { checkpoint, retained, identity: self.identity.clone() };
         let mut pause = FIRST_PAUSE;
         loop {
             let shown = self.write(condition, change.clone()).await?;

@@ -109,7 +109,11 @@ mod tests {
         assert_eq!(answer, HeadAnswer::Unknown);
         assert_eq!(heads.head(&job), Some(head));
         heads.script().next(Call::WriteHead, Fault::Late);
-        let advance = HeadChange::Advance { checkpoint: CheckpointId(1), retained: Vec::new() };
+        let advance = HeadChange::Advance {
+            checkpoint: CheckpointId(1),
+            retained: Vec::new(),
+            identity: None,
+        };
         let condition = HeadCondition::At(Attempt(1), CheckpointId(0));
         assert_eq!(heads.write(&job, condition, advance).await.unwrap(), HeadAnswer::Unknown);
         assert_eq!(heads.head(&job).unwrap().checkpoint, CheckpointId(0));

@@ -34,8 +34,8 @@ pub use committing::{CommitOutcome, SinkCommitter};
 pub use coordinator::{Beginning, Coordinator, Effect, Event};
 pub use driver::{Channels, DriverSetup, Ended, run};
 pub use head::{
-    Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, INPUTS, Identity, LAYOUT,
-    Retained,
+    DERIVED, Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, INPUTS, Identity,
+    LAYOUT, Retained,
 };
 pub use heartbeat::Heartbeat;
 pub use manifest::{FORMAT, Horizon, Manifest};

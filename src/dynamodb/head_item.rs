@@ -57,8 +57,12 @@ pub(super) fn update(condition: &HeadCondition, change: &HeadChange) -> Update {
 fn changed(change: &HeadChange) -> Vec<(&'static str, AttributeValue)> {
     match change {
         HeadChange::Put(head) => whole(head),
-        HeadChange::Advance { checkpoint, retained } => {
-            vec![("checkpoint", number(checkpoint.0)), ("retained", write_retained(retained))]
+        HeadChange::Advance { checkpoint, retained, identity } => {
+            let identity = identity.iter().map(|identity| ("identity", write_identity(identity)));
+            [("checkpoint", number(checkpoint.0)), ("retained", write_retained(retained))]
+                .into_iter()
+                .chain(identity)
+                .collect()
         }
         HeadChange::Status(status) => vec![("status", text(status.as_str()))],
         HeadChange::Beat(beat) => vec![("beat", number(*beat))],
@@ -257,7 +261,11 @@ pub(super) mod tests {
     #[test]
     fn the_move_is_conditional_on_attempt_and_checkpoint() {
         let condition = HeadCondition::At(Attempt(2), CheckpointId(6));
-        let change = HeadChange::Advance { checkpoint: CheckpointId(7), retained: head().retained };
+        let change = HeadChange::Advance {
+            checkpoint: CheckpointId(7),
+            retained: head().retained,
+            identity: None,
+        };
         let update = update(&condition, &change);
         assert_eq!(update.set, "SET #checkpoint = :checkpoint, #retained = :retained");
         assert_eq!(

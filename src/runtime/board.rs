@@ -16,7 +16,7 @@ use super::status::{
     CapacityUnits, CheckpointCounts, CheckpointEntry, CheckpointState, Checkpoints, Cost, JobState,
     JobStatus, Memory, Restore, Start, Vertex,
 };
-use crate::checkpoint::{Claimed, Ended, History, INPUTS, Overview, Stats, Status};
+use crate::checkpoint::{Claimed, DERIVED, Ended, History, INPUTS, Overview, Stats, Status};
 use crate::clock::{Clock, Instant};
 use crate::connector::Guarantee;
 use crate::dynamodb::Throttling;
@@ -276,9 +276,10 @@ fn at_least_once(graph: &JobGraph) -> Vec<String> {
     sinks.filter(|s| s.guarantee() == Guarantee::AtLeastOnce).map(|s| s.describe()).collect()
 }
 
-/// A vertex is named by what it is, not by what it reads.
+/// A vertex is named by what it is, not by what it reads, nor by where its id comes from.
 fn name_in(line: &str) -> String {
-    line.split(INPUTS).next().unwrap_or_default().to_owned()
+    let own = line.split(INPUTS).next().unwrap_or_default();
+    own.strip_suffix(DERIVED).unwrap_or(own).to_owned()
 }
 
 fn vertices(graph: &JobGraph, parallelism: u32) -> Vec<Vertex> {

@@ -100,7 +100,7 @@ pub(super) fn states(
     let recorded = manifest.map_or(&[][..], |manifest| &manifest.states);
     let recorded_keys = manifest.map_or(&[][..], |manifest| &manifest.key_types);
     let restored = manifest.map_or(CheckpointId::NONE, |manifest| manifest.checkpoint);
-    let (mut settled, mut key_types) = (Vec::new(), Vec::new());
+    let (mut settled, mut key_types) = (Vec::<StateFormats>::new(), Vec::new());
     for vertex in &graph.vertices {
         if let Some((mut columns, key)) = vertex.states()? {
             let operator = &graph.operators[vertex.operator()];
@@ -110,7 +110,22 @@ pub(super) fn states(
             key_types.push(types);
         }
     }
-    Ok((settled, key_types))
+    let is_declared = |r: &StateFormats| {
+        settled.iter().any(|s| (&s.operator, &s.state) == (&r.operator, &r.state))
+    };
+    match recorded.iter().find(|recorded| !is_declared(recorded)) {
+        Some(gone) => Err(gone_from_program(&format!("state {} of {}", gone.state, gone.operator))),
+        None => Ok((settled, key_types)),
+    }
+}
+
+/// What the checkpoint has is not there in the program. Most often the head's record of the graph has shown that
+/// before; not where it was rolled back to an older checkpoint.
+fn gone_from_program(what: &str) -> Error {
+    let message = format!(
+        "the checkpoint has {what}, the program has not; declare it as it was, or begin afresh with --fresh"
+    );
+    Error::new(ErrorKind::Graph, message)
 }
 
 async fn sources(
@@ -119,42 +134,60 @@ async fn sources(
     parallelism: u32,
     io: &Io,
 ) -> Result<Vec<SourceSplits>> {
-    let recorded = manifest.map(|m| m.sources.clone());
+    let recorded = manifest.map(|m| (m.sources.clone(), m.input_ended));
     let graph = Arc::clone(graph);
     io.blocking(move || match recorded {
         None => discover(&graph, parallelism),
-        Some(recorded) => check(&graph, &recorded),
+        Some((recorded, input_ended)) => go_on(&graph, &recorded, input_ended, parallelism),
     })
     .await
 }
 
 /// The splits of all sources, found for the first time. Blocks.
 pub(super) fn discover(graph: &JobGraph, parallelism: u32) -> Result<Vec<SourceSplits>> {
-    each_source(graph, |source, _| {
-        let found = source.discover(parallelism)?;
-        let mut ids = HashSet::new();
-        if let Some(split) = found.iter().find(|split| !ids.insert(split.id.as_str())) {
-            let message = format!(
-                "two splits have the id {:?}, under which one position would be kept of both",
-                split.id
-            );
-            return Err(Error::new(ErrorKind::Graph, message));
-        }
-        Ok(found.into_iter().map(snapshot_of).collect())
-    })
+    each_source(graph, |source, _| found(source, parallelism))
 }
 
-/// The recorded splits of all sources, if they can be gone on with.
-fn check(graph: &JobGraph, recorded: &[SourceSplits]) -> Result<Vec<SourceSplits>> {
-    each_source(graph, |source, operator| {
-        let found = recorded.iter().find(|s| s.operator == *operator).ok_or_else(|| {
-            let message = format!("the checkpoint has no source {operator}");
-            Error::new(ErrorKind::Corrupt, message)
-        })?;
-        let states: Vec<SplitState> = found.splits.iter().cloned().map(state_of).collect();
-        source.check(&states)?;
-        Ok(found.splits.clone())
-    })
+fn found(source: &dyn AnySource, parallelism: u32) -> Result<Vec<SplitSnapshot>> {
+    let found = source.discover(parallelism)?;
+    let mut ids = HashSet::new();
+    if let Some(split) = found.iter().find(|split| !ids.insert(split.id.as_str())) {
+        let message = format!(
+            "two splits have the id {:?}, under which one position would be kept of both",
+            split.id
+        );
+        return Err(Error::new(ErrorKind::Graph, message));
+    }
+    Ok(found.into_iter().map(snapshot_of).collect())
+}
+
+/// The recorded splits of all sources, if they can be gone on with; those of a source that is new, found for the
+/// first time.
+fn go_on(
+    graph: &JobGraph,
+    recorded: &[SourceSplits],
+    input_ended: bool,
+    parallelism: u32,
+) -> Result<Vec<SourceSplits>> {
+    let sources = each_source(graph, |source, operator| {
+        match recorded.iter().find(|s| s.operator == *operator) {
+            Some(known) => {
+                let states: Vec<SplitState> = known.splits.iter().cloned().map(state_of).collect();
+                source.check(&states)?;
+                Ok(known.splits.clone())
+            }
+            // Its end would be told to nobody: the operators have heard of the end of all input.
+            None if input_ended => Err(Error::new(
+                ErrorKind::Graph,
+                "it is new, and all input of the recorded run has ended; let that run finish without it first",
+            )),
+            None => found(source, parallelism),
+        }
+    })?;
+    match recorded.iter().find(|r| !sources.iter().any(|s| s.operator == r.operator)) {
+        Some(gone) => Err(gone_from_program(&format!("splits of source {}", gone.operator))),
+        None => Ok(sources),
+    }
 }
 
 fn each_source(

@@ -93,8 +93,8 @@ impl StateFormats {
         };
         if recorded.kind != kind {
             return refused(format!(
-                "the table holds a {} state, the program declares a {kind} state; give it another \
-                 name, or begin afresh with --fresh",
+                "the table holds a {} state, the program declares a {kind} state; declare it as it was, and \
+                 the new one under another name beside it, or begin afresh with --fresh",
                 recorded.kind
             ));
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::stream::Stream;
 use super::vertices::SourceVertex;
-use crate::checkpoint::INPUTS;
+use crate::checkpoint::{DERIVED, INPUTS};
 use crate::connector::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
@@ -175,6 +175,9 @@ impl Draft {
             let _ = write!(text, "{} {id}", operator.kind);
             for detail in &operator.details {
                 let _ = write!(text, " {detail}");
+            }
+            if operator.given.is_none() {
+                text.push_str(DERIVED);
             }
             if !operator.inputs.is_empty() {
                 let inputs: Vec<&str> = operator.inputs.iter().map(|from| &*ids[*from]).collect();

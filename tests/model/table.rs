@@ -199,7 +199,8 @@ impl Table {
                     self.lists.push((last.version, retained.clone()));
                 }
                 let (checkpoint, retained) = (*checkpoint, retained.clone());
-                self.write_head(rules, *condition, HeadChange::Advance { checkpoint, retained })
+                let change = HeadChange::Advance { checkpoint, retained, identity: None };
+                self.write_head(rules, *condition, change)
             }
             Body::Commit { .. } => Answer::Committed,
             Body::Segment { .. } | Body::Part { .. } | Body::Item { .. } => {

@@ -55,9 +55,13 @@ pub fn resumed(
     lease: Duration,
 ) -> Option<Head> {
     let mut next = successor(head, owner, lease);
-    // It is the recorded one, or tells more of it than an earlier version has recorded; or nothing was made
-    // with that one.
-    next.identity = identity.clone();
+    // What is recorded is what the head's checkpoint was taken with, and stays until another is completed. Without
+    // one it binds nobody; with what an older one was taken, only its manifest tells.
+    if head.checkpoint == CheckpointId::NONE {
+        next.identity = identity.clone();
+    } else if to.is_some_and(|to| to != head.checkpoint) {
+        (next.identity.graph, next.identity.input) = (String::new(), String::new());
+    }
     if let Some(to) = to {
         next.retained = roll_back(&head.retained, to)?;
         next.checkpoint = to;

@@ -4,6 +4,7 @@
 //! no randomness: the driver, the claim and a model checker share them.
 
 mod claims;
+mod graph;
 mod ownership;
 mod retention;
 mod start;

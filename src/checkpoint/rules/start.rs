@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::graph;
 use super::ownership::{FencedBy, Mine, is_mine};
 use crate::checkpoint::head::{Head, HeadStatus, Identity, LAYOUT};
 use crate::error::{Error, ErrorKind};
@@ -71,9 +72,9 @@ pub enum Refusal {
     Vanished,
     /// The table has a layout of a later Millpond.
     Layout(u32),
-    /// Going on with another graph or input would give wrong results.
+    /// Going on with this graph or input would give wrong results.
     Different {
-        /// What was recorded, and what is given: what differs only.
+        /// What differs, how it was recorded, and how it is given.
         differences: Vec<(String, String, String)>,
     },
     /// A roll-back to a checkpoint that is not retained.
@@ -115,7 +116,8 @@ fn without_head(facts: &StartFacts<'_>) -> Start {
 }
 
 fn resume(facts: &StartFacts<'_>, head: &Head, wait: bool) -> Start {
-    let differences = differences(&head.identity, facts.identity);
+    let is_rolled_back = facts.roll_back.is_some_and(|to| to != head.checkpoint);
+    let differences = differences(&head.identity, facts.identity, is_rolled_back);
     // Where nothing is completed there is nothing to go on with: a mistyped input binds nobody.
     if !differences.is_empty() && head.checkpoint != CheckpointId::NONE {
         return Start::Refused(Refusal::Different { differences });
@@ -129,31 +131,52 @@ fn resume(facts: &StartFacts<'_>, head: &Head, wait: bool) -> Start {
     Start::Resume { wait }
 }
 
-/// What the graph is called among the differences.
-const GRAPH: &str = "job graph";
+fn differences(
+    stored: &Identity,
+    given: &Identity,
+    is_rolled_back: bool,
+) -> Vec<(String, String, String)> {
+    let mut found = Vec::new();
+    let graph = graph::differences(&stored.graph, &given.graph, is_rolled_back);
+    if !graph.is_empty() {
+        let what = format!("job graph: {}", graph.join("; "));
+        let (stored, now) = (&stored.graph, &given.graph);
+        let (old, new) = (lines_without(stored, now), lines_without(now, stored));
+        found.push((what, shown(old), shown(new)));
+    }
+    // One line a source: that of one that is gone, the graph has told; one that is new begins.
+    let is_read = |line: &&str| {
+        let source = line.split(": ").next().unwrap_or_default();
+        !graph::has(&stored.graph, source) || graph::has(&given.graph, source)
+    };
+    let recorded: Vec<&str> = lines_without(&stored.input, &given.input).filter(is_read).collect();
+    if !recorded.is_empty() {
+        let now = lines_without(&given.input, &stored.input);
+        found.push(("input".to_owned(), recorded.join("\n"), shown(now)));
+    }
+    let numbers = [
+        ("pipeline.max-parallelism", stored.max_parallelism, given.max_parallelism),
+        ("version of the key encoding", stored.key_encoding, given.key_encoding),
+    ];
+    let numbers = numbers.iter().filter(|(_, stored, given)| stored != given);
+    let number = |(what, stored, given): &(&str, u32, u32)| {
+        ((*what).to_owned(), stored.to_string(), given.to_string())
+    };
+    found.extend(numbers.map(number));
+    if stored.hash != given.hash {
+        found.push(("hash of keys".to_owned(), stored.hash.clone(), given.hash.clone()));
+    }
+    found
+}
 
-fn differences(stored: &Identity, given: &Identity) -> Vec<(String, String, String)> {
-    [
-        (GRAPH, stored.graph.clone(), given.graph.clone()),
-        ("input", stored.input.clone(), given.input.clone()),
-        (
-            "pipeline.max-parallelism",
-            stored.max_parallelism.to_string(),
-            given.max_parallelism.to_string(),
-        ),
-        ("hash of keys", stored.hash.clone(), given.hash.clone()),
-        (
-            "version of the key encoding",
-            stored.key_encoding.to_string(),
-            given.key_encoding.to_string(),
-        ),
-    ]
-    .into_iter()
-    .filter(|(what, recorded, now)| {
-        recorded != now && !(*what == GRAPH && stored.is_graph(&given.graph))
-    })
-    .map(|(what, stored, given)| (what.to_owned(), stored, given))
-    .collect()
+/// The lines of `text` that `other` has not.
+fn lines_without<'a>(text: &'a str, other: &'a str) -> impl Iterator<Item = &'a str> {
+    text.lines().filter(|line| !other.lines().any(|known| known == *line))
+}
+
+fn shown<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let lines: Vec<&str> = lines.collect();
+    if lines.is_empty() { "-".to_owned() } else { lines.join("\n") }
 }
 
 impl fmt::Display for Refusal {

@@ -12,7 +12,7 @@ fn identity(graph: &str) -> Identity {
         key_encoding: 1,
         max_parallelism: 128,
         graph: graph.to_owned(),
-        input: "file a.csv".to_owned(),
+        input: "a: file a.csv".to_owned(),
     }
 }
 
