@@ -8,9 +8,9 @@ use engine_support::{Engine, Event, embedded, head, job, ms, pass, simulate, sma
 use millpond::checkpoint::{Ended, HeadChange, HeadCondition, HeadStore};
 use millpond::config::Materialize;
 use millpond::connector::{MemorySink, MemorySource};
-use millpond::operator::{Context, KeyedProcess};
+use millpond::operator::{Context, Identity, KeyedProcess};
 use millpond::state::{States, ValueDescriptor, ValueState};
-use millpond::stream::StreamEnvironment;
+use millpond::stream::{Stream, StreamEnvironment};
 use millpond::task::JobGraph;
 use millpond::{Error, ErrorKind, Result};
 
@@ -323,31 +323,32 @@ fn an_operator_that_is_put_before_another_does_not_take_its_state_for_a_derived_
         let (engine, _) = Engine::twin(small());
         let (feed, numbers) = MemorySource::fed(1);
         let (sums, others) = (MemorySink::new(), MemorySink::new());
-        let before = |uid: Option<&str>| {
+        let named = |stream: Stream<Identity<u64>>, uid: Option<&str>| match uid {
+            Some(uid) => stream.uid(uid),
+            None => stream,
+        };
+        // The ids of the reduce that is put before the other one, if it is, and of that one.
+        let graph = |first: Option<Option<&str>>, uid: Option<&str>| {
             let env = StreamEnvironment::new();
             let (left, right) = env.source(numbers.clone()).uid("numbers").tee();
-            if uid.is_some() {
-                right
-                    .key_by(|n| n % 2)
-                    .reduce(|a, _| a)
-                    .uid("first")
-                    .sink(others.clone())
-                    .uid("others");
-            } else {
-                right.sink(others.clone()).uid("others");
-            }
-            let sum = left.key_by(|n| n % 2).reduce(|a, b| a + b);
-            let sum =
-                if let Some(uid) = uid.filter(|uid| !uid.is_empty()) { sum.uid(uid) } else { sum };
+            let right = match first {
+                Some(first) => named(right.key_by(|n| n % 2).reduce(|a, _| a), first),
+                None => right,
+            };
+            right.sink(others.clone()).uid("others");
+            let sum = named(left.key_by(|n| n % 2).reduce(|a, b| a + b), uid);
             sum.sink(sums.clone()).uid("sums");
             env.build().unwrap()
         };
         feed.push(0, 0..10);
-        run_a_while(&engine, before(None)).await;
-        let error = engine.run(before(Some(""))).await.unwrap_err().to_string();
-        assert!(error.contains("reduce reduce-1 is gone"), "{error}");
+        run_a_while(&engine, graph(None, None)).await;
+        for (first, uid) in [(None, None), (None, Some("sum")), (Some("first"), None)] {
+            let error = engine.run(graph(Some(first), uid)).await.unwrap_err().to_string();
+            let said = if first.is_none() { r#".uid("reduce-1")"# } else { "reduce-1 is gone" };
+            assert!(error.contains(said), "{error}");
+        }
         feed.push(0, [1]);
-        run_a_while(&engine, before(Some("reduce-1"))).await;
+        run_a_while(&engine, graph(Some(Some("first")), Some("reduce-1"))).await;
         assert_eq!(sums.output().last(), Some(&(1 + 3 + 5 + 7 + 9 + 1)));
     });
 }
