@@ -356,3 +356,18 @@ fn entry(stats: &Stats) -> CheckpointEntry {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vertex_reads_what_its_line_of_the_graph_says() {
+        let input = |from: &str, ship| VertexInput { from: from.to_owned(), ship };
+        let connected = inputs(Some("broadcast-process prices [last] <- trades, rates"), true);
+        assert_eq!(connected, [input("trades", Ship::Hash), input("rates", Ship::Broadcast)]);
+        let union = inputs(Some("union both <- left, right"), false);
+        assert_eq!(union, [input("left", Ship::Forward), input("right", Ship::Forward)]);
+        assert_eq!(inputs(Some("source left"), false), []);
+    }
+}
