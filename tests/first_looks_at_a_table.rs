@@ -1,7 +1,7 @@
 //! What a start makes of a server that is not there, of a table that another process makes at the same
 //! time, and of what it cannot see.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod dynamodb_support;
 
