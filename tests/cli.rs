@@ -244,6 +244,58 @@ fn a_signal_ends_the_recovery_demo_and_its_child_and_leaves_no_files() {
 }
 
 #[test]
+fn a_retained_checkpoint_is_gone_back_to_and_others_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let go = |more: &[&str]| {
+        let call = [
+            "run",
+            "route_stats",
+            "--no-rest",
+            "--output=out",
+            "-Dstate.backend.dynamodb.local-db-path=state.db",
+            "-Dexecution.checkpointing.interval=50 ms",
+            "-Dstate.checkpoints.num-retained=3",
+        ];
+        let output = run(folder.path(), &[&call[..], more].concat());
+        (code(&output), text(&output.stderr))
+    };
+    let (ended, said) = go(&["--roll-back=1"]);
+    assert_eq!(ended, Some(2), "{said}");
+    assert!(said.contains("checkpoint 1 is not retained: there is none under this name"), "{said}");
+    // Half a second, and so some checkpoints.
+    assert_eq!(go(&["--rate=40000"]).0, Some(0));
+    assert_eq!(lines_in(&folder.path().join("out")), 20_000);
+
+    let (ended, said) = go(&["--roll-back=999999"]);
+    assert_eq!(ended, Some(2), "{said}");
+    let named = said.split_once("checkpoint 999999 is not retained; retained are ");
+    let retained: Vec<&str> = named.unwrap().1.trim_end().split(", ").collect();
+    assert_eq!(retained.len(), 3, "{said}");
+
+    let (ended, said) = go(&["--roll-back", retained[0]]);
+    assert_eq!(ended, Some(0), "{said}");
+    let from = format!("route_stats goes on from checkpoint {} ", retained[0]);
+    assert!(said.starts_with(&from), "{said}");
+    // What was published after it stays, and is written again, the same.
+    let out = folder.path().join("out");
+    assert!(lines_in(&out) > 20_000);
+    let files = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    let all: String = files.filter(|path| path.is_file()).map(read).collect();
+    let each: std::collections::HashSet<&str> = all.lines().collect();
+    assert_eq!(each.len(), 20_000);
+}
+
+#[test]
+fn more_kills_than_there_is_time_for_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["demo", "recovery", "--kills", "90"]);
+    let said = text(&output.stderr);
+    assert_eq!(code(&output), Some(2), "{said}");
+    assert!(said.contains("use --rate 666 or less, or fewer --kills"), "{said}");
+}
+
+#[test]
 fn the_recovery_demo_finds_the_outputs_equal() {
     let folder = tempfile::tempdir().unwrap();
     // Slow enough for checkpoints between the kills, on a machine that is busy with other tests too.

@@ -18,7 +18,7 @@ use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
 use super::archive::{Archived, read_manifest};
-use super::claimed::{Began, Claimed, Kept, Waiting};
+use super::claimed::{Began, Claimed, Kept, Over, Turn, Waiting};
 use super::committing::{OnLost, SinkCommitter, commit_owed};
 use super::head::{
     Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, Retained,
@@ -77,6 +77,8 @@ pub struct Claimer {
     restart: bool,
     /// What was seen to stand still for a lease.
     expired: Option<Life>,
+    /// What was waited for has ended the job.
+    over: Option<Over>,
     /// The checkpoint that was claimed from a head that owed nothing: until this process has completed another,
     /// nothing is owed, whatever the head says since.
     settled: Option<(Incarnation, CheckpointId)>,
@@ -114,6 +116,7 @@ impl Claimer {
             sent: Vec::new(),
             restart: false,
             expired: None,
+            over: None,
             settled: None,
         }
     }
@@ -129,6 +132,10 @@ impl Claimer {
     /// fenced where anyone else has claimed. The lease's counter moves from the claim on, for as long as
     /// the heartbeat that is given is polled.
     ///
+    /// Where the owner that is waited for finishes or is stopped, there is nothing to take over: whoever stands
+    /// by would process all of the input again, or go on with what somebody has just stopped. One that was told
+    /// to start afresh, or to go back, does so then.
+    ///
     /// One `GetItem` and one `UpdateItem` for the head, one `GetItem` for each retained manifest.
     ///
     /// # Errors
@@ -137,10 +144,7 @@ impl Claimer {
     ///
     /// # Cancel safety
     /// May be dropped and called again.
-    pub async fn claim(
-        &mut self,
-        progress: &(dyn Fn(Waiting) + Send + Sync),
-    ) -> Result<(Claimed, Heartbeat)> {
+    pub async fn claim(&mut self, progress: &(dyn Fn(Waiting) + Send + Sync)) -> Result<Turn> {
         let mut pause = FIRST_PAUSE;
         loop {
             if let Some((began, head)) = self.attempt(progress).await? {
@@ -148,7 +152,10 @@ impl Claimer {
                 let claimed = heartbeat.beside(self.take(began, head)).await?;
                 self.restart = true;
                 self.options.roll_back = None;
-                return Ok((claimed, heartbeat));
+                return Ok(Turn::Mine(Box::new((claimed, heartbeat))));
+            }
+            if let Some(over) = self.over.take() {
+                return Ok(Turn::Over(over));
             }
             self.clock.sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -210,8 +217,11 @@ impl Claimer {
                 Ok(self.put(HeadCondition::Absent, head).await?.map(|head| (Began::Created, head)))
             }
             (Start::Resume { wait: true } | Start::Fresh { wait: true }, Some(head)) => {
-                // All is decided anew after it: the head may have ended, or moved in the last moment.
-                self.wait_for_lease(head, progress).await?;
+                // All is decided anew after it: the head may have failed, or moved in the last moment.
+                let over = self.wait_for_lease(head, progress).await?;
+                let follows =
+                    self.options.mode != StartMode::Fresh && self.options.roll_back.is_none();
+                self.over = over.filter(|_| follows);
                 Ok(None)
             }
             (Start::Resume { wait: false }, Some(head))
@@ -264,7 +274,7 @@ impl Claimer {
         &mut self,
         head: Head,
         progress: &(dyn Fn(Waiting) + Send + Sync),
-    ) -> Result<()> {
+    ) -> Result<Option<Over>> {
         let (mut seen, mut since) = (head, self.clock.now());
         loop {
             let still_for = self.clock.now().duration_since(since);
@@ -273,7 +283,7 @@ impl Claimer {
             progress(Waiting { attempt: seen.attempt, owner, still_for, lease });
             if still_for >= lease {
                 self.expired = Some(life_of(&seen));
-                return Ok(());
+                return Ok(None);
             }
             let pause = (lease / 5).max(Duration::from_millis(10)).min(lease - still_for);
             self.clock.sleep(pause).await;
@@ -284,7 +294,7 @@ impl Claimer {
                     }
                     seen = head;
                 }
-                _ => return Ok(()),
+                ended => return Ok(ended.as_ref().and_then(Over::of)),
             }
         }
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::archive::Archived;
-use super::head::{Head, Retained};
+use super::driver::Ended;
+use super::head::{Head, HeadStatus, Retained};
+use super::heartbeat::Heartbeat;
 use super::manifest::Manifest;
 use super::rules::Mine;
 use super::slots::Slots;
@@ -23,6 +25,26 @@ pub struct Waiting {
     pub still_for: Duration,
     /// How long it must.
     pub lease: Duration,
+}
+
+/// What a claim has come to.
+#[derive(Debug)]
+pub enum Turn {
+    /// The job is this process's, for as long as the heartbeat is polled.
+    Mine(Box<(Claimed, Heartbeat)>),
+    /// The owner that was waited for has ended the job: nothing is left to take over.
+    Over(Over),
+}
+
+/// How the owner that was waited for has left the job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// The attempt.
+    pub attempt: Attempt,
+    /// Its owner text.
+    pub owner: String,
+    /// Finished or stopped.
+    pub ended: Ended,
 }
 
 /// How an attempt began.
@@ -63,6 +85,18 @@ pub struct Claimed {
     pub slots: Slots,
     /// The store of the head's incarnation.
     pub store: Arc<dyn Store>,
+}
+
+impl Over {
+    /// What `head` shows; `None` where it shows an owner that runs, or that has failed.
+    pub(super) fn of(head: &Head) -> Option<Self> {
+        let ended = match head.status {
+            HeadStatus::Finished => Ended::Finished,
+            HeadStatus::Stopped => Ended::Stopped,
+            HeadStatus::Running | HeadStatus::Failed => return None,
+        };
+        Some(Self { attempt: head.attempt, owner: head.owner.clone(), ended })
+    }
 }
 
 impl Kept {

@@ -29,7 +29,7 @@ mod stats;
 pub use archive::{Archived, read_left, read_manifest};
 pub use carried::{Carried, Part};
 pub use claim::{ClaimOptions, Claimer, Inspect, OpenStore, set_status};
-pub use claimed::{Began, Claimed, Kept, Waiting};
+pub use claimed::{Began, Claimed, Kept, Over, Turn, Waiting};
 pub use committing::{CommitOutcome, SinkCommitter};
 pub use coordinator::{Beginning, Coordinator, Effect, Event};
 pub use driver::{Channels, DriverSetup, Ended, run};

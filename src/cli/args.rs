@@ -163,6 +163,11 @@ pub(super) struct RunArgs {
     /// Go on from the last checkpoint, or fail where there is none.
     #[arg(long)]
     pub(super) resume: bool,
+    /// Go back to this retained checkpoint and go on from there; those after it are given up, what they have
+    /// published is not.
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "fresh",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) roll_back: Option<u64>,
     /// Take the job from another process at once, without waiting for its lease.
     #[arg(long)]
     pub(super) take_over: bool,

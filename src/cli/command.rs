@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use super::args::{Cli, Command, Demo};
 use super::bar::Bar;
@@ -31,7 +31,7 @@ pub fn run(jobs: &[Job<JobGraph>]) -> ExitCode {
 ///
 /// Exit codes: 0 done, 1 failed, 2 the call or the configuration is wrong, 130 interrupted.
 pub fn run_with<E: Engine>(engine: E, jobs: &[Job<E::Graph>]) -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse(jobs) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and the version are "errors" of clap that go to standard output and end with 0.
@@ -44,6 +44,13 @@ pub fn run_with<E: Engine>(engine: E, jobs: &[Job<E::Graph>]) -> ExitCode {
         Exit::of(&error)
     });
     exit.into()
+}
+
+/// Where the demos' job is missing they are not listed.
+fn parse<G>(jobs: &[Job<G>]) -> std::result::Result<Cli, clap::Error> {
+    let hide = !demo::are_possible(jobs);
+    let command = Cli::command().mut_subcommand("demo", |demo| demo.hide(hide));
+    Cli::from_arg_matches(&command.try_get_matches()?)
 }
 
 fn carry_out<E: Engine>(engine: E, jobs: &[Job<E::Graph>], cli: &Cli) -> Result<Exit> {
@@ -61,11 +68,11 @@ fn carry_out<E: Engine>(engine: E, jobs: &[Job<E::Graph>], cli: &Cli) -> Result<
         #[cfg(feature = "test-kit")]
         Command::Simulate(args) => return simulate::run(args, &bar),
         Command::Demo(Demo::Recovery(args)) => {
-            job::find(jobs, demo::JOB)?;
+            demo::check(jobs)?;
             return demo::recovery(args, &bar);
         }
         Command::Demo(Demo::Chaos(args)) => {
-            job::find(jobs, demo::JOB)?;
+            demo::check(jobs)?;
             return demo::chaos(args, &bar);
         }
     }

@@ -20,9 +20,9 @@ use super::job::{self, Job};
 use super::{events, print, signals, text};
 use crate::checkpoint::Ended;
 use crate::clock::{Clock, Instant};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Location};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::Name;
+use crate::ids::{CheckpointId, Name};
 use crate::runtime::{JobState, JobStatus, RunOptions};
 use crate::server::{self, Bound};
 
@@ -61,8 +61,10 @@ pub(super) fn run<E: Engine>(
         let bound = bind(args, &options.config).await?;
         let (status, watched) = watch::channel(JobStatus::default());
         let (stop, stopped) = watch::channel(Stop::No);
+        let in_memory = options.config.store.location == Location::EmbeddedMemory;
         let mut job = pin!(engine.run(graph, options, status, stopped));
         let mut watcher = Watcher::new(watched, clock, bar, events);
+        watcher.in_memory = in_memory;
         if let Some(bound) = &bound {
             watcher.served = Some(bound.address());
             watcher.notice = bound.notice().map(str::to_owned);
@@ -82,7 +84,7 @@ fn options(args: &RunArgs, job: Name, config: Config) -> Result<RunOptions> {
         mode: args.mode(),
         take_over: args.take_over,
         replace_output: args.replace,
-        roll_back: None,
+        roll_back: args.roll_back.map(CheckpointId),
         abandon_output: args.abandon_output,
         seed: seed()?,
     })
@@ -133,7 +135,7 @@ async fn accompany(
             Some(()) = signals.next() => {
                 if interrupted {
                     watcher.bar.clear();
-                    print::note("left at once; the next run goes on from the last checkpoint");
+                    print::note(&text::left(&watcher.status.borrow(), watcher.in_memory));
                     return Outcome::Left;
                 }
                 interrupted = true;
@@ -170,6 +172,8 @@ struct Watcher<'a> {
     clock: Clock,
     bar: &'a Bar,
     events: Option<events::Writer>,
+    /// The state ends with the process.
+    in_memory: bool,
     /// The first line has been said.
     opened: bool,
     /// Where the status is served, and what is to be said of that, after the first line.
@@ -187,7 +191,17 @@ impl<'a> Watcher<'a> {
         events: Option<events::Writer>,
     ) -> Self {
         let told = (clock.now(), 0);
-        Self { status, clock, bar, events, opened: false, served: None, notice: None, told }
+        Self {
+            status,
+            clock,
+            bar,
+            events,
+            in_memory: false,
+            opened: false,
+            served: None,
+            notice: None,
+            told,
+        }
     }
 
     /// Never ends.

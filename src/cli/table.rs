@@ -82,14 +82,7 @@ async fn reach(config: &Config, job: &Name) -> Result<Connection> {
 
 /// The table as it is beside the configuration, or that the server is silent.
 async fn look(connection: &Connection) -> Result<Plan> {
-    let (table, clock) = (connection.table(), Clock::system());
-    tokio::select! {
-        plan = table.plan() => plan,
-        () = clock.sleep(PATIENCE) => {
-            let message = format!("{} has not answered for {PATIENCE:?}", connection.describe());
-            Err(Error::new(ErrorKind::Store, message))
-        }
-    }
+    connection.table().look(PATIENCE).await
 }
 
 async fn plan(connection: &Connection, json: bool) -> Result<Exit> {

@@ -56,6 +56,23 @@ pub(super) fn progress(status: &JobStatus, records_per_second: f64) -> String {
     parts.join(" | ")
 }
 
+/// Where a run that leaves at once leaves the next one.
+pub(super) fn left(status: &JobStatus, in_memory: bool) -> String {
+    let checkpoints = &status.checkpoints;
+    let last = checkpoints.latest_completed.as_ref().map(|last| last.id);
+    let last = last.or(checkpoints.restored.map(|restored| restored.checkpoint));
+    let next = match last {
+        _ if status.start.is_none() => "the job had not begun".to_owned(),
+        _ if in_memory => "its state is gone with it, and the next run starts afresh".to_owned(),
+        _ if status.not_replayable => {
+            "its input cannot be read again, and the next run starts afresh".to_owned()
+        }
+        Some(last) => format!("the next run goes on from checkpoint {last}"),
+        None => "no checkpoint was completed, and the next run begins at the beginning".to_owned(),
+    };
+    format!("left at once; {next}")
+}
+
 /// The summary at the end.
 pub(super) fn summary(status: &JobStatus, now_ms: u64) -> String {
     let records = status.metrics.records_read;
@@ -230,6 +247,25 @@ mod tests {
             failure: None,
         });
         status
+    }
+
+    /// It used to promise the last checkpoint, whatever there was.
+    #[test]
+    fn who_leaves_at_once_is_told_where_the_next_run_begins() {
+        let mut status = status();
+        assert_eq!(left(&status, true), "left at once; the job had not begun");
+        status.start = Some(Start::Fresh);
+        assert_eq!(left(&status, false), "left at once; the next run goes on from checkpoint 9");
+        let gone = "left at once; its state is gone with it, and the next run starts afresh";
+        assert_eq!(left(&status, true), gone);
+        status.not_replayable = true;
+        let once = "left at once; its input cannot be read again, and the next run starts afresh";
+        assert_eq!(left(&status, false), once);
+        status.not_replayable = false;
+        status.checkpoints = crate::runtime::Checkpoints::default();
+        let none =
+            "left at once; no checkpoint was completed, and the next run begins at the beginning";
+        assert_eq!(left(&status, false), none);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod lines;
 mod load;
 pub(crate) mod nearest;
 mod reference;
+mod service_links;
 mod sources;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ::config::{Source, Value, ValueKind};
 
 use super::keys::{ENV_PREFIX, KEYS};
-use super::{lines, nearest};
+use super::{lines, nearest, service_links};
 
 /// The places that settings are read from; later ones win.
 #[derive(Clone, Default)]
@@ -78,7 +78,10 @@ pub(super) fn collect(sources: &Sources, problems: &mut Vec<String>) -> Vec<Give
             Err(e) => problems.push(format!("cannot read {}: {e}", path.display())),
         }
     }
-    for (name, text) in &sources.environment {
+    let (links, variables): (Vec<_>, Vec<_>) =
+        sources.environment.iter().partition(|(name, text)| service_links::is_one(name, text));
+    service_links::tell(&links);
+    for (name, text) in variables {
         given.extend(from_variable(name, text, problems));
     }
     for definition in &sources.definitions {

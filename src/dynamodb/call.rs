@@ -85,7 +85,8 @@ impl Struggle {
 pub(super) struct Refusal<E> {
     /// The facts.
     pub(super) failure: Failure,
-    /// What they mean; never [`Verdict::Retry`] from [`Caller::call`].
+    /// What they mean; [`Verdict::Retry`] from [`Caller::call_within`] where its patience has ended, and
+    /// never from [`Caller::call`].
     pub(super) verdict: Verdict,
     /// The server's own error, where it sent one.
     pub(super) service: Option<Box<E>>,
@@ -210,6 +211,21 @@ impl Caller {
     pub(super) async fn call<T, E, F>(
         &self,
         purpose: Purpose,
+        send: impl FnMut() -> F,
+    ) -> Result<T, Refusal<E>>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + StdError + 'static,
+    {
+        self.call_within(Duration::MAX, purpose, send).await
+    }
+
+    /// As [`Caller::call`]; but where nothing usable has been answered for `patience`, the last failure is
+    /// given, with its verdict to retry. Throttling is an answer: it is waited for.
+    pub(super) async fn call_within<T, E, F>(
+        &self,
+        patience: Duration,
+        purpose: Purpose,
         mut send: impl FnMut() -> F,
     ) -> Result<T, Refusal<E>>
     where
@@ -217,13 +233,19 @@ impl Caller {
         E: ProvideErrorMetadata + StdError + 'static,
     {
         let mut retries = self.retries();
+        let began = retries.tried;
+        let mut answered = false;
         loop {
-            match self.once(purpose, send()).await {
-                Err(refusal) if matches!(refusal.verdict, Verdict::Retry { .. }) => {
-                    retries.wait(&refusal.failure).await;
-                }
-                ended => return ended,
+            let refusal = match self.once(purpose, send()).await {
+                Err(refusal) => refusal,
+                answer => return answer,
+            };
+            let Verdict::Retry { trouble, .. } = refusal.verdict else { return Err(refusal) };
+            answered |= trouble == Trouble::Throttled;
+            if !answered && self.clock().now() - began >= patience {
+                return Err(refusal);
             }
+            retries.wait(&refusal.failure).await;
         }
     }
 

@@ -14,7 +14,7 @@ use super::bill::Bill;
 use super::job::{RunOptions, final_state};
 use super::status::{
     CapacityUnits, CheckpointCounts, CheckpointEntry, CheckpointState, Checkpoints, Cost, JobState,
-    JobStatus, Memory, Restore, Start, Vertex,
+    JobStatus, Memory, Restore, Ship, Start, Vertex, VertexInput, hex_id,
 };
 use crate::checkpoint::{Claimed, DERIVED, Ended, History, INPUTS, Overview, Stats, Status};
 use crate::clock::{Clock, Instant};
@@ -62,9 +62,9 @@ impl Board {
     ) -> Self {
         status.send_modify(|status| {
             status.name = options.job.to_string();
-            status.id = job_id(options.job.as_str());
-            status.state = JobState::Created;
+            status.id = hex_id(options.job.as_str());
             status.started_ms = clock.wall_ms();
+            status.enter(JobState::Created, status.started_ms);
             status.max_parallelism = options.config.max_parallelism;
             status.store = backend.describe();
             status.not_replayable = !is_replayable(graph);
@@ -105,13 +105,13 @@ impl Board {
 
     /// No attempt follows the one that failed.
     pub(super) fn failing(&self) {
-        self.status.send_modify(|status| status.state = JobState::Failing);
+        self.status.send_modify(|status| status.enter(JobState::Failing, self.clock.wall_ms()));
     }
 
     fn enter(&self, state: JobState) {
         self.status.send_modify(|status| {
             if status.state != JobState::Cancelling {
-                status.state = state;
+                status.enter(state, self.clock.wall_ms());
             }
         });
     }
@@ -159,7 +159,7 @@ impl Board {
 
     pub(super) fn restarting(&self, error: &Error) {
         self.status.send_modify(|status| {
-            status.state = JobState::Restarting;
+            status.enter(JobState::Restarting, self.clock.wall_ms());
             status.last_failure = Some(error.to_string());
             status.last_failure_kind = Some(error.kind());
         });
@@ -176,8 +176,9 @@ impl Board {
     pub(super) fn ended(&self, backend: &dyn Backend, result: &Result<Ended>) {
         self.update(backend, true);
         self.status.send_modify(|status| {
-            status.state = final_state(result);
-            status.ended_ms = Some(self.clock.wall_ms());
+            let now_ms = self.clock.wall_ms();
+            status.enter(final_state(result), now_ms);
+            status.ended_ms = Some(now_ms);
             status.input_slowed = None;
             if let Err(error) = result {
                 status.last_failure = Some(error.to_string());
@@ -284,14 +285,34 @@ fn name_in(line: &str) -> String {
 
 fn vertices(graph: &JobGraph, parallelism: u32) -> Vec<Vertex> {
     let lines: Vec<&str> = graph.description.lines().collect();
-    let vertex = |operator: usize| Vertex {
-        id: graph.operators[operator].to_string(),
-        name: lines.get(operator).map_or_else(String::new, |line| name_in(line)),
-        parallelism,
-        records_in: 0,
-        records_out: 0,
-    };
-    graph.vertices.iter().map(|v| vertex(v.operator())).collect()
+    let id = |operator: usize| graph.operators[operator].to_string();
+    graph
+        .vertices
+        .iter()
+        .map(|vertex| Vertex {
+            id: id(vertex.operator()),
+            name: lines.get(vertex.operator()).map_or_else(String::new, |line| name_in(line)),
+            parallelism,
+            inputs: inputs(lines.get(vertex.operator()).copied(), vertex.is_keyed()),
+            records_in: 0,
+            records_out: 0,
+        })
+        .collect()
+}
+
+/// Only sinks are fused to what they read, and nothing reads those: each input is a vertex.
+fn inputs(line: Option<&str>, is_keyed: bool) -> Vec<VertexInput> {
+    let ids = line.and_then(|line| line.split_once(INPUTS)).map_or("", |(_, ids)| ids);
+    let ids = ids.split(", ").filter(|id| !id.is_empty()).enumerate();
+    ids.map(|(number, from)| VertexInput {
+        from: from.to_owned(),
+        ship: match (is_keyed, number) {
+            (true, 0) => Ship::Hash,
+            (true, _) => Ship::Broadcast,
+            (false, _) => Ship::Forward,
+        },
+    })
+    .collect()
 }
 
 fn checkpoints(overview: Overview, restored: Option<Restore>) -> Checkpoints {
@@ -337,8 +358,17 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// 32 hexadecimal digits that are the same for every run of `name`.
-fn job_id(name: &str) -> String {
-    let half = |seed| xxhash_rust::xxh64::xxh64(name.as_bytes(), seed);
-    format!("{:016x}{:016x}", half(0), half(1))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vertex_reads_what_its_line_of_the_graph_says() {
+        let input = |from: &str, ship| VertexInput { from: from.to_owned(), ship };
+        let connected = inputs(Some("broadcast-process prices [last] <- trades, rates"), true);
+        assert_eq!(connected, [input("trades", Ship::Hash), input("rates", Ship::Broadcast)]);
+        let union = inputs(Some("union both <- left, right"), false);
+        assert_eq!(union, [input("left", Ship::Forward), input("right", Ship::Forward)]);
+        assert_eq!(inputs(Some("source left"), false), []);
+    }
 }

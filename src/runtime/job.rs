@@ -21,7 +21,9 @@ use super::restart::{Decision, RestartPolicy};
 use super::sinks::Sinks;
 use super::status::{JobState, JobStatus};
 use crate::checkpoint::rules::StartMode;
-use crate::checkpoint::{ClaimOptions, Claimer, Ended, HeadStatus, History, Identity, Waiting};
+use crate::checkpoint::{
+    ClaimOptions, Claimer, Ended, HeadStatus, History, Identity, Over, Turn, Waiting,
+};
 use crate::clock::Clock;
 use crate::codec::{HASH_ID, KEY_ENCODING_VERSION};
 use crate::config::Config;
@@ -160,8 +162,15 @@ async fn supervise(
     identity: Identity,
     stop: Stop,
 ) -> Result<Ended> {
-    if options.mode == StartMode::Resume && !is_replayable(&shared.graph) {
-        return Err(Error::usage("the input cannot be replayed, so there is nothing to --resume"));
+    if !is_replayable(&shared.graph) {
+        let asked = match options.roll_back {
+            Some(_) => Some("--roll-back to"),
+            None => (options.mode == StartMode::Resume).then_some("--resume"),
+        };
+        if let Some(asked) = asked {
+            let message = format!("the input cannot be replayed, so there is nothing to {asked}");
+            return Err(Error::usage(message));
+        }
     }
     let mut random = StdRng::from_seed(options.seed);
     let mut claimer = claimer(shared, &options, identity, random.random());
@@ -274,10 +283,21 @@ async fn one_attempt(shared: &Shared, claimer: &mut Claimer, stop: Stop) -> Resu
             );
         }
     };
-    let (claimed, heartbeat) = tokio::select! {
+    let turn = tokio::select! {
         biased;
-        claimed = claimer.claim(&progress) => claimed?,
+        turn = claimer.claim(&progress) => turn?,
         () = stop.clone() => return Ok(None),
+    };
+    let (claimed, heartbeat) = match turn {
+        Turn::Mine(mine) => *mine,
+        Turn::Over(Over { attempt, owner, ended }) => {
+            let how = match ended {
+                Ended::Finished => "has finished",
+                Ended::Stopped => "was stopped; run it again to go on",
+            };
+            tracing::warn!("attempt {attempt} of owner {owner}, which was waited for, {how}");
+            return Ok(Some(ended));
+        }
     };
     shared.status.claimed(&claimed);
     tokio::select! {

@@ -33,5 +33,6 @@ pub use restart::{Decision, RestartPolicy};
 
 pub use status::{
     Billing, CapacityUnits, CheckpointCounts, CheckpointEntry, CheckpointState, Checkpoints, Cost,
-    JobState, JobStatus, Memory, PricedShare, Restore, Start, Vertex, WriteUnits,
+    JobState, JobStatus, Memory, PricedShare, Restore, Ship, Start, Vertex, VertexInput,
+    WriteUnits, hex_id,
 };

@@ -3,6 +3,8 @@
 //! Owns the types. `runtime` fills them; `server` and `cli` read them and can reach nothing else. A
 //! watch keeps the newest value only, so every field is a state or a running total, never an event.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::dynamodb::{Share, Throttling};
@@ -22,6 +24,8 @@ pub struct JobStatus {
     pub started_ms: u64,
     /// When it reached a final state, in milliseconds since 1970.
     pub ended_ms: Option<u64>,
+    /// When it entered each state last, in milliseconds since 1970; states that it never was in are left out.
+    pub entered_ms: BTreeMap<JobState, u64>,
     /// The attempt that runs, from the head; 0 before the claim.
     pub attempt: u64,
     /// The attempt that failed last, and why.
@@ -62,8 +66,31 @@ pub struct JobStatus {
     pub input_slowed: Option<String>,
 }
 
+impl JobStatus {
+    /// Enters `state` at `now_ms`, unless that is where it is.
+    pub fn enter(&mut self, state: JobState, now_ms: u64) {
+        if self.state != state || self.entered_ms.is_empty() {
+            self.state = state;
+            self.entered_ms.insert(state, now_ms);
+        }
+    }
+
+    /// When its state changed last, in milliseconds since 1970.
+    #[must_use]
+    pub fn changed_ms(&self) -> u64 {
+        self.entered_ms.values().copied().max().unwrap_or(self.started_ms)
+    }
+}
+
+/// 32 hexadecimal digits, as Flink's ids have them, that are the same for the same `text`.
+#[must_use]
+pub fn hex_id(text: &str) -> String {
+    let half = |seed| xxhash_rust::xxh64::xxh64(text.as_bytes(), seed);
+    format!("{:016x}{:016x}", half(0), half(1))
+}
+
 /// Flink: `JobStatus`. Serialised in capitals, as there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum JobState {
     /// Nothing has happened yet.
@@ -116,10 +143,33 @@ pub struct Vertex {
     pub name: String,
     /// How many subtasks it has.
     pub parallelism: u32,
+    /// What it reads, in order.
+    pub inputs: Vec<VertexInput>,
     /// Records that entered it in this attempt; of a source: that it read.
     pub records_in: u64,
     /// Records that left it in this attempt.
     pub records_out: u64,
+}
+
+/// One input of a vertex.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VertexInput {
+    /// [`Vertex::id`] of the vertex that it comes from.
+    pub from: String,
+    /// How its records are spread over subtasks.
+    pub ship: Ship,
+}
+
+/// How records are spread over the subtasks that read them. Flink: `ship_strategy`, in capitals as there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Ship {
+    /// To the subtask of the same number.
+    Forward,
+    /// By the hash of their keys.
+    Hash,
+    /// To all.
+    Broadcast,
 }
 
 /// Counts, the last ones and a history.
@@ -352,6 +402,17 @@ mod tests {
         assert_eq!(checkpoints.history[0].status, CheckpointState::Completed);
         assert_eq!(checkpoints.latest_completed.map(|e| e.id), Some(12));
         assert_eq!(checkpoints.latest_failed.map(|e| e.id), Some(11));
+    }
+
+    #[test]
+    fn a_state_is_entered_when_it_changes() {
+        let mut status = JobStatus::default();
+        let (created, running) = (JobState::Created, JobState::Running);
+        for (state, at) in [(created, 1), (running, 2), (running, 3), (created, 4), (running, 5)] {
+            status.enter(state, at);
+        }
+        assert_eq!(status.entered_ms, [(created, 4), (running, 5)].into());
+        assert_eq!((status.state, status.changed_ms()), (running, 5));
     }
 
     #[test]

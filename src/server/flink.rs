@@ -1,13 +1,13 @@
 //! The status in the field names of Flink 2's REST API.
 //!
 //! Fields that Flink has and we have nothing for are `-1`, `0`, `null` or empty as they are there,
-//! so that its clients parse the answers. Fields of ours alone come beside them: `attempt`, `store`,
-//! `position`, `consumed-capacity`, `cost`, `throttling`, `memory`, `input-slowed`.
+//! so that its clients parse the answers. Fields of ours alone come beside them: `docs/operations.md` lists
+//! them. Ids are of 32 hexadecimal digits, which Flink's clients parse as such.
 
 use serde_json::{Map, Value, json};
 
 use crate::runtime::{
-    CheckpointEntry, CheckpointState, Checkpoints, JobState, JobStatus, Restore, Vertex,
+    CheckpointEntry, CheckpointState, Checkpoints, JobState, JobStatus, Restore, Vertex, hex_id,
 };
 
 /// Flink: `ClusterOverview`. One process is one task manager with a slot for each worker.
@@ -43,7 +43,7 @@ pub(super) fn summary(status: &JobStatus, now_ms: u64) -> Value {
         "start-time": status.started_ms,
         "end-time": end_time(status),
         "duration": duration(status, now_ms),
-        "last-modification": status.ended_ms.unwrap_or(now_ms),
+        "last-modification": status.changed_ms(),
         "tasks": tasks,
     })
 }
@@ -68,10 +68,15 @@ pub(super) fn details(status: &JobStatus, now_ms: u64) -> Value {
         "duration": duration(status, now_ms),
         "maxParallelism": status.max_parallelism,
         "now": now_ms,
-        "timestamps": { "INITIALIZING": status.started_ms },
+        "timestamps": timestamps(status),
         "vertices": vertices,
         "status-counts": counts,
-        "plan": { "jid": status.id, "name": status.name, "type": "STREAMING", "nodes": [] },
+        "plan": {
+            "jid": status.id,
+            "name": status.name,
+            "type": "STREAMING",
+            "nodes": status.vertices.iter().map(node).collect::<Vec<_>>(),
+        },
         "pending-operators": 0,
         "attempt": status.attempt,
         "last-failure": status.last_failure,
@@ -87,7 +92,39 @@ pub(super) fn details(status: &JobStatus, now_ms: u64) -> Value {
     })
 }
 
-/// Flink: `JobDetailsInfo.JobVertexDetailsInfo`.
+/// When each of Flink's states was entered last, 0 for those that never were.
+fn timestamps(status: &JobStatus) -> Value {
+    let mut all: Map<String, Value> =
+        JOB_STATES.into_iter().map(|state| (state.to_owned(), json!(0))).collect();
+    all.extend(status.entered_ms.iter().filter_map(|(state, at_ms)| {
+        let name = json!(state);
+        Some((name.as_str()?.to_owned(), json!(at_ms)))
+    }));
+    Value::Object(all)
+}
+
+/// Flink: `JobPlanInfo.Plan.Node`.
+fn node(vertex: &Vertex) -> Value {
+    let inputs = vertex.inputs.iter().enumerate().map(|(number, input)| {
+        json!({
+            "num": number,
+            "id": hex_id(&input.from),
+            "ship_strategy": input.ship,
+            "exchange": "pipelined_bounded",
+        })
+    });
+    json!({
+        "id": hex_id(&vertex.id),
+        "parallelism": vertex.parallelism,
+        "operator": "",
+        "operator_strategy": "",
+        "description": vertex.name,
+        "inputs": inputs.collect::<Vec<_>>(),
+        "optimizer_properties": {},
+    })
+}
+
+/// Flink: `JobDetailsInfo.JobVertexDetailsInfo`. All vertices share the job's slots; `operator` is ours.
 fn vertex(vertex: &Vertex, status: &JobStatus, now_ms: u64) -> Value {
     let state = execution_state(status.state);
     let tasks: Map<String, Value> = EXECUTION_STATES
@@ -95,7 +132,9 @@ fn vertex(vertex: &Vertex, status: &JobStatus, now_ms: u64) -> Value {
         .map(|each| (each.to_owned(), json!(if each == state { vertex.parallelism } else { 0 })))
         .collect();
     json!({
-        "id": vertex.id,
+        "id": hex_id(&vertex.id),
+        "slotSharingGroupId": status.id,
+        "operator": vertex.id,
         "name": vertex.name,
         "maxParallelism": status.max_parallelism,
         "parallelism": vertex.parallelism,
@@ -226,6 +265,21 @@ fn spread(mut values: Vec<u64>) -> Value {
         "p999": quantile(0.999),
     })
 }
+
+/// Flink: `JobStatus`.
+const JOB_STATES: [&str; 11] = [
+    "INITIALIZING",
+    "CREATED",
+    "RUNNING",
+    "FAILING",
+    "FAILED",
+    "CANCELLING",
+    "CANCELED",
+    "FINISHED",
+    "RESTARTING",
+    "SUSPENDED",
+    "RECONCILING",
+];
 
 /// Flink: `ExecutionState`.
 const EXECUTION_STATES: [&str; 10] = [

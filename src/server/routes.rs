@@ -93,7 +93,9 @@ mod tests {
     use super::*;
     use crate::dynamodb::{Purpose, Share};
     use crate::metrics::Lag;
-    use crate::runtime::{CheckpointEntry, CheckpointState, PricedShare, Restore, Vertex};
+    use crate::runtime::{
+        CheckpointEntry, CheckpointState, PricedShare, Restore, Ship, Vertex, VertexInput, hex_id,
+    };
 
     fn status() -> JobStatus {
         let mut status = JobStatus {
@@ -103,13 +105,30 @@ mod tests {
             started_ms: 1_000,
             max_parallelism: 128,
             lag: Lag::bytes(9),
-            vertices: vec![Vertex {
-                id: "lines".to_owned(),
-                name: "lines -> parse".to_owned(),
-                parallelism: 2,
-                records_in: 7,
-                records_out: 6,
-            }],
+            entered_ms: [
+                (JobState::Created, 1_000),
+                (JobState::Initializing, 1_010),
+                (JobState::Running, 1_200),
+            ]
+            .into(),
+            vertices: vec![
+                Vertex {
+                    id: "lines".to_owned(),
+                    name: "source lines".to_owned(),
+                    parallelism: 2,
+                    inputs: Vec::new(),
+                    records_in: 7,
+                    records_out: 6,
+                },
+                Vertex {
+                    id: "counts".to_owned(),
+                    name: "keyed counts [total]".to_owned(),
+                    parallelism: 2,
+                    inputs: vec![VertexInput { from: "lines".to_owned(), ship: Ship::Hash }],
+                    records_in: 6,
+                    records_out: 6,
+                },
+            ],
             ..JobStatus::default()
         };
         status.cost.usd_per_hour = 0.5;
@@ -172,9 +191,9 @@ mod tests {
                 "start-time": 1000,
                 "end-time": -1,
                 "duration": 4000,
-                "last-modification": 5000,
+                "last-modification": 1200,
                 "tasks": {
-                    "total": 2, "created": 0, "scheduled": 0, "deploying": 0, "running": 2,
+                    "total": 4, "created": 0, "scheduled": 0, "deploying": 0, "running": 4,
                     "finished": 0, "canceling": 0, "canceled": 0, "failed": 0,
                     "reconciling": 0, "initializing": 0,
                 },
@@ -194,7 +213,7 @@ mod tests {
         assert_eq!(vertex["status"], "RUNNING");
         assert_eq!(vertex["metrics"]["read-records"], 7);
         assert_eq!(vertex["metrics"]["write-records"], 6);
-        assert_eq!(body["status-counts"]["RUNNING"], 1);
+        assert_eq!(body["status-counts"]["RUNNING"], 2);
         assert_eq!(body["cost"]["usd_per_hour"], 0.5);
         assert_eq!(body["cost"]["billing"], "on-demand");
         let share = json!({
@@ -204,6 +223,106 @@ mod tests {
         assert_eq!(body["cost"]["shares"][0], share);
         let last = "ThrottlingError on key group 17 of counts/total";
         assert_eq!(body["throttling"]["last"], last);
+    }
+
+    /// Flink's clients refuse an answer that lacks a field, or has an id that is not of 32 digits.
+    #[tokio::test(start_paused = true)]
+    async fn a_job_has_every_field_that_flinks_clients_ask_for() {
+        let (_, body) = get("/jobs/route_stats", status()).await;
+        let id = "0123456789abcdef0123456789abcdef";
+        let (lines, counts) = (hex_id("lines"), hex_id("counts"));
+        let only = |fields: &[&str], of: &Value| -> Value {
+            let field = |name: &&str| ((*name).to_owned(), of[*name].clone());
+            Value::Object(fields.iter().map(field).collect())
+        };
+        let fields = [
+            "jid",
+            "name",
+            "isStoppable",
+            "state",
+            "job-type",
+            "start-time",
+            "end-time",
+            "duration",
+            "maxParallelism",
+            "now",
+            "timestamps",
+            "status-counts",
+            "plan",
+            "pending-operators",
+        ];
+        let expected = json!({
+            "jid": id,
+            "name": "route_stats",
+            "isStoppable": false,
+            "state": "RUNNING",
+            "job-type": "STREAMING",
+            "start-time": 1000,
+            "end-time": -1,
+            "duration": 4000,
+            "maxParallelism": 128,
+            "now": 5000,
+            "timestamps": {
+                "CREATED": 1000, "INITIALIZING": 1010, "RUNNING": 1200, "RESTARTING": 0,
+                "FAILING": 0, "FAILED": 0, "CANCELLING": 0, "CANCELED": 0, "FINISHED": 0,
+                "SUSPENDED": 0, "RECONCILING": 0,
+            },
+            "status-counts": {
+                "CREATED": 0, "SCHEDULED": 0, "DEPLOYING": 0, "RUNNING": 2, "FINISHED": 0,
+                "CANCELING": 0, "CANCELED": 0, "FAILED": 0, "RECONCILING": 0, "INITIALIZING": 0,
+            },
+            "plan": {
+                "jid": id,
+                "name": "route_stats",
+                "type": "STREAMING",
+                "nodes": [
+                    {
+                        "id": lines, "parallelism": 2, "operator": "", "operator_strategy": "",
+                        "description": "source lines", "inputs": [], "optimizer_properties": {},
+                    },
+                    {
+                        "id": counts, "parallelism": 2, "operator": "", "operator_strategy": "",
+                        "description": "keyed counts [total]",
+                        "inputs": [{
+                            "num": 0, "id": lines, "ship_strategy": "HASH",
+                            "exchange": "pipelined_bounded",
+                        }],
+                        "optimizer_properties": {},
+                    },
+                ],
+            },
+            "pending-operators": 0,
+        });
+        assert_eq!(only(&fields, &body), expected);
+        let fields = [
+            "id",
+            "slotSharingGroupId",
+            "operator",
+            "name",
+            "maxParallelism",
+            "parallelism",
+            "status",
+            "start-time",
+            "end-time",
+            "duration",
+        ];
+        let expected = json!({
+            "id": counts,
+            "slotSharingGroupId": id,
+            "operator": "counts",
+            "name": "keyed counts [total]",
+            "maxParallelism": 128,
+            "parallelism": 2,
+            "status": "RUNNING",
+            "start-time": 1000,
+            "end-time": -1,
+            "duration": 4000,
+        });
+        let vertex = &body["vertices"][1];
+        assert_eq!(only(&fields, vertex), expected);
+        assert_eq!(vertex["tasks"].as_object().unwrap().len(), 10);
+        assert_eq!(vertex["metrics"].as_object().unwrap().len(), 11);
+        assert!(counts.len() == 32 && counts.bytes().all(|b| b.is_ascii_hexdigit()), "{counts}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,6 +26,8 @@ pub(crate) enum Act {
     Pass,
     /// There is no connection.
     Refuse,
+    /// The server's name is not known.
+    NoSuchHost,
 }
 
 impl Act {
@@ -134,6 +136,10 @@ impl HttpConnector for ScriptedConnector {
                     let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
                     Err(ConnectorError::io(reset.into()))
                 })
+            }
+            Some(Act::NoSuchHost) => {
+                let unknown = std::io::Error::other("failed to look up the address: no such host");
+                HttpConnectorFuture::ready(Err(ConnectorError::io(unknown.into())))
             }
             Some(Act::Refuse) => {
                 let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);

@@ -3,12 +3,12 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::checkpoint::archive;
 use crate::checkpoint::fakes::{
     FakeHeads, FakeSink, FakeStore, Fault, LEASE, identity, io, name, segment,
 };
 use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::messages::Owed;
+use crate::checkpoint::{Ended, archive};
 use crate::ids::{SlotId, Version};
 use crate::state::{BlockKey, BlockKind};
 
@@ -79,7 +79,15 @@ impl World {
 }
 
 async fn claim(claimer: &mut Claimer) -> Result<Claimed> {
-    claimer.claim(&|_| {}).await.map(|(claimed, _)| claimed)
+    claimer.claim(&|_| {}).await.map(mine)
+}
+
+#[track_caller]
+fn mine(turn: Turn) -> Claimed {
+    match turn {
+        Turn::Mine(mine) => mine.0,
+        Turn::Over(over) => panic!("{over:?}"),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,28 +217,54 @@ async fn another_owner_is_waited_for_until_its_counter_stands_still_for_a_lease(
     };
     let progress = |waiting| said.lock().unwrap().push(waiting);
     let (claimed, ()) = tokio::join!(claimer.claim(&progress), beat);
-    assert_eq!(claimed.unwrap().0.mine.attempt, Attempt(2));
+    assert_eq!(mine(claimed.unwrap()).mine.attempt, Attempt(2));
     let waited = world.clock.now() - began;
     assert!(waited >= LEASE + Duration::from_secs(2) && waited < LEASE * 2, "{waited:?}");
     assert_eq!(said.lock().unwrap()[0].attempt, Attempt(1));
 }
 
+/// One that stood by used to start a finished job afresh, and to go on with a stopped one at once.
 #[tokio::test(start_paused = true)]
-async fn an_owner_that_stops_while_it_is_waited_for_is_followed_at_once() {
+async fn nothing_is_taken_over_from_an_owner_that_ends_the_job_while_it_is_waited_for() {
+    for (status, ended) in
+        [(HeadStatus::Stopped, Ended::Stopped), (HeadStatus::Finished, Ended::Finished)]
+    {
+        for mode in [StartMode::Auto, StartMode::Resume] {
+            let (turn, waited) = turn_after(status, mode).await;
+            let Turn::Over(over) = turn else { panic!("{mode:?}: {turn:?}") };
+            assert_eq!((over.attempt, over.ended), (Attempt(1), ended));
+            assert!(waited < Duration::from_secs(3), "{waited:?}");
+        }
+        let (turn, _) = turn_after(status, StartMode::Fresh).await;
+        assert_eq!(mine(turn).began, Began::Fresh, "it was told to");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_fails_while_it_is_waited_for_is_followed_at_once() {
+    let (turn, waited) = turn_after(HeadStatus::Failed, StartMode::Auto).await;
+    assert_eq!(mine(turn).mine.attempt, Attempt(2));
+    assert!(waited < Duration::from_secs(3), "{waited:?}");
+}
+
+/// What comes of a process that waits for an owner which ends with `status` after a second, and for how long it
+/// waits.
+async fn turn_after(status: HeadStatus, mode: StartMode) -> (Turn, Duration) {
     let world = World::new();
     claim(&mut world.claimer(1, |_| {})).await.unwrap();
     let began = world.clock.now();
-    let mut claimer = world.claimer(2, |o| o.exclusive = false);
-    let stop = async {
+    let mut claimer = world.claimer(2, |o| {
+        o.exclusive = false;
+        o.mode = mode;
+    });
+    let end = async {
         world.clock.sleep(Duration::from_secs(1)).await;
-        world.end(HeadStatus::Stopped);
+        world.end(status);
     };
-    let (claimed, ()) = tokio::join!(claimer.claim(&|_| {}), stop);
-    assert_eq!(claimed.unwrap().0.mine.attempt, Attempt(2));
-    assert!(world.clock.now() - began < Duration::from_secs(3));
+    let (turn, ()) = tokio::join!(claimer.claim(&|_| {}), end);
+    (turn.unwrap(), world.clock.now() - began)
 }
 
-/// What the old head owes is committed before it is left behind, and only once it can move no more.
 #[tokio::test(start_paused = true)]
 async fn a_fresh_start_commits_what_is_owed_and_takes_a_new_incarnation() {
     let world = World::new();
@@ -330,7 +364,7 @@ async fn a_roll_back_restores_an_older_retained_checkpoint_and_forgets_the_newer
     let mut again = world.claimer(3, |o| o.roll_back = Some(CheckpointId(9)));
     let error = claim(&mut again).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
-    assert!(error.message().contains("[4, 6, 7]"), "{error}");
+    assert!(error.message().contains("retained are 4, 6, 7"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

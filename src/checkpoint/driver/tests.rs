@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::checkpoint::Turn;
 use crate::checkpoint::claim::{ClaimOptions, Claimer};
 use crate::checkpoint::fakes::{
     FakeHeads, FakeSink, FakeStore, Fault, LEASE, identity, io, name, range, version,
@@ -83,7 +84,10 @@ impl World {
         let sink = Arc::clone(&self.sink);
         let heads = Arc::clone(&self.heads);
         let mut claimer = Claimer::new(options, heads, open, sink, io(), self.clock, [seed; 32]);
-        claimer.claim(&|_| {}).await.unwrap()
+        match claimer.claim(&|_| {}).await.unwrap() {
+            Turn::Mine(mine) => *mine,
+            Turn::Over(over) => panic!("{over:?}"),
+        }
     }
 
     fn setup(&self) -> DriverSetup {

@@ -205,9 +205,12 @@ impl fmt::Display for Refusal {
                 }
                 f.write_str("use --fresh to start again from the beginning, or another --name")
             }
+            Self::NotRetained(to, retained) if retained.is_empty() => {
+                write!(f, "checkpoint {to} is not retained: there is none under this name")
+            }
             Self::NotRetained(to, retained) => {
                 let list: Vec<_> = retained.iter().map(ToString::to_string).collect();
-                write!(f, "checkpoint {to} is not retained; retained are [{}]", list.join(", "))
+                write!(f, "checkpoint {to} is not retained; retained are {}", list.join(", "))
             }
         }
     }

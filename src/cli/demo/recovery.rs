@@ -32,8 +32,8 @@ pub(in crate::cli) const JOB: &str = "route_stats";
 
 /// How long a start, or what a run takes beyond its records, may take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Short, so that each attempt completes some.
-const INTERVAL: &str = "execution.checkpointing.interval=100 ms";
+/// Between checkpoints: short, so that each attempt completes some.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Kills the job as often as `args` says, and shows what came of it.
 ///
@@ -56,7 +56,11 @@ pub(in crate::cli) fn recovery(args: &RecoveryArgs, bar: &Bar) -> Result<Exit> {
         }
     });
     bar.clear();
-    if !matches!(shown, Ok(Exit::Done | Exit::Interrupted)) || args.keep.is_some() {
+    let of_no_use = match &shown {
+        Ok(exit) => matches!(exit, Exit::Done | Exit::Interrupted),
+        Err(error) => error.kind() == ErrorKind::Usage,
+    };
+    if !of_no_use || args.keep.is_some() {
         print::note(&format!("files are kept in {}", folder.keep().display()));
     }
     shown
@@ -73,10 +77,11 @@ impl Recovery<'_> {
     async fn run(&self) -> Result<Exit> {
         let RecoveryArgs { kills, seed, parallelism, rate, .. } = *self.args;
         print::note(&format!(
-            "{JOB} at {rate} records/s, parallelism {parallelism}, a checkpoint every 100 ms, \
+            "{JOB} at {rate} records/s, parallelism {parallelism}, a checkpoint every {INTERVAL:?}, \
              {kills} kills, seed {seed}"
         ));
         let records = self.undisturbed().await?;
+        plan::check(kills, records, rate, INTERVAL)?;
         let mut attempts = Vec::new();
         for (index, delay) in plan::delays(seed, kills, records, rate).into_iter().enumerate() {
             self.bar.show(format!("kill {} of {kills}", index + 1));
@@ -158,7 +163,7 @@ fn arguments(
         format!("--name={name}"),
         format!("--output={}", output.display()),
         format!("--parallelism={parallelism}"),
-        format!("-D{INTERVAL}"),
+        format!("-Dexecution.checkpointing.interval={} ms", INTERVAL.as_millis()),
         format!("-Dstate.backend.dynamodb.local-db-path={}", state.display()),
     ];
     arguments.extend(rate.map(|rate| format!("--rate={rate}")));
@@ -182,7 +187,7 @@ mod tests {
         assert_eq!((run.job.as_str(), run.rate, run.no_rest), (JOB, Some(2_000), true));
         let config = config::load(&run.sources(Vec::new())).unwrap();
         assert_eq!(config.parallelism, 4);
-        assert_eq!(config.checkpointing.interval, Duration::from_millis(100));
+        assert_eq!(config.checkpointing.interval, INTERVAL);
         assert_eq!(config.store.location, Location::EmbeddedFile(Some("s.db".into())));
     }
 }

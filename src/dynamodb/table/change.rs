@@ -74,8 +74,8 @@ where
     }
 }
 
-/// Makes the table; one that another process has just made is as good.
-pub(super) async fn create(caller: &Caller, settings: &StoreSettings) -> Result<()> {
+/// Makes the table; whether that was done here: another process may be first.
+pub(super) async fn create(caller: &Caller, settings: &StoreSettings) -> Result<bool> {
     let mut request = caller
         .client()
         .create_table()
@@ -99,11 +99,13 @@ pub(super) async fn create(caller: &Caller, settings: &StoreSettings) -> Result<
             .billing_mode(BillingMode::Provisioned)
             .provisioned_throughput(capacity(read, write)?),
     };
-    tracing::info!(table = caller.table(), "the table is made");
     match send(caller, || request.clone().send()).await {
-        Ok(_) => Ok(()),
-        // Another process was first, or an answer of ours was lost.
-        Err(refusal) if is("ResourceInUseException", &refusal) => Ok(()),
+        Ok(_) => {
+            tracing::info!(table = caller.table(), "the table is made");
+            Ok(true)
+        }
+        // Another process was first, or an answer of ours was lost; or it is being deleted.
+        Err(refusal) if is("ResourceInUseException", &refusal) => Ok(false),
         Err(refusal) => Err(caller.error("CreateTable", &refusal)),
     }
 }

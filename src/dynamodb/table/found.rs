@@ -3,6 +3,7 @@
 //! Owns the look at it. What it should be is `plan`'s.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeyType, PointInTimeRecoveryStatus, ScalarAttributeType,
@@ -11,7 +12,7 @@ use aws_sdk_dynamodb::types::{
 
 use super::super::call::{Caller, Refusal};
 use super::super::meter::Purpose;
-use super::super::retry::{Failure, Reach};
+use super::super::retry::{Failure, Reach, Verdict};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A key's attribute: its name, what it is, and its type.
@@ -35,6 +36,16 @@ pub(super) enum Told<T> {
     Hidden(String),
     /// Nobody asked.
     NotAsked,
+}
+
+impl<T> Told<T> {
+    /// Why it is not known, where it was asked for.
+    pub(super) fn hidden(&self) -> Option<&str> {
+        match self {
+            Self::Hidden(why) => Some(why),
+            Self::Is(_) | Self::NotAsked => None,
+        }
+    }
 }
 
 /// What is known of a table.
@@ -61,12 +72,22 @@ pub(super) struct Ask {
     pub(super) tags: bool,
 }
 
-/// The table as it is, without what needs further calls; `None` where there is none.
-pub(super) async fn describe(caller: &Caller) -> Result<Option<Found>> {
+/// The table as it is, without what needs further calls; `None` where there is none. Given up where
+/// nothing has answered for `patience`.
+pub(super) async fn describe(caller: &Caller, patience: Duration) -> Result<Option<Found>> {
     let send = || caller.client().describe_table().table_name(caller.table()).send();
-    match caller.call(Purpose::Protocol, send).await {
+    match caller.call_within(patience, Purpose::Protocol, send).await {
         Ok(answer) => Ok(answer.table.as_ref().map(of_description)),
         Err(refusal) if is("ResourceNotFoundException", &refusal) => Ok(None),
+        Err(refusal) if matches!(refusal.verdict, Verdict::Retry { .. }) => {
+            let message = format!(
+                "{} has not answered for {patience:?}: {}; look at the network, and at aws.region and \
+                 state.backend.dynamodb.endpoint",
+                caller.place(),
+                refusal.failure.message
+            );
+            Err(Error::new(ErrorKind::Store, message))
+        }
         Err(refusal) => {
             let error = caller.error("DescribeTable", &refusal);
             Err(advised(&refusal.failure, error))

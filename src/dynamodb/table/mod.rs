@@ -19,7 +19,7 @@ use found::{Billing, Found, Told};
 pub use plan::{Difference, Plan, Remedy};
 pub use policy::policy;
 
-use plan::TTL_ATTRIBUTE;
+use plan::{TAGS, TTL_ATTRIBUTE};
 
 use super::call::Caller;
 use super::item::TTL;
@@ -28,6 +28,24 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Between two looks at a table that is being made. AWS takes 5 to 20 s.
 const POLL: Duration = Duration::from_millis(500);
+
+/// How long a start waits for a server that has never answered it: one that is not there, or whose region
+/// or name is mistyped, would be waited for without end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long AWS may take until it shows tags that it was given.
+const TAGS_SHOW: Duration = Duration::from_secs(30);
+
+/// Whose table it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// It was there.
+    Found,
+    /// Missing, and made by another process before us: it may be of another configuration.
+    Anothers,
+    /// Made here.
+    Made,
+}
 
 /// Makes sure that the table can be used: one `DescribeTable` and one `DescribeTimeToLive` where it is
 /// there already, and one call for tags and for continuous backups where those are configured.
@@ -49,21 +67,20 @@ pub(super) async fn ensure(
     if as_it_comes && found::ttl(caller).await? == Told::Is(Some(TTL.to_owned())) {
         return Ok(settings.provisioned);
     }
-    let (found, made) = usable(caller, settings).await?;
+    let (found, origin) = usable(caller, settings).await?;
     let plan = plan::plan(caller.place(), settings, Some(&found));
     check(caller, &plan)?;
-    for unknown in plan.unknown.iter().filter(|_| !made) {
-        tracing::debug!(table = caller.table(), "not known: {unknown}");
-    }
-    if settings.manage || made {
-        carry_out(caller, settings, &found, made).await?;
+    tell_of_hidden(caller, &found, origin);
+    if settings.manage || origin == Origin::Made {
+        carry_out(caller, settings, &found, origin).await?;
         return Ok(settings.provisioned);
     }
-    if embedded {
-        // It was made by a run like this one, which may have ended before that.
+    // A run like this one has made it, and may have ended before that.
+    let expires = embedded || origin == Origin::Anothers;
+    if expires {
         expire(caller, &found).await?;
     }
-    for difference in plan.differences.iter().filter(|d| !embedded || d.property != TTL_ATTRIBUTE) {
+    for difference in plan.differences.iter().filter(|d| !expires || d.property != TTL_ATTRIBUTE) {
         let Difference { property, found, wanted, .. } = difference;
         tracing::warn!(
             table = caller.table(),
@@ -77,22 +94,50 @@ pub(super) async fn ensure(
     })
 }
 
+/// What is configured and cannot be seen is not changed: whoever relies on it is to know. Tags of a table
+/// that was made here were given with it.
+fn tell_of_hidden(caller: &Caller, found: &Found, origin: Origin) {
+    if let Told::Hidden(why) = &found.ttl {
+        tracing::debug!(table = caller.table(), "not known: {TTL_ATTRIBUTE}: {why}");
+    }
+    let tags = Some(&found.tags).filter(|_| origin != Origin::Made).and_then(Told::hidden);
+    let recovery = found.point_in_time_recovery.hidden();
+    for (property, why) in [(TAGS, tags), ("point-in-time recovery", recovery)] {
+        if let Some(why) = why {
+            tracing::warn!(
+                table = caller.table(),
+                "{property}: configured, and not to be seen, so left as it is: {why}"
+            );
+        }
+    }
+}
+
 /// The table once it can be used, and whether it was made here.
-async fn usable(caller: &Caller, settings: &StoreSettings) -> Result<(Found, bool)> {
-    let mut made = false;
+async fn usable(caller: &Caller, settings: &StoreSettings) -> Result<(Found, Origin)> {
+    let mut origin = Origin::Found;
+    // It was made here and has not been seen since.
+    let mut awaited = false;
+    let mut patience = PATIENCE;
     loop {
-        match found::describe(caller).await? {
-            None if !made => {
-                change::create(caller, settings).await?;
-                made = true;
+        match found::describe(caller, patience).await? {
+            None if !awaited => {
+                awaited = change::create(caller, settings).await?;
+                origin = if awaited { Origin::Made } else { Origin::Anothers };
+                if !awaited {
+                    caller.clock().sleep(POLL).await;
+                }
             }
             Some(table) if table.usable => {
                 check(caller, &plan::plan(caller.place(), settings, Some(&table)))?;
-                return Ok((found::complete(caller, table, plan::ask(settings)).await?, made));
+                return Ok((found::complete(caller, table, plan::ask(settings)).await?, origin));
             }
-            // Being made, by us or by another; or not to be seen yet.
-            _ => caller.clock().sleep(POLL).await,
+            // Being made or deleted, by us or by another; or not to be seen yet.
+            seen => {
+                awaited &= seen.is_none();
+                caller.clock().sleep(POLL).await;
+            }
         }
+        patience = Duration::MAX;
     }
 }
 
@@ -106,15 +151,15 @@ fn check(caller: &Caller, plan: &Plan) -> Result<()> {
     Err(Error::new(ErrorKind::Store, message))
 }
 
-/// Changes what differs and may be changed. `made`: billing, tags and protection are as they were asked
-/// for, whether or not the server shows them yet.
+/// Changes what differs and may be changed. Of a table that was made here billing, tags and protection are
+/// as they were asked for, whether or not the server shows them yet.
 async fn carry_out(
     caller: &Caller,
     settings: &StoreSettings,
     found: &Found,
-    made: bool,
+    origin: Origin,
 ) -> Result<()> {
-    if !made {
+    if origin != Origin::Made {
         let wanted = plan::billing(settings, Some(found.billing));
         if wanted != found.billing {
             change::pay(caller, wanted, found.billing).await?;
@@ -182,7 +227,15 @@ impl Table {
     /// # Errors
     /// [`ErrorKind::Store`] where the table may not be seen.
     pub async fn plan(&self) -> Result<Plan> {
-        let found = match found::describe(&self.caller).await? {
+        self.look(Duration::MAX).await
+    }
+
+    /// The same, given up where the server has not answered the first request for `patience`.
+    ///
+    /// # Errors
+    /// As [`Table::plan`]; [`ErrorKind::Store`] where it is silent.
+    pub async fn look(&self, patience: Duration) -> Result<Plan> {
+        let found = match found::describe(&self.caller, patience).await? {
             Some(found) => {
                 Some(found::complete(&self.caller, found, plan::ask(&self.settings)).await?)
             }
@@ -206,9 +259,27 @@ impl Table {
             }
             self.must_be_managed("changed")?;
         }
-        let (found, made) = usable(&self.caller, &self.settings).await?;
-        carry_out(&self.caller, &self.settings, &found, made).await?;
-        self.plan().await
+        let (found, origin) = usable(&self.caller, &self.settings).await?;
+        if self.settings.manage || origin == Origin::Made {
+            carry_out(&self.caller, &self.settings, &found, origin).await?;
+        } else {
+            expire(&self.caller, &found).await?;
+        }
+        self.plan_once_tags_show().await
+    }
+
+    /// A tag that was taken is listed a moment later.
+    async fn plan_once_tags_show(&self) -> Result<Plan> {
+        let clock = self.caller.clock();
+        let deadline = clock.now() + TAGS_SHOW;
+        loop {
+            let plan = self.plan().await?;
+            let tags_differ = plan.differences.iter().any(|d| d.property == TAGS);
+            if !(tags_differ && self.settings.manage) || clock.now() >= deadline {
+                return Ok(plan);
+            }
+            clock.sleep(POLL).await;
+        }
     }
 
     /// Deletes the table and all that is in it, of every job, and waits until it is gone.
@@ -223,7 +294,7 @@ impl Table {
         }
         check(&self.caller, &plan)?;
         self.must_be_managed("deleted")?;
-        let found = found::describe(&self.caller).await?;
+        let found = found::describe(&self.caller, Duration::MAX).await?;
         if found.is_some_and(|found| found.deletion_protection) {
             let message = format!(
                 "{} is protected from deletion: set \

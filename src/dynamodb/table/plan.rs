@@ -127,6 +127,7 @@ struct Comparison {
 }
 
 const NONE: &str = "none";
+pub(super) const TAGS: &str = "tags";
 /// The property that says after which attribute items expire.
 pub(super) const TTL_ATTRIBUTE: &str = "TTL attribute";
 
@@ -176,7 +177,7 @@ impl Comparison {
             self.compare("point-in-time recovery", NONE, show_switch(on));
         }
         if !settings.tags.is_empty() {
-            self.compare("tags", NONE, &show_tags(&settings.tags));
+            self.compare(TAGS, NONE, &show_tags(&settings.tags));
         }
     }
 
@@ -202,11 +203,11 @@ impl Comparison {
         if let Some((wanted, found)) = settings.point_in_time_recovery.zip(recovery) {
             self.compare("point-in-time recovery", show_switch(*found), show_switch(wanted));
         }
-        if let Some(found) = self.known("tags", &found.tags) {
+        if let Some(found) = self.known(TAGS, &found.tags) {
             let missing = missing_tags(settings, found);
             let of = |name: &String| found.get(name).map(|value| (name.clone(), value.clone()));
             let instead: BTreeMap<_, _> = missing.keys().filter_map(of).collect();
-            self.compare("tags", &show_tags(&instead), &show_tags(&missing));
+            self.compare(TAGS, &show_tags(&instead), &show_tags(&missing));
         }
     }
 }
