@@ -26,15 +26,19 @@ impl FileCommitter {
         Self { folder, operator }
     }
 
-    /// Publishes in the folder that the committable was staged in, which is another one where
-    /// `--fresh` commits what the last run owes; or here, if the folder has been moved.
+    /// Publishes here, where the folder may have come by being moved or copied; or else in the folder that the
+    /// committable was staged in, which is another one where `--fresh` commits what the last run owes.
     fn publish(&self, owed: &Owed) -> Result<(CommitOutcome, Option<PathBuf>)> {
         let staged_in = Folder::at(owed.folder.clone(), self.folder.extension());
         // Before it is claimed, the folder may be anybody's, with a file of the same name.
         let claimed = self.folder.is_prepared().then_some(&*self.folder);
-        for folder in [Some(&staged_in), claimed].into_iter().flatten() {
+        // What a copy was made of may be there still, and is to stay as it is.
+        for folder in claimed.into_iter().chain([&staged_in]) {
             if publish(folder, &owed.name)? {
                 return Ok((CommitOutcome::Committed, Some(folder.root().to_owned())));
+            }
+            if exists(&folder.target(&owed.name))? {
+                return Ok((CommitOutcome::AlreadyCommitted, Some(folder.root().to_owned())));
             }
         }
         let folder = claimed.unwrap_or(&staged_in);
