@@ -166,7 +166,7 @@ impl Folder {
         Ok(())
     }
 
-    /// The markers that are there, and the results that must go before `run` may claim the folder.
+    /// The markers that are there, and the files that must go before `run` may claim the folder.
     fn look(&self, mine: &Marker, run: &RunIdentity) -> Result<(Vec<Marker>, Option<Results>)> {
         self.may_be_folder()?;
         // Before the markers: see the module.
@@ -187,6 +187,8 @@ impl Folder {
                 }
                 return Ok((found, Some(results)));
             }
+            // What attempts of this incarnation staged, by whatever sinks: no checkpoint of it names them.
+            return Ok((found, same_run.then(|| results.staged_before(mine.attempt))));
         } else if !same_run {
             return Err(self.results_missing(mine, last));
         }
@@ -387,6 +389,12 @@ pub(super) struct Results {
 }
 
 impl Results {
+    /// Those that attempts below `attempt` staged.
+    fn staged_before(mut self, attempt: u64) -> Self {
+        self.staged.retain(|name| Part::parse(name).is_some_and(|part| part.attempt < attempt));
+        Self { staged: self.staged, published: BTreeSet::new() }
+    }
+
     /// Removes exactly these.
     pub(super) fn remove(&self, folder: &Folder) -> Result<()> {
         let staged = self.staged.iter().map(|name| folder.staged(name));
