@@ -34,6 +34,8 @@ pub(super) struct Live {
     pub(super) counters: Arc<[VertexCounters]>,
     /// When the first batch was processed.
     pub(super) first_record: Arc<OnceLock<Instant>>,
+    /// What attempts before it had read.
+    pub(super) read_before: u64,
 }
 
 /// Runs one attempt on a claim that was won; `None`: it was to stop before its workers were started, so
@@ -74,6 +76,8 @@ pub(super) async fn attempt(
         pressure: Pressure::new(cache_bytes, config.state.log_max_bytes),
         counters: shared.graph.vertices.iter().map(|_| VertexCounters::default()).collect(),
         first_record: Arc::new(OnceLock::new()),
+        // Before the workers start, which may have read much before the next line here.
+        read_before: shared.metrics.snapshot().records_read,
     };
     let (reports, received) = mpsc::channel(report_capacity(shared));
     let (sources, entries) = (plan.sources.clone(), plan.entries);
