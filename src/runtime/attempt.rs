@@ -4,6 +4,8 @@
 //! claim ─► types compared ─► outputs prepared, cleaned ─► splits and log read ─► workers started ─► driver … ─► workers joined
 //!   └────────────────────── the lease's counter moves, a stop is heard ──────────────────────────────────┘
 //! ```
+//!
+//! Where it fails, the counter moves on until the next attempt has claimed (`job`).
 
 use std::sync::{Arc, OnceLock};
 
@@ -43,7 +45,7 @@ pub(super) struct Live {
 pub(super) async fn attempt(
     shared: &Shared,
     claimed: &Claimed,
-    mut heartbeat: Heartbeat,
+    heartbeat: &mut Heartbeat,
     stop: Stop,
 ) -> Result<Option<Ended>> {
     let started = shared.clock.now();
@@ -103,10 +105,22 @@ pub(super) async fn attempt(
         ended = run(setup, claimed, heartbeat, channels) => ended,
         never = forward_pressure(&live.pressure, &reports) => match never {},
     };
-    for worker in deployment.workers {
-        worker.join().await;
+    let joined = async {
+        for worker in deployment.workers {
+            worker.join().await;
+        }
+    };
+    match ended {
+        Ok(ended) => {
+            joined.await;
+            Ok(Some(ended))
+        }
+        // Another attempt may follow, however long a user's function keeps a worker.
+        Err(error) => {
+            heartbeat.throughout(joined).await;
+            Err(error)
+        }
     }
-    ended.map(Some)
 }
 
 /// Tells the coordinator when memory is wanted back.
