@@ -155,13 +155,20 @@ impl Block {
         self.length
     }
 
-    /// Begins to read the next chunk, unless that is under way or there is none.
+    /// Begins to read the next chunk, unless that is under way or there is none. The record under way does not
+    /// end in the buffer.
     pub(super) fn read_ahead(&mut self) {
+        self.read_next(self.buffer.rest().len());
+    }
+
+    /// `unfinished`: how much of a record was there when its end was not. To ask for what the buffer holds,
+    /// whole records included, would ask for a little more each time.
+    fn read_next(&mut self, unfinished: usize) {
         if self.at_end() {
             return;
         }
         let Some(mut handle) = self.handle.take() else { return };
-        let wanted = self.chunk.max(self.buffer.rest().len() as u64);
+        let wanted = self.chunk.max(unfinished as u64);
         let most = self.limit.map_or(wanted, |limit| wanted.min(limit - self.next));
         let (place, offset) = (self.place.clone(), self.next);
         let mut bytes = std::mem::take(&mut self.spare);
@@ -204,9 +211,10 @@ impl Block {
         }
         self.check_tail(length, before)?;
         self.next += n as u64;
+        let unfinished = self.buffer.rest().len();
         self.spare = self.buffer.append(bytes);
         if n as u64 >= self.chunk && self.owned_until.is_none_or(|end| self.next < end) {
-            self.read_ahead();
+            self.read_next(unfinished);
         }
         Ok(n)
     }
