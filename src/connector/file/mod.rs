@@ -23,6 +23,7 @@ mod split_reader;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use std::fmt;
 use std::sync::Arc;
@@ -180,13 +181,17 @@ impl<F: Format> FileSource<F> {
     }
 
     fn check_splits(&self, splits: &[SplitState]) -> Result<()> {
+        let found = splits.iter().map(Split::from_state).collect::<Result<Vec<_>>>()?;
         let mut checked = std::collections::HashSet::new();
-        for state in splits.iter().filter(|s| !s.done) {
-            let split = Split::from_state(state)?;
+        let to_read = found.iter().zip(splits).filter(|(_, state)| !state.done);
+        for (split, _) in to_read {
             // The ranges of one file have all been found at the same moment.
             if split.end.is_none() || checked.insert(split.place.clone()) {
-                split::check(&self.inputs, &split)?;
+                split::check(&self.inputs, split)?;
             }
+        }
+        for line in unread::unread(&self.inputs, &found) {
+            tracing::warn!("{line}");
         }
         Ok(())
     }
