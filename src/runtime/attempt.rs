@@ -6,6 +6,9 @@
 //! ```
 //!
 //! Where it fails, the counter moves on until the next attempt has claimed (`job`).
+//! Blocking work of its sinks and commits may outlast it, and the next attempt does not wait for that: staged files
+//! have its number in their names, and go with the cleaning of an attempt after it; what it publishes a manifest
+//! names, so that is published once, by whichever comes first.
 
 use std::sync::{Arc, OnceLock};
 
