@@ -33,23 +33,43 @@ impl FileCommitter {
         // Before it is claimed, the folder may be anybody's, with a file of the same name.
         let claimed = self.folder.is_prepared().then_some(&*self.folder);
         // What a copy was made of may be there still, and is to stay as it is.
-        for folder in claimed.into_iter().chain([&staged_in]) {
-            if publish(folder, &owed.name)? {
-                return Ok((CommitOutcome::Committed, Some(folder.root().to_owned())));
-            }
-            if exists(&folder.target(&owed.name))? {
-                return Ok((CommitOutcome::AlreadyCommitted, Some(folder.root().to_owned())));
-            }
+        if let Some(done) = claimed.map(|folder| settled(folder, &owed.name)).transpose()?.flatten()
+        {
+            return Ok(done);
         }
-        let folder = claimed.unwrap_or(&staged_in);
-        if is_published(folder, &owed.name)? {
+        // It was moved away, or `--replace` has removed what was there.
+        let anothers = self.folder.lost_to_another_job(&staged_in)?;
+        let there = (!anothers).then_some(&staged_in);
+        if let Some(done) = there.map(|folder| settled(folder, &owed.name)).transpose()?.flatten() {
+            return Ok(done);
+        }
+        if let Some(folder) = claimed.or(there)
+            && is_published(folder, &owed.name)?
+        {
             return Ok((CommitOutcome::AlreadyCommitted, Some(folder.root().to_owned())));
         }
         let (staged, target) = (staged_in.staged(&owed.name), staged_in.target(&owed.name));
         let (staged, target) = (staged.display(), target.display());
-        let what = format!("neither the staged {staged} nor the published {target} exists");
+        let what = if anothers {
+            let folder = owed.folder.display();
+            format!("{} was staged in {folder}, which belongs to another job by now", owed.name)
+        } else {
+            format!("neither the staged {staged} nor the published {target} exists")
+        };
         Ok((CommitOutcome::Lost(what), None))
     }
+}
+
+/// Publishes one file, or finds it published; `None`: it is neither here.
+fn settled(folder: &Folder, name: &str) -> Result<Option<(CommitOutcome, Option<PathBuf>)>> {
+    let outcome = if publish(folder, name)? {
+        CommitOutcome::Committed
+    } else if exists(&folder.target(name))? {
+        CommitOutcome::AlreadyCommitted
+    } else {
+        return Ok(None);
+    };
+    Ok(Some((outcome, Some(folder.root().to_owned()))))
 }
 
 /// Renames one file; false: it is not staged here. A rename is whole or not at all.

@@ -556,6 +556,33 @@ fn a_run_that_goes_on_in_a_copy_of_its_folder_publishes_in_the_copy() {
     }
 }
 
+/// What the other job had staged under the name was published before its time, or taken for what was owed.
+#[test]
+fn a_fresh_start_leaves_a_folder_alone_that_is_another_jobs_by_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let (before, after) = (dir.path().join("before"), dir.path().join("after"));
+    let owed = [stage(&prepared(&before), 1, 1, 1), stage(&prepared(&before), 1, 2, 1)].concat();
+    std::fs::rename(&before, &after).unwrap();
+    let other = FileSink::json_lines(&before);
+    let anothers = RunIdentity { job: Name::new("other").unwrap(), ..run(1, true) };
+    Sink::<u32>::prepare(&other, &anothers).unwrap();
+    stage(&other, 1, 1, 2);
+    let fresh = FileSink::json_lines(dir.path().join("new"));
+    Sink::<u32>::check(&fresh, &run(2, true)).unwrap();
+    let outcomes = committer(&fresh).commit(&owed).unwrap();
+    assert!(
+        matches!(outcomes[..], [CommitOutcome::Lost(_), CommitOutcome::Lost(_)]),
+        "{outcomes:?}"
+    );
+    assert_eq!((visible(&before).len(), staged(&before).len()), (0, 1));
+    assert!(format!("{outcomes:?}").contains("belongs to another job by now"), "{outcomes:?}");
+    // Put back, it is published.
+    std::fs::remove_dir_all(&before).unwrap();
+    std::fs::rename(&after, &before).unwrap();
+    let outcomes = committer(&fresh).commit(&owed).unwrap();
+    assert_eq!(outcomes, [CommitOutcome::Committed, CommitOutcome::Committed]);
+}
+
 #[test]
 fn what_a_run_staged_before_its_first_checkpoint_goes_whatever_sink_it_was_of() {
     let dir = tempfile::tempdir().unwrap();
