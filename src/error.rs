@@ -22,6 +22,9 @@ pub enum ErrorKind {
     /// Input could not be parsed, is not what was recorded, or cannot be read on (standard input). Correct it, or
     /// choose `on_error`.
     Input,
+    /// A record cannot be written in its sink's format. Final: the same record would fail again. Give its type
+    /// another form, or the sink another format.
+    Output,
     /// A file or folder: disk full, no permission, vanished. A restart may help once that is mended.
     Io,
     /// Output that was staged and is owed is not there any more. Final: put it back, or give it up.

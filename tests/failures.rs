@@ -4,6 +4,7 @@
 
 mod engine_support;
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,7 @@ use engine_support::{
 use millpond::ErrorKind;
 use millpond::checkpoint::{Ended, HeadChange, HeadCondition, HeadStatus, HeadStore};
 use millpond::config::{Config, RestartStrategy};
-use millpond::connector::{Generator, MemorySink, MemorySource, Source};
+use millpond::connector::{FileSink, Generator, MemorySink, MemorySource, Sink, Source};
 use millpond::operator::{Context, KeyedProcess};
 use millpond::runtime::{JobState, MemoryBackend, Place, io_threads};
 use millpond::state::{Call, Fault, States, ValueDescriptor, ValueState};
@@ -113,6 +114,45 @@ fn an_error_or_a_panic_of_the_user_is_final_without_restarts_and_names_the_opera
             complete(&sink);
         });
     }
+}
+
+#[derive(serde::Serialize)]
+struct Nested<K: Ord> {
+    n: u64,
+    counts: BTreeMap<K, u64>,
+}
+
+/// How a job ends that gives such records to `sink`, and after how many attempts.
+async fn writing<K: Ord + Send + 'static>(
+    key: fn(u64) -> K,
+    sink: impl Sink<Nested<K>>,
+) -> (ErrorKind, String, u64) {
+    let fixed = RestartStrategy::FixedDelay { attempts: 99, delay: ms(1) };
+    let (engine, _) = Engine::twin(restarting(fixed));
+    let env = StreamEnvironment::new();
+    env.source(Generator::new(3, |n| n))
+        .map(move |n| Nested { n, counts: BTreeMap::from([(key(n), 7)]) })
+        .sink(sink);
+    let error = engine.run(env.build().unwrap()).await.unwrap_err();
+    (error.kind(), error.to_string(), engine.status().attempt)
+}
+
+/// It used to be met again and again, for as long as there were attempts.
+#[test]
+fn a_record_without_a_form_in_its_sinks_format_is_final_and_shown() {
+    simulate(async {
+        let dir = tempfile::tempdir().unwrap();
+        let csv = writing(|n| n.to_string(), FileSink::csv(dir.path().join("csv"))).await;
+        let json = writing(|n| (n, n), FileSink::json_lines(dir.path().join("json"))).await;
+        for ((kind, message, attempts), shown, way_out) in [
+            (csv, r#"has no CSV form: "#, "or write JSON lines"),
+            (json, r#"key must be a string, after {"n":0,"counts":{"#, "map it to another one"),
+        ] {
+            assert_eq!((kind, attempts), (ErrorKind::Output, 1), "{message}");
+            assert!(message.contains("sink sink-1"), "{message}");
+            assert!(message.contains(shown) && message.contains(way_out), "{message}");
+        }
+    });
 }
 
 /// An attempt's own position used to be added to the checkpoints of those before it.

@@ -1,5 +1,5 @@
-//! Where a table takes little, a restore takes longer than the lease: its owner keeps the job meanwhile,
-//! notices who takes it all the same, and hears a stop.
+//! Where a table takes little, a restore takes longer than the lease, and so may the delay before it: its owner
+//! keeps the job meanwhile, notices who takes it all the same, and hears a stop.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,6 +7,7 @@ mod engine_support;
 
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,15 +17,17 @@ use futures::future::BoxFuture;
 use millpond::checkpoint::rules::StartMode;
 use millpond::checkpoint::{Ended, HeadChange, HeadCondition, HeadStatus, HeadStore};
 use millpond::clock::Clock;
-use millpond::config::Config;
-use millpond::connector::{MemoryFeed, MemorySink, MemorySource};
+use millpond::config::{Config, RestartStrategy};
+use millpond::connector::{
+    MemoryFeed, MemorySink, MemorySource, Reader, ReaderContext, Source, SplitState,
+};
 use millpond::ids::{Incarnation, Name, Version};
 use millpond::runtime::{Backend, CapacityUnits, JobState, Left, MemoryBackend};
 use millpond::state::{
     Block, BlockKey, Health, Item, ItemKey, ItemRange, ItemWrite, MemoryStore, ScanPage, Store,
     WriteOutcome,
 };
-use millpond::{ErrorKind, Result};
+use millpond::{Error, ErrorKind, Result};
 use tokio::task::LocalSet;
 
 const LEASE: Duration = Duration::from_secs(3);
@@ -164,6 +167,64 @@ fn a_restore_longer_than_the_lease_is_not_taken_over() {
         assert_eq!(owner.unwrap(), Ended::Finished);
         assert_eq!(world.attempt(), 2);
         assert_eq!(candidate.unwrap(), Ended::Finished, "nothing is left to do");
+        check(&world.sink.output(), &world.input).unwrap();
+    });
+}
+
+/// Cannot be read the first time.
+#[derive(Debug)]
+struct Hiccup(MemorySource<Event>, AtomicBool);
+
+impl Source for Hiccup {
+    type Item = Event;
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn bounded(&self) -> bool {
+        self.0.bounded()
+    }
+
+    fn discover(&self, parallelism: u32) -> Result<Vec<SplitState>> {
+        self.0.discover(parallelism)
+    }
+
+    fn check(&self, splits: &[SplitState]) -> Result<()> {
+        self.0.check(splits)
+    }
+
+    fn reader(
+        &self,
+        splits: Vec<SplitState>,
+        context: ReaderContext,
+    ) -> Result<Box<dyn Reader<Event>>> {
+        if self.1.swap(true, Ordering::Relaxed) {
+            return self.0.reader(splits, context);
+        }
+        Err(Error::new(ErrorKind::Io, "a hiccup"))
+    }
+}
+
+/// The counter stood still between attempts: a candidate took over, and the owner was fenced for good.
+#[test]
+fn an_owner_that_waits_for_its_next_attempt_is_not_taken_over() {
+    simulate(async {
+        let mut world = World::new().await;
+        let delay = Duration::from_secs(10);
+        world.engine.config.restart = RestartStrategy::FixedDelay { attempts: 1, delay };
+        world.finish();
+        let source = Hiccup(world.source.clone(), AtomicBool::new(false));
+        let owner = world.engine.run(tally(source, &world.sink));
+        let candidate = async {
+            pass(ms(500)).await;
+            world.run().await
+        };
+        let (owner, candidate) = futures::join!(owner, candidate);
+        assert_eq!(owner.unwrap(), Ended::Finished);
+        assert_eq!(world.attempt(), 3);
+        let told = candidate.unwrap_err();
+        assert!(told.kind() == ErrorKind::Usage && told.to_string().contains("has finished"));
         check(&world.sink.output(), &world.input).unwrap();
     });
 }

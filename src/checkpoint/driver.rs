@@ -100,7 +100,8 @@ enum Answer {
 type Call = BoxFuture<'static, Result<Answer>>;
 
 /// Runs the checkpoints of one attempt: from its restore until its last checkpoint is committed, it
-/// fails, or it is fenced. Goes on with `heartbeat`, which has moved the lease's counter until now.
+/// fails, or it is fenced. Goes on with `heartbeat`, which has moved the lease's counter until now, and is
+/// left to the caller.
 ///
 /// Costs one `PutItem` (a manifest) and one `UpdateItem` (the head) a checkpoint, and three
 /// `UpdateItem` a lease.
@@ -114,7 +115,7 @@ type Call = BoxFuture<'static, Result<Answer>>;
 pub async fn run(
     setup: DriverSetup,
     claimed: &Claimed,
-    heartbeat: Heartbeat,
+    heartbeat: &mut Heartbeat,
     channels: Channels,
 ) -> Result<Ended> {
     let driver = Driver::new(setup, claimed, heartbeat, channels.commands);
@@ -125,10 +126,10 @@ pub async fn run(
     }
 }
 
-struct Driver {
+struct Driver<'a> {
     coordinator: Coordinator,
     keeper: Arc<HeadKeeper>,
-    heartbeat: Heartbeat,
+    heartbeat: &'a mut Heartbeat,
     calls: FuturesUnordered<Call>,
     /// The put of a manifest that may still be called off.
     put: Option<AbortHandle>,
@@ -152,11 +153,11 @@ struct Commits {
     waiting: Vec<Committable>,
 }
 
-impl Driver {
+impl<'a> Driver<'a> {
     fn new(
         mut setup: DriverSetup,
         claimed: &Claimed,
-        heartbeat: Heartbeat,
+        heartbeat: &'a mut Heartbeat,
         commands: Vec<Vec<mpsc::UnboundedSender<Command>>>,
     ) -> Self {
         let now = setup.clock.now();

@@ -1,8 +1,9 @@
-//! The beat of a lease, from the claim to the end of the attempt.
+//! The beat of a lease, from the claim to the next claim of the same process, or its last attempt's end.
 //!
 //! Owns when the head's counter moves, and the moves that are under way. It goes with the attempt, from
 //! the claim through the restore to the driver, so that there is never a second one: a restore may take
-//! longer than the lease. Does not own the write (`headkeeper`).
+//! longer than the lease. And it goes on while a failed attempt's workers end and a restart is waited for:
+//! the lease tells whether the owner lives, which it does. Does not own the write (`headkeeper`).
 //!
 //! A move that gets no answer keeps none of the next ones back, or one connection that died in silence would
 //! cost the lease. Whichever arrives later than a younger one still moves the counter.
@@ -16,7 +17,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::headkeeper::HeadKeeper;
 use crate::clock::Instant;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::io::Io;
 
 /// Moves without an answer at a time, at most: those of two leases.
@@ -63,6 +64,30 @@ impl Heartbeat {
         }
     }
 
+    /// Does `work` to its end and beats meanwhile, for as long as nobody else has claimed: whoever goes on after
+    /// `work` finds that out, and that a beat could not be sent.
+    ///
+    /// # Cancel safety
+    /// As [`Self::beside`].
+    pub async fn throughout<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => done,
+            () = self.until_fenced() => work.await,
+        }
+    }
+
+    async fn until_fenced(&mut self) {
+        loop {
+            let error = self.until_it_fails().await;
+            if error.kind() == ErrorKind::Fenced {
+                return;
+            }
+            tracing::debug!("the lease's counter was not moved: {error}");
+        }
+    }
+
     /// Beats, and ends with what a beat fails with.
     ///
     /// # Cancel safety
@@ -103,7 +128,6 @@ mod tests {
     use crate::checkpoint::fakes;
     use crate::checkpoint::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStore, rules};
     use crate::clock::Clock;
-    use crate::error::ErrorKind;
     use crate::ids::Name;
 
     const LEASE: Duration = Duration::from_secs(3);
@@ -160,5 +184,20 @@ mod tests {
         let moved = heads.moved.lock().unwrap().clone();
         let each_second: Vec<_> = (1..=9).map(|n| (n, Duration::from_secs(n))).collect();
         assert_eq!(moved, each_second);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_is_done_to_its_end_though_beats_fail() {
+        let clock = Clock::starting_at(0);
+        let begun = clock.now();
+        let heads = Arc::new(Silent { clock, begun, moved: Mutex::default(), until: 4 });
+        let head = sample_head(2, 4);
+        let mine = rules::Mine { attempt: head.attempt, owner: head.owner.clone() };
+        let job = Name::new("job").unwrap();
+        let keeper = HeadKeeper::new(job, mine, Arc::clone(&heads) as _, clock, LEASE);
+        let mut heartbeat = Heartbeat::new(keeper, fakes::io());
+        heartbeat.throughout(clock.sleep(LEASE * 5)).await;
+        assert_eq!(clock.now() - begun, LEASE * 5);
+        assert_eq!(heads.moved.lock().unwrap().len(), 4, "no more once another has claimed");
     }
 }

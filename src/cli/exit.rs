@@ -22,6 +22,7 @@ impl Exit {
             ErrorKind::Usage | ErrorKind::Config => Self::Usage,
             ErrorKind::Graph
             | ErrorKind::Input
+            | ErrorKind::Output
             | ErrorKind::Io
             | ErrorKind::Lost
             | ErrorKind::Closed

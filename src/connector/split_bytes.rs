@@ -9,18 +9,30 @@ use crate::error::{Error, ErrorKind, Result};
 const VERSION: u8 = 1;
 
 pub(super) fn encode<T: Serialize + DeserializeOwned>(state: &T) -> Result<Vec<u8>> {
-    let mut bytes = vec![VERSION];
+    encode_as(VERSION, state)
+}
+
+pub(super) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    decode_as(VERSION, bytes)
+}
+
+/// In a layout of the state's own, which has had others.
+pub(super) fn encode_as<T: Serialize + DeserializeOwned>(
+    version: u8,
+    state: &T,
+) -> Result<Vec<u8>> {
+    let mut bytes = vec![version];
     Bincode::encode(state, &mut bytes).map_err(|e| Error::internal(format!("split state: {e}")))?;
     Ok(bytes)
 }
 
-pub(super) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+pub(super) fn decode_as<T: Serialize + DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<T> {
     match bytes {
-        [VERSION, rest @ ..] => Bincode::decode(rest)
+        [found, rest @ ..] if *found == version => Bincode::decode(rest)
             .map_err(|e| Error::new(ErrorKind::Corrupt, format!("a split's state: {e}"))),
         _ => Err(Error::new(
             ErrorKind::Corrupt,
-            format!("a split's state has version {:?}, not {VERSION}", bytes.first()),
+            format!("a split's state has version {:?}, not {version}", bytes.first()),
         )),
     }
 }

@@ -463,6 +463,22 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_of_long_lines_ends_after_what_a_read_has_brought() {
+        let text = [&b"x".repeat(10 << 10)[..], b"\n"].concat().repeat(64);
+        let source = StdinSource::of(std::io::Cursor::new(text));
+        let mut reader =
+            source.reader(source.discover(1).unwrap(), testing::context(1024)).unwrap();
+        let (mut records, mut out) = (0, Batch::default());
+        while block_on(reader.next(&mut out)).unwrap() == Progress::More {
+            let bytes: usize = out.values.iter().map(String::len).sum();
+            assert!(bytes <= CHUNK + (10 << 10), "{bytes}");
+            records += out.values.len();
+            out = Batch::default();
+        }
+        assert_eq!(records, 64);
+    }
+
+    #[test]
     fn waiting_is_pending_and_a_new_reader_gets_what_the_old_one_asked_for() {
         let gate = Gate::default();
         let source = StdinSource::of(Pieces(vec![b"one\ntw", b"o\n"]));

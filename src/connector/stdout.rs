@@ -45,9 +45,23 @@ impl<T: Serialize> LineFormat<T> for AsJson {
     const NAME: &'static str = "JSON lines";
 
     fn line(record: &T, out: &mut Vec<u8>) -> Result<()> {
-        serde_json::to_writer(out, record)
-            .map_err(|e| Error::new(ErrorKind::User, format!("a record has no JSON form: {e}")))
+        let begin = out.len();
+        serde_json::to_writer(&mut *out, record).map_err(|e| {
+            let message = format!(
+                "a record has no JSON form: {e}, after {}; keys of maps have to be texts, numbers or \
+                 booleans: give its type such a form, or map it to another one before the sink",
+                shown(&out[begin..])
+            );
+            Error::new(ErrorKind::Output, message).with_source(e)
+        })
     }
+}
+
+/// The beginning of a record's text, for messages.
+pub(super) fn shown(text: &[u8]) -> String {
+    const MOST: usize = 200;
+    let cut = if text.len() > MOST { "…" } else { "" };
+    format!("{}{cut}", String::from_utf8_lossy(&text[..text.len().min(MOST)]))
 }
 
 impl<T: fmt::Display> LineFormat<T> for AsText {
@@ -55,7 +69,7 @@ impl<T: fmt::Display> LineFormat<T> for AsText {
 
     fn line(record: &T, out: &mut Vec<u8>) -> Result<()> {
         write!(out, "{record}")
-            .map_err(|_| Error::new(ErrorKind::User, "a record's Display failed".to_owned()))
+            .map_err(|_| Error::new(ErrorKind::Output, "a record's Display failed".to_owned()))
     }
 }
 

@@ -4,6 +4,11 @@
 //! claim ─► types compared ─► outputs prepared, cleaned ─► splits and log read ─► workers started ─► driver … ─► workers joined
 //!   └────────────────────── the lease's counter moves, a stop is heard ──────────────────────────────────┘
 //! ```
+//!
+//! Where it fails, the counter moves on until the next attempt has claimed (`job`).
+//! Blocking work of its sinks and commits may outlast it, and the next attempt does not wait for that: staged files
+//! have its number in their names, and go with the cleaning of an attempt after it; what it publishes a manifest
+//! names, so that is published once, by whichever comes first.
 
 use std::sync::{Arc, OnceLock};
 
@@ -34,6 +39,8 @@ pub(super) struct Live {
     pub(super) counters: Arc<[VertexCounters]>,
     /// When the first batch was processed.
     pub(super) first_record: Arc<OnceLock<Instant>>,
+    /// What attempts before it had read.
+    pub(super) read_before: u64,
 }
 
 /// Runs one attempt on a claim that was won; `None`: it was to stop before its workers were started, so
@@ -41,7 +48,7 @@ pub(super) struct Live {
 pub(super) async fn attempt(
     shared: &Shared,
     claimed: &Claimed,
-    mut heartbeat: Heartbeat,
+    heartbeat: &mut Heartbeat,
     stop: Stop,
 ) -> Result<Option<Ended>> {
     let started = shared.clock.now();
@@ -74,6 +81,8 @@ pub(super) async fn attempt(
         pressure: Pressure::new(cache_bytes, config.state.log_max_bytes),
         counters: shared.graph.vertices.iter().map(|_| VertexCounters::default()).collect(),
         first_record: Arc::new(OnceLock::new()),
+        // Before the workers start, which may have read much before the next line here.
+        read_before: shared.metrics.snapshot().records_read,
     };
     let (reports, received) = mpsc::channel(report_capacity(shared));
     let (sources, entries) = (plan.sources.clone(), plan.entries);
@@ -99,10 +108,22 @@ pub(super) async fn attempt(
         ended = run(setup, claimed, heartbeat, channels) => ended,
         never = forward_pressure(&live.pressure, &reports) => match never {},
     };
-    for worker in deployment.workers {
-        worker.join().await;
+    let joined = async {
+        for worker in deployment.workers {
+            worker.join().await;
+        }
+    };
+    match ended {
+        Ok(ended) => {
+            joined.await;
+            Ok(Some(ended))
+        }
+        // Another attempt may follow, however long a user's function keeps a worker.
+        Err(error) => {
+            heartbeat.throughout(joined).await;
+            Err(error)
+        }
     }
-    ended.map(Some)
 }
 
 /// Tells the coordinator when memory is wanted back.

@@ -44,8 +44,6 @@ struct Current {
     live: Live,
     /// Records before the position that was restored.
     position: u64,
-    /// Records that the process had read before the attempt.
-    read_before: u64,
     /// When the attempt began, before its restore.
     began: Instant,
 }
@@ -131,12 +129,7 @@ impl Board {
     /// The workers of an attempt that began at `began` have been started.
     pub(super) fn restored(&self, claimed: &Claimed, began: Instant, entries: u64, live: &Live) {
         let position = claimed.manifest.as_ref().map_or(0, |m| m.records);
-        *self.current() = Some(Current {
-            live: live.clone(),
-            position,
-            read_before: self.metrics.snapshot().records_read,
-            began,
-        });
+        *self.current() = Some(Current { live: live.clone(), position, began });
         let took = self.clock.now() - began;
         self.enter(JobState::Running);
         self.status.send_modify(|status| {
@@ -228,7 +221,7 @@ impl Board {
 
 impl Current {
     fn show(&self, status: &mut JobStatus) {
-        status.position = self.position + status.metrics.records_read - self.read_before;
+        status.position = self.position + status.metrics.records_read - self.live.read_before;
         for (vertex, counters) in status.vertices.iter_mut().zip(self.live.counters.iter()) {
             (vertex.records_in, vertex.records_out) = counters.get();
         }

@@ -22,7 +22,7 @@ use super::sinks::Sinks;
 use super::status::{JobState, JobStatus};
 use crate::checkpoint::rules::StartMode;
 use crate::checkpoint::{
-    ClaimOptions, Claimer, Ended, HeadStatus, History, Identity, Over, Turn, Waiting,
+    ClaimOptions, Claimer, Ended, HeadStatus, Heartbeat, History, Identity, Over, Turn, Waiting,
 };
 use crate::clock::Clock;
 use crate::codec::{HASH_ID, KEY_ENCODING_VERSION};
@@ -176,10 +176,12 @@ async fn supervise(
     let mut claimer = claimer(shared, &options, identity, random.random());
     let mut policy = RestartPolicy::new(options.config.restart.clone());
     let begun = shared.clock.now();
+    // Of the last attempt that has claimed: it beats until the next one has, whatever the delay.
+    let mut heartbeat = None;
     let mut first = true;
     loop {
         let attempt_began = shared.clock.now();
-        let error = match one_attempt(shared, &mut claimer, stop.clone()).await {
+        let error = match one_attempt(shared, &mut claimer, &mut heartbeat, stop.clone()).await {
             Ok(Some(ended)) => return Ok(ended),
             Ok(None) => return stopped_outside(shared, &claimer).await,
             Err(error) => error.at(format!("job {}", shared.job)),
@@ -202,7 +204,7 @@ async fn supervise(
                 shared.status.restarting(&error);
                 tokio::select! {
                     biased;
-                    () = shared.clock.sleep(delay) => {}
+                    () = beating(&mut heartbeat, shared.clock.sleep(delay)) => {}
                     () = stop.clone() => return stopped_outside(shared, &claimer).await,
                 }
             }
@@ -267,8 +269,21 @@ fn lost_by_restart(shared: &Shared) -> String {
     format!("; the input cannot be replayed: what was read of it {since} is lost")
 }
 
+/// Does `work` and keeps the lease meanwhile, if there is one.
+async fn beating<T>(heartbeat: &mut Option<Heartbeat>, work: impl Future<Output = T>) -> T {
+    match heartbeat {
+        Some(heartbeat) => heartbeat.throughout(work).await,
+        None => work.await,
+    }
+}
+
 /// Claims and runs; `None`: it was to stop before any worker was started.
-async fn one_attempt(shared: &Shared, claimer: &mut Claimer, stop: Stop) -> Result<Option<Ended>> {
+async fn one_attempt(
+    shared: &Shared,
+    claimer: &mut Claimer,
+    heartbeat: &mut Option<Heartbeat>,
+    stop: Stop,
+) -> Result<Option<Ended>> {
     shared.status.initializing();
     let told = AtomicU64::new(0);
     let progress = |waiting: Waiting| {
@@ -285,10 +300,10 @@ async fn one_attempt(shared: &Shared, claimer: &mut Claimer, stop: Stop) -> Resu
     };
     let turn = tokio::select! {
         biased;
-        turn = claimer.claim(&progress) => turn?,
+        turn = beating(heartbeat, claimer.claim(&progress)) => turn?,
         () = stop.clone() => return Ok(None),
     };
-    let (claimed, heartbeat) = match turn {
+    let (claimed, begun) = match turn {
         Turn::Mine(mine) => *mine,
         Turn::Over(Over { attempt, owner, ended }) => {
             let how = match ended {
@@ -299,6 +314,7 @@ async fn one_attempt(shared: &Shared, claimer: &mut Claimer, stop: Stop) -> Resu
             return Ok(Some(ended));
         }
     };
+    let heartbeat = heartbeat.insert(begun);
     shared.status.claimed(&claimed);
     tokio::select! {
         // Else the order of calls would be Tokio's chance, and a simulation not repeatable.

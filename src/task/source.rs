@@ -212,7 +212,9 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
             self.reading = false;
         }
         let mut staged = Vec::new();
+        // The barrier flushes, and after the last one nothing is told any more.
         self.pushes_since_flush = 0;
+        self.tell_lag();
         self.output.barrier(Barrier { checkpoint, last }, &mut staged)?;
         let splits = self.reader.snapshot().into_iter();
         let fixed = SubtaskSnapshot {
@@ -225,5 +227,94 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
         self.snapshots.begin(checkpoint, fixed, staged);
         self.snapshots.seal();
         self.output.ready().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::connector::SplitState;
+    use crate::task::output::{Output, Staged};
+
+    /// All was read.
+    struct Over;
+
+    impl Reader<u64> for Over {
+        fn next<'a>(&'a mut self, _: &'a mut Batch<u64>) -> LocalBoxFuture<'a, Result<Progress>> {
+            std::future::ready(Ok(Progress::End)).boxed_local()
+        }
+
+        fn snapshot(&self) -> Vec<SplitState> {
+            Vec::new()
+        }
+
+        fn lag(&self) -> Lag {
+            Lag::bytes(0)
+        }
+    }
+
+    struct Nowhere;
+
+    impl Output for Nowhere {
+        fn flush(&mut self) -> Result<()> {
+            Ok(())
+        }
+
+        fn is_ready(&self) -> bool {
+            true
+        }
+
+        fn ready(&mut self) -> LocalBoxFuture<'_, Result<()>> {
+            std::future::ready(Ok(())).boxed_local()
+        }
+
+        fn barrier(&mut self, _: Barrier, _: &mut Vec<Staged>) -> Result<()> {
+            Ok(())
+        }
+
+        fn end(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Consumer<u64> for Nowhere {
+        fn push(&mut self, batch: &mut Vec<u64>) -> Result<()> {
+            batch.clear();
+            Ok(())
+        }
+    }
+
+    /// What was told of the batches before stayed for ever.
+    #[test]
+    fn the_last_barrier_tells_what_is_left() {
+        let (_commands, commands) = mpsc::unbounded_channel();
+        let (reports, _reports) = mpsc::channel(4);
+        let counters = VertexCounters::default();
+        counters.lag_moved(Lag::default(), Lag::bytes(5));
+        let mut task = SourceSubtask::<u64, u64> {
+            operator: Name::new("numbers").unwrap(),
+            vertex: 0,
+            subtask: 0,
+            reader: Box::new(Over),
+            emit: |batch, out| out.append(&mut batch.values),
+            output: Box::new(Nowhere),
+            commands,
+            reports: reports.clone(),
+            snapshots: Snapshots::new(0, 0, reports),
+            pressure: Pressure::new(1, 1),
+            metrics: Metrics::default(),
+            counters: counters.clone(),
+            batch: Batch { values: vec![1], ..Batch::default() },
+            records: Vec::new(),
+            records_read: 0,
+            reading: true,
+            ended: false,
+            pushes_since_flush: 3,
+            lag: Lag::bytes(5),
+        };
+        task.trigger(CheckpointId(1), Kind::Final).now_or_never().unwrap().unwrap();
+        assert_eq!(counters.lag(), Lag::bytes(0));
     }
 }

@@ -119,7 +119,7 @@ impl World {
 
     /// One attempt of driver and subtasks.
     async fn attempt(&self, seed: u8, behaviour: Behaviour) -> Result<Ended> {
-        let (claimed, heartbeat) = self.claim(seed).await;
+        let (claimed, mut heartbeat) = self.claim(seed).await;
         let (source_tx, source_rx) = mpsc::unbounded_channel();
         let (keyed_tx, keyed_rx) = mpsc::unbounded_channel();
         let (reports_tx, reports) = mpsc::channel(4);
@@ -138,7 +138,7 @@ impl World {
         let subtasks = self.subtasks(&claimed, behaviour, source_rx, keyed_rx, reports_tx);
         tokio::select! {
             biased;
-            ended = run(self.setup(), &claimed, heartbeat, channels) => ended,
+            ended = run(self.setup(), &claimed, &mut heartbeat, channels) => ended,
             () = subtasks => Err(Error::internal("the subtasks ended first")),
         }
     }
@@ -342,11 +342,11 @@ async fn the_beat_moves_three_times_a_lease_and_notices_a_new_owner() {
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_wakes_up_after_a_lease_confirms_the_head_first() {
     let world = World::new(|_| {});
-    let (claimed, heartbeat) = world.claim(1).await;
+    let (claimed, mut heartbeat) = world.claim(1).await;
     let (_reports_tx, reports) = mpsc::channel(4);
     let stop = std::future::pending().boxed();
     let channels = Channels { commands: vec![], reports, stop };
-    let mut driver = Driver::new(world.setup(), &claimed, heartbeat, channels.commands);
+    let mut driver = Driver::new(world.setup(), &claimed, &mut heartbeat, channels.commands);
     tokio::time::advance(LEASE * 2).await;
     *world.heads.head.lock().unwrap() = Some(rival(&world));
     let manifest = Manifest::empty(version(1, 1));
@@ -457,13 +457,13 @@ async fn manifest_slots_are_used_in_turn() {
 #[tokio::test(start_paused = true)]
 async fn the_last_report_is_not_waited_for_when_all_subtasks_are_gone() {
     let world = World::new(|_| {});
-    let (claimed, heartbeat) = world.claim(1).await;
+    let (claimed, mut heartbeat) = world.claim(1).await;
     let (stop_tx, stop_rx) = oneshot::channel::<()>();
     let (reports_tx, reports) = mpsc::channel(4);
     drop(reports_tx);
     let stop = async move { drop(stop_rx.await) }.boxed();
     let channels = Channels { commands: vec![], reports, stop };
-    let driver = run(world.setup(), &claimed, heartbeat, channels);
+    let driver = run(world.setup(), &claimed, &mut heartbeat, channels);
     // Nothing spins and nothing panics; the runtime, which dropped the subtasks, drops this too.
     assert!(world.for_secs(5, driver).await.is_none());
     drop(stop_tx);
@@ -474,13 +474,13 @@ async fn the_last_report_is_not_waited_for_when_all_subtasks_are_gone() {
 #[tokio::test(start_paused = true)]
 async fn a_fenced_subtask_ends_the_attempt_with_the_new_owner_named() {
     let world = World::new(|_| {});
-    let (claimed, heartbeat) = world.claim(1).await;
+    let (claimed, mut heartbeat) = world.claim(1).await;
     let (reports_tx, reports) = mpsc::channel(4);
     let fenced = Error::new(ErrorKind::Fenced, "attempt 7 has taken over this job");
     reports_tx.send(Report::Failed(fenced)).await.unwrap();
     let stop = std::future::pending().boxed();
     let channels = Channels { commands: vec![], reports, stop };
     *world.heads.head.lock().unwrap() = Some(rival(&world));
-    let error = run(world.setup(), &claimed, heartbeat, channels).await.unwrap_err();
+    let error = run(world.setup(), &claimed, &mut heartbeat, channels).await.unwrap_err();
     assert!(error.message().contains("owner rival"), "{error}");
 }

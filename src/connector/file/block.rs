@@ -1,22 +1,24 @@
 //! Bytes of one file in order: a buffer, and reads of the next chunk that run off the worker.
 
+use std::borrow::Cow;
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::inputs::{Handle, Place, Standing, gone};
 use super::split::{Split, replaced, shrank, written_anew};
+use super::tail::{TAIL, Tail, last};
 use crate::error::{Error, Result};
 use crate::io::Io;
 
 /// How much one read asks for, in bytes; more where a record is longer.
 pub(super) const CHUNK: u64 = 256 << 10;
-/// How much of what was read last of a followed file is read again to tell whether it is still there,
-/// in bytes.
-const TAIL: u64 = 4096;
 
-/// What was read and not yet parsed.
+/// What was read and not yet parsed, and a little of what was.
 #[derive(Debug)]
 pub(super) struct Buffer {
+    /// What stands before `data`, as much of it as counts.
+    before: Vec<u8>,
     data: Vec<u8>,
     at: usize,
     /// The offset in the file of `data[0]`.
@@ -25,7 +27,7 @@ pub(super) struct Buffer {
 
 impl Buffer {
     fn starting_at(offset: u64) -> Self {
-        Self { data: Vec::new(), at: 0, base: offset }
+        Self { before: Vec::new(), data: Vec::new(), at: 0, base: offset }
     }
 
     pub(super) fn rest(&self) -> &[u8] {
@@ -41,8 +43,19 @@ impl Buffer {
         self.at += n;
     }
 
+    /// The end of what stands before [`Self::rest`].
+    fn consumed(&self) -> Cow<'_, [u8]> {
+        joined(&self.before, &self.data[..self.at])
+    }
+
+    /// The end of what was read.
+    fn read(&self) -> Cow<'_, [u8]> {
+        joined(&self.before, &self.data)
+    }
+
     /// Appends `chunk`; what comes back is a vector whose memory can be used again.
     fn append(&mut self, chunk: Vec<u8>) -> Vec<u8> {
+        self.before = self.consumed().into_owned();
         self.base += self.at as u64;
         if self.at == self.data.len() {
             self.at = 0;
@@ -55,6 +68,16 @@ impl Buffer {
     }
 }
 
+/// The end of `before` and `after` together, as much as counts.
+fn joined<'a>(before: &'a [u8], after: &'a [u8]) -> Cow<'a, [u8]> {
+    let after = last(after);
+    let missing = (TAIL as usize - after.len()).min(before.len());
+    if missing == 0 {
+        return Cow::Borrowed(after);
+    }
+    Cow::Owned([&before[before.len() - missing..], after].concat())
+}
+
 struct Chunk {
     handle: Handle,
     bytes: Vec<u8>,
@@ -62,7 +85,7 @@ struct Chunk {
     length: u64,
     /// Asked only where nothing was read.
     standing: Standing,
-    /// Of a followed file: what stands before `bytes`, read after them.
+    /// What stands before `bytes`, read after them: before the first ones, and in a followed file.
     before: Vec<u8>,
 }
 
@@ -84,15 +107,17 @@ pub(super) struct Block {
     length: u64,
     /// The name of a followed file has been seen to lead elsewhere.
     moved: bool,
-    /// The last bytes before `next` of a followed file, once it was read.
-    tail: Option<Vec<u8>>,
+    /// What is to stand before the first byte; `None` once it was read.
+    first: Option<Tail>,
     spare: Vec<u8>,
     /// [`CHUNK`], or less in tests.
     chunk: u64,
 }
 
 impl Block {
-    pub(super) fn new(handle: Handle, io: Io, offset: u64, split: &Split, chunk: u64) -> Self {
+    /// From the position of `split` on.
+    pub(super) fn new(handle: Handle, io: Io, split: &Split, chunk: u64) -> Self {
+        let offset = split.position;
         let limit = split.end.map(|_| split.length);
         Self {
             buffer: Buffer::starting_at(offset),
@@ -105,7 +130,7 @@ impl Block {
             owned_until: split.end,
             length: limit.unwrap_or(offset),
             moved: false,
-            tail: None,
+            first: Some(split.tail),
             spare: Vec::new(),
             chunk,
         }
@@ -116,23 +141,40 @@ impl Block {
         self.limit.is_some_and(|limit| self.next >= limit)
     }
 
+    /// What stands before the first byte that is not parsed.
+    pub(super) fn tail(&self) -> Tail {
+        match self.first {
+            // Nothing was read yet.
+            Some(tail) => tail,
+            None => Tail::of(&self.buffer.consumed()),
+        }
+    }
+
     /// The length that the file has, as far as is known.
     pub(super) fn length(&self) -> u64 {
         self.length
     }
 
-    /// Begins to read the next chunk, unless that is under way or there is none.
+    /// Begins to read the next chunk, unless that is under way or there is none. The record under way does not
+    /// end in the buffer.
     pub(super) fn read_ahead(&mut self) {
+        self.read_next(self.buffer.rest().len());
+    }
+
+    /// `unfinished`: how much of a record was there when its end was not. To ask for what the buffer holds,
+    /// whole records included, would ask for a little more each time.
+    fn read_next(&mut self, unfinished: usize) {
         if self.at_end() {
             return;
         }
         let Some(mut handle) = self.handle.take() else { return };
-        let wanted = self.chunk.max(self.buffer.rest().len() as u64);
+        let wanted = self.chunk.max(unfinished as u64);
         let most = self.limit.map_or(wanted, |limit| wanted.min(limit - self.next));
         let (place, offset) = (self.place.clone(), self.next);
         let mut bytes = std::mem::take(&mut self.spare);
         bytes.clear();
-        let tail = if self.limit.is_none() { offset.min(TAIL) } else { 0 };
+        let looks_back = self.first.is_some() || self.limit.is_none();
+        let tail = if looks_back { offset.min(TAIL) } else { 0 };
         let read = self.io.blocking(move || {
             let mut read = || {
                 handle.read_at(offset, most, &mut bytes)?;
@@ -167,13 +209,12 @@ impl Block {
         if n == 0 {
             self.check_end(length, standing)?;
         }
-        if self.limit.is_none() {
-            self.check_tail(length, before, &bytes)?;
-        }
+        self.check_tail(length, before)?;
         self.next += n as u64;
+        let unfinished = self.buffer.rest().len();
         self.spare = self.buffer.append(bytes);
         if n as u64 >= self.chunk && self.owned_until.is_none_or(|end| self.next < end) {
-            self.read_ahead();
+            self.read_next(unfinished);
         }
         Ok(n)
     }
@@ -191,19 +232,22 @@ impl Block {
         }
     }
 
-    /// Whether a followed file still has what was read of it last, and `bytes` so go on from there.
-    fn check_tail(&mut self, length: u64, before: Vec<u8>, bytes: &[u8]) -> Result<()> {
-        if length < self.next {
+    /// Whether the file has what stood before its first byte, and a followed one still has what was read of
+    /// it last, so that what was read now goes on from there.
+    fn check_tail(&mut self, length: u64, before: Vec<u8>) -> Result<()> {
+        if self.limit.is_none() && length < self.next {
             return Err(shrank(&self.place, self.next, length));
         }
-        let mut tail = self.tail.take().unwrap_or_else(|| before.clone());
-        if tail != before {
+        let same = match self.first {
+            Some(tail) => tail.ends(&before),
+            None => self.limit.is_some() || *self.buffer.read() == *before,
+        };
+        if !same {
             return Err(written_anew(&self.place, self.next));
         }
-        let most = TAIL as usize;
-        tail.extend_from_slice(&bytes[bytes.len().saturating_sub(most)..]);
-        tail.drain(..tail.len().saturating_sub(most));
-        self.tail = Some(tail);
+        if self.first.take().is_some() {
+            self.buffer.before = before;
+        }
         Ok(())
     }
 }

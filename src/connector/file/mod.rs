@@ -1,6 +1,6 @@
 //! Files as a source: text lines, CSV and JSON lines, by path, glob or compiled in.
 //!
-//! `inputs` finds and opens files, `split` is what a manifest keeps, `block` reads off the worker,
+//! `inputs` finds and opens files, `split` is what a manifest keeps, by `tail` a file is known again, `block` reads off the worker,
 //! `format`, `csv` and `cut` cut and parse records, `split_reader` keeps positions, `reader` takes turns.
 //!
 //! One split a file, or one for each `split_size` bytes: a range owns the lines that *start* in it.
@@ -20,8 +20,10 @@ mod open;
 mod reader;
 mod split;
 mod split_reader;
+mod tail;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use std::fmt;
 use std::sync::Arc;
@@ -179,13 +181,17 @@ impl<F: Format> FileSource<F> {
     }
 
     fn check_splits(&self, splits: &[SplitState]) -> Result<()> {
+        let found = splits.iter().map(Split::from_state).collect::<Result<Vec<_>>>()?;
         let mut checked = std::collections::HashSet::new();
-        for state in splits.iter().filter(|s| !s.done) {
-            let split = Split::from_state(state)?;
+        let to_read = found.iter().zip(splits).filter(|(_, state)| !state.done);
+        for (split, _) in to_read {
             // The ranges of one file have all been found at the same moment.
             if split.end.is_none() || checked.insert(split.place.clone()) {
-                split::check(&self.inputs, &split)?;
+                split::check(&self.inputs, split)?;
             }
+        }
+        for line in unread::unread(&self.inputs, &found) {
+            tracing::warn!("{line}");
         }
         Ok(())
     }

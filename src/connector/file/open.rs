@@ -3,6 +3,7 @@
 use super::format::{Format, Frame};
 use super::inputs::{Handle, Inputs};
 use super::split::{Split, shrank};
+use super::tail::Tail;
 use crate::error::{Error, ErrorKind, Result};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -15,6 +16,8 @@ pub(super) struct Opened<P> {
     pub(super) parser: P,
     /// Where the records begin: after mark and header.
     pub(super) records_at: u64,
+    /// What stands before `records_at`.
+    pub(super) tail: Tail,
     /// Newlines before `records_at`.
     pub(super) lines: u64,
 }
@@ -29,9 +32,9 @@ pub(super) fn open<F: Format>(
 ) -> Result<Option<Opened<F::Parser>>> {
     let mut handle = inputs.open(&split.place)?;
     let begin = begin(&mut handle, split, format, max_line)?;
-    let Some(Begin { header, records_at, lines }) = begin else { return Ok(None) };
+    let Some(Begin { header, records_at, tail, lines }) = begin else { return Ok(None) };
     let parser = format.parser(&header).map_err(|reason| hopeless(split, &reason))?;
-    Ok(Some(Opened { handle, parser, records_at, lines }))
+    Ok(Some(Opened { handle, parser, records_at, tail, lines }))
 }
 
 /// An error that no `on_error` can help with.
@@ -42,6 +45,7 @@ pub(super) fn hopeless(split: &Split, reason: &str) -> Error {
 struct Begin {
     header: Vec<u8>,
     records_at: u64,
+    tail: Tail,
     lines: u64,
 }
 
@@ -67,7 +71,8 @@ fn begin<F: Format>(
             Frame::Record { end, next, newlines } => {
                 let mark = mark_of(&data);
                 let header = if F::HEADER { data[mark..end].to_vec() } else { Vec::new() };
-                return Ok(Some(Begin { header, records_at: next as u64, lines: newlines }));
+                let (records_at, tail) = (next as u64, Tail::of(&data[..next]));
+                return Ok(Some(Begin { header, records_at, tail, lines: newlines }));
             }
             Frame::Unclosed => return Err(hopeless(split, "a quote in its header is not closed")),
             Frame::More if data.len() > max_line => {

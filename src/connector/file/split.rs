@@ -5,8 +5,13 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::inputs::{HEAD_BYTES, Handle, Inputs, Place};
+use super::tail::Tail;
 use crate::connector::{SplitState, split_bytes};
 use crate::error::{Error, ErrorKind, Result};
+
+/// The layout of a split's state. Version 1 had no tail, and is read still.
+const VERSION: u8 = 2;
+const WITHOUT_TAIL: u8 = 1;
 
 /// One file, or the lines that start in a range of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +30,9 @@ pub(super) struct Split {
     /// The byte after the last record that was given out. Before `start`: the range has not been
     /// begun, and the line that is under way at this byte belongs to the range before.
     pub(super) position: u64,
+    /// What stands before `position`, as far as it was read. Not among the fields that version 1 has.
+    #[serde(skip)]
+    pub(super) tail: Tail,
     /// Newlines before `position`; unknown in ranges that do not begin the file.
     pub(super) lines: Option<u64>,
     pub(super) done: bool,
@@ -52,12 +60,17 @@ impl Split {
 
     pub(super) fn to_state(&self) -> SplitState {
         // Encoding a struct of numbers and a text into a vector cannot fail.
-        let state = split_bytes::encode(self).unwrap_or_default();
+        let state = split_bytes::encode_as(VERSION, &(self.clone(), self.tail)).unwrap_or_default();
         SplitState { id: self.id(), state, done: self.done }
     }
 
     pub(super) fn from_state(state: &SplitState) -> Result<Self> {
-        split_bytes::decode(&state.state).map_err(|e| e.at(format!("split {}", state.id)))
+        let decoded = match state.state.first() {
+            Some(&WITHOUT_TAIL) => split_bytes::decode_as(WITHOUT_TAIL, &state.state),
+            _ => split_bytes::decode_as(VERSION, &state.state)
+                .map(|(split, tail)| Self { tail, ..split }),
+        };
+        decoded.map_err(|e| e.at(format!("split {}", state.id)))
     }
 }
 
@@ -82,6 +95,7 @@ pub(super) fn discover(
         head_hash,
         // A line starts at `start` only if the byte before is a newline: begin with that byte.
         position: start.saturating_sub(1),
+        tail: Tail::default(),
         lines: (start == 0).then_some(0),
         done: false,
     };
@@ -132,6 +146,9 @@ pub(super) fn check(inputs: &Inputs, split: &Split) -> Result<()> {
             "the input {} has changed: its first {} bytes are not what they were",
             split.place, split.head_bytes
         )));
+    }
+    if !split.tail.stands_before(split.position, &mut handle).map_err(read)? {
+        return Err(written_anew(&split.place, split.position));
     }
     let grown = matches!(handle, Handle::Bytes(_)) && length != split.length;
     if grown {

@@ -16,6 +16,7 @@ use super::format::{Format, Parsed, Parser};
 use super::inputs::Inputs;
 use super::open::{Opened, hopeless, open};
 use super::split::Split;
+use super::tail::Tail;
 use crate::error::{Error, Result};
 use crate::io::Io;
 use crate::metrics::Metrics;
@@ -70,6 +71,8 @@ struct Open<P> {
 /// A line that is too long, while its end is looked for: it is not kept.
 struct Overlong {
     start: u64,
+    /// What stands before `start`.
+    tail: Tail,
     raw: Vec<u8>,
 }
 
@@ -98,14 +101,22 @@ impl<P: Parser> SplitReader<P> {
     /// The split, at the byte after the last record that was given out.
     pub(super) fn state(&self) -> Split {
         let mut split = self.split.clone();
-        if let Stage::Open(open) = &self.stage {
-            split.position = match &open.overlong {
-                Some(overlong) => overlong.start,
-                None if open.align => split.position,
-                None => open.block.buffer.offset(),
-            };
+        if let Stage::Open(open) = &self.stage
+            && !open.align
+        {
+            split.position = self.position();
+            split.tail = open.overlong.as_ref().map_or_else(|| open.block.tail(), |o| o.tail);
         }
         split
+    }
+
+    fn position(&self) -> u64 {
+        match &self.stage {
+            Stage::Open(open) if !open.align => {
+                open.overlong.as_ref().map_or_else(|| open.block.buffer.offset(), |o| o.start)
+            }
+            _ => self.split.position,
+        }
     }
 
     /// Bytes between the position and the end, as far as it is known.
@@ -115,7 +126,7 @@ impl<P: Parser> SplitReader<P> {
             _ => self.split.length,
         };
         let end = self.split.end.unwrap_or(known);
-        if self.done() { 0 } else { end.saturating_sub(self.state().position) }
+        if self.done() { 0 } else { end.saturating_sub(self.position()) }
     }
 
     /// Appends at most `budget` records to `out`; waits only while there are none. May be dropped
@@ -184,13 +195,14 @@ impl<P: Parser> SplitReader<P> {
     }
 
     fn opened(&mut self, opened: Opened<P>, io: &Io, chunk: u64) {
-        let Opened { handle, parser, records_at, lines } = opened;
+        let Opened { handle, parser, records_at, tail, lines } = opened;
         let align = self.split.position < self.split.start;
         if !align && self.split.position < records_at {
             self.split.position = records_at;
+            self.split.tail = tail;
             self.split.lines = Some(lines);
         }
-        let mut block = Block::new(handle, io.clone(), self.split.position, &self.split, chunk);
+        let mut block = Block::new(handle, io.clone(), &self.split, chunk);
         block.read_ahead();
         self.stage = Stage::Open(Box::new(Open { parser, block, align, overlong: None }));
     }
@@ -327,7 +339,8 @@ impl<P: Parser> Open<P> {
             }
             Cut::Starved => return Ok(Some(Stop::Starved)),
             Cut::Overlong { shown } => {
-                self.overlong = Some(Overlong { start, raw: rest[..shown].to_vec() });
+                let (tail, raw) = (self.block.tail(), rest[..shown].to_vec());
+                self.overlong = Some(Overlong { start, tail, raw });
                 return Ok(None);
             }
         };

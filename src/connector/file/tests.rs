@@ -4,6 +4,7 @@ mod csv;
 mod errors;
 mod follow;
 mod lines;
+mod unread;
 
 use super::*;
 use crate::connector::testing::{self, block_on};

@@ -26,26 +26,50 @@ impl FileCommitter {
         Self { folder, operator }
     }
 
-    /// Publishes in the folder that the committable was staged in, which is another one where
-    /// `--fresh` commits what the last run owes; or here, if the folder has been moved.
+    /// Publishes here, where the folder may have come by being moved or copied; or else in the folder that the
+    /// committable was staged in, which is another one where `--fresh` commits what the last run owes.
     fn publish(&self, owed: &Owed) -> Result<(CommitOutcome, Option<PathBuf>)> {
         let staged_in = Folder::at(owed.folder.clone(), self.folder.extension());
         // Before it is claimed, the folder may be anybody's, with a file of the same name.
         let claimed = self.folder.is_prepared().then_some(&*self.folder);
-        for folder in [Some(&staged_in), claimed].into_iter().flatten() {
-            if publish(folder, &owed.name)? {
-                return Ok((CommitOutcome::Committed, Some(folder.root().to_owned())));
-            }
+        // What a copy was made of may be there still, and is to stay as it is.
+        if let Some(done) = claimed.map(|folder| settled(folder, &owed.name)).transpose()?.flatten()
+        {
+            return Ok(done);
         }
-        let folder = claimed.unwrap_or(&staged_in);
-        if is_published(folder, &owed.name)? {
+        // It was moved away, or `--replace` has removed what was there.
+        let anothers = self.folder.lost_to_another_job(&staged_in)?;
+        let there = (!anothers).then_some(&staged_in);
+        if let Some(done) = there.map(|folder| settled(folder, &owed.name)).transpose()?.flatten() {
+            return Ok(done);
+        }
+        if let Some(folder) = claimed.or(there)
+            && is_published(folder, &owed.name)?
+        {
             return Ok((CommitOutcome::AlreadyCommitted, Some(folder.root().to_owned())));
         }
         let (staged, target) = (staged_in.staged(&owed.name), staged_in.target(&owed.name));
         let (staged, target) = (staged.display(), target.display());
-        let what = format!("neither the staged {staged} nor the published {target} exists");
+        let what = if anothers {
+            let folder = owed.folder.display();
+            format!("{} was staged in {folder}, which belongs to another job by now", owed.name)
+        } else {
+            format!("neither the staged {staged} nor the published {target} exists")
+        };
         Ok((CommitOutcome::Lost(what), None))
     }
+}
+
+/// Publishes one file, or finds it published; `None`: it is neither here.
+fn settled(folder: &Folder, name: &str) -> Result<Option<(CommitOutcome, Option<PathBuf>)>> {
+    let outcome = if publish(folder, name)? {
+        CommitOutcome::Committed
+    } else if exists(&folder.target(name))? {
+        CommitOutcome::AlreadyCommitted
+    } else {
+        return Ok(None);
+    };
+    Ok(Some((outcome, Some(folder.root().to_owned()))))
 }
 
 /// Renames one file; false: it is not staged here. A rename is whole or not at all.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::connector::stdout::AsJson;
+use crate::connector::stdout::{AsJson, LineFormat, shown};
 use crate::error::{Error, ErrorKind, Result};
 
 /// CSV with a header in each file.
@@ -19,12 +19,8 @@ pub trait FileFormat: Clone + fmt::Debug + Send + Sync + 'static {
     /// Appends `records` to `out`; `first`: they begin a file.
     ///
     /// # Errors
-    /// A record cannot be written in this format ([`ErrorKind::User`]).
+    /// A record cannot be written in this format ([`ErrorKind::Output`]).
     fn append<T: Serialize>(records: &[T], first: bool, out: &mut Vec<u8>) -> Result<()>;
-}
-
-fn no_form(format: &str, e: &dyn fmt::Display) -> Error {
-    Error::new(ErrorKind::User, format!("a record has no {format} form: {e}"))
 }
 
 impl FileFormat for AsJson {
@@ -32,7 +28,7 @@ impl FileFormat for AsJson {
 
     fn append<T: Serialize>(records: &[T], _first: bool, out: &mut Vec<u8>) -> Result<()> {
         for record in records {
-            serde_json::to_writer(&mut *out, record).map_err(|e| no_form("JSON", &e))?;
+            Self::line(record, out)?;
             out.push(b'\n');
         }
         Ok(())
@@ -45,8 +41,19 @@ impl FileFormat for AsCsv {
     fn append<T: Serialize>(records: &[T], first: bool, out: &mut Vec<u8>) -> Result<()> {
         let mut writer = csv::WriterBuilder::new().has_headers(first).from_writer(out);
         for record in records {
-            writer.serialize(record).map_err(|e| no_form("CSV", &e))?;
+            writer.serialize(record).map_err(|e| no_row(record, &e))?;
         }
-        writer.flush().map_err(|e| no_form("CSV", &e))
+        writer.flush().map_err(|e| Error::internal(format!("CSV was not written to memory: {e}")))
     }
+}
+
+fn no_row<T: Serialize>(record: &T, e: &csv::Error) -> Error {
+    let record = serde_json::to_vec(record).map_or_else(|_| String::new(), |json| shown(&json));
+    Error::new(
+        ErrorKind::Output,
+        format!(
+            "a record has no CSV form: {e}: {record}; a row is as many fields as the first one has, each a \
+             text, number or boolean: map records to such a type before the sink, or write JSON lines"
+        ),
+    )
 }

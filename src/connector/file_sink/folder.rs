@@ -39,6 +39,8 @@ pub(super) struct Folder {
     mine: Mutex<Option<Marker>>,
     /// What [`Folder::check`] found, before anything was claimed.
     before_claim: Mutex<Vec<Marker>>,
+    /// The job that asked last.
+    job: Mutex<Option<Name>>,
 }
 
 /// Who writes to the folder: `.millpond/<attempt>.json`.
@@ -120,6 +122,7 @@ impl Folder {
             joins: false,
             mine: Mutex::default(),
             before_claim: Mutex::default(),
+            job: Mutex::default(),
         }
     }
 
@@ -152,6 +155,7 @@ impl Folder {
     pub(super) fn check(&self, run: &RunIdentity) -> Result<()> {
         self.may_be_folder()?;
         *locked(&self.before_claim) = self.markers()?;
+        *locked(&self.job) = Some(run.job.clone());
         self.look(&Marker::of(run), run).map(drop)
     }
 
@@ -166,7 +170,7 @@ impl Folder {
         Ok(())
     }
 
-    /// The markers that are there, and the results that must go before `run` may claim the folder.
+    /// The markers that are there, and the files that must go before `run` may claim the folder.
     fn look(&self, mine: &Marker, run: &RunIdentity) -> Result<(Vec<Marker>, Option<Results>)> {
         self.may_be_folder()?;
         // Before the markers: see the module.
@@ -187,6 +191,8 @@ impl Folder {
                 }
                 return Ok((found, Some(results)));
             }
+            // What attempts of this incarnation staged, by whatever sinks: no checkpoint of it names them.
+            return Ok((found, same_run.then(|| results.staged_before(mine.attempt))));
         } else if !same_run {
             return Err(self.results_missing(mine, last));
         }
@@ -196,6 +202,7 @@ impl Folder {
     /// Claims the folder for `run`, or says why not.
     pub(super) fn prepare(&self, run: &RunIdentity) -> Result<()> {
         let mine = Marker::of(run);
+        *locked(&self.job) = Some(run.job.clone());
         let (found, others) = self.look(&mine, run)?;
         if let Some(others) = others {
             others.remove(self)?;
@@ -214,6 +221,13 @@ impl Folder {
         disk::sync_folder(&self.markers_folder())?;
         *self.mine() = Some(mine);
         Ok(())
+    }
+
+    /// Whether `other` belongs to another job than the one that writes here, as far as that is known.
+    pub(super) fn lost_to_another_job(&self, other: &Self) -> Result<bool> {
+        let job = locked(&self.job).clone();
+        let last = other.markers()?.pop();
+        Ok(job.zip(last).is_some_and(|(job, last)| job.as_str() != last.job))
     }
 
     /// Whether this run has claimed the folder.
@@ -387,6 +401,12 @@ pub(super) struct Results {
 }
 
 impl Results {
+    /// Those that attempts below `attempt` staged.
+    fn staged_before(mut self, attempt: u64) -> Self {
+        self.staged.retain(|name| Part::parse(name).is_some_and(|part| part.attempt < attempt));
+        Self { staged: self.staged, published: BTreeSet::new() }
+    }
+
     /// Removes exactly these.
     pub(super) fn remove(&self, folder: &Folder) -> Result<()> {
         let staged = self.staged.iter().map(|name| folder.staged(name));

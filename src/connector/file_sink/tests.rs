@@ -531,6 +531,72 @@ fn a_folder_may_be_moved_between_runs() {
     assert_eq!(visible(&after), ["part-out-1-1-0.jsonl"]);
 }
 
+/// What a copy of the folder was made of used to get the results, and the copy to stay without.
+#[test]
+fn a_run_that_goes_on_in_a_copy_of_its_folder_publishes_in_the_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, copy) = (dir.path().join("out"), dir.path().join("copy"));
+    let sink = prepared(&old);
+    let owed = [stage(&sink, 1, 1, 1), stage(&sink, 1, 2, 2)].concat();
+    for folder in [".millpond", ".staging"] {
+        std::fs::create_dir_all(copy.join(folder)).unwrap();
+        for name in names_in(&old.join(folder)).unwrap() {
+            std::fs::copy(old.join(folder).join(&name), copy.join(folder).join(&name)).unwrap();
+        }
+    }
+    let sink = FileSink::json_lines(&copy);
+    Sink::<u32>::prepare(&sink, &RunIdentity { attempt: Attempt(2), ..run(1, false) }).unwrap();
+    committer(&sink).clean(Attempt(2), &owed).unwrap();
+    // The second time as after a crash.
+    for published in [CommitOutcome::Committed, CommitOutcome::AlreadyCommitted] {
+        let outcomes = committer(&sink).commit(&owed).unwrap();
+        assert_eq!(outcomes, [published.clone(), published]);
+        assert_eq!(visible(&copy), ["part-out-1-1-0.jsonl", "part-out-2-1-0.jsonl"]);
+        assert_eq!((visible(&old).len(), staged(&old).len()), (0, 2));
+    }
+}
+
+/// What the other job had staged under the name was published before its time, or taken for what was owed.
+#[test]
+fn a_fresh_start_leaves_a_folder_alone_that_is_another_jobs_by_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let (before, after) = (dir.path().join("before"), dir.path().join("after"));
+    let owed = [stage(&prepared(&before), 1, 1, 1), stage(&prepared(&before), 1, 2, 1)].concat();
+    std::fs::rename(&before, &after).unwrap();
+    let other = FileSink::json_lines(&before);
+    let anothers = RunIdentity { job: Name::new("other").unwrap(), ..run(1, true) };
+    Sink::<u32>::prepare(&other, &anothers).unwrap();
+    stage(&other, 1, 1, 2);
+    let fresh = FileSink::json_lines(dir.path().join("new"));
+    Sink::<u32>::check(&fresh, &run(2, true)).unwrap();
+    let outcomes = committer(&fresh).commit(&owed).unwrap();
+    assert!(
+        matches!(outcomes[..], [CommitOutcome::Lost(_), CommitOutcome::Lost(_)]),
+        "{outcomes:?}"
+    );
+    assert_eq!((visible(&before).len(), staged(&before).len()), (0, 1));
+    assert!(format!("{outcomes:?}").contains("belongs to another job by now"), "{outcomes:?}");
+    // Put back, it is published.
+    std::fs::remove_dir_all(&before).unwrap();
+    std::fs::rename(&after, &before).unwrap();
+    let outcomes = committer(&fresh).commit(&owed).unwrap();
+    assert_eq!(outcomes, [CommitOutcome::Committed, CommitOutcome::Committed]);
+}
+
+#[test]
+fn what_a_run_staged_before_its_first_checkpoint_goes_whatever_sink_it_was_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = prepared(dir.path());
+    let left = ["open-former-1-1-0.csv", "part-former-1-1-0.csv", "part-former-1-2-0.csv", "notes"];
+    for name in left {
+        std::fs::write(dir.path().join(".staging").join(name), "").unwrap();
+    }
+    Sink::<u32>::prepare(&sink, &RunIdentity { attempt: Attempt(2), ..run(1, false) }).unwrap();
+    assert_eq!(staged(dir.path()).len(), 4, "a manifest may name them");
+    Sink::<u32>::prepare(&sink, &RunIdentity { attempt: Attempt(2), ..run(1, true) }).unwrap();
+    assert_eq!(staged(dir.path()), ["notes", "part-former-1-2-0.csv"]);
+}
+
 #[test]
 fn names_say_what_they_are_of() {
     let part = Part { operator: "a-1-2.csv".to_owned(), checkpoint: 3, attempt: 40, subtask: 5 };

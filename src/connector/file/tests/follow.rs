@@ -211,3 +211,68 @@ async fn a_file_that_was_cut_off_and_has_grown_again_is_not_read_from_its_middle
         assert!(error.contains(path.to_str().unwrap()) && error.contains("--fresh"), "{error}");
     }
 }
+
+/// The head was hashed when the file was found: there was none, or one that all such files have.
+async fn is_known_by_what_was_read_last<S: Source>(
+    source: S,
+    path: &Path,
+    [head, old, new]: [&str; 3],
+) {
+    std::fs::write(path, head).unwrap();
+    let mut reader = source.reader(source.discover(1).unwrap(), testing::context(10)).unwrap();
+    append(path, old);
+    let mut out = Batch::default();
+    while out.values.len() < 2 {
+        reader.next(&mut out).await.unwrap();
+    }
+    let snapshot = reader.snapshot();
+    std::fs::write(path, new).unwrap();
+    let expected = format!("what stands before byte {}, where", head.len() + old.len());
+    let error = source.check(&snapshot).unwrap_err();
+    assert!(error.to_string().contains(&expected), "{error}");
+    // And where it is replaced after it was checked.
+    let mut again = source.reader(snapshot.clone(), testing::context(10)).unwrap();
+    let error = again.next(&mut Batch::default()).await.unwrap_err();
+    assert!(error.to_string().contains(&expected), "{error}");
+    std::fs::write(path, [head, old, "5\n"].concat()).unwrap();
+    source.check(&snapshot).unwrap();
+    let mut again = source.reader(snapshot, testing::context(10)).unwrap();
+    let mut out = Batch::default();
+    again.next(&mut out).await.unwrap();
+    assert_eq!(out.values.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_was_short_when_it_was_found_is_known_by_what_was_read_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let lines = FileSource::lines(path.as_path()).follow();
+    is_known_by_what_was_read_last(lines, &path, ["", "1\n2\n", "3\n4\n5\n6\n"]).await;
+    let rows = FileSource::csv::<(u32,)>(path.as_path()).follow();
+    let equal_headers = ["n\n", "1\n2\n", "n\n3\n4\n5\n6\n"];
+    is_known_by_what_was_read_last(rows, &path, equal_headers).await;
+    let much = "1".repeat(9000) + "\n2\n";
+    let lines = FileSource::lines(path.as_path()).follow().chunk(64);
+    is_known_by_what_was_read_last(lines, &path, ["", &much, &"3\n".repeat(9000)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn positions_from_before_tails_were_kept_are_gone_on_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
+    let text = path.to_str().unwrap().as_bytes();
+    let no_head = xxhash_rust::xxh3::xxh3_64(b"").to_le_bytes();
+    let length = u8::try_from(text.len()).unwrap();
+    // Byte 8, after 2 lines.
+    let bytes = [&[1, 0, length], text, &[0, 0, 0, 0, 253], &no_head, &[8, 1, 2, 0]].concat();
+    let old = [SplitState { id: path.display().to_string(), state: bytes, done: false }];
+    let source = FileSource::lines(path.as_path()).follow();
+    source.check(&old).unwrap();
+    let mut reader = source.reader(old.to_vec(), testing::context(10)).unwrap();
+    let mut out = Batch::default();
+    reader.next(&mut out).await.unwrap();
+    assert_eq!(out.values, ["three"]);
+    let kept = Split::from_state(&reader.snapshot()[0]).unwrap();
+    assert_eq!((kept.position, kept.lines), (14, Some(3)));
+}

@@ -137,3 +137,23 @@ fn the_rate_is_kept_and_even() {
         assert_eq!(out.values.len(), 4000);
     });
 }
+
+/// Each read used to ask for a little more than the one before.
+#[test]
+fn a_batch_of_long_lines_ends_after_what_a_read_has_brought() {
+    for long in [100 << 10, 700 << 10] {
+        let most = long.max(block::CHUNK as usize) + long;
+        let text = [&b"x".repeat(long)[..], b"\n"].concat().repeat(64);
+        let source = FileSource::lines(Inputs::embedded("t", leak(&text)));
+        let splits = source.discover(1).unwrap();
+        let mut reader = source.reader(splits, testing::context(1024)).unwrap();
+        let (mut records, mut out) = (0, Batch::default());
+        while block_on(reader.next(&mut out)).unwrap() == Progress::More {
+            let bytes: usize = out.values.iter().map(String::len).sum();
+            assert!(bytes <= most, "{bytes} bytes in {} records", out.values.len());
+            records += out.values.len();
+            out = Batch::default();
+        }
+        assert_eq!(records, 64);
+    }
+}
