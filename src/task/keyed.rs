@@ -154,7 +154,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 self.serialise_slice()?;
             }
             self.cleaner.advance(&mut self.state, &self.log)?;
-            self.room.make(&mut self.state, self.reads.bytes());
+            self.room.make(&mut self.state, self.reads.bytes() + self.filter.bytes());
             if self.cleaner.is_idle() && !self.serialising {
                 self.cleaner.begin(&mut self.state, self.room.wants_cleaning());
             }
