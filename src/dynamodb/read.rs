@@ -58,7 +58,8 @@ pub(super) async fn read_all(
     let mut retries = caller.retries();
     let mut tries = 0;
     loop {
-        let mut rows = read_rows(caller, left.iter().map(|wanted| wanted.place.clone())).await?;
+        let mut rows =
+            read_rows(caller, Rank::Waited, left.iter().map(|wanted| wanted.place.clone())).await?;
         let mut large = Vec::new();
         for wanted in left {
             let Some(row) = rows.remove(&wanted.place) else { continue };
@@ -101,7 +102,7 @@ async fn read_parts<'a>(
         let Place { pk, sk } = wanted.place.clone();
         (1..row.parts).map(move |part| Place { pk: pk.clone(), sk: place_of_part(&sk, part) })
     };
-    let mut rows = read_rows(caller, large.iter().flat_map(places)).await?;
+    let mut rows = read_rows(caller, Rank::Waited, large.iter().flat_map(places)).await?;
     let mut torn = Vec::new();
     for (wanted, first) in large {
         let others = places(&(wanted, first.clone())).map(|place| rows.remove(&place));
@@ -137,13 +138,14 @@ fn check_key(wanted: &Wanted, is_its: bool) -> Result<()> {
 /// Reads what stands at distinct `places`, [`IN_FLIGHT`] requests at a time.
 pub(super) async fn read_rows(
     caller: &Caller,
+    rank: Rank,
     places: impl Iterator<Item = Place>,
 ) -> Result<HashMap<Place, Attributes>> {
     let keys: Vec<Attributes> =
         places.map(|Place { pk, sk }| item::key_of(pk, sk.to_vec())).collect();
     let chunks: Vec<Vec<Attributes>> = keys.chunks(KEYS).map(<[_]>::to_vec).collect();
     let answers: Vec<Vec<Attributes>> = stream::iter(chunks)
-        .map(|chunk| read_chunk(caller, chunk))
+        .map(|chunk| read_chunk(caller, rank, chunk))
         .buffer_unordered(IN_FLIGHT)
         .try_collect()
         .await?;
@@ -166,7 +168,7 @@ fn take_place(attributes: &mut Attributes) -> Option<Place> {
 }
 
 /// Reads at most [`KEYS`] distinct items, in any order.
-async fn read_chunk(caller: &Caller, keys: Vec<Attributes>) -> Result<Vec<Attributes>> {
+async fn read_chunk(caller: &Caller, rank: Rank, keys: Vec<Attributes>) -> Result<Vec<Attributes>> {
     let mut items = Vec::with_capacity(keys.len());
     let mut pending = Some(consistent(keys)?);
     let mut retries = caller.retries();
@@ -174,7 +176,7 @@ async fn read_chunk(caller: &Caller, keys: Vec<Attributes>) -> Result<Vec<Attrib
         let asked = request.keys().len();
         let pks: Vec<&str> = request.keys().iter().map(pk_of).collect();
         let size = Size::Items(asked);
-        let ask = Ask { lane: Lane::Read, purpose: Purpose::Read, rank: Rank::Waited, size };
+        let ask = Ask { lane: Lane::Read, purpose: Purpose::Read, rank, size };
         let send = || {
             caller
                 .client()

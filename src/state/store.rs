@@ -242,8 +242,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Reads the items of a range until values and sort keys take more than `max_bytes`, by up to a MiB or an
     /// item; where keys are so long that the table has them by their hashes, until the next one that is not.
-    /// One `Query` for each MiB. An entry that is written meanwhile may be seen before, after or in the midst of
-    /// that, so one that has changed since the scan began must not be taken from it.
+    /// One `Query` for each MiB. Of the chunks of a filter, which yield to all other reads, one `Query`, of as
+    /// many items as there are KiB in `max_bytes`. An entry that is written meanwhile may be seen before, after or
+    /// in the midst of that, so one that has changed since the scan began must not be taken from it.
     fn scan_page(&self, range: ItemRange, max_bytes: u64) -> BoxFuture<'_, Result<ScanPage>>;
 
     /// All of a range, as by [`Store::scan_page`].
