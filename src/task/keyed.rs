@@ -226,7 +226,10 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 self.log.completed(&self.state);
                 self.room.completed(checkpoint, &self.state);
             }
-            Command::Aborted { checkpoint } => self.snapshots.aborted(checkpoint),
+            Command::Aborted { checkpoint } => {
+                self.snapshots.aborted(checkpoint);
+                self.room.aborted(checkpoint, &self.state);
+            }
             Command::Drain => self.draining = true,
             Command::Trigger { .. } => {}
         }
