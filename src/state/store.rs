@@ -63,10 +63,12 @@ impl ItemRange {
         sort_key >= &*self.from && self.to.as_ref().is_none_or(|to| sort_key < &**to)
     }
 
-    /// What of it comes after `sort_key`.
+    /// What of it comes after `sort_key`. No other sort key of a state begins with it, since keys are
+    /// self-delimiting; but a table has an entry's further parts under places that do, with a zero byte next, and
+    /// those need not be read again.
     #[must_use]
     pub fn after(&self, sort_key: &[u8]) -> Self {
-        Self { from: [sort_key, &[0]].concat().into(), ..self.clone() }
+        Self { from: [sort_key, &[1]].concat().into(), ..self.clone() }
     }
 
     /// Whether no sort key at all can lie in it.
