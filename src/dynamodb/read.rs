@@ -41,6 +41,10 @@ pub(super) struct Wanted {
     pub(super) key: Bytes,
 }
 
+/// Parts after the first ones that are read at a time: 32 MiB. They are in memory twice, since each value is made of
+/// its own.
+const PARTS: usize = 80;
+
 /// How often parts of several writes are read again: whoever reads them is fenced, or they are damage.
 const TORN_READS: u32 = 5;
 
@@ -71,7 +75,7 @@ pub(super) async fn read_all(
                 found.insert(&wanted.place, Some(row.into_item()));
             }
         }
-        let torn = read_parts(caller, large, &mut found, now).await?;
+        let torn = read_large(caller, large, &mut found, now).await?;
         tries += 1;
         let Some((wanted, Torn(why))) = torn.first() else { break };
         if tries == TORN_READS {
@@ -88,16 +92,37 @@ pub(super) async fn read_all(
     Ok(wanted.iter().map(|wanted| found.get(&wanted.place).cloned().flatten()).collect())
 }
 
-/// Reads the other parts of `large` entries, and gives back those whose parts are of several writes.
+/// Reads the other parts of `large` entries, some entries at a time, and gives back those whose parts are of several
+/// writes.
+async fn read_large<'a>(
+    caller: &Caller,
+    large: Vec<(&'a Wanted, Row)>,
+    found: &mut HashMap<&'a Place, Option<Item>>,
+    now: u64,
+) -> Result<Vec<(&'a Wanted, Torn)>> {
+    let mut torn = Vec::new();
+    let (mut some, mut parts) = (Vec::new(), 0);
+    for (wanted, first) in large {
+        let others = first.parts.saturating_sub(1) as usize;
+        if parts + others > PARTS && !some.is_empty() {
+            torn.extend(read_parts(caller, std::mem::take(&mut some), found, now).await?);
+            parts = 0;
+        }
+        parts += others;
+        some.push((wanted, first));
+    }
+    if !some.is_empty() {
+        torn.extend(read_parts(caller, some, found, now).await?);
+    }
+    Ok(torn)
+}
+
 async fn read_parts<'a>(
     caller: &Caller,
     large: Vec<(&'a Wanted, Row)>,
     found: &mut HashMap<&'a Place, Option<Item>>,
     now: u64,
 ) -> Result<Vec<(&'a Wanted, Torn)>> {
-    if large.is_empty() {
-        return Ok(Vec::new());
-    }
     let places = |(wanted, row): &(&'a Wanted, Row)| {
         let Place { pk, sk } = wanted.place.clone();
         (1..row.parts).map(move |part| Place { pk: pk.clone(), sk: place_of_part(&sk, part) })
