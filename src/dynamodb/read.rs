@@ -166,9 +166,14 @@ pub(super) async fn read_rows(
     rank: Rank,
     places: impl Iterator<Item = Place>,
 ) -> Result<HashMap<Place, Attributes>> {
-    let keys: Vec<Attributes> =
-        places.map(|Place { pk, sk }| item::key_of(pk, sk.to_vec())).collect();
-    let chunks: Vec<Vec<Attributes>> = keys.chunks(KEYS).map(<[_]>::to_vec).collect();
+    let places: Vec<Place> = places.collect();
+    let mut places = places.into_iter();
+    // As attributes keys take several times as much, so only those of requests under way are made.
+    let chunks = std::iter::from_fn(move || {
+        let key = |Place { pk, sk }: Place| item::key_of(pk, sk.to_vec());
+        let keys: Vec<Attributes> = places.by_ref().take(KEYS).map(key).collect();
+        (!keys.is_empty()).then_some(keys)
+    });
     let answers: Vec<Vec<Attributes>> = stream::iter(chunks)
         .map(|chunk| read_chunk(caller, rank, chunk))
         .buffer_unordered(IN_FLIGHT)
