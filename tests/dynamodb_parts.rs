@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dynamodb_support::script::{Act, Script};
-use dynamodb_support::{key, settings, try_connect, version};
+use dynamodb_support::{connect, key, settings, try_connect, version};
 use futures::FutureExt;
 use millpond::ErrorKind;
 use millpond::config::Location;
@@ -116,6 +116,51 @@ async fn a_value_of_one_part_costs_what_it_did() {
     // Of the emptied parts their versions are left, until DynamoDB deletes them.
     assert_eq!(rows(&connection).await, 3);
     assert_eq!(rows(&connection).await, 0);
+}
+
+/// All other parts of a hundred large values used to be in memory at once, and once more in the values.
+#[tokio::test(start_paused = true)]
+async fn parts_of_many_large_values_are_read_some_values_at_a_time() {
+    let (_connection, store, script, _) = scripted().await;
+    let value = |n: u32| item(version(1, n.into()), if n == 7 { 101 } else { 11 });
+    for n in 0..30 {
+        store.write_items(write(n, value(n))).await.unwrap();
+    }
+    script.sent();
+    let read = || store.read_items((0..30).rev().map(key).collect());
+    // The first parts, and the first others, of eight values.
+    script.next("BatchGetItem", [Act::Pass].into_iter().chain((0..9).map(|_| Act::Refuse)));
+    assert!(read().now_or_never().is_none());
+    assert_eq!(script.sent(), ["BatchGetItem"; 2]);
+    script.forget();
+    let expected: Vec<Option<Item>> = (0..30).rev().map(|n| Some(value(n))).collect();
+    assert_eq!(read().await.unwrap(), expected);
+    // 8, 8, 6, one that is over the bound by itself, in one request, and 7.
+    assert_eq!(script.sent(), ["BatchGetItem"; 6]);
+}
+
+/// The rest of a range used to begin before the parts of the entry that the page had ended with.
+#[tokio::test(start_paused = true)]
+async fn no_part_of_a_page_s_last_value_is_read_again() {
+    let connection = connect(Location::EmbeddedMemory, Execution::Inline).await;
+    let store = connection.scoped(&job(), Incarnation(1), Duration::from_secs(60));
+    let value = Bytes::from(vec![7; 2_000_000]);
+    for n in [0, 16, 32] {
+        let item = Item::new(version(1, 1), Some(value.clone()));
+        store.write_items(write(n, item)).await.unwrap();
+    }
+    let read_units = || connection.meter().snapshot().read.read_units;
+    let before = read_units();
+    let (mut rest, mut found) = (Some(range()), Vec::new());
+    while let Some(range) = rest {
+        let page = store.scan_page(range, 1).await.unwrap();
+        found.extend(page.items.into_iter().map(|scanned| scanned.item.unwrap().value.unwrap()));
+        rest = page.rest;
+    }
+    assert_eq!(found, [value.clone(), value.clone(), value]);
+    let units = read_units() - before;
+    let needed = 3.0 * 2_000_000.0 / 4096.0;
+    assert!((needed..needed + 20.0).contains(&units), "{units} units for {needed}");
 }
 
 /// Sends `write`, of which `puts` get through before the writer dies.

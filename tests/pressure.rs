@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dynamodb_support::{Tokio, key, settings, try_connect, version, write};
 use futures::future::join_all;
+use millpond::KeyGroup;
 use millpond::checkpoint::contract::sample_head;
 use millpond::checkpoint::{HeadChange, HeadCondition};
 use millpond::clock::Clock;
@@ -20,7 +21,9 @@ use millpond::dynamodb::{Connection, Execution};
 use millpond::hostile::{Fault, Hostile, Limits, Plan, Throughput};
 use millpond::ids::{Incarnation, Name, SlotId};
 use millpond::io::Io;
-use millpond::state::{BlockKey, BlockKind, ItemWrite, Presence, Store};
+use millpond::state::{
+    BlockKey, BlockKind, FILTER_STATE, Item, ItemKey, ItemRange, ItemWrite, Presence, Store,
+};
 
 struct Bench {
     hostile: Hostile,
@@ -133,6 +136,49 @@ async fn whoever_waits_for_capacity_is_seen_to_struggle_but_for_what_nobody_wait
     assert!(struggling() >= Duration::from_secs(9), "{:?}", struggling());
     puts.await.unwrap();
     assert_eq!(struggling(), Duration::ZERO);
+}
+
+/// It used to stand in line with them, with all of its key groups: a record waited for a minute, and the time-outs of
+/// checkpoints were excused meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_filter_that_is_read_back_does_not_keep_records_waiting() {
+    let bench = Bench::new(Some((20, 20)), Plan::calm().limited(Limits::provisioned(20, 20))).await;
+    let chunk = |n: u32| {
+        let state = Name::new(FILTER_STATE).unwrap();
+        let value = Some(Bytes::from(vec![1; 900]));
+        let key = ItemKey { state, key_group: KeyGroup(0), ..key(n) };
+        ItemWrite { key, item: Item::new(version(1, 1), value), presence: Presence::Absent }
+    };
+    bench.store.write_items((0..400).map(chunk).collect()).await.unwrap();
+    let ItemKey { operator, state, key_group, .. } = chunk(0).key;
+    let all = ItemRange { operator, state, key_group, from: Bytes::new(), to: None };
+    let scan = || async {
+        let mut range = all.clone();
+        loop {
+            let page = bench.store.scan_page(range, 64 << 10).await.unwrap();
+            assert!(page.items.len() <= 64, "{} items", page.items.len());
+            range = page.rest.unwrap_or_else(|| all.clone());
+        }
+    };
+    let scans = join_all((0..8).map(|_| scan()));
+    let records = async {
+        // Until nothing is left of what was saved.
+        bench.clock.sleep(Duration::from_secs(300)).await;
+        assert!(bench.connection.throttling().waiting > 4, "{:?}", bench.connection.throttling());
+        assert_eq!(bench.store.health().struggling_for, Duration::ZERO, "nobody waits for them");
+        let mut longest = Duration::ZERO;
+        for n in 0..10 {
+            let begun = bench.clock.now();
+            bench.store.read_items(vec![key(n)]).await.unwrap();
+            longest = longest.max(bench.clock.now() - begun);
+            bench.clock.sleep(Duration::from_secs(1)).await;
+        }
+        longest
+    };
+    let longest = tokio::select! { _ = scans => panic!("for ever"), longest = records => longest };
+    println!("a record waits for {longest:?} at most");
+    // One page, which has just left.
+    assert!(longest < Duration::from_millis(1_500), "{longest:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -240,7 +240,8 @@ impl Coordinator {
         }
         match event {
             Event::Tick { struggling } => self.check_timeout(struggling, now, &mut effects),
-            Event::MemoryPressure => self.pressure = true,
+            // One that is under way may suffice: where it does not, that is told again once it has completed.
+            Event::MemoryPressure => self.pressure |= matches!(self.phase, Phase::Idle),
             Event::Stop => self.stop = true,
             Event::Exhausted { vertex, subtask } => {
                 self.active_sources.remove(&(vertex, subtask));

@@ -1,11 +1,12 @@
 //! Who leaves first when a table takes less than is to be sent.
 //!
 //! ```text
-//! heads ─► reads of waiting records ─► segments, manifests ─► materialising ─► deletion of what is gone
+//! heads ─► reads of waiting records ─► segments, manifests ─► filters ─► materialising ─► deletion of what is gone
 //! ```
 //! Owns the two queues, one for each of a table's capacities: reads and writes never wait for each
 //! other. A head's write waits for nobody, since a lease runs out meanwhile; it is charged all the
-//! same, so that the others wait for it. How fast it goes is `limiter`'s.
+//! same, so that the others wait for it. A filter that is read back has a share beside what goes before it: as
+//! long as it is not there, new keys cost the very reads that it would wait for. How fast it goes is `limiter`'s.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,8 @@ pub(super) enum Rank {
     Waited,
     /// A checkpoint waits for it.
     Checkpoint,
+    /// New keys cost no reads once it is there.
+    Filter,
     /// The log shrinks by it.
     Materialise,
     /// Nobody waits for it.
@@ -79,9 +82,14 @@ struct Traffic {
     arrived: u64,
     /// Units an item, of each purpose, as the last answers had it.
     typical: [f64; PURPOSES],
-    /// Units a page, the same.
-    page: f64,
+    /// Units a page, the same, and one of a filter.
+    pages: [f64; 2],
+    /// What filters may take before those that are ahead of them, units.
+    filters: f64,
 }
+
+/// Of what those ahead of them take, what filters that wait may take then.
+const SHARE_OF_FILTERS: f64 = 0.25;
 
 impl Traffic {
     /// How many are asked for and what each takes, where that is not known; what it takes is to be learnt.
@@ -89,7 +97,35 @@ impl Traffic {
         match ask.size {
             Size::Units(_) => None,
             Size::Items(items) => Some((items, &mut self.typical[ask.purpose as usize])),
-            Size::Page => Some((1, &mut self.page)),
+            Size::Page => Some((1, &mut self.pages[usize::from(ask.rank == Rank::Filter)])),
+        }
+    }
+
+    /// Who is the first to leave.
+    fn first(&self) -> Option<((Rank, u64), &Waiter)> {
+        let filter = self.first_of(Rank::Filter).filter(|_| self.filters > 0.0);
+        filter.or_else(|| self.queue.first_key_value().map(|(key, waiter)| (*key, waiter)))
+    }
+
+    /// Within a rank the first one is the oldest.
+    fn first_of(&self, rank: Rank) -> Option<((Rank, u64), &Waiter)> {
+        let mut of_rank = self.queue.range((rank, 0)..=(rank, u64::MAX));
+        of_rank.next().map(|(key, waiter)| (*key, waiter))
+    }
+
+    /// A request of `rank` takes so many units.
+    fn take(&mut self, rank: Rank, units: f64) {
+        self.bucket.take(units);
+        if rank == Rank::Filter {
+            self.filters = (self.filters - units).max(-units);
+        } else if rank < Rank::Filter && self.first_of(Rank::Filter).is_some() {
+            self.filters += SHARE_OF_FILTERS * units;
+        }
+    }
+
+    fn wake_first(&self) {
+        if let Some((_, first)) = self.first() {
+            first.wake.notify_one();
         }
     }
 }
@@ -104,8 +140,7 @@ struct Waiter {
 impl Traffic {
     /// Since when the oldest request waits that records or a checkpoint wait for.
     fn awaited_since(&self) -> Option<Instant> {
-        // Within a rank the first one is the oldest.
-        let oldest = |rank| self.queue.range((rank, 0)..=(rank, u64::MAX)).next();
+        let oldest = |rank| self.first_of(rank);
         let oldest = [Rank::Waited, Rank::Checkpoint].into_iter().filter_map(oldest);
         oldest.map(|(_, waiter)| waiter.since).min()
     }
@@ -127,7 +162,8 @@ impl Pace {
             let mut typical = [1.0; PURPOSES];
             typical[Purpose::Log as usize] = SEGMENT_UNITS;
             let bucket = Bucket::new(capacity, now);
-            Mutex::new(Traffic { bucket, queue: BTreeMap::new(), arrived: 0, typical, page: 1.0 })
+            let (queue, pages) = (BTreeMap::new(), [1.0; 2]);
+            Mutex::new(Traffic { bucket, queue, arrived: 0, typical, pages, filters: 0.0 })
         };
         let (read, write) = provisioned.unzip();
         Self(Arc::new(Shared { clock, read: traffic(read), write: traffic(write) }))
@@ -201,14 +237,19 @@ impl Pace {
             }
         };
         let key = place.as_ref().map(|place| place.key);
-        let ahead = traffic.queue.first_key_value().map(|(first, _)| *first);
-        let first = match (key, ahead) {
+        let ahead = traffic.first().map(|(first, _)| first);
+        let has_share = traffic.filters > 0.0;
+        let is_first = match (key, ahead) {
             (Some(key), ahead) => ahead == Some(key),
+            (None, Some((Rank::Filter, _))) if has_share => false,
             (None, ahead) => ahead.is_none_or(|(rank, _)| ask.rank < rank),
         };
         let wait = if ask.rank == Rank::Head { None } else { traffic.bucket.wait(units) };
-        if wait.is_none() && (first || ask.rank == Rank::Head) {
-            traffic.bucket.take(units);
+        if wait.is_none() && (is_first || ask.rank == Rank::Head) {
+            traffic.take(ask.rank, units);
+            if place.is_none() {
+                traffic.wake_first();
+            }
             drop(traffic);
             // Gives the place to the next one.
             drop(place.take());
@@ -221,8 +262,9 @@ impl Pace {
             *place = Some(Place { pace: self.clone(), lane: ask.lane, key });
             key
         });
+        let is_first = traffic.first().is_some_and(|(first, _)| first == key);
         let wake = traffic.queue.get(&key).map(|w| Arc::clone(&w.wake)).unwrap_or_default();
-        Err((wake, if first { Some(wait.unwrap_or(Duration::ZERO)) } else { None }))
+        Err((wake, is_first.then(|| wait.unwrap_or(Duration::ZERO))))
     }
 }
 
@@ -241,9 +283,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut traffic = self.pace.traffic(self.lane);
         traffic.queue.remove(&self.key);
-        if let Some((_, next)) = traffic.queue.first_key_value() {
-            next.wake.notify_one();
-        }
+        traffic.wake_first();
     }
 }
 
@@ -341,6 +381,37 @@ mod tests {
         let begun = clock.now();
         second.await;
         assert!(clock.now() - begun < Duration::from_millis(60), "{:?}", clock.now() - begun);
+        assert_eq!(pace.waiting(), 0);
+    }
+
+    /// It used to stand among the reads that records wait for: on a small table they waited for all of it.
+    #[tokio::test(start_paused = true)]
+    async fn a_filter_that_is_read_back_leaves_most_to_the_records_and_goes_on() {
+        let clock = Clock::starting_at(0);
+        let pace = Pace::new(Some((20, 20)), clock);
+        let read = |rank| Ask { lane: Lane::Read, ..write(rank, 20.0) };
+        let (order, seen) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+        let each = |rank| {
+            let (pace, order, seen) = (&pace, &order, &seen);
+            async move {
+                drop(pace.admit(read(rank)).await);
+                order.borrow_mut().push(rank);
+                seen.borrow_mut().push(pace.awaited_since().is_some());
+            }
+        };
+        pace.admit(read(Rank::Waited)).await;
+        let filters = join_all([Rank::Filter; 6].map(each));
+        let records = join_all([Rank::Waited; 8].map(each));
+        futures::join!(filters, records);
+        let (filter, record) = (Rank::Filter, Rank::Waited);
+        let expected = [
+            vec![record, filter, record, record, record, record],
+            vec![filter, record, record, record],
+            vec![filter; 4],
+        ];
+        assert_eq!(*order.borrow(), expected.concat());
+        let nobody = seen.borrow().iter().rev().take_while(|awaited| !**awaited).count();
+        assert_eq!(nobody, 5, "nothing is awaited where only filters wait");
         assert_eq!(pace.waiting(), 0);
     }
 

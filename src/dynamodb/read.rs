@@ -41,6 +41,10 @@ pub(super) struct Wanted {
     pub(super) key: Bytes,
 }
 
+/// Parts after the first ones that are read at a time: 32 MiB. They are in memory twice, since each value is made of
+/// its own.
+const PARTS: usize = 80;
+
 /// How often parts of several writes are read again: whoever reads them is fenced, or they are damage.
 const TORN_READS: u32 = 5;
 
@@ -58,7 +62,8 @@ pub(super) async fn read_all(
     let mut retries = caller.retries();
     let mut tries = 0;
     loop {
-        let mut rows = read_rows(caller, left.iter().map(|wanted| wanted.place.clone())).await?;
+        let mut rows =
+            read_rows(caller, Rank::Waited, left.iter().map(|wanted| wanted.place.clone())).await?;
         let mut large = Vec::new();
         for wanted in left {
             let Some(row) = rows.remove(&wanted.place) else { continue };
@@ -70,7 +75,7 @@ pub(super) async fn read_all(
                 found.insert(&wanted.place, Some(row.into_item()));
             }
         }
-        let torn = read_parts(caller, large, &mut found, now).await?;
+        let torn = read_large(caller, large, &mut found, now).await?;
         tries += 1;
         let Some((wanted, Torn(why))) = torn.first() else { break };
         if tries == TORN_READS {
@@ -87,21 +92,42 @@ pub(super) async fn read_all(
     Ok(wanted.iter().map(|wanted| found.get(&wanted.place).cloned().flatten()).collect())
 }
 
-/// Reads the other parts of `large` entries, and gives back those whose parts are of several writes.
+/// Reads the other parts of `large` entries, some entries at a time, and gives back those whose parts are of several
+/// writes.
+async fn read_large<'a>(
+    caller: &Caller,
+    large: Vec<(&'a Wanted, Row)>,
+    found: &mut HashMap<&'a Place, Option<Item>>,
+    now: u64,
+) -> Result<Vec<(&'a Wanted, Torn)>> {
+    let mut torn = Vec::new();
+    let (mut some, mut parts) = (Vec::new(), 0);
+    for (wanted, first) in large {
+        let others = first.parts.saturating_sub(1) as usize;
+        if parts + others > PARTS && !some.is_empty() {
+            torn.extend(read_parts(caller, std::mem::take(&mut some), found, now).await?);
+            parts = 0;
+        }
+        parts += others;
+        some.push((wanted, first));
+    }
+    if !some.is_empty() {
+        torn.extend(read_parts(caller, some, found, now).await?);
+    }
+    Ok(torn)
+}
+
 async fn read_parts<'a>(
     caller: &Caller,
     large: Vec<(&'a Wanted, Row)>,
     found: &mut HashMap<&'a Place, Option<Item>>,
     now: u64,
 ) -> Result<Vec<(&'a Wanted, Torn)>> {
-    if large.is_empty() {
-        return Ok(Vec::new());
-    }
     let places = |(wanted, row): &(&'a Wanted, Row)| {
         let Place { pk, sk } = wanted.place.clone();
         (1..row.parts).map(move |part| Place { pk: pk.clone(), sk: place_of_part(&sk, part) })
     };
-    let mut rows = read_rows(caller, large.iter().flat_map(places)).await?;
+    let mut rows = read_rows(caller, Rank::Waited, large.iter().flat_map(places)).await?;
     let mut torn = Vec::new();
     for (wanted, first) in large {
         let others = places(&(wanted, first.clone())).map(|place| rows.remove(&place));
@@ -137,13 +163,19 @@ fn check_key(wanted: &Wanted, is_its: bool) -> Result<()> {
 /// Reads what stands at distinct `places`, [`IN_FLIGHT`] requests at a time.
 pub(super) async fn read_rows(
     caller: &Caller,
+    rank: Rank,
     places: impl Iterator<Item = Place>,
 ) -> Result<HashMap<Place, Attributes>> {
-    let keys: Vec<Attributes> =
-        places.map(|Place { pk, sk }| item::key_of(pk, sk.to_vec())).collect();
-    let chunks: Vec<Vec<Attributes>> = keys.chunks(KEYS).map(<[_]>::to_vec).collect();
+    let places: Vec<Place> = places.collect();
+    let mut places = places.into_iter();
+    // As attributes keys take several times as much, so only those of requests under way are made.
+    let chunks = std::iter::from_fn(move || {
+        let key = |Place { pk, sk }: Place| item::key_of(pk, sk.to_vec());
+        let keys: Vec<Attributes> = places.by_ref().take(KEYS).map(key).collect();
+        (!keys.is_empty()).then_some(keys)
+    });
     let answers: Vec<Vec<Attributes>> = stream::iter(chunks)
-        .map(|chunk| read_chunk(caller, chunk))
+        .map(|chunk| read_chunk(caller, rank, chunk))
         .buffer_unordered(IN_FLIGHT)
         .try_collect()
         .await?;
@@ -166,7 +198,7 @@ fn take_place(attributes: &mut Attributes) -> Option<Place> {
 }
 
 /// Reads at most [`KEYS`] distinct items, in any order.
-async fn read_chunk(caller: &Caller, keys: Vec<Attributes>) -> Result<Vec<Attributes>> {
+async fn read_chunk(caller: &Caller, rank: Rank, keys: Vec<Attributes>) -> Result<Vec<Attributes>> {
     let mut items = Vec::with_capacity(keys.len());
     let mut pending = Some(consistent(keys)?);
     let mut retries = caller.retries();
@@ -174,7 +206,7 @@ async fn read_chunk(caller: &Caller, keys: Vec<Attributes>) -> Result<Vec<Attrib
         let asked = request.keys().len();
         let pks: Vec<&str> = request.keys().iter().map(pk_of).collect();
         let size = Size::Items(asked);
-        let ask = Ask { lane: Lane::Read, purpose: Purpose::Read, rank: Rank::Waited, size };
+        let ask = Ask { lane: Lane::Read, purpose: Purpose::Read, rank, size };
         let send = || {
             caller
                 .client()

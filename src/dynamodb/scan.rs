@@ -16,8 +16,30 @@ use super::parts::{self, PREFIX_BYTES, Row, Torn, place_of_part};
 use super::read::{Place, read_rows};
 use super::send::Errand;
 use crate::error::{Error, ErrorKind, Result};
-use crate::state::{ItemRange, ScanPage, Scanned};
+use crate::state::{FILTER_STATE, ItemRange, ScanPage, Scanned};
 use crate::teeth::{Tooth, bites};
+
+/// An item of a filter's chunk: one read unit has four of them.
+const CHUNK_BYTES: u64 = 1 << 10;
+
+/// How a range is read.
+#[derive(Clone, Copy, Debug)]
+struct Paging {
+    rank: Rank,
+    /// Items that a `Query` reads at most; `None`: a MiB of them.
+    limit: Option<i32>,
+}
+
+impl Paging {
+    /// Of a filter no more than is asked for, since whoever comes next waits for what it has taken.
+    fn of(range: &ItemRange, max_bytes: u64) -> Self {
+        if range.state.as_str() != FILTER_STATE {
+            return Self { rank: Rank::Waited, limit: None };
+        }
+        let limit = i32::try_from(max_bytes.div_ceil(CHUNK_BYTES).max(1)).ok();
+        Self { rank: Rank::Filter, limit }
+    }
+}
 
 /// Reads the items of `range`, whose partition key is `pk`, until they take more than so many bytes; `now`
 /// is in seconds since 1970.
@@ -27,6 +49,7 @@ pub(super) async fn scan(
     (range, max_bytes): (&ItemRange, u64),
     now: u64,
 ) -> Result<ScanPage> {
+    let paging = Paging::of(range, max_bytes);
     let (mut bytes, mut rest) = (0, None);
     if range.is_empty() {
         return Ok(ScanPage { items: Vec::new(), rest });
@@ -37,7 +60,7 @@ pub(super) async fn scan(
     let mut firsts: Vec<(Bytes, Row)> = Vec::new();
     let mut others: HashMap<Bytes, Row> = HashMap::new();
     loop {
-        let (items, more) = page(caller, pk, &bounds, start).await?;
+        let (items, more) = page(caller, (pk, paging), &bounds, start).await?;
         for mut item in items {
             let place = item::take_sort_key(&mut item)?;
             let row = item::read_row(item)?;
@@ -54,7 +77,7 @@ pub(super) async fn scan(
             break;
         }
         // Behind a long key others may stand that come before it: they are in order of their hashes.
-        if bytes > max_bytes
+        if (bytes > max_bytes || paging.limit.is_some())
             && let Some((last, key)) = last_short(&firsts)
         {
             rest = Some(range.after(&key));
@@ -63,7 +86,7 @@ pub(super) async fn scan(
         }
     }
     let missing = missing(pk, &firsts, &others);
-    for (place, item) in read_rows(caller, missing.into_iter()).await? {
+    for (place, item) in read_rows(caller, paging.rank, missing.into_iter()).await? {
         others.insert(place.sk, item::read_row(item)?);
     }
     let mut entries = Vec::with_capacity(firsts.len());
@@ -170,12 +193,11 @@ impl Bounds {
 /// One page from after `start`, and where the next one starts.
 async fn page(
     caller: &Caller,
-    pk: &str,
+    (pk, Paging { rank, limit }): (&str, Paging),
     bounds: &Bounds,
     start: Option<Attributes>,
 ) -> Result<(Vec<Attributes>, Option<Attributes>)> {
-    let size = Size::Page;
-    let ask = Ask { lane: Lane::Read, purpose: Purpose::Read, rank: Rank::Waited, size };
+    let ask = Ask { lane: Lane::Read, purpose: Purpose::Read, rank, size: Size::Page };
     let send = || {
         caller
             .client()
@@ -184,6 +206,7 @@ async fn page(
             .key_condition_expression(bounds.condition())
             .set_expression_attribute_values(Some(bounds.values(pk)))
             .set_exclusive_start_key(start.clone())
+            .set_limit(limit)
             .consistent_read(!bites(Tooth::StaleReads))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()

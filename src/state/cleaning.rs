@@ -200,6 +200,8 @@ pub struct Finder {
     /// tens of thousands of them should not be there twice.
     wanted: Vec<Found>,
     is_found: Bits,
+    /// How many were not.
+    left: usize,
     carry: Carry,
 }
 
@@ -210,33 +212,42 @@ impl Finder {
         let mut wanted: Vec<Found> =
             missing.into_iter().map(|missing| Found { missing, value: None }).collect();
         wanted.sort_unstable_by(|a, b| a.missing.place().cmp(&b.missing.place()));
-        Self { wanted, is_found: Bits::default(), carry: Carry::default() }
+        let left = wanted.len();
+        Self { wanted, is_found: Bits::default(), left, carry: Carry::default() }
     }
 
-    /// Looks into the next segment: all of the checkpoint and operator, in the order of their ranges'
-    /// beginnings and, for each range, of their sequence.
+    /// Whether nothing is left to be looked for: an entry is in one segment of its checkpoint.
+    #[must_use]
+    pub fn has_all(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Looks into the next segment of the checkpoint and operator: in the order of their ranges' beginnings and,
+    /// for each range, of their sequence, from any one on that does not continue another, and on with the first
+    /// one after the last, until [`Finder::has_all`] or they were all looked into.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] where it cannot be read.
     pub fn look(&mut self, segment: &Segment) -> Result<()> {
-        let Self { wanted, is_found, carry } = self;
+        let Self { wanted, is_found, left, carry } = self;
         segment.each(carry, |entry| {
             let place = (segment.states[entry.state].as_str(), entry.key);
             if let Ok(n) = wanted.binary_search_by(|found| found.missing.place().cmp(&place)) {
                 let lasting = |value| (Bytes::copy_from_slice(value), entry.expires);
                 wanted[n].value = entry.value.map(lasting);
+                *left -= usize::from(!is_found.contains(n as u32));
                 is_found.insert(n as u32);
             }
             Ok(())
         })
     }
 
-    /// There are no more segments.
+    /// There are no more segments to be looked into.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] where an entry was in none of them, or the end of one is missing.
     pub fn finish(self) -> Result<Vec<Found>> {
-        if !self.carry.is_empty() {
+        if !self.carry.is_empty() && !self.has_all() {
             return Err(Error::new(
                 ErrorKind::Corrupt,
                 "segment: the last one of a checkpoint is missing",

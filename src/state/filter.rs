@@ -20,13 +20,15 @@ mod bloom;
 pub(super) mod chunks;
 mod keyed;
 
+use std::collections::BTreeSet;
+
 use hashbrown::HashSet;
 use xxhash_rust::xxh64::xxh64;
 
 use bloom::Bloom;
 use chunks::{ChunkId, Chunks};
 
-pub use keyed::FilterChunks;
+pub use keyed::{FilterChunks, FilterScan};
 
 use crate::ids::Name;
 use crate::key_group::{KeyGroup, KeyGroupRange};
@@ -106,12 +108,12 @@ struct Build {
     /// What belongs into the bits, until there are some; no more than they may take.
     early: Vec<u64>,
     max_bytes: u64,
-    /// The key group whose chunks are taken over next: of those before it all is there.
+    /// Of the key groups before this one all chunks are taken over.
     next: KeyGroup,
+    /// Those behind it of which they are, too.
+    ended: BTreeSet<KeyGroup>,
     /// The one whose chunks are to be read next.
     to_read: Option<KeyGroup>,
-    /// Hashes of it so far.
-    read: u64,
 }
 
 /// The filter of one operator in one subtask.
@@ -251,8 +253,8 @@ impl Filter {
     fn build(&self, bits: Option<Bloom>) -> Build {
         let first = self.range.first;
         let (early, max_bytes) = (Vec::new(), self.config.max_bytes);
-        let mut build =
-            Build { bits, early, max_bytes, next: first, to_read: Some(first), read: 0 };
+        let (ended, to_read) = (BTreeSet::new(), Some(first));
+        let mut build = Build { bits, early, max_bytes, next: first, ended, to_read };
         self.chunks.hashes().for_each(|hash| build.add(hash));
         build
     }
@@ -272,30 +274,32 @@ impl Filter {
         Some(bytes.min(rest))
     }
 
-    /// Hashes of the next group's chunks, as many as there are.
+    /// Hashes of chunks, of whichever group.
     pub(super) fn read(&mut self, hashes: &[u64]) {
         if let Some(build) = &mut self.build {
-            build.read += hashes.len() as u64;
             hashes.iter().for_each(|hash| build.add(*hash));
         }
     }
 
-    /// All chunks of the next group are read; whether that was the last one.
-    pub(super) fn end_group(&mut self) -> bool {
+    /// All chunks of `group` are read, so many `hashes`; whether that was the last one.
+    pub(super) fn end_group(&mut self, group: KeyGroup, hashes: u64) -> bool {
         let Some(mut build) = self.build.take() else { return true };
         if build.bits.is_none() {
             let groups = u64::from(self.range.last.0 - self.range.first.0) + 1;
-            let hashes = build.read.saturating_mul(groups) + build.early.len() as u64;
+            let hashes = hashes.saturating_mul(groups) + build.early.len() as u64;
             let bytes = Bloom::bytes_for(hashes.saturating_mul(2)).max(self.config.first_bytes);
             build.size(bytes.min(self.config.max_bytes));
         }
-        if build.next < self.range.last {
+        build.ended.insert(group);
+        while build.ended.remove(&build.next) {
+            if build.next == self.range.last {
+                self.bits = build.bits;
+                return true;
+            }
             build.next = KeyGroup(build.next.0 + 1);
-            self.build = Some(build);
-        } else {
-            self.bits = build.bits;
         }
-        self.build.is_none()
+        self.build = Some(build);
+        false
     }
 
     /// The chunks cannot be read: what answers goes on to answer, and becomes less exact as it fills.
@@ -397,12 +401,11 @@ mod tests {
         for (n, hash) in all.iter().enumerate() {
             filter.add(*hash);
             assert!(filter.bytes() <= CONFIG.max_bytes, "{}", filter.bytes());
-            while filter.next_group().is_some() {
+            while let Some(group) = filter.next_group() {
                 // All of them in the first group.
-                let rest =
-                    if filter.build.as_ref().unwrap().next == range.first { n + 1 } else { 0 };
+                let rest = if group == range.first { n + 1 } else { 0 };
                 filter.read(&all[..rest]);
-                filter.end_group();
+                filter.end_group(group, rest as u64);
             }
         }
         assert_eq!(filter.bytes(), CONFIG.max_bytes / 8 * 7);
@@ -419,7 +422,7 @@ mod tests {
         for group in 0..GROUPS {
             assert_eq!(filter.next_group(), Some(KeyGroup(group)));
             filter.read(&read[usize::from(group) * 500..][..500]);
-            assert_eq!(filter.end_group(), group + 1 == GROUPS);
+            assert_eq!(filter.end_group(KeyGroup(group), 500), group + 1 == GROUPS);
         }
         let mut known = hashes(0, 10_000).chain(read);
         assert_eq!(known.find(|hash| filter.denies(*hash, || KeyGroup(0))), None);

@@ -151,6 +151,11 @@ impl Log {
         self.lists.iter().rev().take_while(|list| list.stamp > self.floor).count() as u64
     }
 
+    /// Whether the oldest of its checkpoints can be cleaned, or is being so.
+    pub(super) fn can_clean(&self) -> bool {
+        self.lists.front().is_some_and(|list| list.stamp <= self.floor)
+    }
+
     /// Memory of the lists, at the least.
     pub(super) fn bytes(&self) -> u64 {
         (self.listed + self.dirty()) * size_of::<u32>() as u64

@@ -30,8 +30,8 @@
 //! 7. *Memory.* Between batches, while [`KeyedState::resident_bytes`] exceeds what the state may take,
 //!    [`KeyedState::evict_bytes`]. Where that finds nothing, changes must be committed and cleaned first.
 //! 8. *The filter of absent keys*, after a restore and when it must grow: while there is a
-//!    [`KeyedState::filter_scan`], that is read from the store, and [`KeyedState::filter_read`] takes over
-//!    in slices what [`FilterChunks::of`] makes of it off the worker.
+//!    [`KeyedState::filter_scan`], that is read from the store page by page, and
+//!    [`KeyedState::filter_read`] takes over in slices what [`FilterChunks::of`] makes of each off the worker.
 
 mod admission;
 mod ahead;
@@ -92,7 +92,7 @@ pub use cleaning::{
 pub use descriptor::ValueState;
 pub use descriptor::{ColumnId, Columns, States, ValueDescriptor};
 pub use entry::{Meta, ValueAt};
-pub use filter::{FilterChunks, FilterConfig, STATE as FILTER_STATE};
+pub use filter::{FilterChunks, FilterConfig, FilterScan, STATE as FILTER_STATE};
 #[cfg(any(test, feature = "test-kit"))]
 pub(crate) use filter::{chunk_group, chunk_hashes, item_hash};
 #[expect(

@@ -229,6 +229,12 @@ fn unpack(packed: &[u8], raw_bytes: usize) -> Result<Vec<u8>> {
 }
 
 impl Segment {
+    /// Whether it begins with what the one before it has left unfinished.
+    #[must_use]
+    pub fn continues(&self) -> bool {
+        self.continued > 0
+    }
+
     /// Calls `each` for every entry that ends here, `carry` being what the segment before it of the
     /// same writer left.
     pub(super) fn each(

@@ -121,6 +121,12 @@ impl<K: Key> KeyedState<K> {
         self.log.held_back()
     }
 
+    /// Whether a checkpoint of the log can be cleaned, or is being so.
+    #[must_use]
+    pub fn can_clean(&self) -> bool {
+        self.log.can_clean()
+    }
+
     /// How many rows are in memory.
     #[must_use]
     pub fn rows(&self) -> u64 {

@@ -63,10 +63,12 @@ impl ItemRange {
         sort_key >= &*self.from && self.to.as_ref().is_none_or(|to| sort_key < &**to)
     }
 
-    /// What of it comes after `sort_key`.
+    /// What of it comes after `sort_key`. No other sort key of a state begins with it, since keys are
+    /// self-delimiting; but a table has an entry's further parts under places that do, with a zero byte next, and
+    /// those need not be read again.
     #[must_use]
     pub fn after(&self, sort_key: &[u8]) -> Self {
-        Self { from: [sort_key, &[0]].concat().into(), ..self.clone() }
+        Self { from: [sort_key, &[1]].concat().into(), ..self.clone() }
     }
 
     /// Whether no sort key at all can lie in it.
@@ -242,8 +244,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Reads the items of a range until values and sort keys take more than `max_bytes`, by up to a MiB or an
     /// item; where keys are so long that the table has them by their hashes, until the next one that is not.
-    /// One `Query` for each MiB. An entry that is written meanwhile may be seen before, after or in the midst of
-    /// that, so one that has changed since the scan began must not be taken from it.
+    /// One `Query` for each MiB. Of the chunks of a filter, which yield to all other reads, one `Query`, of as
+    /// many items as there are KiB in `max_bytes`. An entry that is written meanwhile may be seen before, after or
+    /// in the midst of that, so one that has changed since the scan began must not be taken from it.
     fn scan_page(&self, range: ItemRange, max_bytes: u64) -> BoxFuture<'_, Result<ScanPage>>;
 
     /// All of a range, as by [`Store::scan_page`].

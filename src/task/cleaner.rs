@@ -38,7 +38,7 @@ const SLICE_ENTRIES: usize = 1000;
 const SLICE_BYTES: usize = 4 << 20;
 /// Slices that are being written at a time: the last calls of one leave the table idle but for the next one's.
 const MAX_UNDER_WAY: usize = 4;
-/// Entries that are read back at once, at most: where all of a million keys have changed meanwhile, their
+/// Entries that are read back at once, at most: where all of a million keys have changed meanwhile, some of their
 /// segments are rather read several times.
 const MAX_MISSING: usize = 50_000;
 /// What one of them takes while it lasts, about, besides its key, and its value, which is as large as others.
@@ -51,7 +51,8 @@ const MAX_SEGMENTS: u64 = 1000;
 pub(super) enum Step {
     Computed(CleaningRows),
     Written,
-    ReadBack(Vec<Found>),
+    /// With the number of the segment in which the last of them were.
+    ReadBack(Vec<Found>, usize),
 }
 
 /// Where a plan stands.
@@ -68,6 +69,8 @@ struct Plan {
     is_reading: bool,
     /// What was read back and is still to be written.
     found: Vec<Found>,
+    /// The segment to begin with when more is read back: entries are collected in the order of the log, nearly.
+    segment: usize,
     /// The log when it began.
     before: LogSize,
 }
@@ -178,6 +181,7 @@ impl Cleaner {
             missing_bytes: 0,
             is_reading: false,
             found: Vec::new(),
+            segment: 0,
             before: LogSize::of(state),
         });
         let compute = self.io.run(async move { Ok(Step::Computed(plan.compute())) });
@@ -204,10 +208,11 @@ impl Cleaner {
                 }
             }
             Step::Written => {}
-            Step::ReadBack(found) => {
+            Step::ReadBack(found, segment) => {
                 if let Some(plan) = &mut self.plan {
                     plan.is_reading = false;
                     plan.found = found;
+                    plan.segment = segment;
                 }
             }
         }
@@ -253,8 +258,8 @@ impl Cleaner {
             let missing = std::mem::take(&mut plan.missing);
             plan.missing_bytes = 0;
             plan.is_reading = true;
-            let segments = log.segments_of(plan.checkpoint);
-            self.under_way.push(self.read_back(segments, missing));
+            let (segments, from) = (log.segments_of(plan.checkpoint), plan.segment);
+            self.under_way.push(self.read_back(segments, from, missing));
         } else if self.under_way.is_empty() {
             self.finish(state)?;
         }
@@ -326,6 +331,7 @@ impl Cleaner {
     fn read_back(
         &self,
         mut segments: Vec<SegmentRef>,
+        mut from: usize,
         missing: Vec<Missing>,
     ) -> BoxFuture<'static, Result<Step>> {
         segments.sort_by_key(|at| (at.range.first, at.sequence));
@@ -333,12 +339,20 @@ impl Cleaner {
         self.io
             .run(async move {
                 let mut finder = Finder::new(missing);
-                for at in segments {
-                    let fetched = fetch_segment(Arc::clone(&store), at).await?;
+                let number = segments.len();
+                for at in (from..number).chain(0..from.min(number)) {
+                    if finder.has_all() {
+                        break;
+                    }
+                    let fetched = fetch_segment(Arc::clone(&store), segments[at].clone()).await?;
                     metrics.segments_read(1);
-                    finder.look(&segment::decode(&fetched.bytes)?)?;
+                    let segment = segment::decode(&fetched.bytes)?;
+                    if !segment.continues() {
+                        from = at;
+                    }
+                    finder.look(&segment)?;
                 }
-                Ok(Step::ReadBack(finder.finish()?))
+                Ok(Step::ReadBack(finder.finish()?, from))
             })
             .boxed()
     }

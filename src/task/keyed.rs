@@ -154,7 +154,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 self.serialise_slice()?;
             }
             self.cleaner.advance(&mut self.state, &self.log)?;
-            self.room.make(&mut self.state, self.reads.bytes());
+            self.room.make(&mut self.state, self.reads.bytes() + self.filter.bytes());
             if self.cleaner.is_idle() && !self.serialising {
                 self.cleaner.begin(&mut self.state, self.room.wants_cleaning());
             }
@@ -226,7 +226,10 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 self.log.completed(&self.state);
                 self.room.completed(checkpoint, &self.state);
             }
-            Command::Aborted { checkpoint } => self.snapshots.aborted(checkpoint),
+            Command::Aborted { checkpoint } => {
+                self.snapshots.aborted(checkpoint);
+                self.room.aborted(checkpoint, &self.state);
+            }
             Command::Drain => self.draining = true,
             Command::Trigger { .. } => {}
         }

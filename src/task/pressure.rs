@@ -29,6 +29,7 @@ struct Account {
     pinned_bytes: AtomicI64,
     frozen_bytes: AtomicI64,
     held_back: AtomicI64,
+    uncleanable: AtomicI64,
     rows: AtomicI64,
     most_bytes: AtomicI64,
     cache: i64,
@@ -63,10 +64,12 @@ pub struct MemoryUse {
     pub pinned_bytes: u64,
     /// Of these, what no checkpoint has committed.
     pub dirty_bytes: u64,
-    /// Of these, what a barrier has frozen: it is committed with that, or the next one that completes.
+    /// Of these, what a barrier has frozen for a checkpoint that is under way.
     pub frozen_bytes: u64,
     /// Checkpoints of logs that cannot be cleaned before others complete.
     pub held_back: u64,
+    /// Logs that have nothing but changes that no checkpoint has committed: only one helps.
+    pub uncleanable: u64,
     /// Keys.
     pub rows: u64,
 }
@@ -85,6 +88,7 @@ impl Pressure {
             pinned_bytes: zero(),
             frozen_bytes: zero(),
             held_back: zero(),
+            uncleanable: zero(),
             rows: zero(),
             most_bytes: zero(),
             cache: signed(cache_bytes),
@@ -112,6 +116,7 @@ impl Pressure {
             (&account.dirty_bytes, before.dirty_bytes, now.dirty_bytes),
             (&account.frozen_bytes, before.frozen_bytes, now.frozen_bytes),
             (&account.held_back, before.held_back, now.held_back),
+            (&account.uncleanable, before.uncleanable, now.uncleanable),
             (&account.rows, before.rows, now.rows),
         ] {
             if before != now {
@@ -137,6 +142,7 @@ impl Pressure {
             dirty_bytes: load(&self.0.dirty_bytes),
             frozen_bytes: load(&self.0.frozen_bytes),
             held_back: load(&self.0.held_back),
+            uncleanable: load(&self.0.uncleanable),
             rows: load(&self.0.rows),
         }
     }
@@ -227,12 +233,23 @@ impl Account {
                 None
             };
             *stopped = now;
-            // Whatever it is that they wait for, what is uncommitted stands in its way, and so does what
-            // retained checkpoints hold back: those move on with each that completes.
-            let helps = dirty > 0 || load(&self.held_back) > 0;
             // What is frozen needs no checkpoint but the one that is under way.
-            let changed = dirty - load(&self.frozen_bytes);
-            (now, now.is_some() && helps || changed > 0 && changed / 3 >= self.dirty_stop / 4)
+            let frozen = load(&self.frozen_bytes);
+            let changed = dirty - frozen;
+            let is_much = changed > 0 && changed / 3 >= self.dirty_stop / 4;
+            let early = match now {
+                None => is_much,
+                // As long as cleaning goes on, a little that has changed, as the filter's chunks do by it, need not
+                // be committed each time. Once nothing is left to be cleaned it must be, and so must what retained
+                // checkpoints hold back, which move on with each that completes; those under way may suffice.
+                Some(_) => {
+                    let is_held = load(&self.held_back) > 0 || load(&self.uncleanable) > 0;
+                    is_much
+                        || changed > 0 && changed >= self.dirty_stop / 16
+                        || frozen == 0 && is_held
+                }
+            };
+            (now, early)
         };
         if early {
             self.early.notify_one();
@@ -336,9 +353,10 @@ mod tests {
         pressure.moved(resident(800), resident(900));
         assert_eq!(pressure.stopped(), Some(Reason::Memory));
         assert!(pressure.early().now_or_never().is_none(), "there is nothing to commit");
-        pressure.moved(dirty(0), dirty(1));
+        let changed = MemoryUse { uncleanable: 1, ..dirty(1) };
+        pressure.moved(dirty(0), changed);
         assert!(pressure.early().now_or_never().is_some());
-        pressure.moved(dirty(1), dirty(0));
+        pressure.moved(changed, dirty(0));
         pressure.completed();
         assert!(pressure.early().now_or_never().is_none());
         pressure.moved(resident(900), resident(800));
@@ -359,6 +377,37 @@ mod tests {
         pressure.moved(held(2), held(0));
         pressure.completed();
         assert!(pressure.early().now_or_never().is_none(), "it is cleaned now");
+    }
+
+    /// Sources that were stopped used to have a second checkpoint, of next to nothing, taken after the one that let
+    /// them go on; and while their log was cleaned one after the other, for the hashes of what was written.
+    #[test]
+    fn sources_that_wait_ask_for_no_checkpoint_that_would_not_help_them() {
+        let pressure = Pressure::new(800, 400);
+        let frozen =
+            |changed, of| MemoryUse { frozen_bytes: of, held_back: 1, ..dirty(changed + of) };
+        pressure.moved(dirty(0), dirty(400));
+        assert_eq!(pressure.stopped(), Some(Reason::Uncommitted));
+        assert!(pressure.early().now_or_never().is_some());
+        pressure.moved(dirty(400), frozen(0, 400));
+        pressure.moved(frozen(0, 400), frozen(24, 400));
+        assert!(pressure.early().now_or_never().is_none(), "one is under way");
+        pressure.moved(frozen(24, 400), frozen(25, 400));
+        assert!(pressure.early().now_or_never().is_some(), "it will be much by then");
+        // It has completed, and the log is too long.
+        let cleaned = |changed| MemoryUse { pinned_bytes: 500, ..dirty(changed) };
+        pressure.moved(frozen(25, 400), cleaned(24));
+        pressure.completed();
+        assert_eq!(pressure.stopped(), Some(Reason::Log));
+        assert!(pressure.early().now_or_never().is_none(), "it is being cleaned");
+        pressure.moved(cleaned(24), cleaned(25));
+        assert!(pressure.early().now_or_never().is_some());
+        pressure.moved(cleaned(25), cleaned(1));
+        assert!(pressure.early().now_or_never().is_none());
+        // Chunks count in full among what is pinned, and as one change each.
+        let all = MemoryUse { uncleanable: 1, ..cleaned(1) };
+        pressure.moved(cleaned(1), all);
+        assert!(pressure.early().now_or_never().is_some(), "nothing else helps");
     }
 
     /// Else nothing that is let go of would ever be enough.

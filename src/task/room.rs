@@ -27,8 +27,12 @@ pub(super) struct Room {
     metrics: Metrics,
     /// Keyed subtasks that share the memory.
     shares: u64,
-    /// Memory of what was frozen for checkpoints that are not completed.
+    /// Memory of what was frozen for checkpoints that are under way.
     frozen: Vec<(CheckpointId, u64)>,
+    /// Memory of what was frozen for such as were aborted: the next one commits it.
+    left: u64,
+    /// The newest one that was aborted.
+    aborted: CheckpointId,
     /// Answers to reads that are not in the state yet.
     arriving: u64,
     /// What the account was told last.
@@ -47,6 +51,8 @@ impl Room {
             metrics: context.metrics.clone(),
             shares: u64::from(context.subtask.parallelism) * context.keyed_operators.max(1),
             frozen: Vec::new(),
+            left: 0,
+            aborted: CheckpointId::default(),
             arriving: 0,
             told: MemoryUse::default(),
             excess: 0,
@@ -73,7 +79,20 @@ impl Room {
 
     /// What has changed is frozen for `checkpoint`.
     pub(super) fn freeze<K: Key>(&mut self, checkpoint: CheckpointId, state: &KeyedState<K>) {
-        self.frozen.push((checkpoint, state.dirty_bytes()));
+        let bytes = std::mem::take(&mut self.left) + state.dirty_bytes();
+        if checkpoint > self.aborted {
+            self.frozen.push((checkpoint, bytes));
+        } else {
+            self.left = bytes;
+        }
+    }
+
+    /// `checkpoint` was given up, whether its barrier has come or not: what was frozen for it waits for another one.
+    pub(super) fn aborted<K: Key>(&mut self, checkpoint: CheckpointId, state: &KeyedState<K>) {
+        self.aborted = checkpoint;
+        let given_up = self.frozen.extract_if(.., |(of, _)| *of <= checkpoint);
+        self.left += given_up.map(|(_, bytes)| bytes).sum::<u64>();
+        self.tell(state);
     }
 
     /// The head names `checkpoint`: what was frozen up to it is committed.
@@ -119,13 +138,15 @@ impl Room {
 
     fn tell<K: Key>(&mut self, state: &KeyedState<K>) {
         let frozen: u64 = self.frozen.iter().map(|(_, bytes)| bytes).sum();
+        let dirty = state.dirty_bytes();
         let now = MemoryUse {
             resident_bytes: state.resident_bytes() + self.arriving,
             fixed_bytes: state.filter_bytes(),
             pinned_bytes: state.pinned_bytes(),
-            dirty_bytes: state.dirty_bytes() + frozen,
+            dirty_bytes: dirty + self.left + frozen,
             frozen_bytes: frozen,
             held_back: state.held_back(),
+            uncleanable: u64::from(dirty > 0 && !state.can_clean()),
             rows: state.rows(),
         };
         self.pressure.moved(self.told, now);
@@ -182,6 +203,8 @@ mod tests {
             metrics: Metrics::default(),
             shares: 1,
             frozen: Vec::new(),
+            left: 0,
+            aborted: CheckpointId::default(),
             told: MemoryUse::default(),
             excess: 0,
             wants_cleaning: false,
@@ -237,5 +260,37 @@ mod tests {
         room.completed(checkpoint, &state);
         let memory = pressure.memory();
         assert!(memory.dirty_bytes > 0 && memory.frozen_bytes == 0);
+    }
+
+    /// It used to count as under way, so that sources which waited for it had none asked for but by the interval.
+    #[test]
+    fn what_was_frozen_for_an_aborted_checkpoint_asks_for_another_one() {
+        let (mut state, _) = state();
+        let pressure = Pressure::new(1 << 30, 1 << 29);
+        let mut room = room(pressure.clone());
+        room.make(&mut state, 0);
+        let changed = pressure.memory().dirty_bytes;
+        let seen = |pressure: &Pressure| {
+            let memory = pressure.memory();
+            (memory.dirty_bytes, memory.frozen_bytes)
+        };
+        let barrier = |room: &mut Room, state: &mut KeyedState<u64>, checkpoint| {
+            room.freeze(checkpoint, state);
+            state.freeze(checkpoint).unwrap();
+            assert!(state.serialise(usize::MAX).unwrap());
+            room.make(state, 0);
+        };
+        barrier(&mut room, &mut state, CheckpointId(1));
+        assert_eq!(seen(&pressure), (changed, changed));
+        room.aborted(CheckpointId(1), &state);
+        assert_eq!(seen(&pressure), (changed, 0));
+        // Before its barrier has come.
+        room.aborted(CheckpointId(2), &state);
+        barrier(&mut room, &mut state, CheckpointId(2));
+        assert_eq!(seen(&pressure), (changed, 0));
+        barrier(&mut room, &mut state, CheckpointId(3));
+        assert_eq!(seen(&pressure), (changed, changed));
+        room.completed(CheckpointId(3), &state);
+        assert_eq!(seen(&pressure), (0, 0));
     }
 }

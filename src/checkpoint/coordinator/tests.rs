@@ -183,6 +183,16 @@ fn memory_pressure_triggers_early_and_once() {
     assert_eq!(triggered(&effects), None);
 }
 
+/// Whoever asked for it asks again and again until its barrier has come, and used to get another one.
+#[test]
+fn who_asks_for_memory_while_a_checkpoint_is_under_way_gets_no_second_one() {
+    let mut bench = Bench::new(|_| {});
+    assert_eq!(triggered(&bench.on(Event::MemoryPressure)), Some((1, Kind::Periodic)));
+    assert_eq!(triggered(&bench.on(Event::MemoryPressure)), None);
+    assert_eq!(triggered(&bench.complete(1, keyed(vec![], vec![]))), None);
+    assert_eq!(triggered(&bench.on(Event::MemoryPressure)), Some((2, Kind::Periodic)));
+}
+
 /// It used to wait for the interval, with the sources stopped all the time.
 #[test]
 fn an_early_checkpoint_that_times_out_is_followed_by_another_after_the_pause() {

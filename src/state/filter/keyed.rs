@@ -13,40 +13,52 @@ use crate::state::descriptor::ColumnId;
 use crate::state::entry::{Meta, UNSERIALISED};
 use crate::state::keyed::{KeyedState, stamp_of};
 use crate::state::segment::Entry;
-use crate::state::{ItemKey, ItemRange, Scanned};
+use crate::state::{ItemKey, ItemRange, ScanPage, Scanned};
 use crate::teeth::{Tooth, bites};
 
 use bytes::Bytes;
 
-/// The chunks of one key group, as they were read from the table.
+/// Chunks of one key group that are to be read: all, or what is left of them.
 #[derive(Debug)]
-pub struct FilterChunks {
-    group: KeyGroup,
-    hashes: Vec<u64>,
-    taken: usize,
-    /// The newest one.
+pub struct FilterScan {
+    /// Where they are.
+    pub range: ItemRange,
+    /// Hashes in those before.
+    hashes: u64,
+    /// The newest chunk of those before.
     newest: Option<(ChunkId, Bytes)>,
 }
 
+/// Some chunks of one key group, as they were read from the table.
+#[derive(Debug)]
+pub struct FilterChunks {
+    hashes: Vec<u64>,
+    taken: usize,
+    /// Where these end.
+    scan: FilterScan,
+    rest: Option<ItemRange>,
+}
+
 impl FilterChunks {
-    /// Reads what a scan of [`KeyedState::filter_scan`] has found. Call it off the workers.
+    /// Reads the first page of `scan`. Call it off the workers.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] where an item is no chunk.
-    pub fn of(range: &ItemRange, scanned: Vec<Scanned>) -> Result<Self> {
-        let group = range.key_group;
+    pub fn of(mut scan: FilterScan, page: ScanPage) -> Result<Self> {
+        let ItemRange { operator, key_group, .. } = &scan.range;
         let damage = |error: crate::codec::DecodeError| {
-            let message = format!("filter of {}, key group {group}: {error}", range.operator);
+            let message = format!("filter of {operator}, key group {key_group}: {error}");
             Error::new(ErrorKind::Corrupt, message)
         };
-        let mut found = Self { group, hashes: Vec::new(), taken: 0, newest: None };
-        for Scanned { sort_key, item } in scanned {
+        let mut hashes = Vec::new();
+        for Scanned { sort_key, item } in page.items {
             let Some(value) = item?.value else { continue };
-            found.hashes.extend(chunks::decode(&value).map_err(damage)?);
+            hashes.extend(chunks::decode(&value).map_err(damage)?);
             let id = ChunkId::decode(&sort_key).map_err(damage)?;
-            found.newest = Some((id, value));
+            scan.newest = Some((id, value));
         }
-        Ok(found)
+        scan.hashes += hashes.len() as u64;
+        Ok(Self { hashes, taken: 0, scan, rest: page.rest })
     }
 
     /// How many hashes there are.
@@ -59,6 +71,12 @@ impl FilterChunks {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.hashes.is_empty()
+    }
+
+    /// What is to be read after them; `None`: they were the last ones of their key group.
+    #[must_use]
+    pub fn into_rest(self) -> Option<FilterScan> {
+        Some(FilterScan { range: self.rest?, ..self.scan })
     }
 }
 
@@ -263,20 +281,23 @@ impl<K: Key> KeyedState<K> {
         self.is_never_stored_sub(column, row, &sub)
     }
 
-    /// The chunks that are to be read next, for a filter that has been restored or has to grow. They are
-    /// to be given to [`KeyedState::filter_read`] in the order of the calls.
-    pub fn filter_scan(&mut self) -> Option<ItemRange> {
+    /// The key group whose chunks are to be read next, for a filter that has been restored or has to grow. What
+    /// is read of it, a page after the other, is to be given to [`KeyedState::filter_read`], whatever is read of
+    /// others meanwhile.
+    pub fn filter_scan(&mut self) -> Option<FilterScan> {
         let key_group = self.filter.next_group()?;
-        Some(ItemRange {
+        let range = ItemRange {
             operator: self.config.operator.clone(),
             state: self.filter_state.clone(),
             key_group,
             from: Bytes::new(),
             to: None,
-        })
+        };
+        Some(FilterScan { range, hashes: 0, newest: None })
     }
 
-    /// Takes over up to `max` hashes of chunks that were read, some 20 ns each; `true` when all are.
+    /// Takes over up to `max` hashes of chunks that were read, some 20 ns each; `true` when all are, and then
+    /// [`FilterChunks::into_rest`] is to be read.
     pub fn filter_read(&mut self, chunks: &mut FilterChunks, max: usize) -> bool {
         let end = chunks.hashes.len().min(chunks.taken.saturating_add(max));
         self.filter.read(&chunks.hashes[chunks.taken..end]);
@@ -284,14 +305,18 @@ impl<K: Key> KeyedState<K> {
         if end < chunks.hashes.len() {
             return false;
         }
-        if let Some((id, value)) = chunks.newest.take()
-            && id.group == chunks.group
+        if chunks.rest.is_some() {
+            return true;
+        }
+        let group = chunks.scan.range.key_group;
+        if let Some((id, value)) = chunks.scan.newest.take()
+            && id.group == group
             && self.filter.may_resume(id)
         {
             // It was read before, so it is a chunk.
             let _ = self.filter.chunks.restore(id, &value, Meta::loaded());
         }
-        if self.filter.end_group() {
+        if self.filter.end_group(group, chunks.scan.hashes) {
             self.let_chunks_go();
         }
         true

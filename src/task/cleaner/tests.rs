@@ -29,6 +29,11 @@ struct Subtask<K = u64, V = u64> {
 
 impl<K: Key, V: Value> Subtask<K, V> {
     fn new() -> Self {
+        Self::with_segments(1 << 18)
+    }
+
+    /// With segments of so many bytes.
+    fn with_segments(segment_bytes: u64) -> Self {
         let (operator, attempt) = (Name::new("counts").unwrap(), Attempt(1));
         let max_parallelism = MaxParallelism::new(128).unwrap();
         let range = max_parallelism.range_of(0, 1);
@@ -39,7 +44,7 @@ impl<K: Key, V: Value> Subtask<K, V> {
             range,
             max_parallelism,
             attempt,
-            segment_bytes: 1 << 18,
+            segment_bytes,
             value_format: ValueFormat::Codec,
             filter: FilterConfig::OFF,
         };
@@ -248,4 +253,43 @@ async fn one_part_is_read_back_at_a_time() {
     assert!((3..=5).contains(&reads), "{reads}");
     assert_eq!(subtask.state.horizon(), CheckpointId(1));
     assert_eq!(subtask.store.items().len() as u64, KEYS);
+}
+
+/// Each part used to have all segments read: the more parts, the more often.
+#[tokio::test]
+async fn what_is_read_back_in_parts_is_looked_for_where_the_last_part_was() {
+    // Entries of which a segment has many, and such as several segments have.
+    for (keys, bytes) in [(3_000, 8), (24, 20_000)] {
+        let mut subtask = Subtask::<u64, String>::with_segments(8 << 10);
+        let value = |key: u64, add: u64| format!("{add}-{key}-{}", "v".repeat(bytes));
+        let set = |subtask: &mut Subtask<u64, String>, add| {
+            (0..keys).for_each(|key| subtask.set_one(&key, value(key, add)));
+            subtask.state.end_batch();
+        };
+        set(&mut subtask, 1);
+        subtask.checkpoint(1).await;
+        set(&mut subtask, 2);
+        let stats = subtask.state.stats();
+        let segments = subtask.log.segments_of(CheckpointId(1)).len() as u64;
+        assert!(segments > 8, "{segments}");
+        subtask.cleaner.missing_bytes = keys * (missing_bytes(&stats) + 8) / 8;
+        subtask.cleaner.begin(&mut subtask.state, true);
+        while !subtask.cleaner.is_idle() {
+            subtask.advance();
+            if !subtask.cleaner.is_idle() && !subtask.cleaner.is_due() {
+                subtask.answer().await;
+            }
+        }
+        let reads = subtask.store.script().count(Call::GetBlock);
+        assert!(reads <= 2 * segments, "{reads} reads of {segments} segments");
+        assert!(reads > segments, "in parts");
+        let written = subtask.store.items();
+        assert_eq!(written.len() as u64, keys);
+        for (at, item) in written {
+            let key = u64::decode(&mut &at.sort_key[..]).unwrap();
+            let mut expected = Vec::new();
+            Bincode::encode(&value(key, 1), &mut expected).unwrap();
+            assert_eq!(item.value, Some(Bytes::from(expected)), "{key} as of the checkpoint");
+        }
+    }
 }

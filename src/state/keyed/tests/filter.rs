@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::state::segment::Segment;
 use crate::state::{
-    FILTER_STATE, FilterChunks, ItemKey, ItemRange, MapDescriptor, MapState, Scanned,
+    FILTER_STATE, FilterChunks, FilterScan, ItemKey, MapDescriptor, MapState, ScanPage, Scanned,
 };
 
 const FILTER: FilterConfig =
@@ -160,25 +160,43 @@ impl Job {
         self.table.keys().filter(|key| key.state.as_str() == FILTER_STATE).count()
     }
 
-    fn scan(&self, range: &ItemRange) -> FilterChunks {
+    /// A page of two chunks.
+    fn scan(&self, scan: FilterScan) -> FilterChunks {
+        let range = scan.range.clone();
         let of_range = |key: &&ItemKey| {
             (&key.state, key.key_group) == (&range.state, range.key_group)
                 && range.contains(&key.sort_key)
         };
-        let scanned = self
+        let items: Vec<Scanned> = self
             .table
             .iter()
             .filter(|(key, _)| of_range(key))
-            .map(|(key, item)| Scanned { sort_key: key.sort_key.clone(), item: Ok(item.clone()) });
-        FilterChunks::of(range, scanned.collect()).unwrap()
+            .map(|(key, item)| Scanned { sort_key: key.sort_key.clone(), item: Ok(item.clone()) })
+            .take(2)
+            .collect();
+        let rest = (items.len() == 2).then(|| range.after(&items[1].sort_key));
+        FilterChunks::of(scan, ScanPage { items, rest }).unwrap()
+    }
+
+    /// Reads and takes over a page; what is left of its key group.
+    fn read(&mut self, scan: FilterScan) -> Option<FilterScan> {
+        let mut chunks = self.scan(scan);
+        while !self.state.filter_read(&mut chunks, 3) {}
+        chunks.into_rest()
+    }
+
+    fn read_all(&mut self, scan: FilterScan) {
+        let mut scan = Some(scan);
+        while let Some(page) = scan.take() {
+            scan = self.read(page);
+        }
     }
 
     /// Builds whatever filter is to be built; how many key groups were read for it.
     fn load(&mut self) -> usize {
         let mut groups = 0;
-        while let Some(range) = self.state.filter_scan() {
-            let mut chunks = self.scan(&range);
-            while !self.state.filter_read(&mut chunks, 3) {}
+        while let Some(scan) = self.state.filter_scan() {
+            self.read_all(scan);
             groups += 1;
         }
         groups
@@ -225,9 +243,8 @@ fn after_a_restart_every_miss_reads_until_the_chunks_are_read() {
     assert_eq!(job.reads_of_absent(1000..1010), 10);
     assert_eq!(job.state.stats().filter_hashes, None);
     let group = |key: u64| config(1).max_parallelism.group_of(key.key_hash());
-    while let Some(range) = job.state.filter_scan().filter(|range| range.key_group.0 < 64) {
-        let mut chunks = job.scan(&range);
-        while !job.state.filter_read(&mut chunks, 3) {}
+    while let Some(scan) = job.state.filter_scan().filter(|scan| scan.range.key_group.0 < 64) {
+        job.read_all(scan);
     }
     for key in 2000..2100 {
         let expected = usize::from(group(key) >= KeyGroup(64));
@@ -238,6 +255,34 @@ fn after_a_restart_every_miss_reads_until_the_chunks_are_read() {
     assert_eq!(job.load(), 128, "one scan for each key group");
     assert_eq!(job.reads_of_absent(1000..1010), 0);
     assert!((0..100).all(|key| job.get(key) == (1, Some(key))));
+}
+
+/// Key groups are read at a time, and a page of each: none answers before all of its pages are there.
+#[test]
+fn pages_of_several_key_groups_may_come_in_any_order() {
+    let mut job = Job::new(FILTER);
+    job.set(0..10_000);
+    job.settle();
+    job.restart(FILTER);
+    let mut scans = Vec::new();
+    scans.extend(std::iter::from_fn(|| job.state.filter_scan()));
+    assert_eq!(scans.len(), 128);
+    // The first one last, the others a page each in turn.
+    let first = scans.remove(0);
+    let mut pages = 0;
+    while !scans.is_empty() {
+        scans = scans.into_iter().rev().filter_map(|scan| job.read(scan)).collect();
+        pages += 1;
+    }
+    assert!(pages > 3, "{pages}");
+    assert_eq!(job.reads_of_absent(20_000..20_100), 100, "they are answered for in order");
+    assert!(job.state.stats().filter_hashes.is_none());
+    let rest = job.read(first).expect("it has several pages");
+    assert_eq!(job.reads_of_absent(30_000..30_100), 100);
+    job.read_all(rest);
+    assert_eq!(job.state.stats().filter_hashes, Some(10_000));
+    assert!(job.reads_of_absent(40_000..40_100) < 3);
+    assert!((0..10_000).all(|key| job.get(key) == (1, Some(key))));
 }
 
 /// A job that has nothing in its log, and one that has all of its filter in it.
@@ -329,9 +374,8 @@ fn a_full_filter_is_built_again_twice_as_large_while_the_old_one_answers() {
     let mut job = Job::new(FilterConfig { first_bytes: 64, ..FILTER });
     job.set(0..500);
     job.settle();
-    let range = job.state.filter_scan().expect("it is full");
-    let mut chunks = job.scan(&range);
-    while !job.state.filter_read(&mut chunks, 3) {}
+    let scan = job.state.filter_scan().expect("it is full");
+    job.read_all(scan);
     assert!((0..500).all(|key| job.get(key) == (1, Some(key))), "the old one answers");
     job.set(500..600);
     job.settle();
@@ -382,13 +426,14 @@ fn a_damaged_chunk_is_told_with_its_place_and_costs_reads_only() {
     job.set(0..10);
     job.settle();
     job.restart(FILTER);
-    let range = job.state.filter_scan().unwrap();
+    let scan = job.state.filter_scan().unwrap();
     let version = crate::ids::Version { attempt: Attempt(1), checkpoint: CheckpointId(1) };
     let damaged = Scanned {
         sort_key: vec![0; 10].into(),
         item: Ok(Item::new(version, Some(vec![9, 9].into()))),
     };
-    let error = FilterChunks::of(&range, vec![damaged]).unwrap_err();
+    let page = ScanPage { items: vec![damaged], rest: None };
+    let error = FilterChunks::of(scan, page).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.message().contains("filter of counts, key group 0: "), "{error}");
     job.state.filter_failed();

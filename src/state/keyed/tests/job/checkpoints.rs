@@ -1,7 +1,7 @@
 //! Barriers of a random job, its log and its items: how they become a checkpoint, are cleaned and read back.
 
 use super::*;
-use crate::state::ItemRange;
+use crate::state::{ItemRange, ScanPage};
 
 pub(super) fn scan_table(table: &BTreeMap<ItemKey, Item>, range: &ItemRange) -> Vec<Scanned> {
     let in_range = |key: &ItemKey| {
@@ -22,7 +22,8 @@ impl World {
         let subtask = &mut self.subtasks[i];
         if let Some(mut chunks) = subtask.chunks.take() {
             while !subtask.state.filter_read(&mut chunks, 1) {}
-        } else if let Some(range) = subtask.state.filter_scan() {
+        } else if let Some(scan) = subtask.state.filter_scan() {
+            let range = &scan.range;
             let of_range = |key: &&ItemKey| {
                 (&key.state, key.key_group) == (&range.state, range.key_group)
                     && range.contains(&key.sort_key)
@@ -30,7 +31,8 @@ impl World {
             let scanned = self.table.iter().filter(|(key, _)| of_range(key)).map(|(key, item)| {
                 Scanned { sort_key: key.sort_key.clone(), item: Ok(item.clone()) }
             });
-            subtask.chunks = Some(FilterChunks::of(&range, scanned.collect()).unwrap());
+            let page = ScanPage { items: scanned.collect(), rest: None };
+            subtask.chunks = Some(FilterChunks::of(scan, page).unwrap());
         }
     }
 
