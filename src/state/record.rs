@@ -151,6 +151,21 @@ impl<K: Key> KeyedState<K> {
         }
     }
 
+    /// Gives an entry another value, made of the one that it has: that counts as changing it in place.
+    pub(super) fn replace_entry<C: Holds<V>, V: Value>(
+        &mut self,
+        id: ColumnId,
+        entry: u32,
+        value: V,
+    ) {
+        let kept = column_mut::<C>(&mut self.columns, id).values_mut().expires_at(entry);
+        self.put_entry::<C, V>(id, entry, Some(value));
+        if let Some(lives) = column_mut::<C>(&mut self.columns, id).values_mut().lives_mut() {
+            lives.set(entry, kept);
+            self.times.changed(lives, entry);
+        }
+    }
+
     /// An entry's value, to be changed in place; it counts as changed. Remembering it takes its encoding,
     /// since values need not be `Clone`.
     pub(super) fn entry_mut<C: Holds<V>, V: Value>(
