@@ -48,7 +48,8 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn encode_sub(&self, entry: u32, out: &mut Vec<u8>);
     /// The row's entry of an encoded sub key; a new and empty one, where there is none.
     fn entry_of(&mut self, row: u32, sub: &[u8]) -> Result<u32, DecodeError>;
-    /// Takes an entry with a sub key out of memory. What may be stored of it is to be read from now on.
+    /// Takes an entry out of memory. What may be stored of it is to be read from now on; of a plain column's
+    /// there is nothing.
     fn give_away(&mut self, entry: u32);
     /// An entry has an item from now on; whether it is the first one of its row that is said so of, where
     /// rows have several.
@@ -209,7 +210,9 @@ impl<V: Value> AnyColumn for Column<V> {
         Err(DecodeError(format!("{} bytes after the key of state {}", sub.len(), self.name)))
     }
 
-    fn give_away(&mut self, _: u32) {}
+    fn give_away(&mut self, entry: u32) {
+        self.values.vacate(entry);
+    }
 
     fn note_row(&mut self, _: u32) -> bool {
         false
