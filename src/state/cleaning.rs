@@ -236,12 +236,7 @@ impl Finder {
     /// # Errors
     /// [`ErrorKind::Corrupt`] where an entry was in none of them, or the end of one is missing.
     pub fn finish(self) -> Result<Vec<Found>> {
-        if !self.carry.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                "segment: the last one of a checkpoint is missing",
-            ));
-        }
+        self.carry.finish()?;
         // An entry that was created and deleted before it was ever logged or written is in no segment.
         let is_lacking = |(n, Found { missing, .. }): &(usize, &Found)| {
             missing.has_item && !self.is_found.contains(*n as u32)

@@ -587,6 +587,45 @@ fn a_damaged_item_names_the_state() {
     assert!(error.message().contains("count"), "{error}");
 }
 
+/// They used to say "segment" and no more.
+#[test]
+fn damage_in_the_log_names_segment_and_state() {
+    let segments = |limit, key: &[u8], value: &[u8]| {
+        let mut writer = Writer::new(limit, [Name::new("count").unwrap()].into(), [false].into());
+        writer.begin(CheckpointId(7));
+        let append = |out: &mut Vec<u8>| {
+            out.extend_from_slice(value);
+            Ok(true)
+        };
+        writer.entry(0, false, |out| out.extend_from_slice(key), append).unwrap();
+        writer.finish();
+        writer.take()
+    };
+    let restored = || {
+        let checkpoint = CheckpointId(7);
+        let at =
+            RestorePoint { checkpoint, oldest_retained: checkpoint, ..RestorePoint::default() };
+        One::at(2, at).state
+    };
+    let first = "segment 0 of operator counts, checkpoint 7, attempt 1: ";
+    for (key, value, what) in [
+        (&[1, 2, 3][..], &[1][..], "a key of state count: "),
+        (&[0; 9], &[1], "a key of state count: "),
+        (&[0; 8], &[251], "state count: "),
+    ] {
+        let error = restored().replay(&stored(&segments(4096, key, value)[0], 1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().starts_with(&format!("{first}{what}")), "{error}");
+    }
+    let segments = segments(16, &[0; 8], &[0; 99]);
+    let mut state = restored();
+    state.replay(&stored(&segments[0], 1)).unwrap();
+    let error = state.finish_restore().unwrap_err();
+    assert!(error.to_string().starts_with(&first.replace('0', "1")), "{error}");
+    let error = restored().replay(&stored(&segments[1], 1)).unwrap_err();
+    assert!(error.to_string().starts_with(&first.replace('0', "1")), "{error}");
+}
+
 #[test]
 fn a_u64_key_and_value_take_less_than_64_bytes() {
     let mut one = One::new();
