@@ -122,6 +122,8 @@ pub(super) trait Holds<V>: AnyColumn {
     fn values_mut(&mut self) -> &mut Entries<V>;
     /// The value of an entry may have changed. Of a plain column the rows of the batch say so.
     fn changed(&mut self, entry: u32);
+    /// The entry has a value now and had none, or the other way round.
+    fn turned(&mut self, entry: u32);
 }
 
 /// A state of one value for each row.
@@ -150,6 +152,9 @@ impl<V: Value> Holds<V> for Column<V> {
 
     #[inline]
     fn changed(&mut self, _: u32) {}
+
+    #[inline]
+    fn turned(&mut self, _: u32) {}
 }
 
 impl<V> fmt::Debug for Column<V> {

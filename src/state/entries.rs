@@ -188,6 +188,11 @@ impl<V: Value> Entries<V> {
         self.old.push((entry, expires_ms, old));
     }
 
+    /// The entries of which something is remembered, some of them more than once.
+    pub(super) fn remembered(&self) -> impl Iterator<Item = u32> {
+        self.old.iter().map(|(entry, ..)| *entry)
+    }
+
     /// Gives back what was remembered.
     pub(super) fn undo(&mut self) -> Result<(), DecodeError> {
         while let Some((entry, expires_ms, old)) = self.old.pop() {

@@ -142,12 +142,16 @@ impl<K: Key> KeyedState<K> {
         column.changed(entry);
         let values = column.values_mut();
         let (is_present, old) = (value.is_some(), values.put(entry, value));
+        let has_turned = old.is_some() != is_present;
         if self.effects.recording {
             values.remember(entry, Old::Value(old));
             self.effects.changed(id);
         }
         if let Some(lives) = values.lives_mut() {
             self.times.put(lives, entry, is_present);
+        }
+        if has_turned {
+            column.turned(entry);
         }
     }
 

@@ -72,9 +72,9 @@ impl Sorted {
         }
     }
 
-    /// Takes out what is looked for.
-    pub(super) fn remove(&mut self, order: impl Fn(u32) -> Ordering) {
-        let Ok(Place { block, at }) = self.search(order) else { return };
+    /// Takes out what is looked for; whether it was there.
+    pub(super) fn remove(&mut self, order: impl Fn(u32) -> Ordering) -> bool {
+        let Ok(Place { block, at }) = self.search(order) else { return false };
         self.blocks[block].remove(at);
         let left = self.blocks[block].len();
         if left == 0 {
@@ -83,6 +83,7 @@ impl Sorted {
             let next = self.blocks.remove(block + 1);
             self.blocks[block].extend(next);
         }
+        true
     }
 }
 
@@ -102,8 +103,7 @@ mod tests {
                 Ok(found) => {
                     assert!(found == n && model.contains(&n));
                     if !insert {
-                        sorted.remove(order);
-                        model.remove(&n);
+                        assert!(sorted.remove(order) && model.remove(&n));
                     }
                 }
                 Err(place) => {
@@ -112,7 +112,7 @@ mod tests {
                         sorted.insert(place, n);
                         model.insert(n);
                     } else {
-                        sorted.remove(order);
+                        assert!(!sorted.remove(order));
                     }
                 }
             }
@@ -141,7 +141,7 @@ mod tests {
         for (insert, n) in steps {
             match sorted.find(|other| other.cmp(&n)) {
                 Err(place) if insert => sorted.insert(place, n),
-                _ => sorted.remove(|other| other.cmp(&n)),
+                _ => drop(sorted.remove(|other| other.cmp(&n))),
             }
             if insert {
                 model.insert(n)
