@@ -7,6 +7,7 @@ use std::any::Any;
 use std::fmt;
 
 use super::coding::{AnyCoding, Coding, Stored};
+use super::compact::Moves;
 use super::entries::Entries;
 use super::entry::Meta;
 use super::heap::HeapBytes;
@@ -35,6 +36,10 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn reserve(&mut self, rows: usize);
     /// The row is given away: forgets all about it. There are no entries with a sub key then.
     fn close_row(&mut self, row: u32);
+    /// Rows move together.
+    fn move_rows(&mut self, moves: &Moves);
+    /// Entries with a sub key do.
+    fn move_entries(&mut self, moves: &Moves);
     /// Whether `row` has something here that is newer than its item, or entries with a sub key.
     fn holds_back(&self, row: u32, horizon: u32) -> bool;
     /// Whether `row` has a value here, or entries with a sub key.
@@ -189,6 +194,12 @@ impl<V: Value> AnyColumn for Column<V> {
     fn close_row(&mut self, row: u32) {
         self.values.vacate(row);
     }
+
+    fn move_rows(&mut self, moves: &Moves) {
+        self.values.apply(moves);
+    }
+
+    fn move_entries(&mut self, _: &Moves) {}
 
     fn holds_back(&self, row: u32, horizon: u32) -> bool {
         !self.values.meta(row).is_clean(horizon)

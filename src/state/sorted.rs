@@ -6,6 +6,8 @@
 
 use std::cmp::Ordering;
 
+use super::compact::Moves;
+
 /// Most numbers of a block: 2 KiB, moved in some 50 ns.
 const BLOCK: usize = 512;
 
@@ -70,6 +72,11 @@ impl Sorted {
             let half = block.split_off(BLOCK / 2);
             self.blocks.insert(place.block + 1, half);
         }
+    }
+
+    /// What the numbers stand for has others now.
+    pub(super) fn renumber(&mut self, moves: &Moves) {
+        moves.renumber(self.blocks.iter_mut().flatten());
     }
 
     /// Takes out what is looked for; whether it was there.

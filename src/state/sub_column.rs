@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::coding::{AnyCoding, Coding, Stored};
 use super::column::{AnyColumn, Holds};
+use super::compact::Moves;
 use super::entries::Entries;
 use super::entry::Meta;
 use super::heap::HeapBytes;
@@ -266,6 +267,23 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
 
     fn close_row(&mut self, row: u32) {
         self.rows[row as usize] = Children::default();
+    }
+
+    fn move_rows(&mut self, moves: &Moves) {
+        moves.apply(&mut self.rows);
+        moves.renumber(self.places.iter_mut().map(|(row, _)| row).filter(|row| **row != NO_ROW));
+    }
+
+    fn move_entries(&mut self, moves: &Moves) {
+        moves.apply(&mut self.places);
+        self.values.apply(moves);
+        self.vacant = Vec::new();
+        for Children { sorted, absent, .. } in &mut self.rows {
+            sorted.renumber(moves);
+            absent.iter_mut().for_each(|absent| absent.renumber(moves));
+        }
+        self.sub_keys.renumber(moves);
+        self.recency.renumber(moves);
     }
 
     fn holds_back(&self, row: u32, _: u32) -> bool {

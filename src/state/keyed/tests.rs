@@ -2,6 +2,7 @@
 
 mod acts;
 mod codecs;
+mod compact;
 mod estimates;
 mod eviction;
 mod expiry;
