@@ -99,6 +99,12 @@ impl<K: Key> KeyedState<K> {
     #[inline(never)]
     fn admit(&mut self, hash: KeyHash, key: &K) -> Row {
         let row = self.insert(hash, key.clone());
+        // Where nothing need be read, nobody else encodes the key before a barrier.
+        if std::mem::needs_drop::<K>() {
+            self.scratch.clear();
+            key.encode(&mut self.scratch);
+            self.keys.add(row, self.scratch.len());
+        }
         self.recency.enter(row);
         self.load(row, |_| true);
         if !self.is_loading(Row(row)) {

@@ -88,13 +88,13 @@ impl<K: Key> KeyedState<K> {
         Ok(meta.is_fresh() && !is_present)
     }
 
-    /// Gives an entry with a sub key away of which nothing is left to be remembered, whether it was: else each
-    /// that a record puts and a later one removes would stay until its checkpoint is cleaned, and be passed by
-    /// all that goes over a map. What a loading row knows, a record may need.
+    /// Gives an entry away of which nothing is left to be remembered, whether it was: else each that a record puts
+    /// and a later one removes would stay until its checkpoint is cleaned, with its key, and be passed by all that
+    /// goes over a map. What a loading row knows, a record may need.
     fn leave_unlogged(&mut self, column: usize, entry: u32) -> bool {
         let values = &mut self.columns[column];
         let row = values.row_of(entry);
-        if values.is_plain() || self.loading.contains_key(&row) {
+        if self.loading.contains_key(&row) {
             return false;
         }
         values.give_away(entry);

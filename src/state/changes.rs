@@ -6,7 +6,7 @@
 use hashbrown::HashMap;
 
 use super::segment::{Carry, Segment};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::ids::Name;
 use crate::key_group::KeyGroupRange;
 
@@ -46,10 +46,7 @@ impl Changes {
     /// # Errors
     /// [`ErrorKind::Corrupt`] where the end of an entry is missing.
     pub fn finish(self) -> Result<()> {
-        if self.carries.is_empty() {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Corrupt, "segment: the last one of a checkpoint is missing"))
+        self.carries.values().try_for_each(Carry::finish)
     }
 }
 

@@ -247,11 +247,8 @@ impl Finder {
     /// # Errors
     /// [`ErrorKind::Corrupt`] where an entry was in none of them, or the end of one is missing.
     pub fn finish(self) -> Result<Vec<Found>> {
-        if !self.carry.is_empty() && !self.has_all() {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                "segment: the last one of a checkpoint is missing",
-            ));
+        if !self.has_all() {
+            self.carry.finish()?;
         }
         // An entry that was created and deleted before it was ever logged or written is in no segment.
         let is_lacking = |(n, Found { missing, .. }): &(usize, &Found)| {

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::fmt;
 
 use super::coding::{AnyCoding, Coding, Stored};
+use super::compact::Moves;
 use super::entries::Entries;
 use super::entry::Meta;
 use super::heap::HeapBytes;
@@ -35,6 +36,10 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn reserve(&mut self, rows: usize);
     /// The row is given away: forgets all about it. There are no entries with a sub key then.
     fn close_row(&mut self, row: u32);
+    /// Rows move together.
+    fn move_rows(&mut self, moves: &Moves);
+    /// Entries with a sub key do.
+    fn move_entries(&mut self, moves: &Moves);
     /// Whether `row` has something here that is newer than its item, or entries with a sub key.
     fn holds_back(&self, row: u32, horizon: u32) -> bool;
     /// Whether `row` has a value here, or entries with a sub key.
@@ -48,7 +53,8 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn encode_sub(&self, entry: u32, out: &mut Vec<u8>);
     /// The row's entry of an encoded sub key; a new and empty one, where there is none.
     fn entry_of(&mut self, row: u32, sub: &[u8]) -> Result<u32, DecodeError>;
-    /// Takes an entry with a sub key out of memory. What may be stored of it is to be read from now on.
+    /// Takes an entry out of memory. What may be stored of it is to be read from now on; of a plain column's
+    /// there is nothing.
     fn give_away(&mut self, entry: u32);
     /// An entry has an item from now on; whether it is the first one of its row that is said so of, where
     /// rows have several.
@@ -121,6 +127,8 @@ pub(super) trait Holds<V>: AnyColumn {
     fn values_mut(&mut self) -> &mut Entries<V>;
     /// The value of an entry may have changed. Of a plain column the rows of the batch say so.
     fn changed(&mut self, entry: u32);
+    /// The entry has a value now and had none, or the other way round.
+    fn turned(&mut self, entry: u32);
 }
 
 /// A state of one value for each row.
@@ -149,6 +157,9 @@ impl<V: Value> Holds<V> for Column<V> {
 
     #[inline]
     fn changed(&mut self, _: u32) {}
+
+    #[inline]
+    fn turned(&mut self, _: u32) {}
 }
 
 impl<V> fmt::Debug for Column<V> {
@@ -184,6 +195,12 @@ impl<V: Value> AnyColumn for Column<V> {
         self.values.vacate(row);
     }
 
+    fn move_rows(&mut self, moves: &Moves) {
+        self.values.apply(moves);
+    }
+
+    fn move_entries(&mut self, _: &Moves) {}
+
     fn holds_back(&self, row: u32, horizon: u32) -> bool {
         !self.values.meta(row).is_clean(horizon)
     }
@@ -209,7 +226,9 @@ impl<V: Value> AnyColumn for Column<V> {
         Err(DecodeError(format!("{} bytes after the key of state {}", sub.len(), self.name)))
     }
 
-    fn give_away(&mut self, _: u32) {}
+    fn give_away(&mut self, entry: u32) {
+        self.values.vacate(entry);
+    }
 
     fn note_row(&mut self, _: u32) -> bool {
         false

@@ -5,6 +5,7 @@
 //! A slot of a `u64` takes 16 bytes, so that one cache line answers for value, stamp and flags.
 
 use super::coding::{Coding, Stored};
+use super::compact::Moves;
 use super::entry::{Meta, UNSERIALISED};
 use super::heap::{Heap, HeapBytes};
 use super::keyed::Row;
@@ -188,6 +189,11 @@ impl<V: Value> Entries<V> {
         self.old.push((entry, expires_ms, old));
     }
 
+    /// The entries of which something is remembered, some of them more than once.
+    pub(super) fn remembered(&self) -> impl Iterator<Item = u32> {
+        self.old.iter().map(|(entry, ..)| *entry)
+    }
+
     /// Gives back what was remembered.
     pub(super) fn undo(&mut self) -> Result<(), DecodeError> {
         while let Some((entry, expires_ms, old)) = self.old.pop() {
@@ -232,6 +238,17 @@ impl<V: Value> Entries<V> {
         self.slots.reserve_exact(entries.saturating_sub(self.slots.len()));
         if let Some(lives) = &mut self.lives {
             lives.reserve(entries);
+        }
+    }
+
+    /// Entries move together; between records, and once those that have changed were looked at.
+    pub(super) fn apply(&mut self, moves: &Moves) {
+        moves.apply(&mut self.slots);
+        if Self::OWNS_MEMORY {
+            self.heap.apply(moves);
+        }
+        if let Some(lives) = &mut self.lives {
+            lives.apply(moves);
         }
     }
 

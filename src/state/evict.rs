@@ -101,8 +101,9 @@ impl<K: Key> KeyedState<K> {
         self.cooling.len()
     }
 
-    /// Takes some of what was cleaned into the order. To be called whether or not there is want of room: a
-    /// cleaning adds entries, and collects fewer of them between two batches than this takes.
+    /// Takes some of what was cleaned into the order, and gives memory back where few rows or entries are left. To
+    /// be called between batches, whether or not there is want of room: a cleaning adds entries, and collects fewer
+    /// of them between two batches than this takes.
     pub fn cool(&mut self) {
         let rest = self.cooling.len().saturating_sub(COOLING);
         for (column, entry) in self.cooling.drain(rest..) {
@@ -115,6 +116,7 @@ impl<K: Key> KeyedState<K> {
         if rest == 0 && self.cooling.capacity() > COOLING {
             self.cooling = Vec::new();
         }
+        self.compact();
     }
 
     /// Up to which change all is in the table.

@@ -15,6 +15,8 @@
 
 use std::cell::Cell;
 
+use super::compact::Moves;
+
 /// One changed value in so many, about, is looked at while they are as long as was thought.
 const STRIDE: u64 = 8;
 /// For so many batches after one of another length than was thought, all changed values are looked at.
@@ -109,6 +111,11 @@ impl Heap {
     pub(super) fn push(&mut self) {
         super::rows::grow(&mut self.lengths);
         self.lengths.push(Cell::new(0));
+    }
+
+    /// Entries move together, those of a value at the least.
+    pub(super) fn apply(&mut self, moves: &Moves) {
+        moves.apply(&mut self.lengths);
     }
 
     /// The length of an entry's value, as far as it is known; `None` where there is no value.

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 
 use hashbrown::HashMap;
 
+use super::compact::Moves;
 use super::heap::MeanBytes;
 use crate::codec::Key;
 
@@ -50,6 +51,13 @@ impl KeyBytes {
         long.sum -= bytes as u64;
         // Numbers, texts, tuples and options begin with it in their order. A key of the user's own may not.
         K::decode(&mut &[0; 64][..]).ok()
+    }
+
+    /// Keys move together.
+    pub(super) fn renumber(&mut self, moves: &Moves) {
+        let lengths = &mut self.long.get_mut().lengths;
+        let moved = lengths.drain().filter_map(|(number, bytes)| Some((moves.to(number)?, bytes)));
+        *lengths = moved.collect();
     }
 
     /// Of so many keys; nothing where a `K` owns nothing.

@@ -82,7 +82,7 @@ pub struct RestorePoint {
 }
 
 /// The place of one key in its operator's memory. Good until the next [`KeyedState::end_batch`],
-/// [`KeyedState::serialise`] or [`KeyedState::evict`], and longer for a key that is loading.
+/// [`KeyedState::serialise`], [`KeyedState::cool`] or [`KeyedState::evict`], and longer for a key that is loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Row(pub(super) u32);
 

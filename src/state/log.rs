@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::compact::Moves;
 use super::entry::UNSERIALISED;
 use crate::ids::CheckpointId;
 use crate::teeth::{Tooth, bites};
@@ -250,6 +251,14 @@ impl Log {
         list.live -= forgotten;
         self.listed -= forgotten;
         self.pinned -= forgotten;
+    }
+
+    /// The entries of a column move together. Those that are listed are pinned, so none of them was vacant.
+    pub(super) fn renumber(&mut self, column: usize, moves: &Moves) {
+        moves.renumber(&mut self.dirty[column]);
+        for list in &mut self.lists {
+            moves.renumber(Arc::make_mut(&mut list.rows[column]));
+        }
     }
 
     /// Which lists' changes were replaced since the last call, and how many of each.

@@ -28,7 +28,8 @@
 //!    from the plan's checkpoint's segments by [`find_values`] and given to [`KeyedState::found`]; when
 //!    every write is answered, [`KeyedState::cleaned`].
 //! 7. *Memory.* Between batches, while [`KeyedState::resident_bytes`] exceeds what the state may take,
-//!    [`KeyedState::evict_bytes`]. Where that finds nothing, changes must be committed and cleaned first.
+//!    [`KeyedState::evict_bytes`], else [`KeyedState::cool`]. Where the former finds nothing, changes must be
+//!    committed and cleaned first. No new batch while [`KeyedState::wants_quiet`].
 //! 8. *The filter of absent keys*, after a restore and when it must grow: while there is a
 //!    [`KeyedState::filter_scan`], that is read from the store page by page, and
 //!    [`KeyedState::filter_read`] takes over in slices what [`FilterChunks::of`] makes of each off the worker.
@@ -41,6 +42,7 @@ mod changes;
 mod cleaning;
 mod coding;
 mod column;
+mod compact;
 pub mod contract;
 mod descriptor;
 mod entries;

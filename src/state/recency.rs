@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 
 use super::bits::Bits;
+use super::compact::Moves;
 
 /// One in so many entries waits in the queue.
 const QUEUE_SHARE: u32 = 4;
@@ -121,6 +122,22 @@ impl Recency {
             }
         }
         None
+    }
+
+    /// Entries move together: each keeps its mark and its turn.
+    pub(super) fn renumber(&mut self, moves: &Moves) {
+        if !self.active {
+            return;
+        }
+        let mut moved = Self::default();
+        moved.activate(moves.len());
+        for (new, &old) in (0..).zip(moves.old()) {
+            if self.is_seen(old) {
+                moved.touch(new);
+            }
+        }
+        self.queue.iter().filter_map(|&old| moves.to(old)).for_each(|new| moved.wait(new));
+        *self = moved;
     }
 
     /// Memory of the marks.

@@ -142,12 +142,31 @@ impl<K: Key> KeyedState<K> {
         column.changed(entry);
         let values = column.values_mut();
         let (is_present, old) = (value.is_some(), values.put(entry, value));
+        let has_turned = old.is_some() != is_present;
         if self.effects.recording {
             values.remember(entry, Old::Value(old));
             self.effects.changed(id);
         }
         if let Some(lives) = values.lives_mut() {
             self.times.put(lives, entry, is_present);
+        }
+        if has_turned {
+            column.turned(entry);
+        }
+    }
+
+    /// Gives an entry another value, made of the one that it has: that counts as changing it in place.
+    pub(super) fn replace_entry<C: Holds<V>, V: Value>(
+        &mut self,
+        id: ColumnId,
+        entry: u32,
+        value: V,
+    ) {
+        let kept = column_mut::<C>(&mut self.columns, id).values_mut().expires_at(entry);
+        self.put_entry::<C, V>(id, entry, Some(value));
+        if let Some(lives) = column_mut::<C>(&mut self.columns, id).values_mut().lives_mut() {
+            lives.set(entry, kept);
+            self.times.changed(lives, entry);
         }
     }
 

@@ -169,12 +169,12 @@ impl<'a, K: Key, T: Value, N: SubKey> Reducing<'a, K, T, N> {
     /// As [`Reducing::get`].
     pub fn add(&mut self, value: T) -> Result<()> {
         let reduce = self.handle.reduce;
-        let new = match self.single().get()? {
-            Some(old) => reduce(old, value),
-            None => value,
+        let Some(old) = self.single().get()? else {
+            self.single().put(value);
+            return Ok(());
         };
-        self.single().put(new);
-        Ok(())
+        let new = reduce(old, value);
+        self.single().replace(new)
     }
 
     /// Takes away what has been added. Reads nothing.

@@ -9,7 +9,7 @@ use super::descriptor::ColumnId;
 use super::entry::Meta;
 use super::keyed::{KeyedState, stamp_of};
 use super::segment::{Carry, Entry, Segment};
-use crate::codec::Key;
+use crate::codec::{DecodeError, Key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
 use crate::key_group::KeyGroupRange;
@@ -86,7 +86,11 @@ impl<K: Key> KeyedState<K> {
         if columns[entry.state] == self.chunk_column() {
             return self.replay_chunk(segment.version.checkpoint, entry);
         }
-        let corrupt = |error| Error::new(ErrorKind::Corrupt, format!("segment: {error}"));
+        let state = &segment.states[entry.state];
+        let corrupt = |error: DecodeError| {
+            Error::new(ErrorKind::Corrupt, format!("a key of state {state}: {error}"))
+                .with_source(error)
+        };
         let mut bytes = entry.key;
         let key = K::decode(&mut bytes).map_err(corrupt)?;
         let hash = key.key_hash();
@@ -118,9 +122,7 @@ impl<K: Key> KeyedState<K> {
         }
         let values = &mut self.columns[column];
         values.restore(number, stored, meta).map_err(|error| {
-            let operator = &self.config.operator;
-            let message = format!("segment: operator {operator}, state {}: {error}", values.name());
-            Error::new(ErrorKind::Corrupt, message).with_source(error)
+            Error::new(ErrorKind::Corrupt, format!("state {state}: {error}")).with_source(error)
         })?;
         let owns_memory = values.owns_memory();
         self.log.replay(checkpoint, stamp, column, number, old);
@@ -135,10 +137,7 @@ impl<K: Key> KeyedState<K> {
     /// # Errors
     /// [`ErrorKind::Corrupt`] where the end of an entry is missing.
     pub fn finish_restore(&mut self) -> Result<()> {
-        if !std::mem::take(&mut self.carries).is_empty() {
-            let message = "segment: the last one of a checkpoint is missing";
-            return Err(Error::new(ErrorKind::Corrupt, message));
-        }
+        std::mem::take(&mut self.carries).values().try_for_each(Carry::finish)?;
         self.log.end_replay();
         self.filter.begin(self.items_sent, self.log.horizon());
         for (column, entry) in std::mem::take(&mut self.outliving) {

@@ -6,6 +6,7 @@
 use hashbrown::HashTable;
 
 use super::bits::Bits;
+use super::compact::Moves;
 use super::key_bytes::KeyBytes;
 use crate::codec::{Key, KeyHash};
 
@@ -95,6 +96,16 @@ impl<K: Key> Rows<K> {
         }
         self.taken.remove(row);
         self.vacant.push(row);
+    }
+
+    /// Rows move together.
+    pub(super) fn apply(&mut self, moves: &Moves) {
+        moves.apply(&mut self.keys);
+        self.taken = moves.bits(&self.taken);
+        self.vacant = Vec::new();
+        moves.renumber(self.index.iter_mut());
+        let keys = &self.keys;
+        self.index.shrink_to_fit(|&row| keys[row as usize].key_hash().0);
     }
 
     #[inline]

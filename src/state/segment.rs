@@ -71,8 +71,8 @@ pub(super) struct Entry<'a> {
 /// The beginning of an entry whose end is in the next segment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Carry {
-    /// The version and sequence of the segment that it was left by.
-    from: Option<(Version, u32)>,
+    /// The operator, version and sequence of the segment that it was left by.
+    from: Option<(Name, Version, u32)>,
     bytes: Vec<u8>,
 }
 
@@ -80,10 +80,26 @@ impl Carry {
     pub(super) fn is_empty(&self) -> bool {
         self.from.is_none()
     }
+
+    /// There is no next segment.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] that names the one that is missing.
+    pub(super) fn finish(&self) -> Result<()> {
+        let Some((operator, version, sequence)) = &self.from else { return Ok(()) };
+        let missing = label(operator, *version, sequence.wrapping_add(1));
+        Err(corrupt("it is missing, and an entry of the one before it goes on there").at(missing))
+    }
 }
 
-fn corrupt(what: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Corrupt, format!("segment: {what}"))
+fn corrupt(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Corrupt, what)
+}
+
+/// Which segment it is, for messages.
+fn label(operator: &Name, version: Version, sequence: u32) -> String {
+    let Version { attempt, checkpoint } = version;
+    format!("segment {sequence} of operator {operator}, checkpoint {checkpoint}, attempt {attempt}")
 }
 
 /// The stored form of `raw`. Takes about a millisecond for 256 KiB; call it off the workers.
@@ -146,6 +162,10 @@ fn put_name(out: &mut Vec<u8>, name: &Name) {
 /// [`ErrorKind::Corrupt`] that says what is wrong: magic, checksum, format version, or which part ends
 /// early.
 pub fn decode(bytes: &[u8]) -> Result<Segment> {
+    read(bytes).map_err(|error| error.at("segment"))
+}
+
+fn read(bytes: &[u8]) -> Result<Segment> {
     let mut reader = Reader(bytes);
     if reader.take(4, "magic")? != MAGIC {
         return Err(corrupt("does not begin with MPSG"));
@@ -236,31 +256,40 @@ impl Segment {
     }
 
     /// Calls `each` for every entry that ends here, `carry` being what the segment before it of the
-    /// same writer left.
+    /// same writer left. Errors, those of `each` too, name the segment.
     pub(super) fn each(
+        &self,
+        carry: &mut Carry,
+        each: impl FnMut(Entry<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let named = |error: Error| error.at(label(&self.operator, self.version, self.sequence));
+        self.read_entries(carry, each).map_err(named)
+    }
+
+    fn read_entries(
         &self,
         carry: &mut Carry,
         mut each: impl FnMut(Entry<'_>) -> Result<()>,
     ) -> Result<()> {
         let (head, body) = self.bytes.split_at(self.continued);
+        let place = |sequence| Some((self.operator.clone(), self.version, sequence));
         if self.continued > 0 {
-            let before = (self.version, self.sequence.wrapping_sub(1));
-            if carry.from != Some(before) {
-                return Err(corrupt(format!("{} continues one that is missing", self.label())));
+            if carry.from != place(self.sequence.wrapping_sub(1)) {
+                return Err(corrupt("continues one that is missing"));
             }
             carry.bytes.extend_from_slice(head);
             if self.unfinished == self.bytes.len() {
-                carry.from = Some((self.version, self.sequence));
+                carry.from = place(self.sequence);
                 return Ok(());
             }
             let mut reader = Reader(&carry.bytes);
             each(self.entry(&mut reader)?)?;
             if !reader.0.is_empty() {
-                return Err(corrupt(format!("{}: a continued entry is too long", self.label())));
+                return Err(corrupt("a continued entry is too long"));
             }
             *carry = Carry::default();
         } else if !carry.is_empty() {
-            return Err(corrupt(format!("the one before {} is not continued", self.label())));
+            return Err(corrupt("does not continue the one before it"));
         }
         let (body, tail) = body.split_at(body.len() - self.unfinished);
         let mut reader = Reader(body);
@@ -268,7 +297,7 @@ impl Segment {
             each(self.entry(&mut reader)?)?;
         }
         if !tail.is_empty() {
-            carry.from = Some((self.version, self.sequence));
+            carry.from = place(self.sequence);
             carry.bytes.extend_from_slice(tail);
         }
         Ok(())
@@ -291,11 +320,6 @@ impl Segment {
         let mut value = Reader(value);
         let expires = Expiry::from_number(value.number("expiry")?);
         Ok(Entry { state, key, value: Some(value.0), expires })
-    }
-
-    /// For messages: operator, version and sequence.
-    fn label(&self) -> String {
-        format!("{} {} #{}", self.operator, self.version, self.sequence)
     }
 }
 

@@ -77,6 +77,16 @@ impl<'a, K: Key, V: Value, N: SubKey> Single<'a, K, V, N> {
         }
     }
 
+    /// Gives it another value in place of one that the record has seen, which no late record shortens the life of.
+    pub(super) fn replace(mut self, value: V) -> Result<()> {
+        let Some(entry) = self.find()? else { return Ok(()) };
+        match self.namespace {
+            None => self.state.replace_entry::<Column<V>, V>(self.column, entry, value),
+            Some(_) => self.state.replace_entry::<SubColumn<N, V>, V>(self.column, entry, value),
+        }
+        Ok(())
+    }
+
     /// Takes its value away; nothing need be read for that.
     pub(super) fn clear(self) {
         let Self { state, column: id, row, namespace, .. } = self;

@@ -6,6 +6,8 @@
 
 use std::cmp::Ordering;
 
+use super::compact::Moves;
+
 /// Most numbers of a block: 2 KiB, moved in some 50 ns.
 const BLOCK: usize = 512;
 
@@ -72,9 +74,14 @@ impl Sorted {
         }
     }
 
-    /// Takes out what is looked for.
-    pub(super) fn remove(&mut self, order: impl Fn(u32) -> Ordering) {
-        let Ok(Place { block, at }) = self.search(order) else { return };
+    /// What the numbers stand for has others now.
+    pub(super) fn renumber(&mut self, moves: &Moves) {
+        moves.renumber(self.blocks.iter_mut().flatten());
+    }
+
+    /// Takes out what is looked for; whether it was there.
+    pub(super) fn remove(&mut self, order: impl Fn(u32) -> Ordering) -> bool {
+        let Ok(Place { block, at }) = self.search(order) else { return false };
         self.blocks[block].remove(at);
         let left = self.blocks[block].len();
         if left == 0 {
@@ -83,6 +90,7 @@ impl Sorted {
             let next = self.blocks.remove(block + 1);
             self.blocks[block].extend(next);
         }
+        true
     }
 }
 
@@ -102,8 +110,7 @@ mod tests {
                 Ok(found) => {
                     assert!(found == n && model.contains(&n));
                     if !insert {
-                        sorted.remove(order);
-                        model.remove(&n);
+                        assert!(sorted.remove(order) && model.remove(&n));
                     }
                 }
                 Err(place) => {
@@ -112,7 +119,7 @@ mod tests {
                         sorted.insert(place, n);
                         model.insert(n);
                     } else {
-                        sorted.remove(order);
+                        assert!(!sorted.remove(order));
                     }
                 }
             }
@@ -141,7 +148,7 @@ mod tests {
         for (insert, n) in steps {
             match sorted.find(|other| other.cmp(&n)) {
                 Err(place) if insert => sorted.insert(place, n),
-                _ => sorted.remove(|other| other.cmp(&n)),
+                _ => drop(sorted.remove(|other| other.cmp(&n))),
             }
             if insert {
                 model.insert(n)

@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::coding::{AnyCoding, Coding, Stored};
 use super::column::{AnyColumn, Holds};
+use super::compact::Moves;
 use super::entries::Entries;
 use super::entry::Meta;
 use super::heap::HeapBytes;
@@ -17,7 +18,7 @@ use super::keyed::Row;
 use super::known::{Known, SubRange};
 use super::recency::Recency;
 use super::rows::grow;
-use super::sorted::Sorted;
+use super::sorted::{Place, Sorted};
 use super::ttl::{Lives, Ttl};
 use crate::codec::{DecodeError, Key, Value};
 use crate::ids::Name;
@@ -32,12 +33,38 @@ impl<S: Key + Ord> SubKey for S {}
 /// What a row has here.
 #[derive(Debug, Default)]
 struct Children {
-    /// Its entries in memory, by their sub keys.
+    /// Its entries in memory, by their sub keys: those that have a value, and some that have none yet.
     sorted: Sorted,
+    /// The others that have none: what goes over a map or a list does not pass all that has left it.
+    absent: Option<Box<Sorted>>,
     /// What is known of others.
     known: Known,
     /// The filter knows that there are items.
     noted: bool,
+}
+
+impl Children {
+    fn find(&self, order: impl Fn(u32) -> Ordering) -> Result<u32, Place> {
+        let among_absent = |place| match &self.absent {
+            Some(absent) => absent.find(&order).map_err(|_| place),
+            None => Err(place),
+        };
+        self.sorted.find(&order).or_else(among_absent)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.sorted.is_empty() && self.absent.is_none()
+    }
+
+    /// Takes out one of those without a value; whether it was among them.
+    fn remove_absent(&mut self, order: impl Fn(u32) -> Ordering) -> bool {
+        let Some(absent) = &mut self.absent else { return false };
+        let found = absent.remove(order);
+        if absent.is_empty() {
+            self.absent = None;
+        }
+        found
+    }
 }
 
 /// A state of any number of entries for each row.
@@ -82,15 +109,15 @@ impl<S: SubKey, V: Value> SubColumn<S, V> {
     /// The row's entry in memory to whose sub key `order` says *equal*.
     #[inline]
     pub(super) fn find(&self, row: u32, order: impl Fn(&S) -> Ordering) -> Option<u32> {
-        let sorted = &self.rows[row as usize].sorted;
-        let found = sorted.find(|entry| order(&self.places[entry as usize].1)).ok();
+        let children = &self.rows[row as usize];
+        let found = children.find(|entry| order(&self.places[entry as usize].1)).ok();
         self.use_of(found)
     }
 
     /// The row's entry of `sub`, which is new and empty where `true`.
     pub(super) fn find_or_insert(&mut self, row: u32, sub: S) -> (u32, bool) {
-        let sorted = &self.rows[row as usize].sorted;
-        let place = match sorted.find(|entry| self.places[entry as usize].1.cmp(&sub)) {
+        let children = &self.rows[row as usize];
+        let place = match children.find(|entry| self.places[entry as usize].1.cmp(&sub)) {
             Ok(entry) => {
                 self.use_of(Some(entry));
                 return (entry, false);
@@ -129,7 +156,7 @@ impl<S: SubKey, V: Value> SubColumn<S, V> {
         &self.places[entry as usize].1
     }
 
-    /// The row's entries in memory of whose sub keys `order` does not say *less*, in order.
+    /// The row's entries in memory of whose sub keys `order` does not say *less*, in order: all that have a value.
     pub(super) fn from(
         &self,
         row: u32,
@@ -138,7 +165,7 @@ impl<S: SubKey, V: Value> SubColumn<S, V> {
         self.rows[row as usize].sorted.from(move |entry| order(&self.places[entry as usize].1))
     }
 
-    /// The row's entries in memory of whose sub keys `order` says *less*, in descending order.
+    /// The row's entries in memory of whose sub keys `order` says *less*, in descending order: all that have a value.
     pub(super) fn before(
         &self,
         row: u32,
@@ -152,10 +179,35 @@ impl<S: SubKey, V: Value> SubColumn<S, V> {
         &self.rows[row as usize].known
     }
 
+    /// Has an entry stand with those that have a value, or with those that have none, as it does.
+    fn place(&mut self, entry: u32) {
+        let (row, sub) = &self.places[entry as usize];
+        let children = &mut self.rows[*row as usize];
+        let order = |other: u32| self.places[other as usize].1.cmp(sub);
+        let is_present = self.values.get(entry).is_some();
+        let moves = match is_present {
+            true => children.remove_absent(order),
+            false => children.sorted.remove(order),
+        };
+        if !moves {
+            return;
+        }
+        let to = match is_present {
+            true => &mut children.sorted,
+            false => children.absent.get_or_insert_default(),
+        };
+        if let Err(place) = to.find(order) {
+            to.insert(place, entry);
+        }
+    }
+
     fn remove(&mut self, entry: u32) {
         let (row, sub) = &self.places[entry as usize];
         let children = &mut self.rows[*row as usize];
-        children.sorted.remove(|other| self.places[other as usize].1.cmp(sub));
+        let order = |other: u32| self.places[other as usize].1.cmp(sub);
+        if !children.sorted.remove(order) {
+            children.remove_absent(order);
+        }
         self.values.vacate(entry);
         self.places[entry as usize].0 = NO_ROW;
         if let Some(short) = self.sub_keys.forget(entry) {
@@ -173,6 +225,10 @@ impl<S: SubKey, V: Value> Holds<V> for SubColumn<S, V> {
     #[inline]
     fn changed(&mut self, entry: u32) {
         self.values.changed(entry);
+    }
+
+    fn turned(&mut self, entry: u32) {
+        self.place(entry);
     }
 }
 
@@ -213,12 +269,29 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
         self.rows[row as usize] = Children::default();
     }
 
+    fn move_rows(&mut self, moves: &Moves) {
+        moves.apply(&mut self.rows);
+        moves.renumber(self.places.iter_mut().map(|(row, _)| row).filter(|row| **row != NO_ROW));
+    }
+
+    fn move_entries(&mut self, moves: &Moves) {
+        moves.apply(&mut self.places);
+        self.values.apply(moves);
+        self.vacant = Vec::new();
+        for Children { sorted, absent, .. } in &mut self.rows {
+            sorted.renumber(moves);
+            absent.iter_mut().for_each(|absent| absent.renumber(moves));
+        }
+        self.sub_keys.renumber(moves);
+        self.recency.renumber(moves);
+    }
+
     fn holds_back(&self, row: u32, _: u32) -> bool {
         self.is_in_use(row)
     }
 
     fn is_in_use(&self, row: u32) -> bool {
-        !self.rows[row as usize].sorted.is_empty()
+        !self.rows[row as usize].is_empty()
     }
 
     fn is_taken(&self, entry: u32) -> bool {
@@ -287,7 +360,9 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
         stored: Option<Stored<'_>>,
         meta: Meta,
     ) -> Result<(), DecodeError> {
-        self.values.restore(entry, stored, meta)
+        let restored = self.values.restore(entry, stored, meta);
+        self.place(entry);
+        restored
     }
 
     fn lives(&self) -> Option<&Lives> {
@@ -300,6 +375,7 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
 
     fn expire(&mut self, entry: u32) {
         self.values.expire(entry);
+        self.place(entry);
     }
 
     fn coding(&self) -> &dyn AnyCoding {
@@ -328,7 +404,10 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
     }
 
     fn undo(&mut self) -> Result<(), DecodeError> {
-        self.values.undo()
+        let changed: Vec<u32> = self.values.remembered().collect();
+        let undone = self.values.undo();
+        changed.into_iter().for_each(|entry| self.place(entry));
+        undone
     }
 
     fn forget(&mut self) {

@@ -115,7 +115,7 @@ impl<K: Key> KeyedState<K> {
             if !traceless && !self.is_entry_never_stored(id, row.0, entry) {
                 self.set_meta_of(id.index(), entry, Meta::loaded());
             }
-            self.effects.created(id, entry);
+            self.created::<S>(id, entry);
         }
         entry
     }
@@ -130,9 +130,19 @@ impl<K: Key> KeyedState<K> {
         let entries: &mut SubColumn<S, V> = column_mut(&mut self.columns, id);
         let (entry, is_new) = entries.find_or_insert(row.0, sub);
         if is_new {
-            self.effects.created(id, entry);
+            self.created::<S>(id, entry);
         }
         entry
+    }
+
+    /// The record that runs has made an entry. Where its sub key owns memory it is seen how much: nobody else may
+    /// encode it before a barrier.
+    fn created<S>(&mut self, id: ColumnId, entry: u32) {
+        if std::mem::needs_drop::<S>() {
+            self.scratch.clear();
+            self.columns[id.index()].encode_sub(entry, &mut self.scratch);
+        }
+        self.effects.created(id, entry);
     }
 
     /// Gives an entry a value; nothing need be read for that.

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use super::compact::Moves;
 use super::descriptor::ColumnId;
 use super::rows::grow;
 
@@ -165,6 +166,11 @@ impl Lives {
 
     pub(super) fn reserve(&mut self, entries: usize) {
         self.expiries.reserve_exact(entries.saturating_sub(self.expiries.len()));
+    }
+
+    /// Entries move together.
+    pub(super) fn apply(&mut self, moves: &Moves) {
+        moves.apply(&mut self.expiries);
     }
 
     /// When the entry expires; 0 for never.

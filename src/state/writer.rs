@@ -132,22 +132,23 @@ impl Writer {
         Ok(())
     }
 
-    /// The entry of `column` that begins at `start` does not fit.
+    /// The entry of `column` that begins at `start` does not fit. Its bytes move once to where they stay: to split
+    /// off what is left with each part took the square of a large one's length, and each part kept the room of all.
     fn cut(&mut self, column: usize, start: usize) {
+        let entry = self.bytes.split_off(start);
+        self.bytes.shrink_to(self.limit);
         if start > 0 {
-            let entry = self.bytes.split_off(start);
             self.close(0);
-            self.bytes = entry;
         }
         self.entries += 1;
-        while self.bytes.len() > self.limit {
-            let rest = self.bytes.split_off(self.limit);
-            self.shares[column] = self.limit as u32;
-            self.close(self.limit);
-            self.continued = rest.len().min(self.limit);
-            self.bytes = rest;
+        for part in entry.chunks(self.limit) {
+            if !self.bytes.is_empty() {
+                self.close(self.limit);
+                self.continued = part.len();
+            }
+            self.shares[column] = part.len() as u32;
+            self.bytes = part.to_vec();
         }
-        self.shares[column] = self.bytes.len() as u32;
     }
 
     fn close(&mut self, unfinished: usize) {

@@ -171,6 +171,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
     async fn step(&mut self) -> Result<()> {
         let open = self.waiting.is_none()
             && self.parked.len() < self.max_parked
+            && !self.state.wants_quiet()
             && !(bites(Tooth::PressureStopsAll) && self.room.is_pressed());
         if bites(Tooth::HorizonAtAck) {
             self.snapshots.fix_horizon_again(self.state.horizon());

@@ -131,7 +131,10 @@ impl<K: Key> KeyedState<K> {
         checkpoint: crate::ids::CheckpointId,
         entry: Entry<'_>,
     ) -> Result<bool> {
-        let corrupt = |error| Error::new(ErrorKind::Corrupt, format!("segment: {error}"));
+        let corrupt = |error| {
+            let message = format!("a chunk of the filter of absent keys: {error}");
+            Error::new(ErrorKind::Corrupt, message)
+        };
         let stamp = stamp_of(checkpoint)?;
         let id = ChunkId::decode(entry.key).map_err(corrupt)?;
         let mine = self.config.range.contains(id.group);
@@ -144,10 +147,9 @@ impl<K: Key> KeyedState<K> {
         let meta = Meta::replayed(stamp);
         // None is ever deleted in the log. One without hashes would count as deleted when it is cleaned.
         let Some(value) = entry.value else {
-            let (operator, group) = (&self.config.operator, id.group);
             let message = format!(
-                "operator {operator}, segment of checkpoint {checkpoint}: a chunk of the filter of absent keys (key \
-                 group {group}) is a tombstone: restore another checkpoint"
+                "a chunk of the filter of absent keys (key group {}) is a tombstone: restore another checkpoint",
+                id.group
             );
             return Err(Error::new(ErrorKind::Corrupt, message));
         };

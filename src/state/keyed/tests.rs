@@ -2,6 +2,7 @@
 
 mod acts;
 mod codecs;
+mod compact;
 mod estimates;
 mod eviction;
 mod expiry;
@@ -185,6 +186,60 @@ fn what_is_created_and_deleted_between_two_barriers_leaves_no_trace() {
     assert!(one.complete(1).is_empty());
     assert!(one.clean_all().is_empty());
     assert_eq!(one.state.stats().rows, 0);
+}
+
+/// They used to stay until the checkpoint was cleaned, with their keys.
+#[test]
+fn keys_that_are_set_and_cleared_in_one_interval_leave_memory_with_the_barrier() {
+    let mut one = One::new();
+    for key in [1, 2, 3, 4] {
+        one.set(key, key);
+    }
+    one.clear(1);
+    one.clear(3);
+    let (_, segments) = one.barrier(1);
+    assert_eq!(segments[0].entries, 2);
+    let stats = one.state.stats();
+    assert_eq!((stats.rows, stats.pinned_entries), (2, 2));
+    // What comes after them takes their rows, and none of what they did.
+    one.set(5, 5);
+    one.set(1, 6);
+    one.clear(2);
+    assert_eq!(one.complete(2)[0].entries, 3);
+    let writes = one.clean_all();
+    assert_eq!(writes.len(), 3, "1, 4 and 5; nobody has an item of 2");
+    assert_eq!(one.state.stats().rows, 3);
+}
+
+#[test]
+fn a_value_that_comes_and_goes_in_one_interval_leaves_the_others_of_its_key() {
+    let mut states = States::new();
+    let [lasting, passing] =
+        ["lasting", "passing"].map(|name| states.value(ValueDescriptor::<u64>::new(name)));
+    let columns = states.finish().unwrap();
+    let mut state = KeyedState::<u64>::new(config(1), columns, RestorePoint::default()).unwrap();
+    state.finish_restore().unwrap();
+    let mut barrier = |n, values: [Option<u64>; 2]| {
+        let row = state.find_row(1u64.key_hash(), &1);
+        state.set(lasting, row, n);
+        for value in values {
+            match value {
+                Some(value) => state.set(passing, row, value),
+                None => state.clear(passing, row),
+            }
+        }
+        state.end_batch();
+        state.freeze(CheckpointId(n)).unwrap();
+        assert!(state.serialise(usize::MAX).unwrap());
+        let row = state.find_row(1u64.key_hash(), &1);
+        assert_eq!(state.get(lasting, row), Some(&n));
+        assert_eq!(state.get(passing, row), values[1].as_ref());
+        let logged: u32 = state.take_segments().iter().map(|raw| raw.entries).sum();
+        (logged, state.stats().pinned_entries)
+    };
+    assert_eq!(barrier(1, [Some(5), None]), (1, 1));
+    assert_eq!(barrier(2, [None, Some(6)]), (2, 2));
+    assert_eq!(barrier(3, [Some(7), None]), (2, 2), "the log has 6");
 }
 
 #[test]
@@ -531,6 +586,45 @@ fn a_damaged_item_names_the_state() {
     let error = one.state.loaded(&read, Some(&item)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.message().contains("count"), "{error}");
+}
+
+/// They used to say "segment" and no more.
+#[test]
+fn damage_in_the_log_names_segment_and_state() {
+    let segments = |limit, key: &[u8], value: &[u8]| {
+        let mut writer = Writer::new(limit, [Name::new("count").unwrap()].into(), [false].into());
+        writer.begin(CheckpointId(7));
+        let append = |out: &mut Vec<u8>| {
+            out.extend_from_slice(value);
+            Ok(true)
+        };
+        writer.entry(0, false, |out| out.extend_from_slice(key), append).unwrap();
+        writer.finish();
+        writer.take()
+    };
+    let restored = || {
+        let checkpoint = CheckpointId(7);
+        let at =
+            RestorePoint { checkpoint, oldest_retained: checkpoint, ..RestorePoint::default() };
+        One::at(2, at).state
+    };
+    let first = "segment 0 of operator counts, checkpoint 7, attempt 1: ";
+    for (key, value, what) in [
+        (&[1, 2, 3][..], &[1][..], "a key of state count: "),
+        (&[0; 9], &[1], "a key of state count: "),
+        (&[0; 8], &[251], "state count: "),
+    ] {
+        let error = restored().replay(&stored(&segments(4096, key, value)[0], 1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().starts_with(&format!("{first}{what}")), "{error}");
+    }
+    let segments = segments(16, &[0; 8], &[0; 99]);
+    let mut state = restored();
+    state.replay(&stored(&segments[0], 1)).unwrap();
+    let error = state.finish_restore().unwrap_err();
+    assert!(error.to_string().starts_with(&first.replace('0', "1")), "{error}");
+    let error = restored().replay(&stored(&segments[1], 1)).unwrap_err();
+    assert!(error.to_string().starts_with(&first.replace('0', "1")), "{error}");
 }
 
 #[test]

@@ -50,6 +50,16 @@ fn change() -> impl Strategy<Value = Change> {
     (0usize..2, bytes(20), prop::option::of(prop_oneof![9 => bytes(30), 1 => bytes(400)]))
 }
 
+/// Each part used to keep the room of all that was left with it.
+#[test]
+fn a_large_entry_takes_its_length_in_segments_and_not_its_square() {
+    let (length, key) = (4 << 20, (0, vec![1], Some(vec![2; 10])));
+    let raw = raw_segments(4096, &[key.clone(), (1, vec![3], Some(vec![5; length])), key]);
+    assert!(raw.len() > length / 4096);
+    let room: usize = raw.iter().map(|raw| raw.bytes.capacity()).sum();
+    assert!(room <= 2 * length, "{room} bytes of memory");
+}
+
 /// A segment with a true checksum, whatever else is wrong with it.
 fn checksummed(mut bytes: Vec<u8>) -> Vec<u8> {
     if bytes.len() >= CHECKED_FROM {

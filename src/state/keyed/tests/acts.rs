@@ -234,10 +234,10 @@ impl Act {
             Self::Most(n, act) => {
                 let place = ("most", key, *n, None);
                 match act {
-                    OfNumber::Add(value) => {
-                        let old = model.number(place).unwrap_or(0);
-                        model.put(place, vec![old.max(*value)]);
-                    }
+                    OfNumber::Add(value) => match model.number(place) {
+                        Some(old) => model.change(place, vec![old.max(*value)]),
+                        None => model.put(place, vec![*value]),
+                    },
                     OfNumber::Get => {
                         model.read(place);
                         return Seen::Number(model.number(place));

@@ -1,7 +1,7 @@
 //! What state is estimated at while it changes, between barriers too, against what it truly takes.
 
 use super::*;
-use crate::state::{MapDescriptor, MapState};
+use crate::state::{ListDescriptor, ListState, MapDescriptor, MapState, Namespaced};
 
 /// What a row, its value's slot and the lists of changes take, about.
 const ROW: u64 = 100;
@@ -236,4 +236,42 @@ fn keys_count_when_they_are_replayed_and_when_they_are_read() {
     }
     assert_eq!(read.take_reads().len(), 50);
     assert!((50_000..70_000).contains(&read.resident_bytes()), "{}", read.resident_bytes());
+}
+
+/// Where nothing is read nobody encoded a new key before the barrier: until then memory had no bound.
+#[test]
+fn long_keys_and_sub_keys_count_as_soon_as_they_are_there() {
+    let long = |n: u64| format!("{n:010}").repeat(100_000);
+    let check = |what: &str, act: &dyn Fn(u64, &mut KeyedState<String>, &Handles)| {
+        let mut states = States::new();
+        let of = Handles {
+            count: states.value(ValueDescriptor::new("count")),
+            map: states.map(MapDescriptor::new("map")),
+            list: states.namespaced().list(ListDescriptor::new("list")),
+        };
+        let columns = states.finish().unwrap();
+        let mut state = KeyedState::new(config(1), columns, RestorePoint::default()).unwrap();
+        state.finish_restore().unwrap();
+        (0..100).for_each(|n| act(n, &mut state, &of));
+        near(what, state.resident_bytes(), 100_000_000);
+        near(what, state.dirty_bytes(), 100_000_000);
+    };
+    struct Handles {
+        count: ValueState<u64>,
+        map: MapState<String, u64>,
+        list: Namespaced<String, ListState<u64>>,
+    }
+    let row = |state: &mut KeyedState<String>, key: &String| state.find_row(key.key_hash(), key);
+    check("keys", &|n, state, of| {
+        let row = row(state, &long(n));
+        state.set(of.count, row, n);
+    });
+    check("map keys", &|n, state, of| {
+        let row = row(state, &"one".to_owned());
+        state.map(of.map, row).put(long(n), n);
+    });
+    check("namespaces", &|n, state, of| {
+        let row = row(state, &"one".to_owned());
+        state.in_namespace(&long(n), row).list(of.list).add(n);
+    });
 }

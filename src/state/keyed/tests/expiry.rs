@@ -463,6 +463,37 @@ fn what_is_combined_is_combined_with_what_is_left() {
     assert_eq!(found, expected.map(|(sum, count)| (Some(sum), Some(count))));
 }
 
+/// Adding used to count as putting: with a late value all expired that it was combined with.
+#[test]
+fn a_late_value_shortens_the_life_of_nothing_that_it_is_combined_with() {
+    let ttl = Ttl::new(ms(60)).by_event_time(ms(1000));
+    let sum = |name| ReducingDescriptor::new(name, |a: &u64, b| a + b).with_ttl(ttl);
+    let mut states = States::new();
+    let alone = states.reducing(sum("alone"));
+    let within = states.namespaced::<u8>().reducing(sum("within"));
+    let columns = states.finish().unwrap();
+    let mut state = KeyedState::<u64>::new(config(1), columns, RestorePoint::default()).unwrap();
+    state.finish_restore().unwrap();
+    let row = state.find_row(5u64.key_hash(), &5);
+    let mut found = |time, adds: bool| {
+        state.record_at(time);
+        if adds {
+            state.reducing(alone, row).add(1).unwrap();
+            state.in_namespace(&3, row).reducing(within).add(1).unwrap();
+        }
+        let found = state.reducing(alone, row).get().unwrap().copied();
+        assert_eq!(state.in_namespace(&3, row).reducing(within).get().unwrap().copied(), found);
+        state.renew_read();
+        found
+    };
+    assert_eq!(found(Some(100), true), Some(1));
+    assert_eq!(found(Some(50), true), Some(2));
+    assert_eq!(found(Some(120), true), Some(3), "it used to begin anew");
+    assert_eq!(found(None, true), Some(4), "who has no time changes none");
+    assert_eq!(found(Some(179), false), Some(4));
+    assert_eq!(found(Some(180), true), Some(1));
+}
+
 #[test]
 fn a_list_to_which_an_element_is_added_in_each_interval_is_joined_where_all_expire_together() {
     for (refreshed, most) in [(false, 200), (true, 64)] {

@@ -498,7 +498,7 @@ fn a_chunk_that_the_log_says_is_deleted_is_an_error() {
     let entry = segment::Entry { state: 0, key: &key, value: None, expires: None };
     let error = job.state.replay_chunk(CheckpointId(1), entry).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
-    for place in ["operator counts", "checkpoint 1", "key group 3"] {
+    for place in ["filter of absent keys", "key group 3", "restore another"] {
         assert!(error.message().contains(place), "{error}");
     }
 }

@@ -1,9 +1,11 @@
 //! Maps, promise by promise, and the small table that other kinds' tests have in common.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::ids::Version;
+use crate::state::sub_column::SubColumn;
 use crate::state::{
     AggregatingDescriptor, AggregatingState, ItemKey, ListDescriptor, ListState, MapDescriptor,
     MapState, Namespaced, Read, ReducingDescriptor, ReducingState, Scan, ScanPage, Scanned,
@@ -495,6 +497,45 @@ fn what_is_put_and_removed_between_two_barriers_leaves_memory_with_the_second() 
     let left: Vec<_> = (0..5).map(|round| (format!("{round} left"), round)).collect();
     maps.evict();
     assert_eq!(maps.entries(), (left, 1));
+}
+
+/// What had left used to be passed by each look at what is first, until its removal was cleaned out of the log.
+#[test]
+fn a_queue_in_a_map_does_not_pass_what_has_left_it() {
+    let mut maps = Maps::new();
+    let row = maps.row();
+    let looks = |maps: &Maps| {
+        let column: &SubColumn<((), String), u64> = column(&maps.state.columns, maps.map.column);
+        column.from(row.0, |_| Ordering::Greater).count()
+    };
+    let key = |n: u64| format!("{n:04}");
+    for n in 0..300 {
+        let row = maps.row();
+        let mut queue = maps.state.map(maps.map, row);
+        queue.put(key(n), n);
+        if n >= 10 {
+            let first = queue.iter().unwrap().next().map(|(key, value)| (key.clone(), *value));
+            assert_eq!(first, Some((key(n - 10), n - 10)));
+            queue.remove(&key(n - 10));
+        }
+        maps.state.end_batch();
+        assert!(looks(&maps) <= 10, "of {n}");
+        if n.is_multiple_of(20) {
+            maps.complete();
+        }
+    }
+    // All that was is found still, so that its item gets a tombstone, and comes back where it was.
+    let row = maps.row();
+    let mut queue = maps.state.map(maps.map, row);
+    assert_eq!(queue.get(&key(5)).unwrap(), None);
+    [7, 5, 3].into_iter().for_each(|n| queue.put(key(n), n));
+    queue.remove(&key(295));
+    let values: Vec<u64> = queue.iter().unwrap().map(|(_, value)| *value).collect();
+    assert_eq!(values, [3, 5, 7, 290, 291, 292, 293, 294, 296, 297, 298, 299]);
+    assert_eq!(looks(&maps), values.len());
+    maps.complete();
+    assert_eq!(maps.clean().len(), values.len());
+    assert_eq!(looks(&maps), values.len());
 }
 
 #[test]

@@ -43,6 +43,7 @@ impl World {
             {
                 self.subtasks[i].state.evict_bytes(1, 4);
             }
+            self.subtasks[i].state.cool();
         }
         if all(&self.subtasks) > CACHE {
             let rows = |s: &Subtask| {
