@@ -46,7 +46,6 @@ async fn on_a_file() -> Result<(), String> {
     let location = Location::EmbeddedFile(Some(folder.path().join("state.db")));
     let connection = connect(location, Execution::Thread(Io::new(Tokio))).await;
     promises::kept(&connection).await?;
-    promises::large_kept(&connection, promises::ITEM).await?;
     let (value, key) = promises::SMALL;
     promises::large_kept(&connection.in_parts_of(value, key), promises::SMALL).await
 }
