@@ -142,6 +142,8 @@ teeth! {
     NoLastCheckpoint,
     /// One source that has nothing left speaks for all.
     ExhaustedForAll,
+    /// The end of input comes once more after a crash behind the last checkpoint.
+    EndedTwice,
     /// A barrier does not wait for records that wait for their state.
     BarrierOvertakesParked,
     /// A barrier leaves before the records that stand in a batch before it.

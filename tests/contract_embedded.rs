@@ -8,8 +8,8 @@ mod dynamodb_support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dynamodb_support::{Tokio, connect, promises, settings};
-use millpond::config::{Credentials, Location, Secret};
+use dynamodb_support::{Served, Tokio, connect, promises, settings};
+use millpond::config::Location;
 use millpond::dynamodb::Execution;
 use millpond::ids::{Incarnation, Name};
 use millpond::io::Io;
@@ -45,32 +45,25 @@ async fn on_a_file() -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let location = Location::EmbeddedFile(Some(folder.path().join("state.db")));
     let connection = connect(location, Execution::Thread(Io::new(Tokio))).await;
-    promises::kept(&connection).await
+    promises::kept(&connection).await?;
+    let (value, key) = promises::SMALL;
+    promises::large_kept(&connection.in_parts_of(value, key), promises::SMALL).await
 }
 
 #[tokio::test]
 async fn served_over_loopback_to_two_clients() -> Result<(), String> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let owner = connect(Location::EmbeddedMemory, Execution::Thread(Io::new(Tokio))).await;
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = Io::new(Tokio).run(owner.serve(listener, async move { drop(stopped.await) }));
-    let remote = || Location::Remote {
-        region: None,
-        endpoint: Some(endpoint.clone()),
-        credentials: Credentials::basic("id", Secret::new("secret".to_owned())),
-    };
-    let (one, two) =
-        tokio::join!(connect(remote(), Execution::Inline), connect(remote(), Execution::Inline));
-    assert!(one.describe().contains(&endpoint) && !one.exclusive());
+    let served = Served::start(&owner).await;
+    let client = || connect(served.location(), Execution::Inline);
+    let (one, two) = tokio::join!(client(), client());
+    assert!(one.describe().contains("http://127.0.0.1:") && !one.exclusive());
     promises::kept(&one).await?;
     promises::large_kept(&two, promises::ITEM).await?;
     // The other client sees what the first has written.
     let job = Name::new("job-1").unwrap();
     assert!(two.heads().read(&job).await.unwrap().is_some());
     drop((one, two));
-    stop.send(()).unwrap();
-    server.await.unwrap();
+    served.stop().await;
     Ok(())
 }
 

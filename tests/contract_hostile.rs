@@ -9,34 +9,42 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dynamodb_support::{Tokio, promises, settings, try_connect, version};
+use dynamodb_support::{Served, promises, settings, try_connect, version};
 use millpond::KeyGroup;
 use millpond::clock::Clock;
-use millpond::config::{Credentials, Location, Secret};
+use millpond::config::Location;
 use millpond::dynamodb::{Connection, Execution, Partition};
 use millpond::hostile::{Fault, Hostile, Latency, Limits, Plan, Throughput};
 use millpond::ids::{Incarnation, Name, SlotId};
-use millpond::io::Io;
 use millpond::state::{BlockKey, BlockKind, Item, ItemKey, ItemWrite, Presence};
 
-async fn connect(hostile: &Hostile) -> Connection {
+async fn connect_to(location: Location, hostile: &Hostile) -> Connection {
     let wrap = |client| hostile.wrap(client);
-    let settings = settings(Location::EmbeddedMemory);
-    try_connect(&settings, Execution::Inline, Some(&wrap)).await.unwrap()
+    try_connect(&settings(location), Execution::Inline, Some(&wrap)).await.unwrap()
+}
+
+async fn connect(hostile: &Hostile) -> Connection {
+    connect_to(Location::EmbeddedMemory, hostile).await
+}
+
+async fn in_weather_at(location: Location, seed: u64, plan: Plan) -> Result<(), String> {
+    let hostile = Hostile::new(seed, Clock::starting_at(0), plan);
+    let connection = connect_to(location, &hostile).await;
+    let kept = promises::kept_in_bad_weather(&connection).await;
+    kept.map_err(|broken| format!("seed {seed}: {broken}"))?;
+    let (value, key) = promises::SMALL;
+    let connection = connection.in_parts_of(value, key);
+    let kept = promises::large_kept(&connection, promises::SMALL).await;
+    kept.map_err(|broken| format!("seed {seed}: {broken}"))?;
+    let counts = hostile.counts();
+    println!("seed {seed}: {counts}, {} over limit", counts.over_limit);
+    assert!(counts.faults() + counts.over_limit > 0);
+    Ok(())
 }
 
 async fn in_weather(plan: Plan) -> Result<(), String> {
     for seed in [1, 2] {
-        let hostile = Hostile::new(seed, Clock::starting_at(0), plan.clone());
-        let kept = promises::kept_in_bad_weather(&connect(&hostile).await).await;
-        kept.map_err(|broken| format!("seed {seed}: {broken}"))?;
-        let (value, key) = promises::SMALL;
-        let connection = connect(&hostile).await.in_parts_of(value, key);
-        let kept = promises::large_kept(&connection, promises::SMALL).await;
-        kept.map_err(|broken| format!("seed {seed}: {broken}"))?;
-        let counts = hostile.counts();
-        println!("seed {seed}: {counts}, {} over limit", counts.over_limit);
-        assert!(counts.faults() + counts.over_limit > 0);
+        in_weather_at(Location::EmbeddedMemory, seed, plan.clone()).await?;
     }
     Ok(())
 }
@@ -44,6 +52,13 @@ async fn in_weather(plan: Plan) -> Result<(), String> {
 #[tokio::test(start_paused = true)]
 async fn with_every_kind_of_fault() -> Result<(), String> {
     in_weather(Plan::rough(0.02)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_every_kind_of_fault_on_a_file() -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let location = Location::EmbeddedFile(Some(folder.path().join("state.db")));
+    in_weather_at(location, 1, Plan::rough(0.02)).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,14 +102,8 @@ async fn in_a_storm() -> Result<(), String> {
 /// In front of a server on a socket, by the system's clock.
 #[tokio::test]
 async fn in_front_of_a_server_too() -> Result<(), String> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let at = settings(Location::EmbeddedMemory);
-    let owner = try_connect(&at, Execution::Inline, None).await.unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = Io::new(Tokio).run(owner.serve(listener, async move { drop(stopped.await) }));
-    let credentials = Credentials::basic("id", Secret::new("secret".to_owned()));
-    let at = settings(Location::Remote { region: None, endpoint: Some(endpoint), credentials });
+    let owner = dynamodb_support::connect(Location::EmbeddedMemory, Execution::Inline).await;
+    let served = Served::start(&owner).await;
     let kinds = [
         Fault::StatementsThrottled,
         Fault::Unprocessed,
@@ -107,15 +116,17 @@ async fn in_front_of_a_server_too() -> Result<(), String> {
     let ms = Duration::from_millis;
     let plan = Plan { latency: Latency::NONE, timeout: ms(20), late: (ms(0), ms(50)), ..plan };
     let hostile = Hostile::new(1, Clock::system(), plan);
-    let wrap = |client| hostile.wrap(client);
-    let connection = try_connect(&at, Execution::Inline, Some(&wrap)).await.unwrap();
+    let connection = connect_to(served.location(), &hostile).await;
     promises::kept_in_bad_weather(&connection).await?;
+    let (value, key) = promises::SMALL;
+    let connection = connection.in_parts_of(value, key);
+    promises::large_kept(&connection, promises::SMALL).await?;
     let counts = hostile.counts();
     assert!(kinds.into_iter().all(|fault| counts.of(fault) > 0), "{counts}");
     hostile.land_all().await;
     drop((connection, hostile));
-    stop.send(()).unwrap();
-    server.await.map_err(|e| e.to_string())
+    served.stop().await;
+    Ok(())
 }
 
 /// Deletions in bad weather are deletions all the same.

@@ -10,17 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dynamodb_support::{Tokio, key, settings, try_connect, version, write};
+use dynamodb_support::{Served, key, settings, try_connect, version, write};
 use futures::future::join_all;
 use millpond::KeyGroup;
 use millpond::checkpoint::contract::sample_head;
 use millpond::checkpoint::{HeadChange, HeadCondition};
 use millpond::clock::Clock;
-use millpond::config::{Credentials, Location, Secret};
+use millpond::config::{Location, StoreSettings};
 use millpond::dynamodb::{Connection, Execution};
 use millpond::hostile::{Fault, Hostile, Limits, Plan, Throughput};
 use millpond::ids::{Incarnation, Name, SlotId};
-use millpond::io::Io;
 use millpond::state::{
     BlockKey, BlockKind, FILTER_STATE, Item, ItemKey, ItemRange, ItemWrite, Presence, Store,
 };
@@ -74,26 +73,20 @@ const SEGMENT: BlockKey = BlockKey { kind: BlockKind::Segment, slot: SlotId(0), 
 #[tokio::test]
 async fn what_counts_is_how_the_table_is_found() {
     for (made, configured) in [(Some((30, 20)), None), (None, Some((30, 20)))] {
-        let at =
-            |location| millpond::config::StoreSettings { provisioned: made, ..settings(location) };
-        let owner =
-            try_connect(&at(Location::EmbeddedMemory), Execution::Inline, None).await.unwrap();
+        let connect = async |location, provisioned| {
+            let settings = StoreSettings { provisioned, ..settings(location) };
+            try_connect(&settings, Execution::Inline, None).await.unwrap()
+        };
+        let owner = connect(Location::EmbeddedMemory, made).await;
         assert_eq!(owner.provisioned(), made);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = Io::new(Tokio).run(owner.serve(listener, async move { drop(stopped.await) }));
-        let credentials = Credentials::basic("id", Secret::new("secret".to_owned()));
-        let mut there = at(Location::Remote { region: None, endpoint, credentials });
-        there.provisioned = configured;
-        let connection = try_connect(&there, Execution::Inline, None).await.unwrap();
+        let served = Served::start(&owner).await;
+        let connection = connect(served.location(), configured).await;
         assert_eq!(connection.provisioned(), made);
         let throttling = connection.throttling();
         let limits = throttling.read_limit.zip(throttling.write_limit);
         assert_eq!(limits, made.map(|(read, write)| (read as f64, write as f64)));
         drop(connection);
-        stop.send(()).unwrap();
-        server.await.unwrap();
+        served.stop().await;
     }
 }
 

@@ -3,7 +3,11 @@
 //! Owns the suite; running it is the stores' (`tests/contract_*.rs`). Each function takes a store and
 //! a name that has no head yet, and fails with a sentence.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use super::head::{
     Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, Identity, LAYOUT, Retained,
@@ -37,6 +41,46 @@ pub fn sample_head(attempt: u64, checkpoint: u64) -> Head {
             input: String::new(),
         },
         clean_below: Incarnation(1),
+    }
+}
+
+/// Heads of a store that may leave a write unanswered, which is then resolved as the engine does it: by what the head
+/// shows.
+#[derive(Debug)]
+pub struct Resolved(pub Arc<dyn HeadStore>);
+
+impl HeadStore for Resolved {
+    fn read(&self, job: &Name) -> BoxFuture<'_, crate::Result<Option<Head>>> {
+        self.0.read(job)
+    }
+
+    fn write(
+        &self,
+        job: &Name,
+        condition: HeadCondition,
+        change: HeadChange,
+    ) -> BoxFuture<'_, crate::Result<HeadAnswer>> {
+        let job = job.clone();
+        async move {
+            // Once: what was sent and not answered may land at any moment from here on.
+            let before = self.0.read(&job).await?;
+            loop {
+                let answer = self.0.write(&job, condition, change.clone()).await?;
+                if let HeadAnswer::Applied(_) = answer {
+                    return Ok(answer);
+                }
+                let after = self.0.read(&job).await?;
+                match after {
+                    // Refused because of its own first copy, or answered by nobody.
+                    Some(head) if before.as_ref() != Some(&head) => {
+                        return Ok(HeadAnswer::Applied(Box::new(head)));
+                    }
+                    _ if answer == HeadAnswer::Refused => return Ok(answer),
+                    _ => {}
+                }
+            }
+        }
+        .boxed()
     }
 }
 

@@ -67,5 +67,5 @@ pub(super) fn season(random: &mut StdRng, stormy: bool) -> Season {
     let trouble = if stormy { one_of(random, &[0.05, 0.15, 0.25, 0.4]) } else { 0.01 };
     let throttled = one_of(random, &[0.1, 0.3, 0.9]);
     let echoes = if stormy { one_of(random, &[0.0, 0.0, 0.3]) } else { 0.0 };
-    Season { trouble, throttled, latency, outage: false, echoes }
+    Season { trouble, throttled, latency, outage: false, echoes, refusals: true }
 }

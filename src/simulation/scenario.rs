@@ -83,8 +83,8 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    fn read<V: Value>(&self) -> std::result::Result<V, DecodeError> {
-        if self.native { from_native(&self.bytes) } else { Bincode::decode(&self.bytes) }
+    fn read<V: Value, C: Codec<V>>(&self) -> std::result::Result<V, DecodeError> {
+        if self.native { from_native(&self.bytes) } else { C::decode(&self.bytes) }
     }
 }
 
@@ -108,12 +108,25 @@ impl StateView<'_> {
         state: &str,
         key: &impl Key,
     ) -> std::result::Result<Option<V>, String> {
+        self.value_by::<V, Bincode>(operator, state, key)
+    }
+
+    /// As [`StateView::value`], of a state with the codec `C`.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn value_by<V: Value, C: Codec<V>>(
+        &self,
+        operator: &str,
+        state: &str,
+        key: &impl Key,
+    ) -> std::result::Result<Option<V>, String> {
         let mut bytes = Vec::new();
         key.encode(&mut bytes);
         let name = |text: &str| Name::new(text).map_err(|e| e.to_string());
         let at = (name(operator)?, name(state)?, Bytes::from(bytes));
         let found = self.values.get(&at);
-        let decoded = found.map(Stored::read).transpose();
+        let decoded = found.map(Stored::read::<V, C>).transpose();
         decoded.map_err(|e| format!("{operator}.{state} of {key:?}: {e}"))
     }
 
@@ -146,6 +159,18 @@ impl StateView<'_> {
         operator: &str,
         state: &str,
     ) -> std::result::Result<BTreeMap<K, Vec<T>>, String> {
+        self.lists_by::<K, T, Bincode>(operator, state)
+    }
+
+    /// As [`StateView::lists`], of a state with the codec `C`.
+    ///
+    /// # Errors
+    /// A key or a value cannot be read.
+    pub fn lists_by<K: Key + Ord, T: Value, C: Codec<Vec<T>>>(
+        &self,
+        operator: &str,
+        state: &str,
+    ) -> std::result::Result<BTreeMap<K, Vec<T>>, String> {
         let mut lists = BTreeMap::<K, Vec<T>>::new();
         for ((op, name, at), chunk) in self.values {
             if op.as_str() != operator || name.as_str() != state {
@@ -154,7 +179,7 @@ impl StateView<'_> {
             let wrong = |e: &dyn fmt::Display| format!("{operator}.{state} of {at:?}: {e}");
             // What follows is the chunk's number: in the order of the keys, one comes after the other.
             let key = K::decode(&mut &at[..]).map_err(|e| wrong(&e))?;
-            let chunk: Vec<T> = chunk.read().map_err(|e| wrong(&e))?;
+            let chunk = chunk.read::<Vec<T>, C>().map_err(|e| wrong(&e))?;
             if !chunk.is_empty() {
                 lists.entry(key).or_default().extend(chunk);
             }
@@ -181,10 +206,28 @@ impl StateView<'_> {
         state: &str,
         expected: impl IntoIterator<Item = (&'e K, V)>,
     ) -> Verdict {
+        self.compare_by::<K, V, Bincode>(operator, state, expected)
+    }
+
+    /// As [`StateView::compare`], of a state with the codec `C`.
+    ///
+    /// # Errors
+    /// Which key differs, or that there are more.
+    pub fn compare_by<'e, K, V, C>(
+        &self,
+        operator: &str,
+        state: &str,
+        expected: impl IntoIterator<Item = (&'e K, V)>,
+    ) -> Verdict
+    where
+        K: Key + 'e,
+        V: Value + PartialEq + fmt::Debug + 'e,
+        C: Codec<V>,
+    {
         let mut number = 0;
         for (key, value) in expected {
             number += 1;
-            let found = self.value::<V>(operator, state, key)?;
+            let found = self.value_by::<V, C>(operator, state, key)?;
             if found.as_ref() != Some(&value) {
                 return Err(format!("{operator}.{state} of {key:?} is {found:?}, not {value:?}"));
             }

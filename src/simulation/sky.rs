@@ -72,7 +72,8 @@ impl Sky {
         match self {
             Self::Twin(weather) => {
                 let latency = ms(4);
-                weather.set(Season { trouble: 0.95, throttled: 1.0, latency, outage, echoes: 0.0 });
+                let season = Season { trouble: 0.95, throttled: 1.0, ..Season::default() };
+                weather.set(Season { latency, outage, ..season });
             }
             Self::DynamoDb(hostile) if outage => hostile.set(Plan::outage()),
             Self::DynamoDb(hostile) => hostile.set(Plan::storm(95)),
@@ -84,7 +85,7 @@ impl Sky {
         match self {
             Self::Twin(weather) => {
                 let season = Season { trouble: 0.03, throttled: 0.3, ..Season::default() };
-                weather.set(Season { latency: ms(4), ..season });
+                weather.set(Season { latency: ms(4), refusals: true, ..season });
             }
             Self::DynamoDb(hostile) => {
                 let mut plan = Plan::rough(0.002);

@@ -24,6 +24,8 @@ pub(super) struct Season {
     /// The share of the head's writes that besides all this arrive once more, or without an answer,
     /// while their sender lives on: it has moved the head on by then.
     pub(super) echoes: f64,
+    /// Of what happens to calls, one in twenty is that they are refused for good, as no real store does.
+    pub(super) refusals: bool,
 }
 
 /// What becomes of one call.
@@ -122,10 +124,10 @@ impl Weather {
         if random.random_bool(season.throttled) {
             return (Fate::Throttled, there, back);
         }
-        (Self::trouble(random), there, back)
+        (Self::trouble(random, season.refusals), there, back)
     }
 
-    fn trouble(random: &mut StdRng) -> Fate {
+    fn trouble(random: &mut StdRng, refusals: bool) -> Fate {
         let later = |random: &mut StdRng| {
             // Mostly soon enough to meet its sender's successor; now and then after all is over.
             let ms = [30, 300, 3_000, 300_000][random.random_range(0..4)];
@@ -137,7 +139,8 @@ impl Weather {
             9..=12 => Fate::Late(later(random)),
             13..=15 => Fate::Twice(later(random)),
             16..=18 => Fate::Partly(random.random_range(0.0..1.0)),
-            _ => Fate::Refused,
+            _ if refusals => Fate::Refused,
+            _ => Fate::Lost,
         }
     }
 

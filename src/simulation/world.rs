@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! rounds: start ─► input, weather, mishaps ─► crash | stop | freeze | leave alive | all sleep for an hour
-//!    then: fine weather, what sleeps wakes once more ─► one process that must finish ─► what is left?
+//!    then: fine weather, what sleeps wakes once more ─► one process that comes to rest ─► the input ends
+//!    then: some die about their last checkpoint ─► one that must finish ─► what is left?
 //! ```
 //!
 //! Owns the course. Every decision is drawn from the seed. What an end must be like is `endings`'.
@@ -305,24 +306,17 @@ impl World {
         wrong.map_err(|e| format!("after all have died: {e}"))
     }
 
-    /// A process that is let alone: it completes a checkpoint soon, and finishes.
+    /// A process that is let alone: it completes a checkpoint soon. Then its input ends, and it or one of those
+    /// after it finishes.
     async fn finish(&mut self) -> Verdict {
         for _ in 0..20 {
             let before = self.completed();
-            let is_there = self.watch.seen().oracle.table.head.is_some();
-            let start = Start {
-                config: patient_settings(&mut self.random),
-                mode: if is_there { StartMode::Resume } else { StartMode::Auto },
-                exclusive: true,
-                roll_back: None,
-            };
-            self.start(start)?;
-            let gate = self.processes.last().map(|p| p.gate.clone()).unwrap_or_default();
-            gate.disarm();
+            self.start_alone(None)?;
             // Some checkpoints, three at least where nothing is slow.
             self.pass(ms(400)).await?;
             self.come_to_rest().await?;
             self.scenario.ends().finish();
+            self.die_at_the_end().await?;
             self.run_to_its_end().await?;
             if self.is_finished() {
                 return Ok(());
@@ -337,6 +331,43 @@ impl World {
             }
         }
         Err("no process finishes".to_owned())
+    }
+
+    /// Starts a process that does not die at a call.
+    fn start_alone(&mut self, roll_back: Option<CheckpointId>) -> Verdict {
+        let is_there = self.watch.seen().oracle.table.head.is_some();
+        let start = Start {
+            config: patient_settings(&mut self.random),
+            mode: if is_there { StartMode::Resume } else { StartMode::Auto },
+            exclusive: true,
+            roll_back,
+        };
+        self.start(start)?;
+        self.processes.iter().for_each(|process| process.gate.disarm());
+        Ok(())
+    }
+
+    /// In half of the runs processes die once the input has ended: before, in and after their last checkpoint, and
+    /// before its output is committed. Each has a successor, which now and then goes back to before the end.
+    async fn die_at_the_end(&mut self) -> Verdict {
+        let deaths = if self.random.random_bool(0.5) { self.random.random_range(1..4) } else { 0 };
+        for _ in 0..deaths {
+            let passages = self.random.random_range(0..80);
+            self.processes.iter().for_each(|process| process.gate.arm(passages));
+            if self.random.random_bool(0.5) {
+                self.scenario.ends().hesitate(self.random.random_range(1..4));
+            }
+            let time = ms(self.random.random_range(0..400));
+            self.pass(time).await?;
+            if self.is_finished() {
+                break;
+            }
+            self.crash_all();
+            let retained = if self.random.random_bool(0.2) { self.retained() } else { Vec::new() };
+            let roll_back = (!retained.is_empty()).then(|| one_of(&mut self.random, &retained));
+            self.start_alone(roll_back)?;
+        }
+        Ok(())
     }
 
     /// Until memory is what is configured, where all that was given is read: what is on its way then still takes

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::ids::{CheckpointId, Name};
 use crate::metrics::{Lag, Metrics, VertexCounters};
 use crate::record::{Barrier, Batch};
+use crate::teeth::{Tooth, bites};
 
 /// Partial batches leave after so many input batches even if the source never waits.
 const FLUSH_EVERY: u32 = 8;
@@ -101,7 +102,7 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
             records: Vec::new(),
             records_read: 0,
             reading: true,
-            ended: context.input_ended,
+            ended: context.input_ended && !bites(Tooth::EndedTwice),
             pushes_since_flush: 0,
             lag: Lag::default(),
             operator,

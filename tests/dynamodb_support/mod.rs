@@ -6,14 +6,16 @@ pub(crate) mod promises;
 pub(crate) mod script;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use millpond::clock::Clock;
-use millpond::config::{Config, Location, StoreSettings};
+use millpond::config::{Config, Credentials, Location, Secret, StoreSettings};
 use millpond::dynamodb::{Connection, Execution, Options, Wrap};
 use millpond::ids::{Attempt, CheckpointId, Name, Version};
-use millpond::io::Spawn;
+use millpond::io::{Io, Spawn};
 use millpond::state::{Item, ItemKey, ItemWrite, Presence};
 use millpond::{KeyGroup, Result};
+use tokio::sync::oneshot;
 
 /// Spawns on the test's runtime.
 pub(crate) struct Tokio;
@@ -49,6 +51,39 @@ pub(crate) async fn try_connect(
 /// A connection.
 pub(crate) async fn connect(location: Location, execution: Execution) -> Connection {
     try_connect(&settings(location), execution, None).await.unwrap()
+}
+
+/// The embedded DynamoDB, served over loopback.
+pub(crate) struct Served {
+    endpoint: String,
+    stop: oneshot::Sender<()>,
+    server: BoxFuture<'static, Result<()>>,
+}
+
+impl Served {
+    /// Serves that of `owner`, which may go.
+    pub(crate) async fn start(owner: &Connection) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel();
+        let server = Io::new(Tokio).run(owner.serve(listener, async move { drop(stopped.await) }));
+        Self { endpoint, stop, server: server.boxed() }
+    }
+
+    /// Where clients find it.
+    pub(crate) fn location(&self) -> Location {
+        Location::Remote {
+            region: None,
+            endpoint: Some(self.endpoint.clone()),
+            credentials: Credentials::basic("id", Secret::new("secret".to_owned())),
+        }
+    }
+
+    /// Once all clients have gone.
+    pub(crate) async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.server.await.unwrap();
+    }
 }
 
 /// A version.

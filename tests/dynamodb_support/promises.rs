@@ -1,14 +1,12 @@
 //! Every promise of stores and heads, asked of a connection.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use millpond::checkpoint::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStore};
+use millpond::checkpoint::HeadStore;
+use millpond::checkpoint::contract::Resolved;
 use millpond::dynamodb::Connection;
 use millpond::ids::{Incarnation, Name};
-use millpond::{Result, checkpoint, state};
+use millpond::{checkpoint, state};
 
 /// Of a server that answers.
 pub(crate) async fn kept(connection: &Connection) -> Result<(), String> {
@@ -53,41 +51,4 @@ async fn kept_by(connection: &Connection, heads: &dyn HeadStore) -> Result<(), S
         Name::new(format!("job-{n}")).unwrap()
     };
     checkpoint::contract::all(heads, fresh).await
-}
-
-/// Heads whose unknown answers are resolved as the engine does it: by what the head then shows.
-#[derive(Debug)]
-struct Resolved(Arc<dyn HeadStore>);
-
-impl HeadStore for Resolved {
-    fn read(&self, job: &Name) -> BoxFuture<'_, Result<Option<Head>>> {
-        self.0.read(job)
-    }
-
-    fn write(
-        &self,
-        job: &Name,
-        condition: HeadCondition,
-        change: HeadChange,
-    ) -> BoxFuture<'_, Result<HeadAnswer>> {
-        let job = job.clone();
-        async move {
-            // Once: what was sent and not answered may land at any moment from here on.
-            let before = self.0.read(&job).await?;
-            loop {
-                let answer = self.0.write(&job, condition, change.clone()).await?;
-                let after = self.0.read(&job).await?;
-                match answer {
-                    HeadAnswer::Applied(_) => return Ok(answer),
-                    // Refused because of its own first copy, or answered by nobody.
-                    HeadAnswer::Refused | HeadAnswer::Unknown if after != before => {
-                        return Ok(HeadAnswer::Applied(Box::new(after.unwrap())));
-                    }
-                    HeadAnswer::Refused => return Ok(answer),
-                    HeadAnswer::Unknown => {}
-                }
-            }
-        }
-        .boxed()
-    }
 }

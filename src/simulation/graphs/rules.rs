@@ -1,6 +1,7 @@
 //! Operator state of each kind: an operator without keys holds records back in a list and counts what it has
 //! read in a union list; behind it a keyed operator has a broadcast map of rules, whose versions stand in the
-//! output. What is held back and what has been counted is together what was read, and versions never go back.
+//! output. What is held back and what has been counted is together what was read, and versions never go back. At
+//! the end of input what is still held goes on, with a line that tells how often that end has come.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,6 +49,9 @@ pub(super) const KIND: Kind = Kind {
 
 const RULES: u64 = 3;
 
+/// The key of what the end of input gives out; its value is how often it has come.
+const END: u64 = u64::MAX;
+
 /// Which rule, and its version.
 type Rule = (u64, u64);
 
@@ -77,6 +81,8 @@ struct Hold {
     held: OperatorListState<Event>,
     /// How many records of each split: more than one element may be a split's.
     read: UnionListState<(u64, u64)>,
+    /// One for each subtask that has come to its end.
+    ends: OperatorListState<u64>,
     mishap: Mishap,
 }
 
@@ -90,7 +96,15 @@ impl Hold {
         Self {
             held: states.list(OperatorListDescriptor::new("held")),
             read: states.union_list(UnionListDescriptor::new("read"), own),
+            ends: states.list(OperatorListDescriptor::new("ends")),
             mishap,
+        }
+    }
+
+    fn let_go(&self, context: &mut OperatorContext<'_, Self>) {
+        if !context.get(self.held).is_empty() {
+            let held = std::mem::take(context.get_mut(self.held));
+            held.into_iter().for_each(|event| context.emit(event));
         }
     }
 }
@@ -108,14 +122,18 @@ impl OperatorProcess for Hold {
             None => read.push((split, 1)),
         }
         context.get_mut(self.held).push(record.value);
-        if record.value.1.is_multiple_of(4) { self.end(context) } else { Ok(()) }
+        if record.value.1.is_multiple_of(4) {
+            self.let_go(context);
+        }
+        Ok(())
     }
 
     fn end(&self, context: &mut OperatorContext<'_, Self>) -> Result<()> {
-        if !context.get(self.held).is_empty() {
-            let held = std::mem::take(context.get_mut(self.held));
-            held.into_iter().for_each(|event| context.emit(event));
-        }
+        self.let_go(context);
+        let ends = context.get_mut(self.ends);
+        ends.push(1);
+        let ends = ends.len() as u64;
+        context.emit((END, ends));
         Ok(())
     }
 }
@@ -218,6 +236,9 @@ impl Scenario for Rules {
         let (mut sums, mut rules) = (BTreeMap::new(), BTreeMap::<u64, Known>::new());
         let known = self.known(positions);
         for line in commits.iter().flat_map(|n| &all[*n].records) {
+            if line.key == END && line.value != 1 {
+                return Err(format!("a subtask's input has ended {} times", line.value));
+            }
             let before = sums.get(&line.key).copied().unwrap_or_default();
             if line.before != before {
                 return Err(format!("{line:?}, the reference is {before:?}"));
@@ -229,6 +250,7 @@ impl Scenario for Rules {
                 return Err(format!("{line:?} after {last:?}, in the end {most:?}"));
             }
         }
+        sums.remove(&END);
         let expected = self.sums(positions);
         if sums == expected { Ok(()) } else { Err(format!("{sums:?}, not {expected:?}")) }
     }
@@ -253,6 +275,9 @@ impl Scenario for Rules {
             *sums = less.ok_or_else(|| format!("hold.held has {:?} too often", (key, value)))?;
         }
         left.retain(|_, sums| *sums != (0, 0));
+        for ends in state.elements::<u64>("hold", "ends")?.concat() {
+            add(&mut left, (END, ends));
+        }
         state.compare("watch", "sums", left.iter().map(|(key, sums)| (key, *sums)))?;
         let (known, maps) = (self.known(state.positions), state.elements("watch", "known")?);
         let found: BTreeMap<u64, Known> = maps.concat().into_iter().collect();

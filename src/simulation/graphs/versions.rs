@@ -1,8 +1,10 @@
 //! One keyed operator whose program changes its types: each process declares one of three types for all of its states,
 //! with migrations from the two others, in whatever order they come. So values of all three lie in log and table, of
-//! checkpoints before and after a roll-back too, and older programs live on beside newer ones.
+//! checkpoints before and after a roll-back too, and older programs live on beside newer ones. One of the types has a
+//! codec of its own.
 //!
-//! A value tells by its first byte which type it is of, so that the oracle needs nobody's word for that.
+//! A value tells by its first byte which codec wrote it, and by its first number which type it is of, so that the
+//! oracle needs nobody's word for that.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::told::{self, Line, Reference};
 use super::{Event, Kind, events};
+use crate::codec::{Bincode, Codec, DecodeError, Value};
 use crate::error::{Error, Result};
 use crate::operator::{Context, KeyedProcess};
 use crate::record::Positioned;
@@ -45,6 +48,9 @@ trait Type: Serialize + DeserializeOwned + Send + 'static {
     type One: Type;
     type Other: Type;
 
+    /// What writes it, alone and in lists.
+    type By: Codec<Self> + Codec<Vec<Self>>;
+
     fn of(number: u64) -> Self;
 
     fn number(&self) -> u64;
@@ -67,9 +73,47 @@ struct Twice(u8, u64, u64);
 /// What no number is.
 const WRONG: u64 = u64::MAX >> 8;
 
+/// Texts, which begin with what is no length, number or tag of the default codec.
+struct Json;
+
+const JSON: u8 = 0xFF;
+
+impl<T: Value> Codec<T> for Json {
+    const ID: &'static str = "json";
+    const VERSION: u32 = 1;
+
+    fn encode(value: &T, out: &mut Vec<u8>) -> std::result::Result<(), DecodeError> {
+        out.push(JSON);
+        serde_json::to_writer(out, value).map_err(DecodeError::new)
+    }
+
+    fn decode(bytes: &[u8]) -> std::result::Result<T, DecodeError> {
+        let text =
+            bytes.strip_prefix(&[JSON]).ok_or_else(|| DecodeError::new("this is no JSON"))?;
+        serde_json::from_slice(text).map_err(DecodeError::new)
+    }
+}
+
+/// Reads what either codec has written.
+struct Either;
+
+impl<T: Value> Codec<T> for Either {
+    const ID: &'static str = "either";
+    const VERSION: u32 = 1;
+
+    fn encode(value: &T, out: &mut Vec<u8>) -> std::result::Result<(), DecodeError> {
+        Bincode::encode(value, out)
+    }
+
+    fn decode(bytes: &[u8]) -> std::result::Result<T, DecodeError> {
+        if bytes.first() == Some(&JSON) { Json::decode(bytes) } else { Bincode::decode(bytes) }
+    }
+}
+
 impl Type for Number {
     type One = Text;
     type Other = Twice;
+    type By = Bincode;
 
     fn of(number: u64) -> Self {
         Self(1, number)
@@ -83,6 +127,7 @@ impl Type for Number {
 impl Type for Text {
     type One = Twice;
     type Other = Number;
+    type By = Json;
 
     fn of(number: u64) -> Self {
         Self(2, format!("n{number}"))
@@ -97,6 +142,7 @@ impl Type for Text {
 impl Type for Twice {
     type One = Number;
     type Other = Text;
+    type By = Bincode;
 
     fn of(number: u64) -> Self {
         Self(3, number, number * 3)
@@ -184,18 +230,20 @@ struct Process<T> {
 
 impl<T: Type> Process<T> {
     fn new(states: &mut States, mishap: Mishap) -> Self {
-        let count = ValueDescriptor::new("count").migrate_from(T::migrate::<T::One>);
-        let odd = ValueDescriptor::new("odd").migrate_from(T::migrate::<T::One>);
-        let marks = MapDescriptor::new("marks").migrate_from(T::migrate::<T::One>);
-        let greatest =
-            ReducingDescriptor::new("greatest", greater).migrate_from(T::migrate::<T::One>);
-        let pages = ListDescriptor::new("pages").migrate_from(T::migrate::<T::One>);
+        macro_rules! of {
+            ($descriptor:expr) => {
+                $descriptor
+                    .with_codec::<T::By>()
+                    .migrate_from_codec::<T::One, <T::One as Type>::By>(T::migrate)
+                    .migrate_from_codec::<T::Other, <T::Other as Type>::By>(T::migrate)
+            };
+        }
         Self {
-            count: states.value(count.migrate_from(T::migrate::<T::Other>)),
-            odd: states.value(odd.migrate_from(T::migrate::<T::Other>)),
-            marks: states.map(marks.migrate_from(T::migrate::<T::Other>)),
-            greatest: states.reducing(greatest.migrate_from(T::migrate::<T::Other>)),
-            pages: states.namespaced().list(pages.migrate_from(T::migrate::<T::Other>)),
+            count: states.value(of!(ValueDescriptor::new("count"))),
+            odd: states.value(of!(ValueDescriptor::new("odd"))),
+            marks: states.map(of!(MapDescriptor::new("marks"))),
+            greatest: states.reducing(of!(ReducingDescriptor::new("greatest", greater))),
+            pages: states.namespaced().list(of!(ListDescriptor::new("pages"))),
             mishap,
         }
     }
@@ -322,17 +370,22 @@ impl Scenario for Versions {
         let of = |number: fn(&OfKey) -> Option<u64>| {
             keys.iter().filter_map(move |(key, of_key)| Some((key, Stored(number(of_key)?))))
         };
-        state.compare("versions", "count", of(|of_key| Some(of_key.count)))?;
-        state.compare("versions", "odd", of(|of_key| of_key.odd))?;
-        state.compare("versions", "greatest", of(|of_key| Some(of_key.greatest)))?;
+        state.compare_by::<_, _, Either>("versions", "count", of(|of_key| Some(of_key.count)))?;
+        state.compare_by::<_, _, Either>("versions", "odd", of(|of_key| of_key.odd))?;
+        state.compare_by::<_, _, Either>(
+            "versions",
+            "greatest",
+            of(|of_key| Some(of_key.greatest)),
+        )?;
         let (mut marks, mut pages) = (BTreeMap::new(), BTreeMap::new());
         for (key, of_key) in keys {
             marks.extend(of_key.marks.into_iter().map(|(mark, n)| ((key, mark), Stored(n))));
             let lists = of_key.pages.into_iter().filter(|(_, list)| !list.is_empty());
             pages.extend(lists.map(|(split, list)| ((key, split), list)));
         }
-        state.compare("versions", "marks", marks.iter().map(|(at, n)| (at, *n)))?;
-        let found = state.lists::<(u64, u64), Stored>("versions", "pages")?;
+        let marks = marks.iter().map(|(at, n)| (at, *n));
+        state.compare_by::<_, _, Either>("versions", "marks", marks)?;
+        let found = state.lists_by::<(u64, u64), Stored, Either>("versions", "pages")?;
         if found == pages {
             return Ok(());
         }
