@@ -158,35 +158,31 @@ fn a_candidate_waits_while_the_owner_lives_and_goes_on_when_it_is_gone() {
     world.expect_undisturbed("job");
 }
 
-/// The one that stood by used to process all of a finished job's input again, and to go on at once with a
-/// stopped one.
+/// The one that stood by used to process all of a finished job's input again.
 #[test]
-fn a_candidate_whose_owner_finishes_or_is_stopped_ends_and_says_so() {
+fn a_candidate_whose_owner_finishes_ends_and_says_so() {
     let world = World::new();
-    for (name, rate, stops, said) in [
-        ("finished", "--rate=200", false, ", which was waited for, has finished"),
-        (
-            "stopped",
-            "--rate=60",
-            true,
-            ", which was waited for, was stopped; run it again to go on",
-        ),
-    ] {
-        let older = world.under_way(name, rate);
-        let mut candidate = world.start(name, &[]);
-        candidate.until("holds the job: waiting");
-        if stops {
-            older.signal("-TERM");
-        }
-        older.end().expect(if stops { 130 } else { 0 }, &[]);
-        let candidate = candidate.end();
-        candidate.expect(0, &["attempt 1 of owner ", said]);
-        assert!(!candidate.said.contains("starts afresh"), "{}", candidate.said);
-        if stops {
-            run(world.path(), &world.arguments(name, &[])).expect(0, &["goes on from checkpoint "]);
-        }
-        world.expect_undisturbed(name);
-    }
+    let older = world.under_way("job", "--rate=200");
+    let mut candidate = world.start("job", &[]);
+    candidate.until("holds the job: waiting");
+    older.end().expect(0, &[]);
+    let candidate = candidate.end();
+    candidate.expect(0, &["attempt 1 of owner ", ", which was waited for, has finished"]);
+    assert!(!candidate.said.contains("starts afresh"), "{}", candidate.said);
+    world.expect_undisturbed("job");
+}
+
+#[test]
+fn a_candidate_goes_on_at_once_where_its_owner_is_stopped() {
+    let world = World::new();
+    let older = world.under_way("job", SLOW);
+    let mut candidate = world.start("job", &[]);
+    candidate.until("holds the job: waiting");
+    older.signal("-TERM");
+    older.end().expect(130, &[]);
+    candidate.until("job goes on from checkpoint ");
+    candidate.end().expect(0, &["job finished"]);
+    world.expect_undisturbed("job");
 }
 
 #[test]

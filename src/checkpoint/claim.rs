@@ -77,7 +77,7 @@ pub struct Claimer {
     restart: bool,
     /// What was seen to stand still for a lease.
     expired: Option<Life>,
-    /// What was waited for has ended the job.
+    /// What was waited for has finished the job.
     over: Option<Over>,
     /// The checkpoint that was claimed from a head that owed nothing: until this process has completed another,
     /// nothing is owed, whatever the head says since.
@@ -132,9 +132,9 @@ impl Claimer {
     /// fenced where anyone else has claimed. The lease's counter moves from the claim on, for as long as
     /// the heartbeat that is given is polled.
     ///
-    /// Where the owner that is waited for finishes or is stopped, there is nothing to take over: whoever stands
-    /// by would process all of the input again, or go on with what somebody has just stopped. One that was told
-    /// to start afresh, or to go back, does so then.
+    /// Where the owner that is waited for finishes, there is nothing to take over: whoever stands by would process
+    /// all of the input again. One that was told to start afresh, or to go back, does so then. An owner that is
+    /// stopped is followed at once, as one that fails.
     ///
     /// One `GetItem` and one `UpdateItem` for the head, one `GetItem` for each retained manifest.
     ///
@@ -217,7 +217,7 @@ impl Claimer {
                 Ok(self.put(HeadCondition::Absent, head).await?.map(|head| (Began::Created, head)))
             }
             (Start::Resume { wait: true } | Start::Fresh { wait: true }, Some(head)) => {
-                // All is decided anew after it: the head may have failed, or moved in the last moment.
+                // All is decided anew after it: the head may have ended, or moved in the last moment.
                 let over = self.wait_for_lease(head, progress).await?;
                 let follows =
                     self.options.mode != StartMode::Fresh && self.options.roll_back.is_none();

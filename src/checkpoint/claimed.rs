@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::archive::Archived;
-use super::driver::Ended;
 use super::head::{Head, HeadStatus, Retained};
 use super::heartbeat::Heartbeat;
 use super::manifest::Manifest;
@@ -32,19 +31,17 @@ pub struct Waiting {
 pub enum Turn {
     /// The job is this process's, for as long as the heartbeat is polled.
     Mine(Box<(Claimed, Heartbeat)>),
-    /// The owner that was waited for has ended the job: nothing is left to take over.
+    /// The owner that was waited for has finished the job: nothing is left to take over.
     Over(Over),
 }
 
-/// How the owner that was waited for has left the job.
+/// The owner that was waited for, and has finished the job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Over {
     /// The attempt.
     pub attempt: Attempt,
     /// Its owner text.
     pub owner: String,
-    /// Finished or stopped.
-    pub ended: Ended,
 }
 
 /// How an attempt began.
@@ -88,14 +85,10 @@ pub struct Claimed {
 }
 
 impl Over {
-    /// What `head` shows; `None` where it shows an owner that runs, or that has failed.
+    /// What `head` shows; `None` where the job has not finished.
     pub(super) fn of(head: &Head) -> Option<Self> {
-        let ended = match head.status {
-            HeadStatus::Finished => Ended::Finished,
-            HeadStatus::Stopped => Ended::Stopped,
-            HeadStatus::Running | HeadStatus::Failed => return None,
-        };
-        Some(Self { attempt: head.attempt, owner: head.owner.clone(), ended })
+        let is_over = head.status == HeadStatus::Finished;
+        is_over.then(|| Self { attempt: head.attempt, owner: head.owner.clone() })
     }
 }
 

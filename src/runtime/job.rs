@@ -305,13 +305,11 @@ async fn one_attempt(
     };
     let (claimed, begun) = match turn {
         Turn::Mine(mine) => *mine,
-        Turn::Over(Over { attempt, owner, ended }) => {
-            let how = match ended {
-                Ended::Finished => "has finished",
-                Ended::Stopped => "was stopped; run it again to go on",
-            };
-            tracing::warn!("attempt {attempt} of owner {owner}, which was waited for, {how}");
-            return Ok(Some(ended));
+        Turn::Over(Over { attempt, owner }) => {
+            tracing::warn!(
+                "attempt {attempt} of owner {owner}, which was waited for, has finished"
+            );
+            return Ok(Some(Ended::Finished));
         }
     };
     let heartbeat = heartbeat.insert(begun);

@@ -23,8 +23,6 @@ impl World {
         match kind {
             Ok(Ended::Finished) => Ok(()),
             Ok(Ended::Stopped) if stopping => Ok(()),
-            // It has waited for one that was stopped.
-            Ok(Ended::Stopped) if process.status.borrow().start.is_none() => Ok(()),
             // The stop came while a restart was waited for.
             Err(ErrorKind::Checkpoint | ErrorKind::User) if stopping => Ok(()),
             // Corrupt: it has read what its successor was writing in several parts. Lost: its successor has gone

@@ -3,12 +3,12 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::checkpoint::archive;
 use crate::checkpoint::fakes::{
     FakeHeads, FakeSink, FakeStore, Fault, LEASE, identity, io, name, segment,
 };
 use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::messages::Owed;
-use crate::checkpoint::{Ended, archive};
 use crate::ids::{SlotId, Version};
 use crate::state::{BlockKey, BlockKind};
 
@@ -223,28 +223,26 @@ async fn another_owner_is_waited_for_until_its_counter_stands_still_for_a_lease(
     assert_eq!(said.lock().unwrap()[0].attempt, Attempt(1));
 }
 
-/// One that stood by used to start a finished job afresh, and to go on with a stopped one at once.
+/// One that stood by used to start a finished job afresh.
 #[tokio::test(start_paused = true)]
-async fn nothing_is_taken_over_from_an_owner_that_ends_the_job_while_it_is_waited_for() {
-    for (status, ended) in
-        [(HeadStatus::Stopped, Ended::Stopped), (HeadStatus::Finished, Ended::Finished)]
-    {
-        for mode in [StartMode::Auto, StartMode::Resume] {
-            let (turn, waited) = turn_after(status, mode).await;
-            let Turn::Over(over) = turn else { panic!("{mode:?}: {turn:?}") };
-            assert_eq!((over.attempt, over.ended), (Attempt(1), ended));
-            assert!(waited < Duration::from_secs(3), "{waited:?}");
-        }
-        let (turn, _) = turn_after(status, StartMode::Fresh).await;
-        assert_eq!(mine(turn).began, Began::Fresh, "it was told to");
+async fn nothing_is_taken_over_from_an_owner_that_finishes_while_it_is_waited_for() {
+    for mode in [StartMode::Auto, StartMode::Resume] {
+        let (turn, waited) = turn_after(HeadStatus::Finished, mode).await;
+        let Turn::Over(over) = turn else { panic!("{mode:?}: {turn:?}") };
+        assert_eq!(over.attempt, Attempt(1));
+        assert!(waited < Duration::from_secs(3), "{waited:?}");
     }
+    let (turn, _) = turn_after(HeadStatus::Finished, StartMode::Fresh).await;
+    assert_eq!(mine(turn).began, Began::Fresh, "it was told to");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_that_fails_while_it_is_waited_for_is_followed_at_once() {
-    let (turn, waited) = turn_after(HeadStatus::Failed, StartMode::Auto).await;
-    assert_eq!(mine(turn).mine.attempt, Attempt(2));
-    assert!(waited < Duration::from_secs(3), "{waited:?}");
+async fn an_owner_that_stops_or_fails_while_it_is_waited_for_is_followed_at_once() {
+    for status in [HeadStatus::Stopped, HeadStatus::Failed] {
+        let (turn, waited) = turn_after(status, StartMode::Auto).await;
+        assert_eq!(mine(turn).mine.attempt, Attempt(2));
+        assert!(waited < Duration::from_secs(3), "{waited:?}");
+    }
 }
 
 /// What comes of a process that waits for an owner which ends with `status` after a second, and for how long it
