@@ -60,6 +60,23 @@ pub struct KeyedConfig {
     pub filter: FilterConfig,
 }
 
+#[cfg(test)]
+impl KeyedConfig {
+    /// Of an operator's only subtask, for tests.
+    pub(crate) fn of_all_groups(attempt: u64) -> Self {
+        let max_parallelism = MaxParallelism::new(128).unwrap();
+        Self {
+            operator: Name::new("counts").unwrap(),
+            range: max_parallelism.range_of(0, 1),
+            max_parallelism,
+            attempt: Attempt(attempt),
+            segment_bytes: 1 << 18,
+            value_format: ValueFormat::Codec,
+            filter: FilterConfig::OFF,
+        }
+    }
+}
+
 /// Where a state goes on; the default is a fresh start.
 #[derive(Clone, Debug, Default)]
 pub struct RestorePoint {

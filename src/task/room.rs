@@ -157,12 +157,8 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ValueFormat;
-    use crate::ids::{Attempt, Name};
-    use crate::key_group::MaxParallelism;
     use crate::state::{
-        CleaningLimits, FilterConfig, KeyedConfig, RestorePoint, States, ValueDescriptor,
-        ValueState,
+        CleaningLimits, KeyedConfig, RestorePoint, States, ValueDescriptor, ValueState,
     };
 
     const KEYS: u64 = 1000;
@@ -170,18 +166,9 @@ mod tests {
         CleaningLimits { log_max_bytes: 0, read_units: 0, max_segments: 0, eager: true };
 
     fn state() -> (KeyedState<u64>, ValueState<u64>) {
-        let max_parallelism = MaxParallelism::new(128).unwrap();
         let mut states = States::new();
         let count = states.value(ValueDescriptor::new("count"));
-        let config = KeyedConfig {
-            operator: Name::new("counts").unwrap(),
-            range: max_parallelism.range_of(0, 1),
-            max_parallelism,
-            attempt: Attempt(1),
-            segment_bytes: 1 << 18,
-            value_format: ValueFormat::Codec,
-            filter: FilterConfig::OFF,
-        };
+        let config = KeyedConfig::of_all_groups(1);
         let columns = states.finish().unwrap();
         let mut state = KeyedState::new(config, columns, RestorePoint::default()).unwrap();
         state.finish_restore().unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::checkpoint::{Identity, LAYOUT};
+use crate::checkpoint::contract::sample_head;
 use crate::error::ErrorKind;
 use crate::ids::{SlotId, Version};
 use crate::runtime::MemoryBackend;
@@ -16,25 +16,8 @@ fn job() -> Name {
 }
 
 fn head(status: HeadStatus, checkpoint: u64) -> Head {
-    Head {
-        attempt: Attempt(3),
-        checkpoint: CheckpointId(checkpoint),
-        retained: Vec::new(),
-        owner: "somebody".to_owned(),
-        incarnation: Incarnation(2),
-        status,
-        lease: Duration::from_secs(5),
-        beat: 1,
-        layout: LAYOUT,
-        identity: Identity {
-            graph: String::new(),
-            input: String::new(),
-            max_parallelism: 4,
-            hash: String::new(),
-            key_encoding: 1,
-        },
-        clean_below: Incarnation(1),
-    }
+    let head = sample_head(3, checkpoint);
+    Head { retained: Vec::new(), incarnation: Incarnation(2), status, ..head }
 }
 
 async fn backend(head: Head) -> MemoryBackend {

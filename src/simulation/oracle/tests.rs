@@ -1,13 +1,11 @@
 //! Each rule of the oracle, kept and broken.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
-use crate::checkpoint::{Identity, LAYOUT};
+use crate::checkpoint::contract::sample_head;
 use crate::ids::{Name, SlotId};
 use crate::key_group::KeyGroup;
 use crate::simulation::graphs;
@@ -37,20 +35,7 @@ fn head(attempt: u64, retained: &[(u64, u64)]) -> Head {
         attempt: Attempt(attempt),
         checkpoint: retained.last().map_or(CheckpointId::NONE, |r| r.checkpoint),
         retained,
-        owner: format!("owner {attempt}"),
-        incarnation: INCARNATION,
-        status: HeadStatus::Running,
-        lease: Duration::from_secs(1),
-        beat: 0,
-        layout: LAYOUT,
-        identity: Identity {
-            hash: "xxh64".to_owned(),
-            key_encoding: 1,
-            max_parallelism: 128,
-            graph: String::new(),
-            input: String::new(),
-        },
-        clean_below: Incarnation(1),
+        ..sample_head(attempt, 0)
     }
 }
 

@@ -33,15 +33,7 @@ struct One {
 }
 
 fn config(attempt: u64) -> KeyedConfig {
-    KeyedConfig {
-        operator: Name::new("counts").unwrap(),
-        range: KeyGroupRange { first: KeyGroup(0), last: KeyGroup(127) },
-        max_parallelism: MaxParallelism::new(128).unwrap(),
-        attempt: Attempt(attempt),
-        segment_bytes: 1 << 18,
-        value_format: ValueFormat::Codec,
-        filter: FilterConfig::OFF,
-    }
+    KeyedConfig::of_all_groups(attempt)
 }
 
 impl One {

@@ -7,12 +7,9 @@ use bytes::Bytes;
 use super::*;
 use crate::checkpoint::{Slots, Uploader};
 use crate::codec::{Bincode, Codec, Value};
-use crate::config::ValueFormat;
 use crate::connector::testing::inline_io;
-use crate::ids::{Attempt, Name};
-use crate::key_group::MaxParallelism;
 use crate::state::{
-    Call, FilterConfig, KeyedConfig, MemoryStore, RestorePoint, States, ValueDescriptor, ValueState,
+    Call, KeyedConfig, MemoryStore, RestorePoint, States, ValueDescriptor, ValueState,
 };
 use crate::task::SegmentPuts;
 
@@ -34,20 +31,10 @@ impl<K: Key, V: Value> Subtask<K, V> {
 
     /// With segments of so many bytes.
     fn with_segments(segment_bytes: u64) -> Self {
-        let (operator, attempt) = (Name::new("counts").unwrap(), Attempt(1));
-        let max_parallelism = MaxParallelism::new(128).unwrap();
-        let range = max_parallelism.range_of(0, 1);
+        let config = KeyedConfig { segment_bytes, ..KeyedConfig::of_all_groups(1) };
+        let KeyedConfig { operator, range, attempt, .. } = config.clone();
         let mut states = States::new();
         let value = states.value(ValueDescriptor::new("value"));
-        let config = KeyedConfig {
-            operator: operator.clone(),
-            range,
-            max_parallelism,
-            attempt,
-            segment_bytes,
-            value_format: ValueFormat::Codec,
-            filter: FilterConfig::OFF,
-        };
         let columns = states.finish().unwrap();
         let mut state = KeyedState::new(config, columns, RestorePoint::default()).unwrap();
         state.finish_restore().unwrap();

@@ -1,31 +1,11 @@
 //! Tests of whose the head is.
 
-use std::time::Duration;
-
 use super::*;
-use crate::checkpoint::head::{HeadStatus, Identity, LAYOUT};
+use crate::checkpoint::contract::sample_head;
 use crate::ids::{SlotId, Version};
 
 fn head(attempt: u64, owner: &str, checkpoint: u64) -> Head {
-    Head {
-        attempt: Attempt(attempt),
-        checkpoint: CheckpointId(checkpoint),
-        retained: Vec::new(),
-        owner: owner.to_owned(),
-        incarnation: Incarnation(1),
-        status: HeadStatus::Running,
-        lease: Duration::from_secs(5),
-        beat: 0,
-        layout: LAYOUT,
-        identity: Identity {
-            hash: String::new(),
-            key_encoding: 1,
-            max_parallelism: 128,
-            graph: String::new(),
-            input: String::new(),
-        },
-        clean_below: Incarnation(1),
-    }
+    Head { retained: Vec::new(), owner: owner.to_owned(), ..sample_head(attempt, checkpoint) }
 }
 
 fn mine() -> Mine {

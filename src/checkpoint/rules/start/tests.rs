@@ -1,10 +1,8 @@
 //! Tests of how a run begins.
 
-use std::time::Duration;
-
 use super::*;
-use crate::checkpoint::head::Retained;
-use crate::ids::{Attempt, Incarnation, SlotId, Version};
+use crate::checkpoint::contract::sample_head;
+use crate::ids::Attempt;
 
 fn identity(graph: &str) -> Identity {
     Identity {
@@ -17,20 +15,7 @@ fn identity(graph: &str) -> Identity {
 }
 
 fn head(status: HeadStatus) -> Head {
-    let version = Version { attempt: Attempt(3), checkpoint: CheckpointId(9) };
-    Head {
-        attempt: Attempt(3),
-        checkpoint: CheckpointId(9),
-        retained: vec![Retained { checkpoint: CheckpointId(9), slot: SlotId(0), version }],
-        owner: "old".to_owned(),
-        incarnation: Incarnation(1),
-        status,
-        lease: Duration::from_secs(5),
-        beat: 0,
-        layout: LAYOUT,
-        identity: identity("g"),
-        clean_below: Incarnation(1),
-    }
+    Head { owner: "old".to_owned(), status, identity: identity("g"), ..sample_head(3, 9) }
 }
 
 fn decide<'a>(head: Option<&'a Head>, change: impl FnOnce(&mut StartFacts<'a>)) -> Start {

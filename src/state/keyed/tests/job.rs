@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::acts::look;
 use super::handles::{Handles, handles};
-use super::model::{At, Model};
+use super::model::{At, Model, Stored};
 use super::*;
 use crate::ids::Version;
 use crate::state::segment::Segment;
@@ -52,10 +52,18 @@ struct Manifest {
     segments: Vec<usize>,
 }
 
+/// What a random job is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting {
+    pub(super) num_retained: usize,
+    pub(super) filter: bool,
+    /// Each second attempt writes its items as attributes.
+    pub(super) native: bool,
+    pub(super) ttl: Option<Ttl>,
+}
+
 struct World {
-    num_retained: usize,
-    filter: bool,
-    ttl: Option<Ttl>,
+    setting: Setting,
     clock: u64,
     attempt: u64,
     next: u64,
@@ -79,15 +87,13 @@ fn max_parallelism() -> MaxParallelism {
 }
 
 impl World {
-    fn new(num_retained: usize, filter: bool, ttl: Option<Ttl>) -> Self {
+    fn new(setting: Setting) -> Self {
         let mut world = Self {
-            num_retained,
-            filter,
-            ttl,
+            setting,
             clock: 1000,
             attempt: 0,
             next: 1,
-            handles: handles(&mut States::new(), ttl),
+            handles: handles(&mut States::new(), setting.ttl),
             subtasks: Vec::new(),
             live: Model::default(),
             at: BTreeMap::from([(0, Model::default())]),
@@ -148,15 +154,16 @@ impl World {
             now_ms: self.clock,
         };
         let mut states = States::new();
-        handles(&mut states, self.ttl);
+        handles(&mut states, self.setting.ttl);
+        let is_native = self.setting.native && self.attempt % 2 == 1;
         let config = KeyedConfig {
             operator: Name::new(OPERATOR).unwrap(),
             range,
             max_parallelism: max_parallelism(),
             attempt: Attempt(self.attempt),
             segment_bytes: 40,
-            value_format: ValueFormat::Codec,
-            filter: match self.filter {
+            value_format: if is_native { ValueFormat::Native } else { ValueFormat::Codec },
+            filter: match self.setting.filter {
                 true => FilterConfig { max_bytes: 4096, first_bytes: 32, chunk_hashes: 2 },
                 false => FilterConfig::OFF,
             },
@@ -180,7 +187,7 @@ impl World {
             Step::Batch(records) => self.batch(records),
             // Whoever still waits would be too late.
             Step::Pass(ms) => {
-                if self.ttl.is_some() {
+                if self.setting.ttl.is_some() {
                     self.answer_all();
                 }
                 self.clock += ms;
@@ -231,14 +238,8 @@ impl World {
 }
 
 /// Runs `steps` and checks all that must hold: at the end, and after each of them too where `check_each`.
-pub(super) fn check_job_of(
-    ttl: Option<Ttl>,
-    num_retained: usize,
-    filter: bool,
-    steps: &[Step],
-    check_each: bool,
-) {
-    let mut world = World::new(num_retained, filter, ttl);
+pub(super) fn check_job_of(setting: Setting, steps: &[Step], check_each: bool) {
+    let mut world = World::new(setting);
     for step in steps {
         world.run(step);
         if check_each {

@@ -9,6 +9,7 @@ use super::codecs::AsJson;
 use super::handles::{Asked, Sum};
 use super::*;
 use crate::codec::{Bincode, Codec, Value};
+use crate::state::native::from_native;
 use crate::state::{ItemKey, Ttl, UpdateType};
 
 /// Where a value is: the state's name without `-n`, key, namespace and map key.
@@ -18,6 +19,13 @@ pub(super) type Place = (&'static str, u16, Option<u8>, Option<u8>);
 /// Each with when it expires, 0 for never; what has expired may still be there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Model(BTreeMap<Place, Vec<(u64, u64)>>);
+
+/// A value as an item or the log has it.
+pub(super) struct Stored<'v> {
+    pub(super) bytes: &'v [u8],
+    pub(super) native: bool,
+    pub(super) expires: u64,
+}
 
 /// A model at the time of a record.
 pub(super) struct At<'m> {
@@ -110,15 +118,14 @@ impl Model {
         left
     }
 
-    /// What stored entries, in the order of their keys, amount to; each with its key, its value and when it
-    /// expires.
+    /// What stored entries, in the order of their keys, amount to; each with its state, key and value.
     pub(super) fn of_entries<'e>(
-        entries: impl IntoIterator<Item = (&'e str, &'e [u8], &'e [u8], u64)>,
+        entries: impl IntoIterator<Item = (&'e str, &'e [u8], Stored<'e>)>,
     ) -> Self {
         let mut model = Self::default();
-        for (state, sort_key, value, expires) in entries {
-            let (place, value) = decoded(state, sort_key, value);
-            model.0.entry(place).or_default().extend(value.into_iter().map(|n| (n, expires)));
+        for (state, sort_key, stored) in entries {
+            let (place, value) = decoded(state, sort_key, &stored);
+            model.0.entry(place).or_default().extend(value);
         }
         model.0.retain(|_, value| !value.is_empty());
         model
@@ -132,9 +139,9 @@ impl Model {
         }
         match &item.value {
             Some(value) => {
-                let (place, value) = decoded(state, &key.sort_key, value);
                 let expires = item.expires_ms.unwrap_or(0);
-                let value: Vec<_> = value.into_iter().map(|n| (n, expires)).collect();
+                let stored = Stored { bytes: value, native: item.native, expires };
+                let (place, value) = decoded(state, &key.sort_key, &stored);
                 self.0.get(&place) == Some(&value)
             }
             None => {
@@ -162,25 +169,28 @@ fn place_of(state: &str, sort_key: &mut &[u8]) -> Place {
     (name, key, namespace, map_key)
 }
 
-fn decoded(state: &str, mut sort_key: &[u8], value: &[u8]) -> (Place, Vec<u64>) {
+fn decoded(state: &str, mut sort_key: &[u8], stored: &Stored<'_>) -> (Place, Vec<(u64, u64)>) {
     let place = place_of(state, &mut sort_key);
-    fn by_codec<V: Value>(state: &str, value: &[u8]) -> V {
-        match state == "a" || state.ends_with("-n") {
-            true => AsJson::decode(value).unwrap(),
-            false => Bincode::decode(value).unwrap(),
-        }
+    fn read<V: Value>(state: &str, stored: &Stored<'_>) -> V {
+        let has_own_codec = state == "a" || state.ends_with("-n");
+        let read = match (stored.native, has_own_codec) {
+            (true, _) => from_native(stored.bytes),
+            (false, true) => AsJson::decode(stored.bytes),
+            (false, false) => Bincode::decode(stored.bytes),
+        };
+        read.unwrap()
     }
     let value = match place.0 {
-        "b" => vec![by_codec::<String>(state, value).len() as u64],
+        "b" => vec![read::<String>(state, stored).len() as u64],
         "list" => {
-            let list: Vec<u16> = by_codec(state, value);
+            let list: Vec<u16> = read(state, stored);
             list.into_iter().map(u64::from).collect()
         }
         "sum" => {
-            let (sum, count): Sum = by_codec(state, value);
+            let (sum, count): Sum = read(state, stored);
             vec![sum, count]
         }
-        _ => vec![by_codec(state, value)],
+        _ => vec![read(state, stored)],
     };
-    (place, value)
+    (place, value.into_iter().map(|n| (n, stored.expires)).collect())
 }

@@ -10,12 +10,23 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::acts::Act;
-use super::job::{LATENESS_MS, Step, check_job_of, step};
+use super::job::{LATENESS_MS, Setting, Step, check_job_of, step};
 use super::*;
 use crate::state::Ttl;
 
-fn check_job(num_retained: usize, filter: bool, steps: &[Step], check_each: bool) {
-    check_job_of(None, num_retained, filter, steps, check_each);
+/// Of values that do not expire.
+fn lasting(num_retained: usize) -> impl Strategy<Value = Setting> {
+    let setting = move |(filter, native)| Setting { num_retained, filter, native, ttl: None };
+    any::<(bool, bool)>().prop_map(setting)
+}
+
+fn setting(
+    filter: impl Strategy<Value = bool>,
+    ttl: impl Strategy<Value = Option<Ttl>>,
+) -> impl Strategy<Value = Setting> {
+    let setting =
+        |(num_retained, filter, native, ttl)| Setting { num_retained, filter, native, ttl };
+    (1usize..4, filter, any::<bool>(), ttl).prop_map(setting)
 }
 
 fn config_of(cases: u32) -> ProptestConfig {
@@ -27,26 +38,26 @@ proptest! {
 
     #[test]
     fn a_job_that_retains_one_checkpoint_equals_the_model(
-        filter: bool,
+        setting in lasting(1),
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        check_job(1, filter, &steps, true);
+        check_job_of(setting, &steps, true);
     }
 
     #[test]
     fn a_job_that_retains_two_checkpoints_equals_the_model(
-        filter: bool,
+        setting in lasting(2),
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        check_job(2, filter, &steps, true);
+        check_job_of(setting, &steps, true);
     }
 
     #[test]
     fn a_job_that_retains_three_checkpoints_equals_the_model(
-        filter: bool,
+        setting in lasting(3),
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        check_job(3, filter, &steps, true);
+        check_job_of(setting, &steps, true);
     }
 }
 
@@ -57,20 +68,18 @@ proptest! {
     /// What is wrong shows in what records see, or at the end.
     #[test]
     fn five_thousand_short_jobs_equal_the_model(
-        ttl in prop::option::of(ttl()),
-        num_retained in 1usize..4,
+        setting in setting(Just(false), prop::option::of(ttl())),
         steps in prop::collection::vec(step(), 1..18),
     ) {
-        check_job_of(ttl, num_retained, false, &steps, false);
+        check_job_of(setting, &steps, false);
     }
 
     #[test]
     fn five_thousand_short_jobs_with_a_filter_equal_the_model(
-        ttl in prop::option::of(ttl()),
-        num_retained in 1usize..4,
+        setting in setting(Just(true), prop::option::of(ttl())),
         steps in prop::collection::vec(step(), 1..18),
     ) {
-        check_job_of(ttl, num_retained, true, &steps, false);
+        check_job_of(setting, &steps, false);
     }
 }
 
@@ -78,8 +87,10 @@ proptest! {
 #[test]
 fn hashes_that_are_saved_late_are_found() {
     let steps = [Step::Batch(vec![(1, vec![Act::SetA(1)], 0)]), Step::Settle, Step::Settle];
-    check_job(1, true, &steps, true);
-    let late = || crate::teeth::with(Tooth::HashesLate, || check_job(1, true, &steps, true));
+    let setting = Setting { num_retained: 1, filter: true, native: false, ttl: None };
+    let check = || check_job_of(setting, &steps, true);
+    check();
+    let late = || crate::teeth::with(Tooth::HashesLate, check);
     assert!(std::panic::catch_unwind(late).is_err());
 }
 
@@ -97,8 +108,9 @@ fn what_a_late_record_puts_expires_the_same_whether_the_old_value_is_in_memory_o
         Step::Batch(vec![(10, vec![Act::Value(1, Add(1))], 1)]),
     ];
     for num_retained in 1..3 {
-        let ttl = FIFTY.by_event_time(LATENESS);
-        check_job_of(Some(ttl), num_retained, false, &steps, true);
+        let ttl = Some(FIFTY.by_event_time(LATENESS));
+        let setting = Setting { num_retained, filter: false, native: false, ttl };
+        check_job_of(setting, &steps, true);
     }
 }
 
@@ -118,11 +130,9 @@ proptest! {
     /// By the clock and by the times of records, late ones too; begun by writes alone, and by reads.
     #[test]
     fn a_job_whose_values_expire_equals_the_model(
-        ttl in ttl(),
-        num_retained in 1usize..4,
-        filter in any::<bool>(),
+        setting in setting(any::<bool>(), ttl().prop_map(Some)),
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        check_job_of(Some(ttl), num_retained, filter, &steps, true);
+        check_job_of(setting, &steps, true);
     }
 }

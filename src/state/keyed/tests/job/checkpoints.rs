@@ -38,7 +38,7 @@ impl World {
 
     pub(super) fn build_filters(&mut self) {
         for i in 0..self.subtasks.len() {
-            while self.filter && self.subtasks[i].state.stats().filter_hashes.is_none() {
+            while self.setting.filter && self.subtasks[i].state.stats().filter_hashes.is_none() {
                 self.build_filter(i);
             }
         }
@@ -124,7 +124,7 @@ impl World {
         let segments = self.named.clone();
         self.manifests.insert(n, Manifest { subtasks, segments });
         self.retained.push(n);
-        if self.retained.len() > self.num_retained {
+        if self.retained.len() > self.setting.num_retained {
             self.retained.remove(0);
         }
         let floor = CheckpointId(self.floor());

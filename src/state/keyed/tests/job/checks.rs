@@ -14,7 +14,7 @@ use crate::state::{
 impl World {
     /// What expires by then may be gone.
     pub(super) fn gone(&self) -> u64 {
-        match self.ttl.map(|ttl| ttl.time) {
+        match self.setting.ttl.map(|ttl| ttl.time) {
             Some(TtlTime::Event { lateness }) => self.clock - lateness.as_millis() as u64,
             _ => self.clock,
         }
@@ -87,7 +87,7 @@ impl World {
             }
             found.sort_unstable();
             let there = self.live.keys(state, asked);
-            let Some(ttl) = self.ttl else {
+            let Some(ttl) = self.setting.ttl else {
                 let expected: Vec<_> = there.into_iter().collect();
                 assert_eq!(found, expected, "keys of {state}, {asked:?}");
                 continue;
@@ -111,8 +111,8 @@ impl World {
             if let Some(value) = &item.value {
                 items.insert((key.state.as_str(), key.sort_key.to_vec()));
                 let expires = item.expires_ms.unwrap_or(0);
-                entries
-                    .insert((key.state.as_str(), key.sort_key.to_vec()), (value.to_vec(), expires));
+                let place = (key.state.as_str(), key.sort_key.to_vec());
+                entries.insert(place, (value.to_vec(), item.native, expires));
             }
         }
         let mut segments: Vec<&Segment> =
@@ -139,7 +139,7 @@ impl World {
                     match entry.value {
                         Some(value) => {
                             let expires = entry.expires.map_or(0, |expiry| expiry.ms);
-                            entries.insert(place, (value.to_vec(), expires));
+                            entries.insert(place, (value.to_vec(), false, expires));
                         }
                         None => drop(entries.remove(&place)),
                     }
@@ -148,20 +148,18 @@ impl World {
                 .unwrap();
         }
         let is_chunk = |(state, _): &(&str, Vec<u8>)| *state == FILTER_STATE;
-        if self.filter {
+        if self.setting.filter {
             let chunks = entries.iter().filter(|(place, _)| is_chunk(place));
             let hashes: BTreeSet<u64> =
-                chunks.flat_map(|(_, (value, _))| chunk_hashes(value).unwrap()).collect();
+                chunks.flat_map(|(_, (value, ..))| chunk_hashes(value).unwrap()).collect();
             for (state, key) in items.iter().filter(|place| !is_chunk(place)) {
                 let hash = item_hash(&Name::new(state).unwrap(), key);
                 assert!(hashes.contains(&hash), "aa: no hash of {state} {key:?}");
             }
         }
         entries.retain(|place, _| !is_chunk(place));
-        Model::of_entries(
-            entries
-                .iter()
-                .map(|((state, key), (value, expires))| (*state, &key[..], &value[..], *expires)),
-        )
+        Model::of_entries(entries.iter().map(|((state, key), (bytes, native, expires))| {
+            (*state, &key[..], Stored { bytes, native: *native, expires: *expires })
+        }))
     }
 }
