@@ -47,6 +47,7 @@ impl Counts {
             segment_bytes: 256 << 10,
             value_format: millpond::config::ValueFormat::Codec,
             filter: FilterConfig { max_bytes: 64 << 20, first_bytes: 64 << 10, chunk_hashes: 112 },
+            few_rows: 4096,
         };
         let mut state = KeyedState::new(config, states.finish()?, RestorePoint::default())?;
         state.finish_restore()?;

@@ -149,6 +149,9 @@ pub struct StateSettings {
     /// Entries that are serialised between two batches after a barrier; 4,096, which is about 0.2 ms,
     /// but for simulations. No key sets it.
     pub slice_entries: usize,
+    /// Rows or entries up to which it is not worth while to give memory back; 4,096, but for simulations. No key
+    /// sets it.
+    pub few_rows: u32,
 }
 
 /// When committed values go to items of their own.
@@ -299,6 +302,7 @@ impl Default for Config {
                 tombstone_retention: Duration::from_secs(7 * 24 * 3600),
                 in_flight_records_limit: 6000,
                 slice_entries: 4096,
+                few_rows: 4096,
             },
             store: StoreSettings {
                 table: "millpond-state".to_owned(),

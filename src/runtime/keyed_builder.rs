@@ -164,6 +164,7 @@ impl DynamoDbKeyedStateBackendBuilder {
             segment_bytes: self.settings.segment_bytes,
             value_format: self.settings.value_format,
             filter: filter_of(&self.settings, 1),
+            few_rows: self.settings.few_rows,
         };
         let keys = restored.segments.iter().map(|(at, _)| at.entries).sum::<u64>() as usize;
         let oldest = self.oldest_retained.unwrap_or(at);

@@ -46,6 +46,7 @@ pub(super) fn settings(random: &mut StdRng) -> Config {
     config.state.filter_first_bytes = one_of(random, &[32, 1 << 16]);
     config.state.filter_chunk_hashes = one_of(random, &[1, 3, 112]);
     config.state.slice_entries = one_of(random, &[1, 7, 4096]);
+    config.state.few_rows = one_of(random, &[2, 4096]);
     config.state.in_flight_records_limit = one_of(random, &[1, 8, 6000]);
     config.lease = ms(random.random_range(20..200));
     config

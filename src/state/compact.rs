@@ -11,16 +11,11 @@ use super::bits::Bits;
 use super::descriptor::ColumnId;
 use super::keyed::KeyedState;
 use crate::codec::Key;
+use crate::teeth::{Tooth, bites};
 
-/// Fewer are not worth it, but to the random jobs of tests.
-const FEW: u32 = if cfg!(test) { 2 } else { 4096 };
 /// They are sparse where less than one in so many is taken: so a move costs less than what has left since the
 /// last one.
 const SPARSE: u64 = 4;
-
-fn is_sparse(end: u32, taken: u64) -> bool {
-    end > FEW && taken * SPARSE < u64::from(end)
-}
 
 /// Stands for no number: of what was vacant.
 const NONE: u32 = u32::MAX;
@@ -71,8 +66,10 @@ impl Moves {
 
     /// Replaces numbers, none of which was vacant.
     pub(super) fn renumber<'n>(&self, numbers: impl IntoIterator<Item = &'n mut u32>) {
+        // These faults vacate what is still listed.
+        let faulty = || bites(Tooth::EmptyRowForgotten) || bites(Tooth::EvictedBeforeAnswer);
         for number in numbers {
-            debug_assert!(self.to(*number).is_some(), "{number} was vacant");
+            debug_assert!(self.to(*number).is_some() || faulty(), "{number} was vacant");
             *number = self.to(*number).unwrap_or(*number);
         }
     }
@@ -105,7 +102,7 @@ impl<K: Key> KeyedState<K> {
         {
             return;
         }
-        if is_sparse(self.rows.end(), self.rows.len() as u64) {
+        if self.has_sparse_rows() {
             self.move_rows();
         }
         for column in self.column_ids() {
@@ -116,14 +113,21 @@ impl<K: Key> KeyedState<K> {
     }
 
     fn is_sparse(&self) -> bool {
-        is_sparse(self.rows.end(), self.rows.len() as u64)
-            || self.column_ids().any(|column| self.is_sparse_column(column))
+        self.has_sparse_rows() || self.column_ids().any(|column| self.is_sparse_column(column))
+    }
+
+    fn has_sparse_rows(&self) -> bool {
+        self.are_few(self.rows.end(), self.rows.len() as u64)
     }
 
     /// Of entries with a sub key: the others are rows.
     fn is_sparse_column(&self, column: ColumnId) -> bool {
         let values = &self.columns[column.index()];
-        !values.is_plain() && is_sparse(values.end(), values.entries(0))
+        !values.is_plain() && self.are_few(values.end(), values.entries(0))
+    }
+
+    fn are_few(&self, end: u32, taken: u64) -> bool {
+        end > self.config.few_rows && taken * SPARSE < u64::from(end)
     }
 
     /// Whether neither a barrier nor a cleaning is at some place of a list of numbers.

@@ -58,6 +58,8 @@ pub struct KeyedConfig {
     pub value_format: ValueFormat,
     /// The filter of absent keys.
     pub filter: FilterConfig,
+    /// Rows or entries up to which it is not worth while to give memory back.
+    pub few_rows: u32,
 }
 
 #[cfg(test)]
@@ -73,6 +75,7 @@ impl KeyedConfig {
             segment_bytes: 1 << 18,
             value_format: ValueFormat::Codec,
             filter: FilterConfig::OFF,
+            few_rows: 2,
         }
     }
 }

@@ -250,6 +250,7 @@ mod tests {
             segment_bytes: 1 << 18,
             value_format: ValueFormat::Codec,
             filter: FilterConfig { max_bytes: 1 << 22, first_bytes: 1 << 12, chunk_hashes: 112 },
+            few_rows: 2,
         };
         let mut states = States::new();
         states.value(ValueDescriptor::<u64>::new("count"));

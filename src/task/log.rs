@@ -50,6 +50,7 @@ impl LogWriter {
             segment_bytes: context.config.state.segment_bytes,
             value_format: context.config.state.value_format,
             filter: filter(context),
+            few_rows: context.config.state.few_rows,
         };
         let keys = keys_in(&restored.segments, context);
         let at = (context.restored_checkpoint, context.oldest_retained);

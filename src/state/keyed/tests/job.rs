@@ -167,6 +167,7 @@ impl World {
                 true => FilterConfig { max_bytes: 4096, first_bytes: 32, chunk_hashes: 2 },
                 false => FilterConfig::OFF,
             },
+            few_rows: 2,
         };
         let mut state = KeyedState::new(config, states.finish().unwrap(), at).unwrap();
         for segment in self.named.iter().map(|&i| &self.segments[i]) {
