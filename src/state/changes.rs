@@ -23,7 +23,7 @@ impl Changes {
     /// no value is a deletion.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] where an entry cannot be read or the segment before it is missing.
+    /// [`crate::ErrorKind::Corrupt`] where an entry cannot be read or the segment before it is missing.
     pub fn read(
         &mut self,
         segment: &Segment,
@@ -44,7 +44,7 @@ impl Changes {
     /// There are no more segments.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] where the end of an entry is missing.
+    /// [`crate::ErrorKind::Corrupt`] where the end of an entry is missing.
     pub fn finish(self) -> Result<()> {
         self.carries.values().try_for_each(Carry::finish)
     }
