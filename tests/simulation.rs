@@ -53,10 +53,11 @@ fn assert_enough(totals: &Totals) {
     assert!(totals.over_dynamodb * 5 > totals.runs && totals.over_dynamodb < totals.runs);
 }
 
-/// Among few seeds it is a matter of luck whether one of them does.
+/// Among few seeds it is a matter of luck whether one of them does. Where another draw has changed all courses,
+/// `millpond simulate --from N --seeds 1 --store dynamodb` tells of others, one seed in seven.
 #[test]
 fn tables_that_are_too_small_are_met_again_and_again() {
-    let met = [5, 11].map(|seed| {
+    let met = [104, 113, 158].map(|seed| {
         let options = Options { store: Some(Store::DynamoDb), ..Options::default() };
         let report = simulation::run_with(seed, &options).unwrap_or_else(|f| panic!("{f}"));
         report.counts.over_limit
