@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use super::database::{Database, Reply};
 use crate::error::Result;
-use crate::io::Io;
+use crate::io::{Io, make_way};
 
 /// Where the embedded database runs.
 #[derive(Clone, Debug)]
@@ -122,6 +122,7 @@ fn serve(database: &Database, jobs: &Receiver<Job>) {
     while let Ok(Job::Answer { target, body, reply }) = jobs.recv() {
         // A caller that is gone is a request whose answer is lost: it takes effect all the same.
         drop(reply.send(database.answer(&target, body.bytes().unwrap_or_default())));
+        make_way();
     }
 }
 

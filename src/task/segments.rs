@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use crate::checkpoint::{SegmentData, SegmentRef, Uploader};
 use crate::error::Result;
 use crate::ids::{Attempt, Name, Version};
-use crate::io::Io;
+use crate::io::{Io, make_way};
 use crate::key_group::KeyGroupRange;
 use crate::state::{RawSegment, segment};
 
@@ -41,6 +41,7 @@ impl SegmentPuts {
         let uploader = self.uploader.clone();
         Box::pin(self.io.run(async move {
             let bytes = segment::encode(&raw, version, &operator, range)?;
+            make_way();
             let data = SegmentData {
                 operator,
                 range,
