@@ -255,9 +255,10 @@ fn going_back_to_a_checkpoint_of_before_a_state_was_added_takes_either_program()
     }
 }
 
-/// The newer checkpoint's manifest has what the older program lacks, whatever the head says.
+/// The newer checkpoint's manifest has what the older program lacks, whatever the head says. It used to be told
+/// after the claim, which had given up all that came after that checkpoint.
 #[test]
-fn going_back_to_a_checkpoint_that_has_more_than_the_program_is_refused() {
+fn going_back_to_a_checkpoint_that_has_more_than_the_program_is_refused_and_forgets_nothing() {
     simulate(async {
         let mut config = small();
         config.checkpointing.num_retained = 50;
@@ -269,11 +270,14 @@ fn going_back_to_a_checkpoint_that_has_more_than_the_program_is_refused() {
         let older = head(&twin).checkpoint;
         feed.push(0, 0..KEYS);
         run_a_while(&engine, world.graph(2)).await;
+        let before = head(&twin);
+        assert!(before.retained.iter().any(|newer| newer.checkpoint > older));
         engine.roll_back = Some(older);
         let given = world.counted.output().len();
         let error = engine.run(world.graph(1)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Graph);
         assert!(error.to_string().contains("has state last of count"), "{error}");
+        assert_eq!(head(&twin), before);
 
         let env = StreamEnvironment::new();
         env.source(world.numbers.clone())
@@ -283,10 +287,10 @@ fn going_back_to_a_checkpoint_that_has_more_than_the_program_is_refused() {
             .uid("count")
             .sink(world.counted.clone())
             .uid("out");
-        engine.roll_back = None;
         let error = engine.run(env.build().unwrap()).await.unwrap_err();
         assert!(error.to_string().contains("has splits of source numbers"), "{error}");
         assert_eq!(world.counted.output().len(), given);
+        assert_eq!(head(&twin), before);
         run_a_while(&engine, world.graph(2)).await;
         assert_eq!(world.given(given), all(|key| (key, 2, Some(key))));
     });

@@ -325,7 +325,6 @@ async fn one_attempt(
 fn claimer(shared: &Shared, options: &RunOptions, identity: Identity, seed: [u8; 32]) -> Claimer {
     let replayable = is_replayable(&shared.graph);
     let (backend, job) = (Arc::clone(&shared.backend), shared.job.clone());
-    let first_look = Arc::clone(&shared.first_look);
     let claimer = Claimer::new(
         ClaimOptions {
             job: job.clone(),
@@ -344,10 +343,7 @@ fn claimer(shared: &Shared, options: &RunOptions, identity: Identity, seed: [u8;
         shared.clock,
         seed,
     );
-    claimer.inspecting(Arc::new(move |incarnation, attempt| {
-        let first_look = Arc::clone(&first_look);
-        async move { first_look.look(incarnation, attempt).await }.boxed()
-    }))
+    claimer.inspecting(Arc::clone(&shared.first_look) as _)
 }
 
 fn identity(graph: &JobGraph, config: &Config) -> Identity {

@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use futures::future::BoxFuture;
+
 use super::*;
 use crate::checkpoint::archive;
 use crate::checkpoint::fakes::{
@@ -365,40 +367,95 @@ async fn a_roll_back_restores_an_older_retained_checkpoint_and_forgets_the_newer
     assert!(error.message().contains("retained are 4, 6, 7"), "{error}");
 }
 
+/// Notes what it is asked to look at, and finds something wrong with it.
+#[derive(Default)]
+struct Wrong {
+    /// Incarnation, attempt, and the checkpoint to go on from.
+    asked: Mutex<Vec<(u64, u64, u64)>>,
+    /// What the owner does meanwhile.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Wrong {
+    async fn claim(self: &Arc<Self>, claimer: Claimer) -> Result<Claimed> {
+        claim(&mut claimer.inspecting(Arc::clone(self) as _)).await
+    }
+}
+
+impl Inspect for Wrong {
+    fn inspect<'a>(&'a self, prospect: Prospect<'a>) -> BoxFuture<'a, Result<()>> {
+        let Prospect { incarnation, attempt, manifest } = prospect;
+        let checkpoint = manifest.map_or(0, |manifest| manifest.checkpoint.0);
+        self.asked.lock().unwrap().push((incarnation.0, attempt.0, checkpoint));
+        if let Some(act) = self.meanwhile.lock().unwrap().take() {
+            act();
+        }
+        Box::pin(std::future::ready(Err(Error::usage("no file matches"))))
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_look_finds_wrong_ends_the_claim_before_it_unless_the_head_has_moved() {
     let world = World::new();
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let wrong = |seed, moves: bool| {
-        let (heads, asked) = (Arc::clone(&world.heads), Arc::clone(&asked));
-        world.claimer(seed, |_| {}).inspecting(Arc::new(move |incarnation, attempt| {
-            asked.lock().unwrap().push((incarnation.0, attempt.0));
-            if let Some(head) = heads.head.lock().unwrap().as_mut().filter(|_| moves) {
-                head.checkpoint = CheckpointId(3);
-            }
-            let wrong = Error::usage("no file matches");
-            Box::pin(std::future::ready(Err(wrong)))
-        }))
-    };
-    assert!(claim(&mut wrong(1, false)).await.unwrap_err().to_string().contains("no file"));
+    let wrong = Arc::new(Wrong::default());
+    let error = wrong.claim(world.claimer(1, |_| {})).await.unwrap_err();
+    assert!(error.to_string().contains("no file"), "{error}");
     assert!(world.heads.head.lock().unwrap().is_none());
 
-    // Killed before its first checkpoint, then finished.
+    // Killed before its first checkpoint, then finished, then stopped.
     let first = claim(&mut world.claimer(2, |_| {})).await.unwrap();
-    claim(&mut wrong(3, false)).await.unwrap_err();
-    world.complete(&first, 3, 1).await;
-    world.end(HeadStatus::Finished);
-    claim(&mut wrong(4, false)).await.unwrap_err();
-    assert_eq!(*asked.lock().unwrap(), [(1, 1), (1, 2), (2, 2)]);
-    assert_eq!(world.heads.head.lock().unwrap().as_ref().unwrap().attempt, Attempt(1));
+    wrong.claim(world.claimer(3, |_| {})).await.unwrap_err();
+    world.complete(&first, 3, 2).await;
+    world.complete(&first, 5, 2).await;
+    for status in [HeadStatus::Finished, HeadStatus::Stopped] {
+        world.end(status);
+        wrong.claim(world.claimer(4, |_| {})).await.unwrap_err();
+    }
+    wrong.claim(world.claimer(5, |o| o.roll_back = Some(CheckpointId(3)))).await.unwrap_err();
+    let asked = [(1, 1, 0), (1, 2, 0), (2, 2, 0), (1, 2, 5), (1, 2, 3)];
+    assert_eq!(*wrong.asked.lock().unwrap(), asked);
+    let head = world.heads.shown();
+    assert_eq!((head.attempt.0, head.checkpoint.0, head.retained.len()), (1, 5, 2));
 
-    // What can be gone on with is not looked at, nor what has become so during the look.
-    world.end(HeadStatus::Stopped);
-    claim(&mut wrong(5, false)).await.unwrap();
-    world.heads.head.lock().unwrap().as_mut().unwrap().checkpoint = CheckpointId::NONE;
-    let refused = claim(&mut wrong(6, true)).await;
-    assert_eq!(refused.unwrap().head.checkpoint, CheckpointId(3));
-    assert_eq!(asked.lock().unwrap().len(), 4);
+    // What was wrong was so with a checkpoint that is the last no more.
+    let heads = Arc::clone(&world.heads);
+    let moved = move || {
+        let mut head = heads.head.lock().unwrap();
+        let head = head.as_mut().unwrap();
+        head.retained.pop();
+        head.checkpoint = CheckpointId(3);
+    };
+    *wrong.meanwhile.lock().unwrap() = Some(Box::new(moved));
+    wrong.claim(world.claimer(6, |_| {})).await.unwrap_err();
+    assert_eq!(wrong.asked.lock().unwrap()[5..], [(1, 2, 5), (1, 2, 3)]);
+}
+
+/// Finds nothing wrong.
+struct Fine;
+
+impl Inspect for Fine {
+    fn inspect<'a>(&'a self, _: Prospect<'a>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_that_was_looked_at_is_not_read_again_and_a_restart_is_not_looked_at() {
+    let world = World::new();
+    let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    for checkpoint in [4, 6, 9] {
+        world.complete(&first, checkpoint, 3).await;
+    }
+    let read = || *world.stores[1].reads.lock().unwrap();
+    for (roll_back, retained) in [(None, 3), (Some(CheckpointId(6)), 2)] {
+        let before = read();
+        let claimer = world.claimer(2, |o| o.roll_back = roll_back);
+        let mut claimer = claimer.inspecting(Arc::new(Fine));
+        let claimed = claim(&mut claimer).await.unwrap();
+        assert_eq!((claimed.retained.len(), read() - before), (retained, retained));
+        assert_eq!(claimed.manifest.unwrap().checkpoint, claimed.head.checkpoint);
+        assert!(claimed.retained.is_sorted_by_key(|kept| kept.retained.checkpoint));
+    }
 }
 
 #[tokio::test(start_paused = true)]
