@@ -78,6 +78,7 @@ pub(super) fn identity(graph: &str) -> Identity {
         max_parallelism: 128,
         graph: graph.to_owned(),
         input: "numbers".to_owned(),
+        is_rolled_back: false,
     }
 }
 

@@ -100,6 +100,9 @@ pub struct Identity {
     pub graph: String,
     /// The input as text: one line for each source.
     pub input: String,
+    /// The head has gone back since, and has completed nothing yet: graph and input are those of the checkpoint that
+    /// was given up. What is missing of them the older one may never have had, which its manifest tells.
+    pub is_rolled_back: bool,
 }
 
 /// A job's head.
@@ -123,7 +126,7 @@ pub struct Head {
     pub beat: u64,
     /// [`LAYOUT`] of the writer.
     pub layout: u32,
-    /// What the checkpoint was taken with.
+    /// What the checkpoint was taken with; after a roll-back, what a newer one was.
     pub identity: Identity,
     /// Of incarnations below this one everything was deleted.
     pub clean_below: Incarnation,

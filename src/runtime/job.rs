@@ -360,6 +360,7 @@ fn identity(graph: &JobGraph, config: &Config) -> Identity {
         max_parallelism: config.max_parallelism,
         graph: bound_to(&graph.description),
         input,
+        is_rolled_back: false,
     }
 }
 

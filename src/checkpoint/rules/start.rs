@@ -116,7 +116,8 @@ fn without_head(facts: &StartFacts<'_>) -> Start {
 }
 
 fn resume(facts: &StartFacts<'_>, head: &Head, wait: bool) -> Start {
-    let is_rolled_back = facts.roll_back.is_some_and(|to| to != head.checkpoint);
+    let goes_back = facts.roll_back.is_some_and(|to| to != head.checkpoint);
+    let is_rolled_back = head.identity.is_rolled_back || goes_back;
     let differences = differences(&head.identity, facts.identity, is_rolled_back);
     // Where nothing is completed there is nothing to go on with: a mistyped input binds nobody.
     if !differences.is_empty() && head.checkpoint != CheckpointId::NONE {

@@ -11,6 +11,7 @@ fn identity(graph: &str) -> Identity {
         max_parallelism: 128,
         graph: graph.to_owned(),
         input: "a: file a.csv".to_owned(),
+        is_rolled_back: false,
     }
 }
 
