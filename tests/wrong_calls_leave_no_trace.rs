@@ -8,11 +8,11 @@ mod engine_support;
 use std::fs;
 use std::path::Path;
 
-use engine_support::{Engine, head, job, ms, pass, simulate, small};
+use engine_support::{Engine, Once, head, job, ms, pass, simulate, small};
 use millpond::ErrorKind;
 use millpond::checkpoint::rules::StartMode;
 use millpond::checkpoint::{Ended, HeadStatus};
-use millpond::connector::{FileSink, FileSource};
+use millpond::connector::{FileSink, FileSource, MemorySink, MemorySource};
 use millpond::stream::StreamEnvironment;
 use millpond::task::JobGraph;
 
@@ -112,5 +112,75 @@ fn a_call_that_cannot_go_on_takes_the_job_from_nobody() {
         let stopped = engine.run_until(graph("out"), pass(ms(100))).await;
         assert_eq!(stopped.unwrap(), Ended::Stopped);
         assert_eq!(head(&twin).attempt.0, 2);
+    });
+}
+
+/// A source that cannot be replayed used to give up the state of the job that it was added to, without a word.
+#[test]
+fn a_source_that_cannot_be_replayed_gives_up_state_only_where_that_is_asked_for() {
+    simulate(async {
+        let (mut engine, twin) = Engine::twin(small());
+        let (feed, numbers) = MemorySource::fed(1);
+        let (_open, once) = MemorySource::fed(1);
+        let sink = MemorySink::new();
+        let graph = |is_added: bool| {
+            let env = StreamEnvironment::new();
+            let sum = env.source(numbers.clone()).uid("numbers").key_by(|n| n % 2);
+            sum.reduce(|a, b| a + b).uid("sum").sink(sink.clone()).uid("sums");
+            if is_added {
+                env.source(Once(once.clone())).uid("once").sink(MemorySink::new()).uid("out");
+            }
+            env.build().unwrap()
+        };
+        feed.push(0, [1, 3]);
+        engine.run_until(graph(false), pass(ms(100))).await.unwrap();
+        let left = head(&twin);
+        let error = engine.run(graph(true)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        for part in ["(once: ", "--fresh"] {
+            assert!(error.to_string().contains(part), "{part}: {error}");
+        }
+        assert_eq!(head(&twin), left);
+
+        feed.push(0, [5]);
+        engine.run_until(graph(false), pass(ms(100))).await.unwrap();
+        assert_eq!(sink.output().last(), Some(&9));
+        engine.mode = StartMode::Fresh;
+        engine.run_until(graph(true), pass(ms(100))).await.unwrap();
+        assert_eq!(head(&twin).incarnation.0, 2);
+        // From now on it cannot be gone on with, which needs no word.
+        engine.mode = StartMode::Auto;
+        engine.run_until(graph(true), pass(ms(100))).await.unwrap();
+        assert_eq!(head(&twin).incarnation.0, 3);
+    });
+}
+
+/// Killed before its first checkpoint, it has nothing: that used to be taken for something to go on from.
+#[test]
+fn resume_is_refused_where_there_is_nothing_to_resume() {
+    simulate(async {
+        let mut config = small();
+        config.checkpointing.interval = ms(100_000);
+        let (mut engine, twin) = Engine::twin(config);
+        let (feed, numbers) = MemorySource::<u64>::fed(1);
+        let graph = || {
+            let env = StreamEnvironment::new();
+            env.source(numbers.clone()).sink(MemorySink::new());
+            env.build().unwrap()
+        };
+        tokio::select! {
+            biased;
+            ended = engine.run(graph()) => panic!("{ended:?}"),
+            () = pass(ms(100)) => {}
+        }
+        let left = head(&twin);
+        engine.mode = StartMode::Resume;
+        let error = engine.run(graph()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.to_string().contains("there is nothing to resume"), "{error}");
+        assert_eq!(head(&twin), left);
+        feed.close();
+        engine.mode = StartMode::Auto;
+        assert_eq!(engine.run(graph()).await.unwrap(), Ended::Finished);
     });
 }

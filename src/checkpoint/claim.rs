@@ -45,7 +45,7 @@ pub struct ClaimOptions {
     pub job: Name,
     /// What would run.
     pub identity: Identity,
-    /// What the user insists on. A job that reads input that cannot be gone back to is `Fresh`.
+    /// What the user insists on. A job that reads input that cannot be gone back to starts afresh anyway.
     pub mode: StartMode,
     /// No other owner can be alive (an embedded file under its lock), or `--take-over`.
     pub exclusive: bool,
@@ -219,9 +219,9 @@ impl Claimer {
             (Start::Resume { wait: true } | Start::Fresh { wait: true }, Some(head)) => {
                 // All is decided anew after it: the head may have ended, or moved in the last moment.
                 let over = self.wait_for_lease(head, progress).await?;
-                let follows =
-                    self.options.mode != StartMode::Fresh && self.options.roll_back.is_none();
-                self.over = over.filter(|_| follows);
+                let ClaimOptions { mode, roll_back, identity, .. } = &self.options;
+                let is_fresh = *mode == StartMode::Fresh || !identity.is_replayable();
+                self.over = over.filter(|_| !is_fresh && roll_back.is_none());
                 Ok(None)
             }
             (Start::Resume { wait: false }, Some(head))

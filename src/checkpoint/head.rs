@@ -87,6 +87,10 @@ pub const INPUTS: &str = " <- ";
 /// Earlier versions have not recorded that.
 pub const DERIVED: &str = " (derived)";
 
+/// At the end of a line of [`Identity::input`], of a source that cannot be gone back to. Earlier versions have not
+/// recorded that.
+pub const ONCE: &str = " (once)";
+
 /// What attempts of one incarnation go by; `rules` decides what of it may change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
@@ -103,6 +107,19 @@ pub struct Identity {
     /// The head has gone back since, and has completed nothing yet: graph and input are those of the checkpoint that
     /// was given up. What is missing of them the older one may never have had, which its manifest tells.
     pub is_rolled_back: bool,
+}
+
+impl Identity {
+    /// Whether all of its input can be gone back to.
+    #[must_use]
+    pub fn is_replayable(&self) -> bool {
+        self.once().next().is_none()
+    }
+
+    /// The lines of the input that cannot be gone back to, without [`ONCE`].
+    pub fn once(&self) -> impl Iterator<Item = &str> {
+        self.input.lines().filter_map(|line| line.strip_suffix(ONCE))
+    }
 }
 
 /// A job's head.

@@ -36,7 +36,7 @@ pub use coordinator::{Beginning, Coordinator, Effect, Event};
 pub use driver::{Channels, DriverSetup, Ended, run};
 pub use head::{
     DERIVED, Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, INPUTS, Identity,
-    LAYOUT, Retained,
+    LAYOUT, ONCE, Retained,
 };
 pub use heartbeat::Heartbeat;
 pub use manifest::{FORMAT, Horizon, Manifest};

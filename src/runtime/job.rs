@@ -22,7 +22,8 @@ use super::sinks::Sinks;
 use super::status::{JobState, JobStatus};
 use crate::checkpoint::rules::StartMode;
 use crate::checkpoint::{
-    ClaimOptions, Claimer, Ended, HeadStatus, Heartbeat, History, Identity, Over, Turn, Waiting,
+    ClaimOptions, Claimer, Ended, HeadStatus, Heartbeat, History, Identity, ONCE, Over, Turn,
+    Waiting,
 };
 use crate::clock::Clock;
 use crate::codec::{HASH_ID, KEY_ENCODING_VERSION};
@@ -323,14 +324,12 @@ async fn one_attempt(
 }
 
 fn claimer(shared: &Shared, options: &RunOptions, identity: Identity, seed: [u8; 32]) -> Claimer {
-    let replayable = is_replayable(&shared.graph);
     let (backend, job) = (Arc::clone(&shared.backend), shared.job.clone());
     let claimer = Claimer::new(
         ClaimOptions {
             job: job.clone(),
             identity,
-            // Input that cannot be gone back to cannot be gone on with either.
-            mode: if replayable { options.mode } else { StartMode::Fresh },
+            mode: options.mode,
             exclusive: backend.is_exclusive() || options.take_over,
             roll_back: options.roll_back,
             abandon_output: options.abandon_output,
@@ -351,7 +350,8 @@ fn identity(graph: &JobGraph, config: &Config) -> Identity {
     for vertex in &graph.vertices {
         if let Some(source) = vertex.source() {
             let id = &graph.operators[vertex.operator()];
-            let _ = writeln!(input, "{id}: {}", source.describe());
+            let once = if source.replayable() { "" } else { ONCE };
+            let _ = writeln!(input, "{id}: {}{once}", source.describe());
         }
     }
     Identity {
