@@ -87,6 +87,9 @@ pub const INPUTS: &str = " <- ";
 /// Earlier versions have not recorded that.
 pub const DERIVED: &str = " (derived)";
 
+/// The kind, in such a line, of what takes lines aside that cannot be read.
+pub const DEAD_LETTERS: &str = "dead-letters";
+
 /// At the end of a line of [`Identity::input`], of a source that cannot be gone back to. Earlier versions have not
 /// recorded that.
 pub const ONCE: &str = " (once)";

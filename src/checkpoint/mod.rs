@@ -35,8 +35,8 @@ pub use committing::{CommitOutcome, SinkCommitter};
 pub use coordinator::{Beginning, Coordinator, Effect, Event};
 pub use driver::{Channels, DriverSetup, Ended, run};
 pub use head::{
-    DERIVED, Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, INPUTS, Identity,
-    LAYOUT, ONCE, Retained,
+    DEAD_LETTERS, DERIVED, Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore,
+    INPUTS, Identity, LAYOUT, ONCE, Retained,
 };
 pub use heartbeat::Heartbeat;
 pub use manifest::{FORMAT, Horizon, Manifest};

@@ -20,7 +20,7 @@ use super::place::Place;
 use super::restart::{Decision, RestartPolicy};
 use super::sinks::Sinks;
 use super::status::{JobState, JobStatus};
-use crate::checkpoint::rules::StartMode;
+use crate::checkpoint::rules::{StartMode, bound_to};
 use crate::checkpoint::{
     ClaimOptions, Claimer, Ended, HeadStatus, Heartbeat, History, Identity, ONCE, Over, Turn,
     Waiting,
@@ -32,7 +32,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
 use crate::io::Io;
 use crate::metrics::Metrics;
-use crate::stream::bound_to;
 use crate::task::JobGraph;
 use crate::thrift::Thrift;
 

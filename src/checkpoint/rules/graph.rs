@@ -1,7 +1,7 @@
-//! Whether a program can go on with what another version of it has left: what restoring depends on, of two graphs
-//! as they are recorded.
+//! Graphs as they are recorded, and whether a program can go on with what another version of it has left: what
+//! restoring depends on, of two of them.
 //!
-//! Owns the reading of these texts, which `stream` writes, and their comparison. Of which types states are, the
+//! Owns the reading of these texts, which `stream` writes, for whoever asks, and their comparison. Of which types states are, the
 //! manifest tells later (`runtime`).
 //!
 //! What a checkpoint has for an operator (splits, states, committables) is found by the operator's id, and by the
@@ -12,7 +12,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::checkpoint::head::{DERIVED, INPUTS};
+use crate::checkpoint::head::{DEAD_LETTERS, DERIVED, INPUTS};
+use crate::ids::Name;
 
 /// One line of a recorded graph: `kind id [states] {name: kind} -> chain (derived) <- inputs`.
 #[derive(Debug)]
@@ -109,6 +110,38 @@ impl<'a> Graph<'a> {
         }
         found
     }
+}
+
+/// The operators and keyed states that a graph names; what is no name is left out.
+#[must_use]
+pub fn states_in(graph: &str) -> Vec<(Name, Name)> {
+    let states_of = |operator: Operator<'_>| -> Vec<(Name, Name)> {
+        let id = Name::new(operator.id).ok();
+        let states = operator.keyed.into_iter().flatten();
+        states.filter_map(|state| Some((id.clone()?, Name::new(state).ok()?))).collect()
+    };
+    graph.lines().map(Operator::of).flat_map(states_of).collect()
+}
+
+/// What of a graph a job's state is bound to. Lines that cannot be read may go aside in one run and not in
+/// another.
+#[must_use]
+pub fn bound_to(graph: &str) -> String {
+    let lasts = |line: &&str| Operator::of(line).kind != DEAD_LETTERS;
+    graph.lines().filter(lasts).map(|line| format!("{line}\n")).collect()
+}
+
+/// What the line of an operator says that it is: not what it reads, nor where its id comes from.
+#[must_use]
+pub fn name_of(line: &str) -> &str {
+    let own = line.split(INPUTS).next().unwrap_or_default();
+    own.strip_suffix(DERIVED).unwrap_or(own)
+}
+
+/// The ids of what the operator of a line reads, in order.
+#[must_use]
+pub fn inputs_of(line: &str) -> Vec<&str> {
+    Operator::of(line).inputs
 }
 
 /// Whether a checkpoint of this graph has something for `id`.

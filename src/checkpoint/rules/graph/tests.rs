@@ -1,6 +1,6 @@
 //! Which changes of a graph a job's state bears.
 
-use super::differences;
+use super::{bound_to, differences, inputs_of, name_of, states_in};
 
 const GRAPH: &str = "\
 source visits -> map
@@ -109,6 +109,19 @@ fn a_derived_id_is_believed_only_while_there_are_as_many_of_its_kind() {
     // What earlier versions have recorded says nothing of where ids come from, and goes on.
     assert_eq!(differences(&one.replace(" (derived)", ""), one, false), [""; 0]);
     assert!(!differences(&one.replace(" (derived)", ""), two, false).is_empty());
+}
+
+#[test]
+fn what_others_ask_of_a_graph_is_read_from_its_lines() {
+    let graph = format!("{GRAPH}dead-letters bad-1 <- visits\n");
+    assert_eq!(bound_to(&graph), GRAPH);
+    let states: Vec<_> =
+        states_in(&graph).iter().map(|(of, state)| format!("{of}.{state}")).collect();
+    assert_eq!(states, ["count.total", "count.last", "watch.seen"]);
+    let named = |line: &str| (name_of(line).to_owned(), inputs_of(line).join(" and "));
+    let of = |name: &str, inputs: &str| (name.to_owned(), inputs.to_owned());
+    assert_eq!(named("union u-1 (derived) <- a, b"), of("union u-1", "a and b"));
+    assert_eq!(named("source a -> map"), of("source a -> map", ""));
 }
 
 #[test]
