@@ -95,8 +95,11 @@ impl<'a> Graph<'a> {
         self.find(id).is_some_and(Operator::is_bound)
     }
 
-    fn count(&self, kind: &str) -> usize {
-        self.operators.iter().filter(|operator| operator.kind == kind).count()
+    /// Those of a kind in their order, after which derived ids are given out: what each is, where a checkpoint has
+    /// something for it.
+    fn order_of(&self, kind: &str) -> Vec<Option<&'a str>> {
+        let of_kind = self.operators.iter().filter(|operator| operator.kind == kind);
+        of_kind.map(|operator| operator.is_bound().then(|| operator.class())).collect()
     }
 
     /// The operators that a checkpoint has something for from which records come through `input`.
@@ -166,11 +169,17 @@ pub(super) fn differences(recorded: &str, given: &str, is_rolled_back: bool) -> 
             found.push(format!("{} was {}, and is {}", old.id, old.class(), new.class()));
             continue;
         }
-        let (before, now) = (recorded.count(old.kind), given.count(old.kind));
+        let (before, now) = (recorded.order_of(old.kind), given.order_of(old.kind));
         if new.derived && before != now {
+            let differ = match (before.len(), now.len()) {
+                (before, now) if before == now => {
+                    "others have state now than had before".to_owned()
+                }
+                (before, now) => format!("there were {before} and are {now}"),
+            };
             found.push(format!(
-                "the id {id} is derived from the order of {kind} operators, of which there were {before} and \
-                 are {now}: where it is the recorded one, say so by .uid({id:?})",
+                "the id {id} is derived from the order of {kind} operators, of which {differ}: where it is the \
+                 recorded one, say so by .uid({id:?})",
                 id = old.id,
                 kind = old.kind,
             ));
