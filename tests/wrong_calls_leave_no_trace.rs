@@ -135,7 +135,7 @@ fn a_source_that_cannot_be_replayed_gives_up_state_only_where_that_is_asked_for(
         feed.push(0, [1, 3]);
         engine.run_until(graph(false), pass(ms(100))).await.unwrap();
         let left = head(&twin);
-        let error = engine.run(graph(true)).await.unwrap_err();
+        let error = engine.run_until(graph(true), pass(ms(100))).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         for part in ["(once: ", "--fresh"] {
             assert!(error.to_string().contains(part), "{part}: {error}");
@@ -175,7 +175,7 @@ fn resume_is_refused_where_there_is_nothing_to_resume() {
         }
         let left = head(&twin);
         engine.mode = StartMode::Resume;
-        let error = engine.run(graph()).await.unwrap_err();
+        let error = engine.run_until(graph(), pass(ms(100))).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.to_string().contains("there is nothing to resume"), "{error}");
         assert_eq!(head(&twin), left);

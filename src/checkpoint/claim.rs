@@ -25,7 +25,7 @@ use super::head::{
 };
 use super::headkeeper::HeadKeeper;
 use super::heartbeat::Heartbeat;
-use super::prospect::{Inspect, Prospect};
+use super::prospect::{Inspect, LookedAt, Prospect, is_still_wrong};
 use super::rules::{self, Mine, Start, StartFacts, StartMode};
 use super::slots::Slots;
 use crate::clock::Clock;
@@ -65,8 +65,8 @@ pub struct Claimer {
     committer: Arc<dyn SinkCommitter>,
     io: Io,
     inspect: Option<Arc<dyn Inspect>>,
-    /// What was looked at before the claim, with its incarnation: read once, and taken over.
-    looked_at: Option<(Incarnation, Archived)>,
+    /// What was looked at before the claim.
+    looked_at: Option<LookedAt>,
     clock: Clock,
     owners: StdRng,
     /// Every claim that was sent: one whose answer was lost may still be found in the head.
@@ -206,10 +206,9 @@ impl Claimer {
         let head = self.heads.read(&self.options.job).await?;
         let decision = self.decide(head.as_ref());
         if let Err(error) = self.inspect_first(&decision, head.as_ref()).await {
-            // Whoever had the job may have gone on meanwhile, and what was seen may be of that.
             let now = self.heads.read(&self.options.job).await?;
-            let same = place_of(now.as_ref()) == place_of(head.as_ref());
-            return if same { Err(error) } else { Ok(None) };
+            let is_so = is_still_wrong(&error, head.as_ref(), now.as_ref());
+            return if is_so { Err(error) } else { Ok(None) };
         }
         match (decision, head) {
             (Start::Create, _) => {
@@ -253,20 +252,25 @@ impl Claimer {
             (Start::Fresh { wait: false }, Some(h)) => (h.incarnation.0 + 1, h.attempt.0 + 1),
             _ => return Ok(()),
         };
-        self.looked_at = match (decision, head) {
+        let (incarnation, attempt) = (Incarnation(incarnation), Attempt(attempt));
+        let archived = match (decision, head) {
             (Start::Resume { .. }, Some(head)) if head.checkpoint != CheckpointId::NONE => {
+                if self.looked_at.as_ref().is_some_and(|at| at.attempt == attempt) {
+                    // Its owner completes checkpoints faster than a look takes: it would never be claimed.
+                    return Ok(());
+                }
                 let to = self.options.roll_back.unwrap_or(head.checkpoint);
                 // A head that names a checkpoint and does not retain it is damaged, which the claim tells.
                 let named = head.retained.iter().find(|retained| retained.checkpoint == to);
                 let Some(named) = named else { return Ok(()) };
-                let store = (self.open)(head.incarnation);
-                Some((head.incarnation, read_manifest(store, *named).await?))
+                Some(read_manifest((self.open)(incarnation), *named).await?)
             }
             _ => None,
         };
-        let manifest = self.looked_at.as_ref().map(|(_, archived)| &archived.manifest);
-        let (incarnation, attempt) = (Incarnation(incarnation), Attempt(attempt));
-        inspect.inspect(Prospect { incarnation, attempt, manifest }).await
+        let manifest = archived.as_ref().map(|archived| &archived.manifest);
+        inspect.inspect(Prospect { incarnation, attempt, manifest }).await?;
+        self.looked_at = archived.map(|archived| LookedAt { incarnation, attempt, archived });
+        Ok(())
     }
 
     fn decide(&self, head: Option<&Head>) -> Start {
@@ -427,8 +431,8 @@ impl Claimer {
         let mine = Mine { attempt: head.attempt, owner: head.owner.clone() };
         let restorable = rules::restorable(&mine, &head)?;
         let store = (self.open)(restorable.incarnation);
-        let known = self.looked_at.take().filter(|(of, _)| *of == head.incarnation);
-        let known = known.map(|(_, archived)| archived);
+        let known = self.looked_at.take().filter(|at| at.incarnation == head.incarnation);
+        let known = known.map(|at| at.archived);
         let archived = self.archived(&head, &restorable.retained, known).await;
         let mut archived = archived.map_err(|e| e.at(format!("job {}", self.options.job)))?;
         let named: Vec<_> =
@@ -471,10 +475,6 @@ impl Claimer {
 
 fn checkpoint_of(head: &Head) -> (Incarnation, CheckpointId) {
     (head.incarnation, head.checkpoint)
-}
-
-fn place_of(head: Option<&Head>) -> Option<(Attempt, CheckpointId)> {
-    head.map(|head| (head.attempt, head.checkpoint))
 }
 
 /// What a living owner changes.

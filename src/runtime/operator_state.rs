@@ -157,6 +157,25 @@ mod tests {
         assert_eq!(shares(&[]).unwrap(), []);
     }
 
+    /// After a roll-back the recorded graph does not tell: it was found by a worker, after the claim.
+    #[test]
+    fn a_state_that_the_program_lacks_or_has_of_another_kind_is_an_error_that_names_it() {
+        let manifest = manifest(Vec::new());
+        check(&graph(), &manifest).unwrap();
+        let with = |change: fn(&mut SavedState)| {
+            let mut manifest = manifest.clone();
+            change(&mut manifest.operator_states[0].subtasks[1][0]);
+            check(&graph(), &manifest).unwrap_err().to_string()
+        };
+        let error = with(|saved| saved.state = Name::new("former").unwrap());
+        assert!(error.contains("has list former of op, the program has not"), "{error}");
+        let error = with(|saved| saved.kind = OperatorStateKind::Union);
+        assert!(error.contains("has union list buffer of op"), "{error}");
+        let without = Manifest { operator_states: saved(&["op", "former"]), ..manifest.clone() };
+        let error = check(&graph(), &without).unwrap_err().to_string();
+        assert!(error.contains("operator state of former"), "{error}");
+    }
+
     #[test]
     fn what_is_handed_out_says_in_which_encoding_it_is() {
         let mut formats = formats(&graph(), None).unwrap();
