@@ -17,6 +17,7 @@ use millpond::checkpoint::rules::StartMode;
 use millpond::checkpoint::{Ended, HeadStatus};
 use millpond::config::{Config, Materialize, RestartStrategy};
 use millpond::connector::{MemoryFeed, MemorySink, MemorySource};
+use millpond::ids::CheckpointId;
 use millpond::metrics::Snapshot;
 use millpond::runtime::{JobStatus, MemoryBackend};
 use millpond::state::{Call, Fault};
@@ -226,7 +227,7 @@ async fn case(number: u64, met: &mut Met) {
 async fn finish(world: &World, graph: JobGraph) -> bool {
     let head = || world.twin.memory_heads().head(&job());
     let mut engine = world.engine.with(|_| {});
-    if head().is_some() {
+    if head().is_some_and(|head| head.checkpoint > CheckpointId::NONE) {
         // One that lives beside it may finish the job; then this one must not begin it afresh.
         engine.mode = StartMode::Resume;
     }

@@ -5,10 +5,10 @@
 mod engine_support;
 
 use engine_support::{Engine, Event, embedded, head, job, ms, pass, simulate, small, tally};
-use millpond::checkpoint::{Ended, HeadChange, HeadCondition, HeadStore};
+use millpond::checkpoint::{Ended, HeadChange, HeadCondition, HeadStore, Identity};
 use millpond::config::Materialize;
-use millpond::connector::{MemorySink, MemorySource};
-use millpond::operator::{Context, Identity, KeyedProcess};
+use millpond::connector::{Generator, MemorySink, MemorySource};
+use millpond::operator::{self, Context, KeyedProcess};
 use millpond::state::{States, ValueDescriptor, ValueState};
 use millpond::stream::{Stream, StreamEnvironment};
 use millpond::task::JobGraph;
@@ -255,9 +255,10 @@ fn going_back_to_a_checkpoint_of_before_a_state_was_added_takes_either_program()
     }
 }
 
-/// The newer checkpoint's manifest has what the older program lacks, whatever the head says.
+/// The newer checkpoint's manifest has what the older program lacks, whatever the head says. It used to be told
+/// after the claim, which had given up all that came after that checkpoint.
 #[test]
-fn going_back_to_a_checkpoint_that_has_more_than_the_program_is_refused() {
+fn going_back_to_a_checkpoint_that_has_more_than_the_program_is_refused_and_forgets_nothing() {
     simulate(async {
         let mut config = small();
         config.checkpointing.num_retained = 50;
@@ -269,11 +270,14 @@ fn going_back_to_a_checkpoint_that_has_more_than_the_program_is_refused() {
         let older = head(&twin).checkpoint;
         feed.push(0, 0..KEYS);
         run_a_while(&engine, world.graph(2)).await;
+        let before = head(&twin);
+        assert!(before.retained.iter().any(|newer| newer.checkpoint > older));
         engine.roll_back = Some(older);
         let given = world.counted.output().len();
         let error = engine.run(world.graph(1)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Graph);
         assert!(error.to_string().contains("has state last of count"), "{error}");
+        assert_eq!(head(&twin), before);
 
         let env = StreamEnvironment::new();
         env.source(world.numbers.clone())
@@ -283,12 +287,73 @@ fn going_back_to_a_checkpoint_that_has_more_than_the_program_is_refused() {
             .uid("count")
             .sink(world.counted.clone())
             .uid("out");
-        engine.roll_back = None;
         let error = engine.run(env.build().unwrap()).await.unwrap_err();
         assert!(error.to_string().contains("has splits of source numbers"), "{error}");
         assert_eq!(world.counted.output().len(), given);
+        assert_eq!(head(&twin), before);
         run_a_while(&engine, world.graph(2)).await;
         assert_eq!(world.given(given), all(|key| (key, 2, Some(key))));
+    });
+}
+
+/// The record used to be empty from a roll-back until the next checkpoint: whoever went on where that one died was
+/// compared with nothing, and took the state of another operator.
+#[test]
+fn what_dies_after_going_back_still_binds_whoever_goes_on() {
+    simulate(async {
+        let mut config = small();
+        config.checkpointing.num_retained = 50;
+        let (mut engine, twin) = Engine::twin(config);
+        let (feed, numbers) = MemorySource::fed(1);
+        let (other, others) = MemorySource::fed(1);
+        let (small, large) = (MemorySink::new(), MemorySink::new());
+        let graph = |ids: [&str; 2], more: bool| {
+            let env = StreamEnvironment::new();
+            for (source, id, sink) in [(&numbers, ids[0], &small), (&others, ids[1], &large)] {
+                let of = if id == ids[0] { "numbers" } else { "others" };
+                let stream = env.source(source.clone()).uid(of).key_by(|n| n % KEYS);
+                let count = stream.process(move |states: &mut States| Count::new(states, 1));
+                count.uid(id).sink(sink.clone()).uid(&format!("{of}-out"));
+            }
+            if more {
+                let more = env.source(Generator::new(1, |n| n)).uid("more");
+                more.sink(MemorySink::new()).uid("more-out");
+            }
+            env.build().unwrap()
+        };
+        feed.push(0, 0..KEYS);
+        run_a_while(&engine, graph(["small", "large"], false)).await;
+        let older = head(&twin).checkpoint;
+        other.push(0, 0..KEYS);
+        run_a_while(&engine, graph(["small", "large"], true)).await;
+        let recorded = head(&twin).identity;
+
+        // Long enough to claim, too short for a checkpoint.
+        engine.roll_back = Some(older);
+        engine.config.checkpointing.interval = ms(100_000);
+        tokio::select! {
+            biased;
+            ended = engine.run(graph(["small", "large"], false)) => panic!("{ended:?}"),
+            () = pass(ms(20)) => {}
+        }
+        engine.roll_back = None;
+        engine.config.checkpointing.interval = ms(10);
+        let left = head(&twin);
+        assert_eq!(left.checkpoint, older);
+        assert_eq!(left.identity, Identity { is_rolled_back: true, ..recorded.clone() });
+        let swapped = engine.run(graph(["large", "small"], false)).await.unwrap_err();
+        assert_eq!(swapped.kind(), ErrorKind::Usage);
+        assert!(swapped.to_string().contains("operator large does not read others"), "{swapped}");
+        assert_eq!(head(&twin), left);
+
+        // The older checkpoint has nothing of what the newer program had more.
+        let from = large.output().len();
+        run_a_while(&engine, graph(["small", "large"], false)).await;
+        let mut given = large.output().split_off(from);
+        given.sort_unstable();
+        assert_eq!(given, all(|key| (key, 1, None)));
+        let now = head(&twin).identity;
+        assert!(!now.is_rolled_back && now.graph != recorded.graph, "{now:?}");
     });
 }
 
@@ -323,7 +388,7 @@ fn an_operator_that_is_put_before_another_does_not_take_its_state_for_a_derived_
         let (engine, _) = Engine::twin(small());
         let (feed, numbers) = MemorySource::fed(1);
         let (sums, others) = (MemorySink::new(), MemorySink::new());
-        let named = |stream: Stream<Identity<u64>>, uid: Option<&str>| match uid {
+        let named = |stream: Stream<operator::Identity<u64>>, uid: Option<&str>| match uid {
             Some(uid) => stream.uid(uid),
             None => stream,
         };

@@ -22,6 +22,7 @@ use millpond::checkpoint::{Ended, HeadStatus};
 use millpond::config::{Config, Materialize, RestartStrategy};
 use millpond::connector::{MemorySink, MemorySource};
 use millpond::hostile::{Fault, Hostile, Latency, Limits, Plan};
+use millpond::ids::CheckpointId;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::LocalSet;
@@ -100,7 +101,8 @@ async fn case(number: u64) -> Met {
     for life in 0..=lives {
         let longest = if life < lives { ms(random.random_range(1..20_000)) } else { HOURS };
         // What a life has finished before it died must not begin afresh.
-        if engine.backend.heads().read(&job()).await.unwrap().is_some() {
+        let head = engine.backend.heads().read(&job()).await.unwrap();
+        if head.is_some_and(|head| head.checkpoint > CheckpointId::NONE) {
             engine.mode = StartMode::Resume;
         }
         let process = LocalSet::new();

@@ -9,47 +9,11 @@ mod engine_support;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use engine_support::{Engine, ms, simulate, small};
+use engine_support::{Engine, Once, ms, simulate, small};
 use millpond::config::{Config, RestartStrategy};
-use millpond::connector::{DiscardSink, MemorySource, Reader, ReaderContext, Source, SplitState};
+use millpond::connector::{DiscardSink, MemorySource, Source};
 use millpond::stream::StreamEnvironment;
 use millpond::task::JobGraph;
-
-/// Numbers that arrive once.
-#[derive(Debug)]
-struct Once(MemorySource<u64>);
-
-impl Source for Once {
-    type Item = u64;
-
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-
-    fn replayable(&self) -> bool {
-        false
-    }
-
-    fn bounded(&self) -> bool {
-        true
-    }
-
-    fn discover(&self, parallelism: u32) -> millpond::Result<Vec<SplitState>> {
-        self.0.discover(parallelism)
-    }
-
-    fn check(&self, splits: &[SplitState]) -> millpond::Result<()> {
-        self.0.check(splits)
-    }
-
-    fn reader(
-        &self,
-        splits: Vec<SplitState>,
-        context: ReaderContext,
-    ) -> millpond::Result<Box<dyn Reader<u64>>> {
-        self.0.reader(splits, context)
-    }
-}
 
 /// What `run` logs.
 fn logged(run: impl FnOnce()) -> String {

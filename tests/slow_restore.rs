@@ -31,7 +31,7 @@ use millpond::{Error, ErrorKind, Result};
 use tokio::task::LocalSet;
 
 const LEASE: Duration = Duration::from_secs(3);
-/// Each block takes this long to read: the manifest, and then all segments at once.
+/// Each block takes this long to read: the manifest, before the claim, and then all segments at once.
 const READ: Duration = Duration::from_secs(10);
 
 /// The twin as several processes share it, and slow to read.
@@ -156,9 +156,11 @@ fn a_restore_longer_than_the_lease_is_not_taken_over() {
             world.run().await
         };
         let course = async {
-            // Within the manifest, within the segments, and at work.
+            pass(READ - ms(100)).await;
+            assert_eq!(world.attempt(), 1, "nobody has claimed what cannot be read yet");
+            // Within the segments, and at work.
             for _ in 0..6 {
-                pass(Duration::from_secs(5)).await;
+                pass(Duration::from_secs(4)).await;
                 assert_eq!(world.attempt(), 2);
             }
             world.finish();
@@ -232,16 +234,18 @@ fn an_owner_that_waits_for_its_next_attempt_is_not_taken_over() {
 fn an_owner_that_dies_in_its_restore_is_taken_over_after_a_lease() {
     simulate(async {
         let world = World::new().await;
-        for dies_after in [Duration::from_secs(7), Duration::from_secs(17)] {
-            let attempt = world.attempt() + 1;
+        // Before its claim, too, which nobody has to wait for.
+        for (dies_after, attempt, status) in
+            [(7, 1, HeadStatus::Stopped), (17, 2, HeadStatus::Running)]
+        {
             let process = LocalSet::new();
             tokio::select! {
                 biased;
                 ended = process.run_until(world.run()) => panic!("it ended: {ended:?}"),
-                () = pass(dies_after) => {}
+                () = pass(Duration::from_secs(dies_after)) => {}
             }
             drop(process);
-            assert_eq!((world.attempt(), head(&world.twin).status), (attempt, HeadStatus::Running));
+            assert_eq!((world.attempt(), head(&world.twin).status), (attempt, status));
         }
         let died = clock().now();
         world.finish();
@@ -255,25 +259,23 @@ fn an_owner_that_dies_in_its_restore_is_taken_over_after_a_lease() {
 #[test]
 fn who_takes_the_job_during_a_restore_fences_it_within_a_lease() {
     simulate(async {
-        // In the manifest, and in the segments.
-        for after in [Duration::from_secs(4), Duration::from_secs(14)] {
-            let world = World::new().await;
-            let rival = async {
-                pass(after).await;
-                let mut taken = head(&world.twin);
-                let condition = HeadCondition::At(taken.attempt, taken.checkpoint);
-                taken.attempt.0 += 1;
-                taken.owner = "somebody".to_owned();
-                let heads = world.twin.memory_heads();
-                heads.write(&job(), condition, HeadChange::Put(Box::new(taken))).await.unwrap();
-                clock().now()
-            };
-            let run = async { (world.run().await, clock().now()) };
-            let ((ended, at), taken) = futures::join!(run, rival);
-            let error = ended.unwrap_err();
-            assert!(error.kind() == ErrorKind::Fenced && error.to_string().contains("somebody"));
-            assert!(at - taken <= LEASE / 2, "{:?}", at - taken);
-        }
+        let world = World::new().await;
+        let rival = async {
+            // In the segments.
+            pass(Duration::from_secs(14)).await;
+            let mut taken = head(&world.twin);
+            let condition = HeadCondition::At(taken.attempt, taken.checkpoint);
+            taken.attempt.0 += 1;
+            taken.owner = "somebody".to_owned();
+            let heads = world.twin.memory_heads();
+            heads.write(&job(), condition, HeadChange::Put(Box::new(taken))).await.unwrap();
+            clock().now()
+        };
+        let run = async { (world.run().await, clock().now()) };
+        let ((ended, at), taken) = futures::join!(run, rival);
+        let error = ended.unwrap_err();
+        assert!(error.kind() == ErrorKind::Fenced && error.to_string().contains("somebody"));
+        assert!(at - taken <= LEASE / 2, "{:?}", at - taken);
     });
 }
 

@@ -2,18 +2,18 @@
 //! taken from the claim's own answer.
 //!
 //! ```text
-//! read head ─► rules::start ─► (wait for the lease) ─► conditional write ─► mine? ─► read manifests
-//!     ▲                                                                      │ no
-//!     └──────────────────────────────────────────────────────────────────────┘
+//! read head ─► rules::start ─► (wait for the lease) ─► (look) ─► conditional write ─► mine? ─► read manifests
+//!     ▲                                                                                │ no
+//!     └────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Owns the order of these steps. Does not own any decision (`rules`).
+//! Owns the order of these steps. Does not own any decision (`rules`), nor what is looked at (`prospect`).
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, try_join_all};
+use futures::future::try_join_all;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
@@ -25,6 +25,7 @@ use super::head::{
 };
 use super::headkeeper::HeadKeeper;
 use super::heartbeat::Heartbeat;
+use super::prospect::{Inspect, LookedAt, Prospect, is_still_wrong};
 use super::rules::{self, Mine, Start, StartFacts, StartMode};
 use super::slots::Slots;
 use crate::clock::Clock;
@@ -37,11 +38,6 @@ use crate::teeth::{Tooth, bites};
 /// Opens the store of one incarnation of the job.
 pub type OpenStore = Arc<dyn Fn(Incarnation) -> Arc<dyn Store> + Send + Sync>;
 
-/// Looks, before anything is claimed, at what the first attempt of an incarnation without a checkpoint
-/// will need. An error ends the claim: the table is left as it was.
-pub type Inspect =
-    Arc<dyn Fn(Incarnation, Attempt) -> BoxFuture<'static, Result<()>> + Send + Sync>;
-
 /// What is claimed, and how.
 #[derive(Clone, Debug)]
 pub struct ClaimOptions {
@@ -49,7 +45,7 @@ pub struct ClaimOptions {
     pub job: Name,
     /// What would run.
     pub identity: Identity,
-    /// What the user insists on. A job that reads input that cannot be gone back to is `Fresh`.
+    /// What the user insists on. A job that reads input that cannot be gone back to starts afresh anyway.
     pub mode: StartMode,
     /// No other owner can be alive (an embedded file under its lock), or `--take-over`.
     pub exclusive: bool,
@@ -68,7 +64,9 @@ pub struct Claimer {
     open: OpenStore,
     committer: Arc<dyn SinkCommitter>,
     io: Io,
-    inspect: Option<Inspect>,
+    inspect: Option<Arc<dyn Inspect>>,
+    /// What was looked at before the claim.
+    looked_at: Option<LookedAt>,
     clock: Clock,
     owners: StdRng,
     /// Every claim that was sent: one whose answer was lost may still be found in the head.
@@ -111,6 +109,7 @@ impl Claimer {
             committer,
             io,
             inspect: None,
+            looked_at: None,
             clock,
             owners: StdRng::from_seed(seed),
             sent: Vec::new(),
@@ -121,9 +120,9 @@ impl Claimer {
         }
     }
 
-    /// Has `inspect` called before a first claim that nothing can be gone on with.
+    /// Has `inspect` look before this process claims for the first time. Restarts are not looked at.
     #[must_use]
-    pub fn inspecting(self, inspect: Inspect) -> Self {
+    pub fn inspecting(self, inspect: Arc<dyn Inspect>) -> Self {
         Self { inspect: Some(inspect), ..self }
     }
 
@@ -136,7 +135,8 @@ impl Claimer {
     /// all of the input again. One that was told to start afresh, or to go back, does so then. An owner that is
     /// stopped is followed at once, as one that fails.
     ///
-    /// One `GetItem` and one `UpdateItem` for the head, one `GetItem` for each retained manifest.
+    /// One `GetItem` and one `UpdateItem` for the head, one `GetItem` for each retained manifest; the one that is
+    /// looked at is read before the claim, and once.
     ///
     /// # Errors
     /// [`ErrorKind::Fenced`]; [`ErrorKind::Usage`] where the job may not be gone on with, which shows
@@ -206,10 +206,9 @@ impl Claimer {
         let head = self.heads.read(&self.options.job).await?;
         let decision = self.decide(head.as_ref());
         if let Err(error) = self.inspect_first(&decision, head.as_ref()).await {
-            // Whoever had the job may have gone on meanwhile, and what was seen may be of that.
             let now = self.heads.read(&self.options.job).await?;
-            let same = place_of(now.as_ref()) == place_of(head.as_ref());
-            return if same { Err(error) } else { Ok(None) };
+            let is_so = is_still_wrong(&error, head.as_ref(), now.as_ref());
+            return if is_so { Err(error) } else { Ok(None) };
         }
         match (decision, head) {
             (Start::Create, _) => {
@@ -219,9 +218,9 @@ impl Claimer {
             (Start::Resume { wait: true } | Start::Fresh { wait: true }, Some(head)) => {
                 // All is decided anew after it: the head may have ended, or moved in the last moment.
                 let over = self.wait_for_lease(head, progress).await?;
-                let follows =
-                    self.options.mode != StartMode::Fresh && self.options.roll_back.is_none();
-                self.over = over.filter(|_| follows);
+                let ClaimOptions { mode, roll_back, identity, .. } = &self.options;
+                let is_fresh = *mode == StartMode::Fresh || !identity.is_replayable();
+                self.over = over.filter(|_| !is_fresh && roll_back.is_none());
                 Ok(None)
             }
             (Start::Resume { wait: false }, Some(head))
@@ -243,18 +242,35 @@ impl Claimer {
         }
     }
 
-    /// A mistyped call is to leave no trace: what would fail is told before the claim, where it can be.
-    async fn inspect_first(&self, decision: &Start, head: Option<&Head>) -> Result<()> {
-        let Some(inspect) = self.inspect.as_ref().filter(|_| !self.restart) else { return Ok(()) };
+    /// A mistyped call is to leave no trace, least of all to take the job from who can run it or to forget
+    /// checkpoints for a roll-back: what would fail is told before the claim, where it can be.
+    async fn inspect_first(&mut self, decision: &Start, head: Option<&Head>) -> Result<()> {
+        let Some(inspect) = self.inspect.clone().filter(|_| !self.restart) else { return Ok(()) };
         let (incarnation, attempt) = match (decision, head) {
             (Start::Create, _) => (1, 1),
-            (Start::Resume { wait: false }, Some(h)) if h.checkpoint == CheckpointId::NONE => {
-                (h.incarnation.0, h.attempt.0 + 1)
-            }
+            (Start::Resume { wait: false }, Some(h)) => (h.incarnation.0, h.attempt.0 + 1),
             (Start::Fresh { wait: false }, Some(h)) => (h.incarnation.0 + 1, h.attempt.0 + 1),
             _ => return Ok(()),
         };
-        inspect(Incarnation(incarnation), Attempt(attempt)).await
+        let (incarnation, attempt) = (Incarnation(incarnation), Attempt(attempt));
+        let archived = match (decision, head) {
+            (Start::Resume { .. }, Some(head)) if head.checkpoint != CheckpointId::NONE => {
+                if self.looked_at.as_ref().is_some_and(|at| at.attempt == attempt) {
+                    // Its owner completes checkpoints faster than a look takes: it would never be claimed.
+                    return Ok(());
+                }
+                let to = self.options.roll_back.unwrap_or(head.checkpoint);
+                // A head that names a checkpoint and does not retain it is damaged, which the claim tells.
+                let named = head.retained.iter().find(|retained| retained.checkpoint == to);
+                let Some(named) = named else { return Ok(()) };
+                Some(read_manifest((self.open)(incarnation), *named).await?)
+            }
+            _ => None,
+        };
+        let manifest = archived.as_ref().map(|archived| &archived.manifest);
+        inspect.inspect(Prospect { incarnation, attempt, manifest }).await?;
+        self.looked_at = archived.map(|archived| LookedAt { incarnation, attempt, archived });
+        Ok(())
     }
 
     fn decide(&self, head: Option<&Head>) -> Start {
@@ -357,7 +373,7 @@ impl Claimer {
 
     async fn commit_what_is_owed(&self, head: &Head) -> Result<()> {
         let Some(last) = head.retained.last() else { return Ok(()) };
-        let archived = self.archived(head, &[*last]).await?;
+        let archived = self.archived(head, &[*last], None).await?;
         let on_lost = if self.options.abandon_output { OnLost::GiveUp } else { OnLost::Fail };
         let owed = archived.last().map_or(&[][..], |last| &last.manifest.committables);
         match commit_owed(&self.committer, self.clock, owed, on_lost).await {
@@ -366,14 +382,25 @@ impl Claimer {
         }
     }
 
-    /// The manifests `named` by a head that I have claimed.
-    async fn archived(&self, head: &Head, named: &[Retained]) -> Result<Vec<Archived>> {
+    /// The manifests `named` by a head that I have claimed, oldest first; one of them may be `known`.
+    async fn archived(
+        &self,
+        head: &Head,
+        named: &[Retained],
+        known: Option<Archived>,
+    ) -> Result<Vec<Archived>> {
         let store = (self.open)(head.incarnation);
-        let reads = named.iter().map(|retained| read_manifest(Arc::clone(&store), *retained));
-        match try_join_all(reads).await {
-            Err(error) => Err(self.fenced_or(head, error).await),
-            read => read,
-        }
+        let known = known.filter(|known| named.contains(&known.retained));
+        let is_known = |r: &&Retained| known.as_ref().is_some_and(|known| known.retained == **r);
+        let unknown = named.iter().filter(|retained| !is_known(retained));
+        let reads = unknown.map(|retained| read_manifest(Arc::clone(&store), *retained));
+        let mut read = match try_join_all(reads).await {
+            Err(error) => return Err(self.fenced_or(head, error).await),
+            Ok(read) => read,
+        };
+        read.extend(known);
+        read.sort_by_key(|archived| archived.retained.checkpoint);
+        Ok(read)
     }
 
     /// Whoever has claimed `head` after me writes slots anew, and cleans away the output of checkpoints
@@ -400,11 +427,13 @@ impl Claimer {
     }
 
     /// All that the attempt needs, from the head that its claim left.
-    async fn take(&self, began: Began, head: Head) -> Result<Claimed> {
+    async fn take(&mut self, began: Began, head: Head) -> Result<Claimed> {
         let mine = Mine { attempt: head.attempt, owner: head.owner.clone() };
         let restorable = rules::restorable(&mine, &head)?;
         let store = (self.open)(restorable.incarnation);
-        let archived = self.archived(&head, &restorable.retained).await;
+        let known = self.looked_at.take().filter(|at| at.incarnation == head.incarnation);
+        let known = known.map(|at| at.archived);
+        let archived = self.archived(&head, &restorable.retained, known).await;
         let mut archived = archived.map_err(|e| e.at(format!("job {}", self.options.job)))?;
         let named: Vec<_> =
             archived.iter().map(|a| (a.retained.slot, a.bytes, &a.manifest)).collect();
@@ -446,10 +475,6 @@ impl Claimer {
 
 fn checkpoint_of(head: &Head) -> (Incarnation, CheckpointId) {
     (head.incarnation, head.checkpoint)
-}
-
-fn place_of(head: Option<&Head>) -> Option<(Attempt, CheckpointId)> {
-    head.map(|head| (head.attempt, head.checkpoint))
 }
 
 /// What a living owner changes.

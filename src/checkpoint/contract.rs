@@ -39,6 +39,7 @@ pub fn sample_head(attempt: u64, checkpoint: u64) -> Head {
             max_parallelism: 128,
             graph: "source → counts\n".to_owned(),
             input: String::new(),
+            is_rolled_back: false,
         },
         clean_below: Incarnation(1),
     }
@@ -144,7 +145,8 @@ async fn only_one_can_create(heads: &dyn HeadStore, job: &Name) -> Kept {
 }
 
 async fn a_change_writes_only_what_it_names(heads: &dyn HeadStore, job: &Name) -> Kept {
-    let head = sample_head(2, 4);
+    let mut head = sample_head(2, 4);
+    head.identity.is_rolled_back = true;
     create(heads, job, &head).await?;
     let owned = HeadCondition::Owned(head.attempt);
     let beat = write(heads, job, owned, HeadChange::Beat(7)).await?;
@@ -166,7 +168,8 @@ async fn a_change_writes_only_what_it_names(heads: &dyn HeadStore, job: &Name) -
     let moved = write(heads, job, at, advance).await?;
     let head = Head { checkpoint: next.checkpoint, retained: next.retained, ..head };
     same("the answer to a move", &moved, &applied(&head))?;
-    let identity = Identity { graph: "another".to_owned(), ..head.identity.clone() };
+    let identity =
+        Identity { graph: "another".to_owned(), is_rolled_back: false, ..head.identity.clone() };
     let advance = HeadChange::Advance {
         checkpoint: CheckpointId(6),
         retained: Vec::new(),

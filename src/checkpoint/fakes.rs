@@ -78,6 +78,7 @@ pub(super) fn identity(graph: &str) -> Identity {
         max_parallelism: 128,
         graph: graph.to_owned(),
         input: "numbers".to_owned(),
+        is_rolled_back: false,
     }
 }
 
@@ -106,6 +107,8 @@ pub(super) struct FakeStore {
     pub(super) blocks: Mutex<BTreeMap<BlockKey, Block>>,
     /// Every put that took effect, in order.
     pub(super) puts: Mutex<Vec<(BlockKey, Version)>>,
+    /// How many blocks were asked for.
+    pub(super) reads: Mutex<usize>,
     pub(super) health: Mutex<Health>,
     /// Puts wait while this is false.
     pub(super) open: watch::Sender<bool>,
@@ -118,6 +121,7 @@ impl FakeStore {
         Arc::new(Self {
             blocks: Mutex::default(),
             puts: Mutex::default(),
+            reads: Mutex::default(),
             health: Mutex::default(),
             open: watch::Sender::new(true),
             readable: watch::Sender::new(true),
@@ -172,6 +176,7 @@ impl Store for FakeStore {
         let mut readable = self.readable.subscribe();
         async move {
             drop(readable.wait_for(|is| *is).await.map_err(|_| Error::internal("closed"))?);
+            *self.reads.lock().unwrap() += 1;
             Ok(self.blocks.lock().unwrap().get(&key).cloned())
         }
         .boxed()

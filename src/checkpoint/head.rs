@@ -87,6 +87,13 @@ pub const INPUTS: &str = " <- ";
 /// Earlier versions have not recorded that.
 pub const DERIVED: &str = " (derived)";
 
+/// The kind, in such a line, of what takes lines aside that cannot be read.
+pub const DEAD_LETTERS: &str = "dead-letters";
+
+/// At the end of a line of [`Identity::input`], of a source that cannot be gone back to. Earlier versions have not
+/// recorded that.
+pub const ONCE: &str = " (once)";
+
 /// What attempts of one incarnation go by; `rules` decides what of it may change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
@@ -100,6 +107,22 @@ pub struct Identity {
     pub graph: String,
     /// The input as text: one line for each source.
     pub input: String,
+    /// The head has gone back since, and has completed nothing yet: graph and input are those of the checkpoint that
+    /// was given up. What is missing of them the older one may never have had, which its manifest tells.
+    pub is_rolled_back: bool,
+}
+
+impl Identity {
+    /// Whether all of its input can be gone back to.
+    #[must_use]
+    pub fn is_replayable(&self) -> bool {
+        self.once().next().is_none()
+    }
+
+    /// The lines of the input that cannot be gone back to, without [`ONCE`].
+    pub fn once(&self) -> impl Iterator<Item = &str> {
+        self.input.lines().filter_map(|line| line.strip_suffix(ONCE))
+    }
 }
 
 /// A job's head.
@@ -123,7 +146,7 @@ pub struct Head {
     pub beat: u64,
     /// [`LAYOUT`] of the writer.
     pub layout: u32,
-    /// What the checkpoint was taken with.
+    /// What the checkpoint was taken with; after a roll-back, what a newer one was.
     pub identity: Identity,
     /// Of incarnations below this one everything was deleted.
     pub clean_below: Incarnation,

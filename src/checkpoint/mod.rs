@@ -21,6 +21,7 @@ mod manifest;
 mod memory;
 mod messages;
 mod pending;
+mod prospect;
 pub mod rules;
 mod segments;
 mod slots;
@@ -28,14 +29,14 @@ mod stats;
 
 pub use archive::{Archived, read_left, read_manifest};
 pub use carried::{Carried, Part};
-pub use claim::{ClaimOptions, Claimer, Inspect, OpenStore, set_status};
+pub use claim::{ClaimOptions, Claimer, OpenStore, set_status};
 pub use claimed::{Began, Claimed, Kept, Over, Turn, Waiting};
 pub use committing::{CommitOutcome, SinkCommitter};
 pub use coordinator::{Beginning, Coordinator, Effect, Event};
 pub use driver::{Channels, DriverSetup, Ended, run};
 pub use head::{
-    DERIVED, Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore, INPUTS, Identity,
-    LAYOUT, Retained,
+    DEAD_LETTERS, DERIVED, Head, HeadAnswer, HeadChange, HeadCondition, HeadStatus, HeadStore,
+    INPUTS, Identity, LAYOUT, ONCE, Retained,
 };
 pub use heartbeat::Heartbeat;
 pub use manifest::{FORMAT, Horizon, Manifest};
@@ -44,6 +45,7 @@ pub use messages::{
     Command, Committable, Kind, Owed, Plan, Report, SavedOperator, SegmentRef, SourceSplits,
     SplitSnapshot, SubtaskSnapshot, VertexPlan,
 };
+pub use prospect::{Inspect, Prospect};
 pub use segments::{Fetched, SegmentData, Uploader, fetch, fetch_segment};
 pub use slots::{NamedSlots, SlotAllocator, SlotTable, Slots, size_class};
 pub use stats::{Counts, History, Overview, Stats, Status};

@@ -66,8 +66,9 @@ pub trait Sink<T>: fmt::Debug + Send + Sync + 'static {
     /// What it promises.
     fn guarantee(&self) -> Guarantee;
 
-    /// Whether [`Sink::prepare`] would refuse `run`, which starts afresh: looked at before the job is
-    /// claimed, so that a call that is refused leaves no trace. Changes nothing. May block.
+    /// Whether [`Sink::prepare`] would refuse `run`, which starts afresh or goes on: looked at before the job
+    /// is claimed, so that a call that is refused leaves no trace, and takes the job from nobody. Changes
+    /// nothing. May block.
     ///
     /// # Errors
     /// As [`Sink::prepare`].

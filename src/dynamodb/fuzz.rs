@@ -13,7 +13,7 @@ use crate::ids::{Name, Version};
 use crate::state::BlockKind;
 
 /// Names in heads, items, blocks and in the maps of heads.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 29] = [
     "attempt",
     "checkpoint",
     "retained",
@@ -42,6 +42,7 @@ const NAMES: [&str; 28] = [
     "i",
     "k",
     "l",
+    "rolled_back",
 ];
 const NUMBERS: [&str; 9] = [
     "0",

@@ -14,6 +14,8 @@ use crate::ids::{Attempt, CheckpointId, Incarnation, Name, SlotId, Version};
 
 /// An attribute that heads of earlier versions do not have.
 const CLEAN_BELOW: &str = "clean_below";
+/// An entry of the map `identity`, there only where it is true.
+const ROLLED_BACK: &str = "rolled_back";
 
 /// An `UpdateItem`'s expressions. All names are given as `#name`, since some are reserved words.
 #[derive(Debug, PartialEq)]
@@ -91,7 +93,7 @@ fn text(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
 }
 
-fn map<const N: usize>(entries: [(&str, AttributeValue); N]) -> AttributeValue {
+fn map<'a>(entries: impl IntoIterator<Item = (&'a str, AttributeValue)>) -> AttributeValue {
     AttributeValue::M(entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
@@ -107,13 +109,15 @@ fn write_retained(retained: &[Retained]) -> AttributeValue {
 }
 
 fn write_identity(identity: &Identity) -> AttributeValue {
-    map([
+    let entries = [
         ("hash", text(&identity.hash)),
         ("key_encoding", number(u64::from(identity.key_encoding))),
         ("max_parallelism", number(u64::from(identity.max_parallelism))),
         ("graph", text(&identity.graph)),
         ("input", text(&identity.input)),
-    ])
+    ];
+    let mark = identity.is_rolled_back.then_some((ROLLED_BACK, AttributeValue::Bool(true)));
+    map(entries.into_iter().chain(mark))
 }
 
 /// Reads a head back.
@@ -202,6 +206,12 @@ fn read_identity(item: &Attributes) -> Result<Identity> {
         max_parallelism: read_small(identity, "max_parallelism")?,
         graph: read_text(identity, "graph")?,
         input: read_text(identity, "input")?,
+        is_rolled_back: match identity.get(ROLLED_BACK) {
+            None => false,
+            Some(mark) => {
+                *mark.as_bool().map_err(|_| damaged("has a damaged mark of a roll-back"))?
+            }
+        },
     })
 }
 
@@ -227,6 +237,7 @@ pub(super) mod tests {
                 max_parallelism: 128,
                 graph: "counts".to_owned(),
                 input: String::new(),
+                is_rolled_back: false,
             },
             clean_below: Incarnation(1),
         }
@@ -240,6 +251,13 @@ pub(super) mod tests {
     fn heads_survive_their_stored_form() {
         let job = Name::new("job").unwrap();
         assert_eq!(read(&job, &stored(&head())).unwrap(), head());
+        let mut rolled_back = head();
+        rolled_back.identity.is_rolled_back = true;
+        let mut item = stored(&rolled_back);
+        assert_eq!(read(&job, &item).unwrap(), rolled_back);
+        let Some(AttributeValue::M(identity)) = item.get_mut("identity") else { panic!("a map") };
+        identity.insert(ROLLED_BACK.to_owned(), number(1));
+        assert_eq!(read(&job, &item).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 
     #[test]

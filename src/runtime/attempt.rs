@@ -62,7 +62,7 @@ pub(super) async fn attempt(
         restore::plan(
             &shared.graph,
             claimed,
-            shared.first_look.take(),
+            shared.first_look.take(claimed.manifest.as_ref()),
             (config.parallelism, max_parallelism),
             &shared.metrics,
             &shared.io,

@@ -16,7 +16,8 @@ use super::status::{
     CapacityUnits, CheckpointCounts, CheckpointEntry, CheckpointState, Checkpoints, Cost, JobState,
     JobStatus, Memory, Restore, Ship, Start, Vertex, VertexInput, hex_id,
 };
-use crate::checkpoint::{Claimed, DERIVED, Ended, History, INPUTS, Overview, Stats, Status};
+use crate::checkpoint::rules::{inputs_of, name_of};
+use crate::checkpoint::{Claimed, Ended, History, Overview, Stats, Status};
 use crate::clock::{Clock, Instant};
 use crate::connector::Guarantee;
 use crate::dynamodb::Throttling;
@@ -270,12 +271,6 @@ fn at_least_once(graph: &JobGraph) -> Vec<String> {
     sinks.filter(|s| s.guarantee() == Guarantee::AtLeastOnce).map(|s| s.describe()).collect()
 }
 
-/// A vertex is named by what it is, not by what it reads, nor by where its id comes from.
-fn name_in(line: &str) -> String {
-    let own = line.split(INPUTS).next().unwrap_or_default();
-    own.strip_suffix(DERIVED).unwrap_or(own).to_owned()
-}
-
 fn vertices(graph: &JobGraph, parallelism: u32) -> Vec<Vertex> {
     let lines: Vec<&str> = graph.description.lines().collect();
     let id = |operator: usize| graph.operators[operator].to_string();
@@ -284,7 +279,9 @@ fn vertices(graph: &JobGraph, parallelism: u32) -> Vec<Vertex> {
         .iter()
         .map(|vertex| Vertex {
             id: id(vertex.operator()),
-            name: lines.get(vertex.operator()).map_or_else(String::new, |line| name_in(line)),
+            name: lines
+                .get(vertex.operator())
+                .map_or_else(String::new, |line| name_of(line).to_owned()),
             parallelism,
             inputs: inputs(lines.get(vertex.operator()).copied(), vertex.is_keyed()),
             records_in: 0,
@@ -295,8 +292,7 @@ fn vertices(graph: &JobGraph, parallelism: u32) -> Vec<Vertex> {
 
 /// Only sinks are fused to what they read, and nothing reads those: each input is a vertex.
 fn inputs(line: Option<&str>, is_keyed: bool) -> Vec<VertexInput> {
-    let ids = line.and_then(|line| line.split_once(INPUTS)).map_or("", |(_, ids)| ids);
-    let ids = ids.split(", ").filter(|id| !id.is_empty()).enumerate();
+    let ids = line.map(inputs_of).unwrap_or_default().into_iter().enumerate();
     ids.map(|(number, from)| VertexInput {
         from: from.to_owned(),
         ship: match (is_keyed, number) {

@@ -1,16 +1,21 @@
-//! What a run that starts afresh looks at before it claims anything: its inputs and its outputs.
+//! What a run looks at before it claims anything: its inputs, its outputs, and the checkpoint that it would go on
+//! from.
 //!
-//! A glob that matches nothing or a folder that is taken is told then, and the table stays as it was.
+//! A glob that matches nothing, a folder that is taken, a state that the program lacks is told then, and the table
+//! stays as it was: nobody is fenced by a call that cannot run, and no checkpoint is given up for it.
 //! Owns the look and the splits that it found. Whatever may have changed since is checked again where
 //! it counts: outputs when they are claimed, inputs when they are read.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
 use super::restore;
-use crate::checkpoint::SourceSplits;
+use crate::checkpoint::{Inspect, Manifest, Prospect, SourceSplits};
 use crate::connector::RunIdentity;
 use crate::error::Result;
-use crate::ids::{Attempt, Incarnation, Name};
+use crate::ids::{CheckpointId, Name};
 use crate::io::Io;
 use crate::task::JobGraph;
 
@@ -21,7 +26,8 @@ pub(super) struct FirstLook {
     parallelism: u32,
     replace: bool,
     io: Io,
-    found: Mutex<Option<Vec<SourceSplits>>>,
+    /// The splits of all sources, as they are after this checkpoint.
+    found: Mutex<Option<(CheckpointId, Vec<SourceSplits>)>>,
 }
 
 impl FirstLook {
@@ -35,27 +41,45 @@ impl FirstLook {
         Self { job, graph, parallelism, replace, io, found: Mutex::default() }
     }
 
-    /// Finds the splits and checks the outputs for an attempt that would begin `incarnation`.
-    pub(super) async fn look(&self, incarnation: Incarnation, attempt: Attempt) -> Result<()> {
-        let (graph, parallelism) = (Arc::clone(&self.graph), self.parallelism);
-        let (job, replace) = (self.job.clone(), self.replace);
-        let owner = String::new();
-        let run = RunIdentity { job, incarnation, attempt, owner, fresh: true, replace };
-        let found = self.io.blocking(move || {
-            let found = restore::discover(&graph, parallelism)?;
-            for (operator, sink) in &graph.sinks {
-                let place = || format!("sink {}", graph.operators[*operator]);
-                sink.check(&run).map_err(|e| e.at(place()))?;
-            }
-            Ok(found)
+    /// Compares the program with the checkpoint, finds or checks the splits, and checks the outputs.
+    async fn look(&self, prospect: Prospect<'_>) -> Result<()> {
+        let Prospect { incarnation, attempt, manifest } = prospect;
+        restore::check(&self.graph, manifest)?;
+        let found = restore::sources(&self.graph, manifest, self.parallelism, &self.io).await?;
+        let run = RunIdentity {
+            job: self.job.clone(),
+            incarnation,
+            attempt,
+            owner: String::new(),
+            fresh: manifest.is_none(),
+            replace: self.replace,
+        };
+        let graph = Arc::clone(&self.graph);
+        let check = self.io.blocking(move || {
+            graph.sinks.iter().try_for_each(|(operator, sink)| {
+                sink.check(&run).map_err(|e| e.at(format!("sink {}", graph.operators[*operator])))
+            })
         });
-        let found = found.await?;
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        check.await?;
+        let found = Some((checkpoint_of(manifest), found));
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
         Ok(())
     }
 
-    /// The splits that were found, once: what follows a failure looks for itself.
-    pub(super) fn take(&self) -> Option<Vec<SourceSplits>> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// The splits that were found for an attempt that begins with `manifest`, once: what follows a failure looks
+    /// for itself.
+    pub(super) fn take(&self, manifest: Option<&Manifest>) -> Option<Vec<SourceSplits>> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        found.filter(|(after, _)| *after == checkpoint_of(manifest)).map(|(_, found)| found)
+    }
+}
+
+fn checkpoint_of(manifest: Option<&Manifest>) -> CheckpointId {
+    manifest.map_or(CheckpointId::NONE, |manifest| manifest.checkpoint)
+}
+
+impl Inspect for FirstLook {
+    fn inspect<'a>(&'a self, prospect: Prospect<'a>) -> BoxFuture<'a, Result<()>> {
+        self.look(prospect).boxed()
     }
 }

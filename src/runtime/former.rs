@@ -10,11 +10,11 @@ use std::convert::Infallible;
 
 use super::backend::{Backend, Left};
 use super::job::Shared;
+use crate::checkpoint::rules::states_in;
 use crate::checkpoint::{Claimed, Head, HeadChange, HeadCondition, Manifest, read_left};
 use crate::error::Result;
 use crate::ids::{Incarnation, Name, SlotId};
 use crate::state::{BlockKey, BlockKind, FILTER_STATE, Store};
-use crate::stream::states_in;
 
 /// The last incarnations are looked at even where they are known to be deleted: a write of theirs that was
 /// under way for long may have come later.

@@ -20,9 +20,10 @@ use super::place::Place;
 use super::restart::{Decision, RestartPolicy};
 use super::sinks::Sinks;
 use super::status::{JobState, JobStatus};
-use crate::checkpoint::rules::StartMode;
+use crate::checkpoint::rules::{StartMode, bound_to};
 use crate::checkpoint::{
-    ClaimOptions, Claimer, Ended, HeadStatus, Heartbeat, History, Identity, Over, Turn, Waiting,
+    ClaimOptions, Claimer, Ended, HeadStatus, Heartbeat, History, Identity, ONCE, Over, Turn,
+    Waiting,
 };
 use crate::clock::Clock;
 use crate::codec::{HASH_ID, KEY_ENCODING_VERSION};
@@ -31,7 +32,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
 use crate::io::Io;
 use crate::metrics::Metrics;
-use crate::stream::bound_to;
 use crate::task::JobGraph;
 use crate::thrift::Thrift;
 
@@ -323,15 +323,12 @@ async fn one_attempt(
 }
 
 fn claimer(shared: &Shared, options: &RunOptions, identity: Identity, seed: [u8; 32]) -> Claimer {
-    let replayable = is_replayable(&shared.graph);
     let (backend, job) = (Arc::clone(&shared.backend), shared.job.clone());
-    let first_look = Arc::clone(&shared.first_look);
     let claimer = Claimer::new(
         ClaimOptions {
             job: job.clone(),
             identity,
-            // Input that cannot be gone back to cannot be gone on with either.
-            mode: if replayable { options.mode } else { StartMode::Fresh },
+            mode: options.mode,
             exclusive: backend.is_exclusive() || options.take_over,
             roll_back: options.roll_back,
             abandon_output: options.abandon_output,
@@ -344,10 +341,7 @@ fn claimer(shared: &Shared, options: &RunOptions, identity: Identity, seed: [u8;
         shared.clock,
         seed,
     );
-    claimer.inspecting(Arc::new(move |incarnation, attempt| {
-        let first_look = Arc::clone(&first_look);
-        async move { first_look.look(incarnation, attempt).await }.boxed()
-    }))
+    claimer.inspecting(Arc::clone(&shared.first_look) as _)
 }
 
 fn identity(graph: &JobGraph, config: &Config) -> Identity {
@@ -355,7 +349,8 @@ fn identity(graph: &JobGraph, config: &Config) -> Identity {
     for vertex in &graph.vertices {
         if let Some(source) = vertex.source() {
             let id = &graph.operators[vertex.operator()];
-            let _ = writeln!(input, "{id}: {}", source.describe());
+            let once = if source.replayable() { "" } else { ONCE };
+            let _ = writeln!(input, "{id}: {}{once}", source.describe());
         }
     }
     Identity {
@@ -364,6 +359,7 @@ fn identity(graph: &JobGraph, config: &Config) -> Identity {
         max_parallelism: config.max_parallelism,
         graph: bound_to(&graph.description),
         input,
+        is_rolled_back: false,
     }
 }
 

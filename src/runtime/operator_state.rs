@@ -7,7 +7,25 @@
 use crate::checkpoint::{Manifest, SavedOperator, assign};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::unkeyed::{OperatorFormat, RestoredState, SavedState};
-use crate::task::JobGraph;
+use crate::task::{JobGraph, Vertex};
+
+/// Whether the program has all operator states that `manifest` has, each of its kind.
+///
+/// # Errors
+/// [`ErrorKind::Graph`] that names what is gone.
+pub(super) fn check(graph: &JobGraph, manifest: &Manifest) -> Result<()> {
+    for saved in &manifest.operator_states {
+        let declared = vertex_of(graph, saved)?.operator_states();
+        let is_gone = |saved: &&SavedState| {
+            !declared.iter().any(|d| (&d.name, d.kind) == (&saved.state, saved.kind))
+        };
+        if let Some(gone) = saved.subtasks.iter().flatten().find(is_gone) {
+            let what = format!("{} {} of {}", gone.kind, gone.state, saved.operator);
+            return Err(gone_from_program(&what));
+        }
+    }
+    Ok(())
+}
 
 /// For each operator of which `manifest` has operator state, its index and what each subtask begins with. An
 /// operator that it has not begins with empty states.
@@ -20,15 +38,7 @@ pub(super) fn shares(
     parallelism: u32,
 ) -> Result<Vec<(usize, Vec<Vec<RestoredState>>)>> {
     let of_saved = |saved: &SavedOperator| {
-        let mut with_state = graph.vertices.iter().filter(|v| !v.operator_states().is_empty());
-        let id = &saved.operator;
-        let vertex = with_state.find(|v| graph.operators[v.operator()] == *id).ok_or_else(|| {
-            let message = format!(
-                "the checkpoint has operator state of {id}, the program has not; declare it as it was, or \
-                 begin afresh with --fresh"
-            );
-            Error::new(ErrorKind::Graph, message)
-        })?;
+        let (id, vertex) = (&saved.operator, vertex_of(graph, saved)?);
         let restored = |saved: SavedState| {
             let format = manifest.operator_formats.iter().find(|f| f.is_of(id, &saved.state));
             RestoredState { saved, encoding: format.map(|format| format.encoding.clone()) }
@@ -38,6 +48,23 @@ pub(super) fn shares(
         Ok((vertex.operator(), shares))
     };
     manifest.operator_states.iter().map(of_saved).collect()
+}
+
+fn vertex_of<'g>(graph: &'g JobGraph, saved: &SavedOperator) -> Result<&'g dyn Vertex> {
+    let mut with_state = graph.vertices.iter().filter(|v| !v.operator_states().is_empty());
+    let vertex = with_state.find(|v| graph.operators[v.operator()] == saved.operator);
+    vertex
+        .map(|vertex| &**vertex)
+        .ok_or_else(|| gone_from_program(&format!("operator state of {}", saved.operator)))
+}
+
+/// The checkpoint has what is not there in the program. Most often the head's record of the graph has shown that
+/// before; not where the job goes back to an older checkpoint.
+pub(super) fn gone_from_program(what: &str) -> Error {
+    let message = format!(
+        "the checkpoint has {what}, the program has not; declare it as it was, or begin afresh with --fresh"
+    );
+    Error::new(ErrorKind::Graph, message)
 }
 
 /// Of which types the operator states of `graph` are, for the manifests to come. What `manifest` has of one must be
@@ -128,6 +155,25 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Graph);
         assert!(error.message().contains("of former, the program has not"), "{error}");
         assert_eq!(shares(&[]).unwrap(), []);
+    }
+
+    /// After a roll-back the recorded graph does not tell: it was found by a worker, after the claim.
+    #[test]
+    fn a_state_that_the_program_lacks_or_has_of_another_kind_is_an_error_that_names_it() {
+        let manifest = manifest(Vec::new());
+        check(&graph(), &manifest).unwrap();
+        let with = |change: fn(&mut SavedState)| {
+            let mut manifest = manifest.clone();
+            change(&mut manifest.operator_states[0].subtasks[1][0]);
+            check(&graph(), &manifest).unwrap_err().to_string()
+        };
+        let error = with(|saved| saved.state = Name::new("former").unwrap());
+        assert!(error.contains("has list former of op, the program has not"), "{error}");
+        let error = with(|saved| saved.kind = OperatorStateKind::Union);
+        assert!(error.contains("has union list buffer of op"), "{error}");
+        let without = Manifest { operator_states: saved(&["op", "former"]), ..manifest.clone() };
+        let error = check(&graph(), &without).unwrap_err().to_string();
+        assert!(error.contains("operator state of former"), "{error}");
     }
 
     #[test]

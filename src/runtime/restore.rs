@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use futures::future::try_join_all;
 
-use super::operator_state;
+use super::operator_state::{self, gone_from_program};
 use crate::checkpoint::{Claimed, Manifest, SourceSplits, SplitSnapshot, assign, fetch};
 use crate::connector::SplitState;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,18 +33,18 @@ pub(super) struct RestorePlan {
     pub(super) entries: u64,
 }
 
-/// Checks splits, or finds them where they are not `discovered` yet, reads the log, and hands both out.
+/// Checks splits, or finds them where that is not done yet (`known`), reads the log, and hands both out.
 pub(super) async fn plan(
     graph: &Arc<JobGraph>,
     claimed: &Claimed,
-    discovered: Option<Vec<SourceSplits>>,
+    known: Option<Vec<SourceSplits>>,
     (parallelism, max_parallelism): (u32, MaxParallelism),
     metrics: &Metrics,
     io: &Io,
 ) -> Result<RestorePlan> {
-    let sources = match (&claimed.manifest, discovered) {
-        (None, Some(discovered)) => discovered,
-        (manifest, _) => sources(graph, manifest.as_ref(), parallelism, io).await?,
+    let sources = match known {
+        Some(known) => known,
+        None => sources(graph, claimed.manifest.as_ref(), parallelism, io).await?,
     };
     let mut subtasks: Vec<HashMap<usize, Restored>> =
         (0..parallelism).map(|_| HashMap::new()).collect();
@@ -91,6 +91,14 @@ pub(super) async fn plan(
     Ok(RestorePlan { sources, subtasks, entries })
 }
 
+/// Whether the program can go on with the states that there are, of all kinds: what an attempt would find out
+/// only after its claim.
+pub(super) fn check(graph: &JobGraph, manifest: Option<&Manifest>) -> Result<()> {
+    states(graph, manifest)?;
+    operator_state::formats(graph, manifest)?;
+    manifest.map_or(Ok(()), |manifest| operator_state::check(graph, manifest))
+}
+
 /// How the values of every state are stored from now on, and of which types keys are, where the program can
 /// go on with what there is.
 pub(super) fn states(
@@ -119,16 +127,8 @@ pub(super) fn states(
     }
 }
 
-/// What the checkpoint has is not there in the program. Most often the head's record of the graph has shown that
-/// before; not where it was rolled back to an older checkpoint.
-fn gone_from_program(what: &str) -> Error {
-    let message = format!(
-        "the checkpoint has {what}, the program has not; declare it as it was, or begin afresh with --fresh"
-    );
-    Error::new(ErrorKind::Graph, message)
-}
-
-async fn sources(
+/// The splits of all sources: checked where `manifest` has them, else found.
+pub(super) async fn sources(
     graph: &Arc<JobGraph>,
     manifest: Option<&Manifest>,
     parallelism: u32,
@@ -144,7 +144,7 @@ async fn sources(
 }
 
 /// The splits of all sources, found for the first time. Blocks.
-pub(super) fn discover(graph: &JobGraph, parallelism: u32) -> Result<Vec<SourceSplits>> {
+fn discover(graph: &JobGraph, parallelism: u32) -> Result<Vec<SourceSplits>> {
     each_source(graph, |source, _| found(source, parallelism))
 }
 

@@ -335,7 +335,7 @@ impl World {
 
     /// Starts a process that does not die at a call.
     fn start_alone(&mut self, roll_back: Option<CheckpointId>) -> Verdict {
-        let is_there = self.watch.seen().oracle.table.head.is_some();
+        let is_there = !self.retained().is_empty();
         let start = Start {
             config: patient_settings(&mut self.random),
             mode: if is_there { StartMode::Resume } else { StartMode::Auto },

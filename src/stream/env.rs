@@ -17,9 +17,6 @@ use crate::record::{Batch, Positioned};
 use crate::state::unkeyed::Declared;
 use crate::task::{AnySink, Edge, JobGraph, Port, Vertex};
 
-/// The kind of what takes lines aside that cannot be read.
-pub(super) const DEAD_LETTERS: &str = "dead-letters";
-
 /// Begins a job graph. Flink: `StreamExecutionEnvironment`.
 ///
 /// ```
@@ -284,27 +281,6 @@ impl StreamEnvironment {
             description,
         })
     }
-}
-
-/// The operators and states that a graph's recorded description names.
-#[must_use]
-pub fn states_in(description: &str) -> Vec<(Name, Name)> {
-    let states_of = |line: &str| -> Vec<(Name, Name)> {
-        let operator = line.split(' ').nth(1).and_then(|id| Name::new(id).ok());
-        let list = line.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
-        let names = list.map_or("", |(names, _)| names).split(", ");
-        let pair = |state| Some((operator.clone()?, Name::new(state).ok()?));
-        names.filter_map(pair).collect()
-    };
-    description.lines().flat_map(states_of).collect()
-}
-
-/// What of a graph's description a job's state is bound to. Lines that cannot be read may go aside in one
-/// run and not in another.
-#[must_use]
-pub fn bound_to(description: &str) -> String {
-    let lasts = |line: &&str| line.split(' ').next() != Some(DEAD_LETTERS);
-    description.lines().filter(lasts).map(|line| format!("{line}\n")).collect()
 }
 
 /// Two streams that are brought together must be of one graph.

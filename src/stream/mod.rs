@@ -18,7 +18,7 @@ mod vertices;
 #[expect(clippy::module_name_repetitions, reason = "Flink's names")]
 pub use connected::{BroadcastStream, ConnectedStream};
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
-pub use env::{StreamEnvironment, bound_to, states_in};
+pub use env::StreamEnvironment;
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use keyed::KeyedStream;
 pub use stream::{SinkHandle, Stream};

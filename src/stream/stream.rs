@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::connected::BroadcastStream;
 use super::edges::{CrossEdge, ForwardEdge};
-use super::env::{DEAD_LETTERS, StreamEnvironment, check_same, graph_error};
+use super::env::{StreamEnvironment, check_same, graph_error};
 use super::keyed::KeyedStream;
 use super::vertices::{ProcessVertex, SinkHolder, UnionVertex};
+use crate::checkpoint::DEAD_LETTERS;
 use crate::codec::Key;
 use crate::connector::{Sink, WriterContext};
 use crate::exchange::{KeyRouter, Outlet};

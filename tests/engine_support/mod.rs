@@ -14,7 +14,7 @@ use millpond::checkpoint::rules::StartMode;
 use millpond::checkpoint::{Ended, Head};
 use millpond::clock::Clock;
 use millpond::config::{Config, Location, RestartStrategy, StoreSettings};
-use millpond::connector::{MemorySink, Source};
+use millpond::connector::{MemorySink, MemorySource, Reader, ReaderContext, Source, SplitState};
 use millpond::dynamodb::{Connection, Execution, Options, Wrap};
 use millpond::ids::{CheckpointId, Incarnation, Name};
 use millpond::metrics::Metrics;
@@ -89,6 +89,7 @@ pub(crate) struct Engine {
     pub(crate) config: Config,
     pub(crate) mode: StartMode,
     pub(crate) roll_back: Option<CheckpointId>,
+    pub(crate) take_over: bool,
     pub(crate) metrics: Metrics,
     status: watch::Sender<JobStatus>,
     seeds: Arc<AtomicU64>,
@@ -103,6 +104,7 @@ impl Engine {
             config,
             mode: StartMode::Auto,
             roll_back: None,
+            take_over: false,
             metrics: Metrics::default(),
             status: watch::Sender::new(JobStatus::default()),
             seeds: Arc::default(),
@@ -145,7 +147,7 @@ impl Engine {
             job: job(),
             config: self.config.clone(),
             mode: self.mode,
-            take_over: false,
+            take_over: self.take_over,
             replace_output: false,
             roll_back: self.roll_back,
             abandon_output: false,
@@ -267,4 +269,40 @@ pub(crate) fn check(lines: &[Line], input: &[Vec<Event>]) -> std::result::Result
     // No two are of one position, so as many as there are records is each of them.
     let records: usize = input.iter().map(Vec::len).sum();
     if lines.len() == records { Ok(()) } else { Err(format!("{} of {records}", lines.len())) }
+}
+
+/// Numbers that arrive once.
+#[derive(Debug)]
+pub(crate) struct Once(pub(crate) MemorySource<u64>);
+
+impl Source for Once {
+    type Item = u64;
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn replayable(&self) -> bool {
+        false
+    }
+
+    fn bounded(&self) -> bool {
+        true
+    }
+
+    fn discover(&self, parallelism: u32) -> Result<Vec<SplitState>> {
+        self.0.discover(parallelism)
+    }
+
+    fn check(&self, splits: &[SplitState]) -> Result<()> {
+        self.0.check(splits)
+    }
+
+    fn reader(
+        &self,
+        splits: Vec<SplitState>,
+        context: ReaderContext,
+    ) -> Result<Box<dyn Reader<u64>>> {
+        self.0.reader(splits, context)
+    }
 }

@@ -19,6 +19,7 @@ static IDENTITY: LazyLock<Identity> = LazyLock::new(|| Identity {
     max_parallelism: KEYS as u32,
     graph: String::new(),
     input: String::new(),
+    is_rolled_back: false,
 });
 
 pub(crate) fn operator() -> &'static Name {

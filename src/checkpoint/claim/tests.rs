@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use futures::future::BoxFuture;
+
 use super::*;
 use crate::checkpoint::archive;
 use crate::checkpoint::fakes::{
@@ -365,40 +367,124 @@ async fn a_roll_back_restores_an_older_retained_checkpoint_and_forgets_the_newer
     assert!(error.message().contains("retained are 4, 6, 7"), "{error}");
 }
 
+/// Notes what it is asked to look at.
+struct Look {
+    finds: Option<&'static str>,
+    /// Incarnation, attempt, and the checkpoint to go on from.
+    asked: Mutex<Vec<(u64, u64, u64)>>,
+    /// What the head is after the first look.
+    then: Mutex<Option<Head>>,
+    heads: Arc<FakeHeads>,
+}
+
+impl Look {
+    fn new(world: &World, finds: Option<&'static str>) -> Arc<Self> {
+        let (asked, then) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { finds, asked, then, heads: Arc::clone(&world.heads) })
+    }
+
+    /// One claim with it; the head is `then` before it ends.
+    async fn claim(self: &Arc<Self>, claimer: Claimer, then: Option<Head>) -> Result<Claimed> {
+        *self.then.lock().unwrap() = then;
+        claim(&mut claimer.inspecting(Arc::clone(self) as _)).await
+    }
+
+    fn asked(&self) -> Vec<(u64, u64, u64)> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+}
+
+impl Inspect for Look {
+    fn inspect<'a>(&'a self, prospect: Prospect<'a>) -> BoxFuture<'a, Result<()>> {
+        let Prospect { incarnation, attempt, manifest } = prospect;
+        let checkpoint = manifest.map_or(0, |manifest| manifest.checkpoint.0);
+        self.asked.lock().unwrap().push((incarnation.0, attempt.0, checkpoint));
+        if let Some(then) = self.then.lock().unwrap().take() {
+            *self.heads.head.lock().unwrap() = Some(then);
+        }
+        let found = self.finds.map_or(Ok(()), |wrong| Err(Error::usage(wrong)));
+        Box::pin(std::future::ready(found))
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn what_a_look_finds_wrong_ends_the_claim_before_it_unless_the_head_has_moved() {
+async fn what_a_look_finds_wrong_ends_the_claim_before_it() {
     let world = World::new();
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let wrong = |seed, moves: bool| {
-        let (heads, asked) = (Arc::clone(&world.heads), Arc::clone(&asked));
-        world.claimer(seed, |_| {}).inspecting(Arc::new(move |incarnation, attempt| {
-            asked.lock().unwrap().push((incarnation.0, attempt.0));
-            if let Some(head) = heads.head.lock().unwrap().as_mut().filter(|_| moves) {
-                head.checkpoint = CheckpointId(3);
-            }
-            let wrong = Error::usage("no file matches");
-            Box::pin(std::future::ready(Err(wrong)))
-        }))
-    };
-    assert!(claim(&mut wrong(1, false)).await.unwrap_err().to_string().contains("no file"));
+    let look = Look::new(&world, Some("no file matches"));
+    let error = look.claim(world.claimer(1, |_| {}), None).await.unwrap_err();
+    assert!(error.to_string().contains("no file"), "{error}");
     assert!(world.heads.head.lock().unwrap().is_none());
 
-    // Killed before its first checkpoint, then finished.
+    // Killed before its first checkpoint, then finished, then stopped.
     let first = claim(&mut world.claimer(2, |_| {})).await.unwrap();
-    claim(&mut wrong(3, false)).await.unwrap_err();
-    world.complete(&first, 3, 1).await;
-    world.end(HeadStatus::Finished);
-    claim(&mut wrong(4, false)).await.unwrap_err();
-    assert_eq!(*asked.lock().unwrap(), [(1, 1), (1, 2), (2, 2)]);
-    assert_eq!(world.heads.head.lock().unwrap().as_ref().unwrap().attempt, Attempt(1));
+    look.claim(world.claimer(3, |_| {}), None).await.unwrap_err();
+    world.complete(&first, 3, 2).await;
+    world.complete(&first, 5, 2).await;
+    for status in [HeadStatus::Finished, HeadStatus::Stopped] {
+        world.end(status);
+        look.claim(world.claimer(4, |_| {}), None).await.unwrap_err();
+    }
+    let back = world.claimer(5, |o| o.roll_back = Some(CheckpointId(3)));
+    look.claim(back, None).await.unwrap_err();
+    assert_eq!(look.asked(), [(1, 1, 0), (1, 2, 0), (2, 2, 0), (1, 2, 5), (1, 2, 3)]);
+    let head = world.heads.shown();
+    assert_eq!((head.attempt.0, head.checkpoint.0, head.retained.len()), (1, 5, 2));
+}
 
-    // What can be gone on with is not looked at, nor what has become so during the look.
-    world.end(HeadStatus::Stopped);
-    claim(&mut wrong(5, false)).await.unwrap();
-    world.heads.head.lock().unwrap().as_mut().unwrap().checkpoint = CheckpointId::NONE;
-    let refused = claim(&mut wrong(6, true)).await;
-    assert_eq!(refused.unwrap().head.checkpoint, CheckpointId(3));
-    assert_eq!(asked.lock().unwrap().len(), 4);
+#[tokio::test(start_paused = true)]
+async fn a_head_that_moves_during_a_look_has_it_taken_again_only_where_that_may_tell_other_things()
+{
+    let world = World::new();
+    let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    let none = world.heads.shown();
+    for checkpoint in [4, 6, 9] {
+        world.complete(&first, checkpoint, 3).await;
+    }
+    let newest = world.heads.shown();
+    let mut older = newest.clone();
+    older.retained.pop();
+    older.checkpoint = CheckpointId(6);
+    let start = |head: &Head| *world.heads.head.lock().unwrap() = Some(head.clone());
+
+    // A folder may have got its first results, or another attempt have come.
+    let wrong = Look::new(&world, Some("no file matches"));
+    start(&none);
+    wrong.claim(world.claimer(2, |_| {}), Some(older.clone())).await.unwrap_err();
+    assert_eq!(wrong.asked(), [(1, 2, 0), (1, 2, 6)]);
+    let another = Head { attempt: Attempt(7), ..older.clone() };
+    wrong.claim(world.claimer(3, |_| {}), Some(another)).await.unwrap_err();
+    assert_eq!(wrong.asked(), [(1, 2, 6), (1, 8, 6)]);
+    // Of an owner whose checkpoints are faster than a look, none would ever stand.
+    start(&older);
+    wrong.claim(world.claimer(4, |_| {}), Some(newest.clone())).await.unwrap_err();
+    assert_eq!(wrong.asked(), [(1, 2, 6)]);
+    let fine = Look::new(&world, None);
+    start(&older);
+    let claimed = fine.claim(world.claimer(5, |_| {}), Some(newest.clone())).await.unwrap();
+    assert_eq!(fine.asked(), [(1, 2, 6)]);
+    assert_eq!(claimed.manifest.unwrap().checkpoint, CheckpointId(9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_that_was_looked_at_is_not_read_again_and_a_restart_is_not_looked_at() {
+    let world = World::new();
+    let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    for checkpoint in [4, 6, 9] {
+        world.complete(&first, checkpoint, 3).await;
+    }
+    let read = || *world.stores[1].reads.lock().unwrap();
+    for (roll_back, retained) in [(None, 3), (Some(CheckpointId(6)), 2)] {
+        let before = read();
+        let look = Look::new(&world, None);
+        let claimer = world.claimer(2, |o| o.roll_back = roll_back);
+        let mut claimer = claimer.inspecting(Arc::clone(&look) as _);
+        let claimed = claim(&mut claimer).await.unwrap();
+        assert_eq!((claimed.retained.len(), read() - before), (retained, retained));
+        assert_eq!(claimed.manifest.unwrap().checkpoint, claimed.head.checkpoint);
+        assert!(claimed.retained.is_sorted_by_key(|kept| kept.retained.checkpoint));
+        claim(&mut claimer).await.unwrap();
+        assert_eq!(look.asked().len(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

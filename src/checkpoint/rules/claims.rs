@@ -56,11 +56,12 @@ pub fn resumed(
 ) -> Option<Head> {
     let mut next = successor(head, owner, lease);
     // What is recorded is what the head's checkpoint was taken with, and stays until another is completed. Without
-    // one it binds nobody; with what an older one was taken, only its manifest tells.
+    // one it binds nobody; with what an older one was taken, only its manifest tells, but whoever goes on until then
+    // is compared as the claim of the roll-back was.
     if head.checkpoint == CheckpointId::NONE {
         next.identity = identity.clone();
     } else if to.is_some_and(|to| to != head.checkpoint) {
-        (next.identity.graph, next.identity.input) = (String::new(), String::new());
+        next.identity.is_rolled_back = true;
     }
     if let Some(to) = to {
         next.retained = roll_back(&head.retained, to)?;

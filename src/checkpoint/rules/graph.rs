@@ -1,7 +1,7 @@
-//! Whether a program can go on with what another version of it has left: what restoring depends on, of two graphs
-//! as they are recorded.
+//! Graphs as they are recorded, and whether a program can go on with what another version of it has left: what
+//! restoring depends on, of two of them.
 //!
-//! Owns the reading of these texts, which `stream` writes, and their comparison. Of which types states are, the
+//! Owns the reading of these texts, which `stream` writes, for whoever asks, and their comparison. Of which types states are, the
 //! manifest tells later (`runtime`).
 //!
 //! What a checkpoint has for an operator (splits, states, committables) is found by the operator's id, and by the
@@ -12,7 +12,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::checkpoint::head::{DERIVED, INPUTS};
+use crate::checkpoint::head::{DEAD_LETTERS, DERIVED, INPUTS};
+use crate::ids::Name;
 
 /// One line of a recorded graph: `kind id [states] {name: kind} -> chain (derived) <- inputs`.
 #[derive(Debug)]
@@ -94,8 +95,11 @@ impl<'a> Graph<'a> {
         self.find(id).is_some_and(Operator::is_bound)
     }
 
-    fn count(&self, kind: &str) -> usize {
-        self.operators.iter().filter(|operator| operator.kind == kind).count()
+    /// Those of a kind in their order, after which derived ids are given out: what each is, where a checkpoint has
+    /// something for it.
+    fn order_of(&self, kind: &str) -> Vec<Option<&'a str>> {
+        let of_kind = self.operators.iter().filter(|operator| operator.kind == kind);
+        of_kind.map(|operator| operator.is_bound().then(|| operator.class())).collect()
     }
 
     /// The operators that a checkpoint has something for from which records come through `input`.
@@ -109,6 +113,38 @@ impl<'a> Graph<'a> {
         }
         found
     }
+}
+
+/// The operators and keyed states that a graph names; what is no name is left out.
+#[must_use]
+pub fn states_in(graph: &str) -> Vec<(Name, Name)> {
+    let states_of = |operator: Operator<'_>| -> Vec<(Name, Name)> {
+        let id = Name::new(operator.id).ok();
+        let states = operator.keyed.into_iter().flatten();
+        states.filter_map(|state| Some((id.clone()?, Name::new(state).ok()?))).collect()
+    };
+    graph.lines().map(Operator::of).flat_map(states_of).collect()
+}
+
+/// What of a graph a job's state is bound to. Lines that cannot be read may go aside in one run and not in
+/// another.
+#[must_use]
+pub fn bound_to(graph: &str) -> String {
+    let lasts = |line: &&str| Operator::of(line).kind != DEAD_LETTERS;
+    graph.lines().filter(lasts).map(|line| format!("{line}\n")).collect()
+}
+
+/// What the line of an operator says that it is: not what it reads, nor where its id comes from.
+#[must_use]
+pub fn name_of(line: &str) -> &str {
+    let own = line.split(INPUTS).next().unwrap_or_default();
+    own.strip_suffix(DERIVED).unwrap_or(own)
+}
+
+/// The ids of what the operator of a line reads, in order.
+#[must_use]
+pub fn inputs_of(line: &str) -> Vec<&str> {
+    Operator::of(line).inputs
 }
 
 /// Whether a checkpoint of this graph has something for `id`.
@@ -133,11 +169,17 @@ pub(super) fn differences(recorded: &str, given: &str, is_rolled_back: bool) -> 
             found.push(format!("{} was {}, and is {}", old.id, old.class(), new.class()));
             continue;
         }
-        let (before, now) = (recorded.count(old.kind), given.count(old.kind));
+        let (before, now) = (recorded.order_of(old.kind), given.order_of(old.kind));
         if new.derived && before != now {
+            let differ = match (before.len(), now.len()) {
+                (before, now) if before == now => {
+                    "others have state now than had before".to_owned()
+                }
+                (before, now) => format!("there were {before} and are {now}"),
+            };
             found.push(format!(
-                "the id {id} is derived from the order of {kind} operators, of which there were {before} and \
-                 are {now}: where it is the recorded one, say so by .uid({id:?})",
+                "the id {id} is derived from the order of {kind} operators, of which {differ}: where it is the \
+                 recorded one, say so by .uid({id:?})",
                 id = old.id,
                 kind = old.kind,
             ));

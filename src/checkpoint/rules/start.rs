@@ -64,7 +64,7 @@ pub enum Start {
 /// Why a run does not begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// `--resume` without a head.
+    /// `--resume` where no checkpoint was completed.
     NothingToResume,
     /// `--resume` of a finished run.
     Finished,
@@ -76,6 +76,13 @@ pub enum Refusal {
     Different {
         /// What differs, how it was recorded, and how it is given.
         differences: Vec<(String, String, String)>,
+    },
+    /// A source that cannot be gone back to has come to a job that could be gone on with.
+    Once {
+        /// The line of the input that says so.
+        source: String,
+        /// What would be given up.
+        checkpoint: CheckpointId,
     },
     /// A roll-back to a checkpoint that is not retained.
     NotRetained(CheckpointId, Vec<CheckpointId>),
@@ -95,14 +102,34 @@ pub fn start(facts: &StartFacts<'_>) -> Start {
     }
     let wait = head.status == HeadStatus::Running && !facts.exclusive && !ours;
     let finished = head.status == HeadStatus::Finished;
+    let plain = facts.roll_back.is_none();
     match facts.mode {
         _ if facts.restart => resume(facts, head, false),
         StartMode::Fresh => Start::Fresh { wait },
-        StartMode::Resume if finished && facts.roll_back.is_none() => {
-            Start::Refused(Refusal::Finished)
+        StartMode::Resume if finished && plain => Start::Refused(Refusal::Finished),
+        StartMode::Auto if finished && plain => Start::Fresh { wait },
+        StartMode::Auto if !facts.identity.is_replayable() => once(facts, head, wait),
+        // Who is waited for may complete one yet.
+        StartMode::Resume if plain && !wait && head.checkpoint == CheckpointId::NONE => {
+            Start::Refused(Refusal::NothingToResume)
         }
-        StartMode::Auto if finished && facts.roll_back.is_none() => Start::Fresh { wait },
         StartMode::Auto | StartMode::Resume => resume(facts, head, wait),
+    }
+}
+
+/// Input that cannot be gone back to cannot be gone on with either. That a job has been given such a source is no
+/// consent to give up what it has.
+fn once(facts: &StartFacts<'_>, head: &Head, wait: bool) -> Start {
+    let recorded = &head.identity;
+    // As an earlier version has recorded it, without saying so.
+    let is_recorded = |source: &str| recorded.input.lines().any(|line| line == source);
+    let could_go_on = recorded.is_replayable() && !facts.identity.once().any(is_recorded);
+    match facts.identity.once().next() {
+        Some(source) if could_go_on && head.checkpoint != CheckpointId::NONE => {
+            let source = source.to_owned();
+            Start::Refused(Refusal::Once { source, checkpoint: head.checkpoint })
+        }
+        _ => Start::Fresh { wait },
     }
 }
 
@@ -116,7 +143,8 @@ fn without_head(facts: &StartFacts<'_>) -> Start {
 }
 
 fn resume(facts: &StartFacts<'_>, head: &Head, wait: bool) -> Start {
-    let is_rolled_back = facts.roll_back.is_some_and(|to| to != head.checkpoint);
+    let goes_back = facts.roll_back.is_some_and(|to| to != head.checkpoint);
+    let is_rolled_back = head.identity.is_rolled_back || goes_back;
     let differences = differences(&head.identity, facts.identity, is_rolled_back);
     // Where nothing is completed there is nothing to go on with: a mistyped input binds nobody.
     if !differences.is_empty() && head.checkpoint != CheckpointId::NONE {
@@ -182,7 +210,10 @@ fn shown<'a>(lines: impl Iterator<Item = &'a str>) -> String {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NothingToResume => f.write_str("there is nothing to resume under this name"),
+            Self::NothingToResume => f.write_str(
+                "there is nothing to resume under this name, since no checkpoint was completed; run it \
+                 without --resume to start afresh",
+            ),
             Self::Finished => f.write_str(
                 "the last run under this name has finished: there is nothing to resume; run it \
                  without --resume to start afresh",
@@ -205,6 +236,12 @@ impl fmt::Display for Refusal {
                 }
                 f.write_str("use --fresh to start again from the beginning, or another --name")
             }
+            Self::Once { source, checkpoint } => write!(
+                f,
+                "its input cannot be replayed any more ({source}): the job would start afresh and give up all state \
+                 of checkpoint {checkpoint}, from which it can go on without that source; use --fresh to do so, or \
+                 another --name"
+            ),
             Self::NotRetained(to, retained) if retained.is_empty() => {
                 write!(f, "checkpoint {to} is not retained: there is none under this name")
             }
@@ -228,6 +265,7 @@ impl From<Refusal> for Error {
             Refusal::NothingToResume
             | Refusal::Finished
             | Refusal::Different { .. }
+            | Refusal::Once { .. }
             | Refusal::NotRetained(..) => ErrorKind::Usage,
         };
         Self::new(kind, refusal.to_string())

@@ -154,7 +154,8 @@ impl Folder {
     /// Says why [`Folder::prepare`] would not claim the folder for `run`, if it would not.
     pub(super) fn check(&self, run: &RunIdentity) -> Result<()> {
         self.may_be_folder()?;
-        *locked(&self.before_claim) = self.markers()?;
+        // One that goes on is of the attempts that left them: a later one's tells that its state was put back.
+        *locked(&self.before_claim) = if run.fresh { self.markers()? } else { Vec::new() };
         *locked(&self.job) = Some(run.job.clone());
         self.look(&Marker::of(run), run).map(drop)
     }

@@ -505,6 +505,20 @@ fn a_marker_that_comes_late_hides_no_later_one() {
     Sink::<u32>::prepare(&sink, &RunIdentity { attempt: Attempt(4), ..run(1, false) }).unwrap();
 }
 
+/// Before a fresh start's claim, markers of later attempts are of a state that is gone. One that goes on is told.
+#[test]
+fn a_look_before_going_on_hides_no_later_marker() {
+    let dir = tempfile::tempdir().unwrap();
+    let later = RunIdentity { attempt: Attempt(9), ..run(1, false) };
+    Sink::<u32>::prepare(&prepared(dir.path()), &later).unwrap();
+    let sink = FileSink::json_lines(dir.path());
+    let back = RunIdentity { attempt: Attempt(2), ..run(1, false) };
+    for _ in 0..2 {
+        assert_eq!(Sink::<u32>::check(&sink, &back).unwrap_err().kind(), ErrorKind::Fenced);
+    }
+    assert_eq!(Sink::<u32>::prepare(&sink, &back).unwrap_err().kind(), ErrorKind::Fenced);
+}
+
 #[test]
 fn what_an_old_run_owes_is_published_where_it_was_staged() {
     let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

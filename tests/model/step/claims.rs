@@ -34,7 +34,9 @@ impl Step<'_> {
                 (HeadCondition::Absent, rules::first_head(identity(), owner, TIMEOUT))
             }
             (Start::Resume { wait: false }, Some(read)) => {
-                let next = rules::resumed(read, roll_back, identity(), owner, TIMEOUT)?;
+                let mut next = rules::resumed(read, roll_back, identity(), owner, TIMEOUT)?;
+                // Of which program a checkpoint is, is not in the model.
+                next.identity.clone_from(identity());
                 (rules::unchanged(read), self.spoilt(read, next))
             }
             (other, _) => panic!("a start of the model ends in {other:?}"),

@@ -1,6 +1,6 @@
 //! Which changes of a graph a job's state bears.
 
-use super::differences;
+use super::{bound_to, differences, inputs_of, name_of, states_in};
 
 const GRAPH: &str = "\
 source visits -> map
@@ -109,6 +109,47 @@ fn a_derived_id_is_believed_only_while_there_are_as_many_of_its_kind() {
     // What earlier versions have recorded says nothing of where ids come from, and goes on.
     assert_eq!(differences(&one.replace(" (derived)", ""), one, false), [""; 0]);
     assert!(!differences(&one.replace(" (derived)", ""), two, false).is_empty());
+}
+
+/// Those without state counted as others do: where one went and another came, an operator took its neighbour's state.
+#[test]
+fn a_derived_id_is_believed_only_while_the_same_ones_of_its_kind_have_state() {
+    let two = |first: &str, second: &str| {
+        format!(
+            "source a\nprocess process-1 {first} (derived) <- a\nprocess process-2 {second} (derived) <- process-1\n\
+             sink out <- process-2\n"
+        )
+    };
+    let recorded = two("{}", "[count]");
+    assert_eq!(differences(&recorded, &recorded, false), [""; 0]);
+    // The first is gone, the second is the first now, and another one is behind it.
+    let found = differences(&recorded, &two("[count]", "[count]"), false);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("the id process-2 is derived from the order"), "{found:?}");
+    assert!(found[0].contains(r#"others have state now than had before: where it is the recorded one, say so by .uid("process-2")"#), "{found:?}");
+    // One before it has gone, and one without state has come behind it.
+    let found = differences(&two("[count]", "{}"), &two("[count]", "[count]"), false);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("the id process-1 is derived"), "{found:?}");
+    // With its id given it is what it was, whoever else has state now.
+    let named =
+        two("[count]", "[count]").replace("process-2 [count] (derived)", "process-2 [count]");
+    assert_eq!(differences(&recorded, &named, false), [""; 0]);
+    // A state more is a state of its own.
+    assert_eq!(differences(&recorded, &two("{}", "[count, last]"), false), [""; 0]);
+}
+
+#[test]
+fn what_others_ask_of_a_graph_is_read_from_its_lines() {
+    let graph = format!("{GRAPH}dead-letters bad-1 <- visits\n");
+    assert_eq!(bound_to(&graph), GRAPH);
+    let states: Vec<_> =
+        states_in(&graph).iter().map(|(of, state)| format!("{of}.{state}")).collect();
+    assert_eq!(states, ["count.total", "count.last", "watch.seen"]);
+    let named = |line: &str| (name_of(line).to_owned(), inputs_of(line).join(" and "));
+    let of = |name: &str, inputs: &str| (name.to_owned(), inputs.to_owned());
+    assert_eq!(named("union u-1 (derived) <- a, b"), of("union u-1", "a and b"));
+    assert_eq!(named("source a -> map"), of("source a -> map", ""));
 }
 
 #[test]

@@ -11,6 +11,7 @@ fn identity(graph: &str) -> Identity {
         max_parallelism: 128,
         graph: graph.to_owned(),
         input: "a: file a.csv".to_owned(),
+        is_rolled_back: false,
     }
 }
 
@@ -152,6 +153,72 @@ fn before_the_first_checkpoint_another_input_goes_on() {
     failed.checkpoint = CheckpointId::NONE;
     failed.retained.clear();
     assert_eq!(decide(Some(&failed), |_| {}), Start::Resume { wait: false });
+}
+
+/// It used to be taken for going on, and began with nothing.
+#[test]
+fn resume_is_refused_where_no_checkpoint_was_completed() {
+    let before_first =
+        |status| Head { checkpoint: CheckpointId::NONE, retained: Vec::new(), ..head(status) };
+    let running = before_first(HeadStatus::Running);
+    let resume = |f: &mut StartFacts<'_>| f.mode = StartMode::Resume;
+    let refused = Start::Refused(Refusal::NothingToResume);
+    for status in [HeadStatus::Stopped, HeadStatus::Failed] {
+        assert_eq!(decide(Some(&before_first(status)), resume), refused);
+        assert_eq!(decide(Some(&before_first(status)), |_| {}), Start::Resume { wait: false });
+    }
+    // Its owner may complete one; where it is gone, there is none.
+    assert_eq!(decide(Some(&running), resume), Start::Resume { wait: true });
+    let alone = decide(Some(&running), |f| {
+        f.mode = StartMode::Resume;
+        f.exclusive = true;
+    });
+    assert_eq!(alone, refused);
+    let sent = [Mine { attempt: Attempt(3), owner: "old".to_owned() }];
+    let restarted = decide(Some(&running), |f| {
+        f.mode = StartMode::Resume;
+        (f.restart, f.sent) = (true, &sent);
+    });
+    assert_eq!(restarted, Start::Resume { wait: false });
+}
+
+/// A source that cannot be gone back to used to give up all state of a job that it was added to.
+#[test]
+fn what_could_be_gone_on_with_is_given_up_only_where_that_is_asked_for() {
+    let with_input = |input: &str| Identity { input: input.to_owned(), ..identity("g") };
+    let files = "a: file a.csv\n";
+    let once = "in: standard input (once)\n";
+    let given = with_input(&format!("{files}{once}"));
+    let decide = |recorded: &str, change: &dyn Fn(&mut Head), mode| {
+        let mut head = Head { identity: with_input(recorded), ..head(HeadStatus::Stopped) };
+        change(&mut head);
+        start(&StartFacts {
+            head: Some(&head),
+            identity: &given,
+            mode,
+            exclusive: false,
+            sent: &[],
+            restart: false,
+            roll_back: None,
+        })
+    };
+    let fresh = Start::Fresh { wait: false };
+    let Start::Refused(refusal) = decide(files, &|_| {}, StartMode::Auto) else {
+        panic!("it is given up")
+    };
+    let error = Error::from(refusal);
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    for part in ["(in: standard input)", "checkpoint 9", "--fresh"] {
+        assert!(error.message().contains(part), "{part}: {error}");
+    }
+    assert_eq!(decide(files, &|_| {}, StartMode::Fresh), fresh);
+    // Nothing is there, or nothing is asked of it any more.
+    assert_eq!(decide(files, &|head| head.checkpoint = CheckpointId::NONE, StartMode::Auto), fresh);
+    assert_eq!(decide(files, &|head| head.status = HeadStatus::Finished, StartMode::Auto), fresh);
+    // It could not be gone on with before either.
+    for recorded in [once, "in: standard input\n", "other: a pipe (once)\n"] {
+        assert_eq!(decide(recorded, &|_| {}, StartMode::Auto), fresh, "{recorded}");
+    }
 }
 
 #[test]
