@@ -127,7 +127,7 @@ fn a_candidate_whose_owner_finishes_ends_and_says_so() {
     candidate.until("holds the job: waiting");
     older.end().expect(0, &[]);
     let candidate = candidate.end();
-    candidate.expect(0, &["attempt 1 of owner ", ", which was waited for, has finished"]);
+    candidate.expect(0, &["attempt 1 of owner ", ", which held the job, has finished it"]);
     assert!(!candidate.said.contains("starts afresh"), "{}", candidate.said);
     world.expect_undisturbed("job");
 }

@@ -24,6 +24,7 @@ mod pending;
 pub mod rules;
 mod segments;
 mod slots;
+mod standby;
 mod stats;
 
 pub use archive::{Archived, read_left, read_manifest};
