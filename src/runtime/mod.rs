@@ -5,6 +5,7 @@ mod backend;
 mod bill;
 mod board;
 mod connect;
+mod crew;
 mod dynamodb_backend;
 mod first_look;
 mod former;
