@@ -146,6 +146,15 @@ pub fn in_parallel(threads: usize, work: impl Fn() + Sync) -> Result<()> {
     })
 }
 
+/// Does `work` on a thread of its own called `name`, which nobody waits for: the end of the process ends it.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn beside(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.map(drop).map_err(|e| Error::internal(format!("cannot start a thread: {e}")))
+}
+
 /// A Tokio runtime for I/O with `threads` threads, which give way to workers where there are not cores for all.
 /// From then on all threads of the process share one heap, where that is glibc's.
 ///
