@@ -38,6 +38,9 @@ pub enum ErrorKind {
     Fenced,
     /// A user function returned an error or panicked. The attempt failed, the process did not.
     User,
+    /// A user function does not return, although its attempt has failed. Final for this process, in which it goes on:
+    /// end that, and run the job again to go on.
+    Stuck,
     /// Stored bytes are not what they should be: wrong checksum, version or layout.
     Corrupt,
     /// A checkpoint failed more often than is tolerated.

@@ -173,27 +173,54 @@ fn a_restore_longer_than_the_lease_is_not_taken_over() {
     });
 }
 
-/// Cannot be read the first time.
+/// Fails the first time, where it is.
 #[derive(Debug)]
-struct Hiccup(MemorySource<Event>, AtomicBool);
+struct Hiccup {
+    source: MemorySource<Event>,
+    at: At,
+    over: AtomicBool,
+}
+
+/// Where a source fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Before the workers are started.
+    Check,
+    /// In one of them.
+    Reader,
+}
+
+impl Hiccup {
+    fn new(source: &MemorySource<Event>, at: At) -> Self {
+        Self { source: source.clone(), at, over: AtomicBool::new(false) }
+    }
+
+    fn pass(&self, at: At) -> Result<()> {
+        if at != self.at || self.over.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Io, "a hiccup"))
+    }
+}
 
 impl Source for Hiccup {
     type Item = Event;
 
     fn describe(&self) -> String {
-        self.0.describe()
+        self.source.describe()
     }
 
     fn bounded(&self) -> bool {
-        self.0.bounded()
+        self.source.bounded()
     }
 
     fn discover(&self, parallelism: u32) -> Result<Vec<SplitState>> {
-        self.0.discover(parallelism)
+        self.source.discover(parallelism)
     }
 
     fn check(&self, splits: &[SplitState]) -> Result<()> {
-        self.0.check(splits)
+        self.pass(At::Check)?;
+        self.source.check(splits)
     }
 
     fn reader(
@@ -201,10 +228,8 @@ impl Source for Hiccup {
         splits: Vec<SplitState>,
         context: ReaderContext,
     ) -> Result<Box<dyn Reader<Event>>> {
-        if self.1.swap(true, Ordering::Relaxed) {
-            return self.0.reader(splits, context);
-        }
-        Err(Error::new(ErrorKind::Io, "a hiccup"))
+        self.pass(At::Reader)?;
+        self.source.reader(splits, context)
     }
 }
 
@@ -216,7 +241,7 @@ fn an_owner_that_waits_for_its_next_attempt_is_not_taken_over() {
         let delay = Duration::from_secs(10);
         world.engine.config.restart = RestartStrategy::FixedDelay { attempts: 1, delay };
         world.finish();
-        let source = Hiccup(world.source.clone(), AtomicBool::new(false));
+        let source = Hiccup::new(&world.source, At::Reader);
         let owner = world.engine.run(tally(source, &world.sink));
         let candidate = async {
             pass(ms(500)).await;
@@ -226,6 +251,33 @@ fn an_owner_that_waits_for_its_next_attempt_is_not_taken_over() {
         assert_eq!(owner.unwrap(), Ended::Finished);
         assert_eq!(world.attempt(), 3);
         assert_eq!(candidate.unwrap(), Ended::Finished, "nothing is left to do");
+        check(&world.sink.output(), &world.input).unwrap();
+    });
+}
+
+/// It used to give up at the first failure, after whatever time of standing by.
+#[test]
+fn whoever_has_stood_by_follows_its_strategy_from_its_first_attempt_on() {
+    simulate(async {
+        let mut world = World::new().await;
+        let delay = Duration::from_secs(10);
+        world.engine.config.restart = RestartStrategy::FixedDelay { attempts: 1, delay };
+        world.finish();
+        // Whoever waits for nobody is told at once.
+        let source = Hiccup::new(&world.source, At::Check);
+        let error = world.engine.run(tally(source, &world.sink)).await.unwrap_err();
+        assert_eq!((error.kind(), world.attempt()), (ErrorKind::Io, 2));
+        let owner = LocalSet::new();
+        tokio::select! {
+            biased;
+            ended = owner.run_until(world.run()) => panic!("it ended: {ended:?}"),
+            () = pass(Duration::from_secs(7)) => {}
+        }
+        drop(owner);
+        let source = Hiccup::new(&world.source, At::Check);
+        let ended = world.engine.run(tally(source, &world.sink)).await;
+        assert_eq!(ended.unwrap(), Ended::Finished);
+        assert_eq!(world.attempt(), 5, "after the owner's 3, one that failed and one that did not");
         check(&world.sink.output(), &world.input).unwrap();
     });
 }

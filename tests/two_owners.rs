@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use millpond::config::Location;
-use millpond::dynamodb::Execution;
+use dynamodb_support::server::Server;
 use millpond::points;
 use process::{Ran, Running, eventually, flights, lines, millpond, published, run};
 use tempfile::TempDir;
@@ -23,45 +22,6 @@ const FLIGHTS: usize = 1000;
 const SLOW: &str = "--rate=500";
 /// Cases under way at a time: they wait more than they compute.
 const AT_A_TIME: usize = 6;
-
-/// A DynamoDB on loopback, until it is dropped.
-struct Server {
-    endpoint: String,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Server {
-    #[expect(clippy::disallowed_methods, reason = "a test is its own runtime")]
-    fn start() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let serve = async move {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            let owner =
-                dynamodb_support::connect(Location::EmbeddedMemory, Execution::Inline).await;
-            // A process that ends leaves its connections to time out: they are not waited for.
-            tokio::select! {
-                served = owner.serve(listener, std::future::pending()) => served.unwrap(),
-                _ = stopped => {}
-            }
-        };
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(serve);
-        });
-        Self { endpoint, stop: Some(stop), thread: Some(thread) }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
 
 /// One job, its input and what an undisturbed run makes of it.
 struct World {
@@ -99,12 +59,12 @@ impl World {
             "--input=input/*.csv".to_owned(),
             format!("--output={name}"),
             "--parallelism=2".to_owned(),
-            format!("-Dstate.backend.dynamodb.endpoint={}", self.server.endpoint),
-            "-Daws.credentials.provider.basic.accesskeyid=anyone".to_owned(),
-            "-Daws.credentials.provider.basic.secretkey=anything".to_owned(),
             "-Dexecution.checkpointing.interval=80 ms".to_owned(),
             "-Dhigh-availability.lease=1 s".to_owned(),
+            // A second attempt in the process would hide what the first one failed with.
+            "-Drestart-strategy.type=none".to_owned(),
         ];
+        arguments.extend(self.server.arguments());
         arguments.extend(more.iter().map(|&text| text.to_owned()));
         arguments
     }
@@ -167,7 +127,7 @@ fn a_candidate_whose_owner_finishes_ends_and_says_so() {
     candidate.until("holds the job: waiting");
     older.end().expect(0, &[]);
     let candidate = candidate.end();
-    candidate.expect(0, &["attempt 1 of owner ", ", which was waited for, has finished"]);
+    candidate.expect(0, &["attempt 1 of owner ", ", which held the job, has finished it"]);
     assert!(!candidate.said.contains("starts afresh"), "{}", candidate.said);
     world.expect_undisturbed("job");
 }

@@ -28,6 +28,7 @@ use super::heartbeat::Heartbeat;
 use super::prospect::{Inspect, LookedAt, Prospect, is_still_wrong};
 use super::rules::{self, Mine, Start, StartFacts, StartMode};
 use super::slots::Slots;
+use super::standby::Standby;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, CheckpointId, Incarnation, Name};
@@ -73,10 +74,9 @@ pub struct Claimer {
     sent: Vec<Mine>,
     /// An attempt of this process has begun: what follows are restarts.
     restart: bool,
-    /// What was seen to stand still for a lease.
-    expired: Option<Life>,
-    /// What was waited for has finished the job.
-    over: Option<Over>,
+    standby: Standby,
+    /// Of a claim that was won and whose manifests could not be read.
+    unread: Option<Heartbeat>,
     /// The checkpoint that was claimed from a head that owed nothing: until this process has completed another,
     /// nothing is owed, whatever the head says since.
     settled: Option<(Incarnation, CheckpointId)>,
@@ -114,8 +114,8 @@ impl Claimer {
             owners: StdRng::from_seed(seed),
             sent: Vec::new(),
             restart: false,
-            expired: None,
-            over: None,
+            standby: Standby::default(),
+            unread: None,
             settled: None,
         }
     }
@@ -131,9 +131,9 @@ impl Claimer {
     /// fenced where anyone else has claimed. The lease's counter moves from the claim on, for as long as
     /// the heartbeat that is given is polled.
     ///
-    /// Where the owner that is waited for finishes, there is nothing to take over: whoever stands by would process
-    /// all of the input again. One that was told to start afresh, or to go back, does so then. An owner that is
-    /// stopped is followed at once, as one that fails.
+    /// Where the owner that is waited for finishes, however late, there is nothing to take over: whoever stands by
+    /// would process all of the input again. One that was told to start afresh, or to go back, does so then. An owner
+    /// that is stopped is followed at once, as one that fails.
     ///
     /// One `GetItem` and one `UpdateItem` for the head, one `GetItem` for each retained manifest; the one that is
     /// looked at is read before the claim, and once.
@@ -146,20 +146,41 @@ impl Claimer {
     /// May be dropped and called again.
     pub async fn claim(&mut self, progress: &(dyn Fn(Waiting) + Send + Sync)) -> Result<Turn> {
         let mut pause = FIRST_PAUSE;
+        self.unread = None;
         loop {
-            if let Some((began, head)) = self.attempt(progress).await? {
-                let mut heartbeat = self.heartbeat(&head);
-                let claimed = heartbeat.beside(self.take(began, head)).await?;
-                self.restart = true;
-                self.options.roll_back = None;
-                return Ok(Turn::Mine(Box::new((claimed, heartbeat))));
-            }
-            if let Some(over) = self.over.take() {
-                return Ok(Turn::Over(over));
+            match self.attempt(progress).await? {
+                Round::Won(began, head) => {
+                    let mut heartbeat = self.heartbeat(&head);
+                    return match heartbeat.beside(self.take(began, *head)).await {
+                        Ok(claimed) => {
+                            self.restart = true;
+                            self.options.roll_back = None;
+                            Ok(Turn::Mine(Box::new((claimed, heartbeat))))
+                        }
+                        Err(error) => {
+                            self.unread = Some(heartbeat);
+                            Err(error)
+                        }
+                    };
+                }
+                Round::Over(over) => return Ok(Turn::Over(over)),
+                Round::Again => {}
             }
             self.clock.sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// The heartbeat of the last [`Self::claim`], where that was won and then failed: the job is still this process's,
+    /// for as long as it is polled.
+    pub fn take_unread(&mut self) -> Option<Heartbeat> {
+        self.unread.take()
+    }
+
+    /// Whether this process has waited for another owner's lease.
+    #[must_use]
+    pub fn stood_by(&self) -> bool {
+        self.standby.has_waited()
     }
 
     /// Tells the head that nothing of this process runs any more, where no driver could: the next run need
@@ -198,41 +219,38 @@ impl Claimer {
         }
     }
 
-    /// One round: `None` where the head has changed under it and all is to be decided anew.
-    async fn attempt(
-        &mut self,
-        progress: &(dyn Fn(Waiting) + Send + Sync),
-    ) -> Result<Option<(Began, Head)>> {
+    async fn attempt(&mut self, progress: &(dyn Fn(Waiting) + Send + Sync)) -> Result<Round> {
         let head = self.heads.read(&self.options.job).await?;
+        if let Some(over) = head.as_ref().and_then(|head| self.over(head)) {
+            return Ok(Round::Over(over));
+        }
         let decision = self.decide(head.as_ref());
         if let Err(error) = self.inspect_first(&decision, head.as_ref()).await {
             let now = self.heads.read(&self.options.job).await?;
             let is_so = is_still_wrong(&error, head.as_ref(), now.as_ref());
-            return if is_so { Err(error) } else { Ok(None) };
+            return if is_so { Err(error) } else { Ok(Round::Again) };
         }
         match (decision, head) {
             (Start::Create, _) => {
                 let head = self.first_head();
-                Ok(self.put(HeadCondition::Absent, head).await?.map(|head| (Began::Created, head)))
+                Ok(Round::of(Began::Created, self.put(HeadCondition::Absent, head).await?))
             }
             (Start::Resume { wait: true } | Start::Fresh { wait: true }, Some(head)) => {
                 // All is decided anew after it: the head may have ended, or moved in the last moment.
-                let over = self.wait_for_lease(head, progress).await?;
-                let ClaimOptions { mode, roll_back, identity, .. } = &self.options;
-                let is_fresh = *mode == StartMode::Fresh || !identity.is_replayable();
-                self.over = over.filter(|_| !is_fresh && roll_back.is_none());
-                Ok(None)
+                let (heads, job) = (&*self.heads, &self.options.job);
+                self.standby.wait(head, (heads, job), self.clock, progress).await?;
+                Ok(Round::Again)
             }
             (Start::Resume { wait: false }, Some(head))
                 if self.restart && bites(Tooth::SameAttemptAgain) =>
             {
-                Ok(Some((Began::Resumed, head)))
+                Ok(Round::Won(Began::Resumed, Box::new(head)))
             }
             (Start::Resume { wait: false }, Some(head)) => {
-                Ok(self.resume(&head).await?.map(|head| (Began::Resumed, head)))
+                Ok(Round::of(Began::Resumed, self.resume(&head).await?))
             }
             (Start::Fresh { wait: false }, Some(head)) => {
-                Ok(self.begin_afresh(head).await?.map(|head| (Began::Fresh, head)))
+                Ok(Round::of(Began::Fresh, self.begin_afresh(head).await?))
             }
             (Start::Fenced(by), _) => Err(by.into()),
             (Start::Refused(refusal), _) => Err(refusal.into()),
@@ -240,6 +258,17 @@ impl Claimer {
                 Err(Error::internal("a start was decided from a head that is not there"))
             }
         }
+    }
+
+    /// What `head` shows of an end that leaves nothing to this process.
+    fn over(&mut self, head: &Head) -> Option<Over> {
+        if self.restart || self.sent.iter().any(|mine| rules::is_mine(mine, head)) {
+            return None;
+        }
+        let over = self.standby.over(head);
+        let ClaimOptions { mode, roll_back, identity, .. } = &self.options;
+        let is_fresh = *mode == StartMode::Fresh || !identity.is_replayable();
+        over.filter(|_| !is_fresh && roll_back.is_none())
     }
 
     /// A mistyped call is to leave no trace, least of all to take the job from who can run it or to forget
@@ -274,7 +303,7 @@ impl Claimer {
     }
 
     fn decide(&self, head: Option<&Head>) -> Start {
-        let expired = head.is_some_and(|h| Some(life_of(h)) == self.expired);
+        let expired = head.is_some_and(|head| self.standby.is_expired(head));
         rules::start(&StartFacts {
             head,
             identity: &self.options.identity,
@@ -284,35 +313,6 @@ impl Claimer {
             restart: self.restart,
             roll_back: self.options.roll_back,
         })
-    }
-
-    async fn wait_for_lease(
-        &mut self,
-        head: Head,
-        progress: &(dyn Fn(Waiting) + Send + Sync),
-    ) -> Result<Option<Over>> {
-        let (mut seen, mut since) = (head, self.clock.now());
-        loop {
-            let still_for = self.clock.now().duration_since(since);
-            let lease = seen.lease;
-            let owner = seen.owner.clone();
-            progress(Waiting { attempt: seen.attempt, owner, still_for, lease });
-            if still_for >= lease {
-                self.expired = Some(life_of(&seen));
-                return Ok(None);
-            }
-            let pause = (lease / 5).max(Duration::from_millis(10)).min(lease - still_for);
-            self.clock.sleep(pause).await;
-            match self.heads.read(&self.options.job).await? {
-                Some(head) if head.status == HeadStatus::Running => {
-                    if life_of(&head) != life_of(&seen) {
-                        since = self.clock.now();
-                    }
-                    seen = head;
-                }
-                ended => return Ok(ended.as_ref().and_then(Over::of)),
-            }
-        }
     }
 
     /// Claims what `head` shows, rolled back where that is asked for.
@@ -473,15 +473,26 @@ impl Claimer {
     }
 }
 
+/// What one look at the head has led to.
+enum Round {
+    /// A claim that was won.
+    Won(Began, Box<Head>),
+    /// The job has finished meanwhile.
+    Over(Over),
+    /// The head has changed under it: all is to be decided anew.
+    Again,
+}
+
+impl Round {
+    fn of(began: Began, claimed: Option<Head>) -> Self {
+        claimed.map_or(Self::Again, |head| Self::Won(began, Box::new(head)))
+    }
+}
+
 fn checkpoint_of(head: &Head) -> (Incarnation, CheckpointId) {
     (head.incarnation, head.checkpoint)
 }
 
-/// What a living owner changes.
-type Life = (Attempt, String, u64, CheckpointId);
-
-fn life_of(head: &Head) -> Life {
-    (head.attempt, head.owner.clone(), head.beat, head.checkpoint)
 }
 
 /// Sets the status of a head that is mine, whatever answers are lost: for a job that failed for good.

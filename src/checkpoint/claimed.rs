@@ -31,11 +31,11 @@ pub struct Waiting {
 pub enum Turn {
     /// The job is this process's, for as long as the heartbeat is polled.
     Mine(Box<(Claimed, Heartbeat)>),
-    /// The owner that was waited for has finished the job: nothing is left to take over.
+    /// An owner that held the job when this process came, or one after that, has finished it: nothing is left to take over.
     Over(Over),
 }
 
-/// The owner that was waited for, and has finished the job.
+/// The owner that has finished the job meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Over {
     /// The attempt.

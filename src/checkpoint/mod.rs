@@ -25,6 +25,7 @@ mod prospect;
 pub mod rules;
 mod segments;
 mod slots;
+mod standby;
 mod stats;
 
 pub use archive::{Archived, read_left, read_manifest};

@@ -1,12 +1,25 @@
-//! The progress line on a terminal, and how logs get past it.
+//! The progress line on a terminal, and how lines and logs get past it.
 
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::print;
+use super::printer::Printer;
+use crate::error::Result;
+
+/// How long the end of a process waits for whoever reads standard error.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The line; hidden where there is no terminal.
 #[derive(Clone)]
-pub(super) struct Bar(ProgressBar);
+pub(super) struct Bar {
+    bar: ProgressBar,
+    hidden: bool,
+    /// Prints for a job that must not wait; without it, whoever prints does.
+    printer: Option<Printer>,
+}
 
 impl Bar {
     /// A line on standard error where that is a terminal. Where results go to the same terminal
@@ -23,28 +36,68 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             bar.set_style(style);
         }
-        Self(bar)
+        let hidden = bar.is_hidden();
+        Self { bar, hidden, printer: None }
+    }
+
+    /// The same, from a thread of its own: no call of it waits for whoever reads standard error.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(super) fn that_never_waits(self) -> Result<Self> {
+        Ok(Self { printer: Some(Printer::start(self.bar.clone())?), ..self })
     }
 
     /// Whether nobody sees it.
     pub(super) fn is_hidden(&self) -> bool {
-        self.0.is_hidden()
+        self.hidden
     }
 
     /// Shows `text`.
     pub(super) fn show(&self, text: String) {
-        self.0.set_message(text);
-        self.0.tick();
+        match &self.printer {
+            Some(printer) => printer.show(text),
+            None => {
+                self.bar.set_message(text);
+                self.bar.tick();
+            }
+        }
     }
 
     /// Takes the line away.
     pub(super) fn clear(&self) {
-        self.0.finish_and_clear();
+        match &self.printer {
+            Some(printer) => printer.clear(),
+            None => self.bar.finish_and_clear(),
+        }
     }
 
-    /// Runs `print` while the line is away.
+    /// Prints a line that is no result.
+    pub(super) fn note(&self, line: &str) {
+        match &self.printer {
+            Some(printer) => printer.must_say(format!("{line}\n").into_bytes()),
+            None => self.bar.suspend(|| print::note(line)),
+        }
+    }
+
+    /// Prints a line that says what a later one says better: where nobody reads, it is dropped.
+    pub(super) fn mention(&self, line: &str) {
+        match &self.printer {
+            Some(printer) => printer.say(format!("{line}\n").as_bytes()),
+            None => self.bar.suspend(|| print::note(line)),
+        }
+    }
+
+    /// Before the end of the process: waits until all is printed, if somebody reads it.
+    pub(super) fn flush(&self) {
+        if let Some(printer) = &self.printer {
+            printer.flush(PATIENCE);
+        }
+    }
+
+    /// Runs `print` while the line is away. It waits, so not in a run.
     pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
-        self.0.suspend(print)
+        self.bar.suspend(print)
     }
 }
 
@@ -54,12 +107,17 @@ pub(super) struct LogWriter(pub(super) Bar);
 
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        drop(self.0.suspend(|| std::io::stderr().lock().write_all(bytes)));
+        match &self.0.printer {
+            Some(printer) => printer.say(bytes),
+            None => drop(self.0.suspend(|| std::io::stderr().lock().write_all(bytes))),
+        }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        drop(std::io::stderr().lock().flush());
+        if self.0.printer.is_none() {
+            drop(std::io::stderr().lock().flush());
+        }
         Ok(())
     }
 }

@@ -39,10 +39,12 @@ pub fn run_with<E: Engine>(engine: E, jobs: &[Job<E::Graph>]) -> ExitCode {
             return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
         }
     };
-    let exit = carry_out(engine, jobs, &cli).unwrap_or_else(|error| {
-        print::note(&format!("error: {error}"));
+    let mut bar = Bar::new(cli.command.has_results_on_stdout());
+    let exit = carry_out(engine, jobs, &cli, &mut bar).unwrap_or_else(|error| {
+        bar.note(&format!("error: {error}"));
         Exit::of(&error)
     });
+    bar.flush();
     exit.into()
 }
 
@@ -53,33 +55,44 @@ fn parse<G>(jobs: &[Job<G>]) -> std::result::Result<Cli, clap::Error> {
     Cli::from_arg_matches(&command.try_get_matches()?)
 }
 
-fn carry_out<E: Engine>(engine: E, jobs: &[Job<E::Graph>], cli: &Cli) -> Result<Exit> {
-    let results_on_stdout = matches!(&cli.command, Command::Run(args) if args.output.is_none());
-    let bar = Bar::new(results_on_stdout);
+fn carry_out<E: Engine>(
+    engine: E,
+    jobs: &[Job<E::Graph>],
+    cli: &Cli,
+    bar: &mut Bar,
+) -> Result<Exit> {
+    if matches!(cli.command, Command::Run(_)) {
+        *bar = bar.clone().that_never_waits()?;
+    }
+    let bar = &*bar;
     if !cli.command.is_simulation() || cli.verbose > 0 {
-        logging::start(cli.verbose, &bar)?;
+        logging::start(cli.verbose, bar)?;
     }
     points::check_environment()?;
     match &cli.command {
-        Command::Run(args) => return run_command::run(engine, jobs, args, environment(), &bar),
+        Command::Run(args) => return run_command::run(engine, jobs, args, environment(), bar),
         Command::Table(command) => return table::run(command, environment()),
         Command::Jobs => print::result(&job::list(jobs)),
         Command::ConfigReference => print::result(config::reference().trim_end()),
         #[cfg(feature = "test-kit")]
-        Command::Simulate(args) => return simulate::run(args, &bar),
+        Command::Simulate(args) => return simulate::run(args, bar),
         Command::Demo(Demo::Recovery(args)) => {
             demo::check(jobs)?;
-            return demo::recovery(args, &bar);
+            return demo::recovery(args, bar);
         }
         Command::Demo(Demo::Chaos(args)) => {
             demo::check(jobs)?;
-            return demo::chaos(args, &bar);
+            return demo::chaos(args, bar);
         }
     }
     Ok(Exit::Done)
 }
 
 impl Command {
+    fn has_results_on_stdout(&self) -> bool {
+        matches!(self, Self::Run(args) if args.output.is_none())
+    }
+
     /// What goes wrong in a simulation is no news: its warnings are wanted only where asked for.
     fn is_simulation(&self) -> bool {
         #[cfg(feature = "test-kit")]

@@ -29,6 +29,7 @@ impl Exit {
             | ErrorKind::Store
             | ErrorKind::Fenced
             | ErrorKind::User
+            | ErrorKind::Stuck
             | ErrorKind::Corrupt
             | ErrorKind::Checkpoint
             | ErrorKind::TooLarge

@@ -16,6 +16,7 @@ mod job;
 mod local;
 mod logging;
 mod print;
+mod printer;
 mod run;
 mod signals;
 #[cfg(feature = "test-kit")]

@@ -1,7 +1,8 @@
 //! `run`: a job from its arguments to its exit code.
 //!
 //! Everything here shares the main thread: the status server, the progress line, events and signals
-//! are futures beside the engine's. Nothing is spawned, so nothing outlives the job.
+//! are futures beside the engine's. Nothing is spawned, so nothing outlives the job. What is said goes by the bar, which
+//! waits for no reader.
 
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -17,7 +18,7 @@ use super::bar::Bar;
 use super::engine::{Engine, Stop};
 use super::exit::Exit;
 use super::job::{self, Job};
-use super::{events, print, signals, text};
+use super::{events, signals, text};
 use crate::checkpoint::Ended;
 use crate::clock::{Clock, Instant};
 use crate::config::{self, Config, Location};
@@ -72,7 +73,10 @@ pub(super) fn run<E: Engine>(
         match accompany(job.as_mut(), watcher, bound, signals::stream()?, &stop).await {
             Outcome::Ended(result) => result,
             // Not by returning: dropping the job would wait for its workers.
-            Outcome::Left => std::process::exit(Exit::Interrupted as i32),
+            Outcome::Left => {
+                bar.flush();
+                std::process::exit(Exit::Interrupted as i32)
+            }
         }
     })
 }
@@ -135,7 +139,8 @@ async fn accompany(
             Some(()) = signals.next() => {
                 if interrupted {
                     watcher.bar.clear();
-                    print::note(&text::left(&watcher.status.borrow(), watcher.in_memory));
+                    let left = text::left(&watcher.status.borrow(), watcher.in_memory);
+                    watcher.say(&left);
                     return Outcome::Left;
                 }
                 interrupted = true;
@@ -263,7 +268,7 @@ impl<'a> Watcher<'a> {
         if !self.bar.is_hidden() {
             self.bar.show(line);
         } else if records > 0 {
-            print::note(&line);
+            self.bar.mention(&line);
         }
     }
 
@@ -284,7 +289,7 @@ impl<'a> Watcher<'a> {
         self.bar.clear();
         let status = self.status.borrow();
         if status.start.is_some() {
-            print::note(&text::summary(&status, self.clock.wall_ms()));
+            self.bar.note(&text::summary(&status, self.clock.wall_ms()));
         }
     }
 
@@ -300,7 +305,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn say(&self, line: &str) {
-        self.bar.suspend(|| print::note(line));
+        self.bar.note(line);
     }
 }
 

@@ -229,6 +229,15 @@ static ENGINE: &[Key] = &[
         "Time from a failure to the restart.",
     ),
     Key::new(
+        "task.cancellation.timeout",
+        Kind::Duration { least: MS, at: at!(config.cancellation_timeout) },
+        "3 min",
+        "How long the workers of a failed attempt may take to end before the next one begins; a function of the \
+         job may be in the midst of something. The job stays this process's meanwhile. After that, or a \
+         lease after a stop, it ends with an error that names the operator that does not return, and another \
+         process goes on.",
+    ),
+    Key::new(
         "state.backend",
         Kind::Choice { words: &[("dynamodb", |_| ())] },
         "dynamodb",

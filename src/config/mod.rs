@@ -53,6 +53,8 @@ pub struct Config {
     pub cost: CostSettings,
     /// `high-availability.lease`; default 5 s.
     pub lease: Duration,
+    /// `task.cancellation.timeout`; default 3 min.
+    pub cancellation_timeout: Duration,
     /// `rest.*`.
     pub rest: RestSettings,
     /// Sizes of batches and channels.
@@ -323,6 +325,7 @@ impl Default for Config {
                 max_usd_per_hour: None,
             },
             lease: Duration::from_secs(5),
+            cancellation_timeout: Duration::from_secs(180),
             rest: RestSettings { bind_address: IpAddr::from([127, 0, 0, 1]), port: None },
             exchange: ExchangeSettings { batch_records: 1024, channel_batches: 8 },
         }

@@ -5,7 +5,9 @@
 //!   └────────────────────── the lease's counter moves, a stop is heard ──────────────────────────────────┘
 //! ```
 //!
-//! Where it fails, the counter moves on until the next attempt has claimed (`job`).
+//! Where it fails, the counter moves on until the next attempt has claimed (`job`), but for as long as
+//! `task.cancellation.timeout` only while a worker does not end: no attempt follows beside one that is at work, and
+//! another process is to take over.
 //! Blocking work of its sinks and commits may outlast it, and the next attempt does not wait for that: staged files
 //! have its number in their names, and go with the cleaning of an attempt after it; what it publishes a manifest
 //! names, so that is published once, by whichever comes first.
@@ -15,8 +17,8 @@ use std::sync::{Arc, OnceLock};
 use futures::FutureExt;
 use tokio::sync::mpsc;
 
+use super::crew::{Crew, Doing, Patience, Stuck};
 use super::job::{Shared, Stop};
-use super::place::Worker;
 use super::restore::{self, RestorePlan};
 use super::{operator_state, sinks, worker};
 use crate::checkpoint::{
@@ -25,7 +27,7 @@ use crate::checkpoint::{
 };
 use crate::clock::Instant;
 use crate::connector::RunIdentity;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, SubtaskId};
 use crate::key_group::MaxParallelism;
 use crate::metrics::VertexCounters;
@@ -102,28 +104,44 @@ pub(super) async fn attempt(
         history: shared.history.clone(),
     };
     let channels =
-        Channels { commands: deployment.commands, reports: received, stop: stop.boxed() };
+        Channels { commands: deployment.commands, reports: received, stop: stop.clone().boxed() };
     let ended = tokio::select! {
         biased;
         ended = run(setup, claimed, heartbeat, channels) => ended,
         never = forward_pressure(&live.pressure, &reports) => match never {},
     };
-    let joined = async {
-        for worker in deployment.workers {
-            worker.join().await;
-        }
-    };
+    // Whoever asks for a stop waits no longer than for a lease: no attempt follows then.
+    let patience = Patience { whole: config.cancellation_timeout, stopping: config.lease, stop };
+    let how = ended.as_ref().map_or_else(|error| format!("with: {error}"), |_| "well".to_owned());
+    let joined = deployment.crew.join(&shared.graph, shared.clock, patience, how);
     match ended {
         Ok(ended) => {
-            joined.await;
+            if let Err(Stuck { who, waited }) = joined.await {
+                tracing::warn!("the job has ended, but for {who}, after {waited:?}");
+            }
             Ok(Some(ended))
         }
-        // Another attempt may follow, however long a user's function keeps a worker.
-        Err(error) => {
-            heartbeat.throughout(joined).await;
-            Err(error)
-        }
+        // Another attempt may follow, and does so here.
+        Err(error) => match heartbeat.throughout(joined).await {
+            Ok(()) => Err(error),
+            Err(stuck) if error.kind() == ErrorKind::Fenced => {
+                tracing::warn!("{} does not return", stuck.who);
+                Err(error)
+            }
+            Err(stuck) => Err(does_not_end(&stuck, error)),
+        },
     }
+}
+
+/// The attempt failed with `error`, and has not ended.
+fn does_not_end(stuck: &Stuck, error: Error) -> Error {
+    let Stuck { who, waited } = stuck;
+    let message = format!(
+        "{who} does not return, {waited:?} after the attempt had failed ({error}): a function of the job \
+         hangs. No other attempt is begun beside it in this process; run the job again, in another one, to go on. \
+         How long is waited is task.cancellation.timeout"
+    );
+    Error::new(ErrorKind::Stuck, message).with_source(error)
 }
 
 /// Tells the coordinator when memory is wanted back.
@@ -176,7 +194,7 @@ fn vertex_plans(shared: &Shared) -> Vec<VertexPlan> {
 
 /// Running workers and the way to their subtasks.
 struct Deployment {
-    workers: Vec<Worker>,
+    crew: Crew,
     commands: Vec<Vec<mpsc::UnboundedSender<Command>>>,
 }
 
@@ -237,7 +255,7 @@ fn deploy(
         }
     }
     let mut commands: Vec<Vec<_>> = graph.vertices.iter().map(|_| Vec::new()).collect();
-    let mut workers = Vec::new();
+    let mut crew = Crew::default();
     for context in contexts {
         let receivers = commands.iter_mut().map(|of_vertex| {
             let (sender, receiver) = mpsc::unbounded_channel();
@@ -247,8 +265,10 @@ fn deploy(
         let receivers: Vec<_> = receivers.collect();
         let name = format!("millpond-{}", context.subtask.index);
         let graph = Arc::clone(graph);
-        let main = Box::new(move || worker::run(graph, context, receivers).boxed_local());
-        workers.push(shared.place.start_worker(name, main)?);
+        let doing = Doing::nothing();
+        let told = doing.clone();
+        let main = Box::new(move || worker::run(graph, context, receivers, told).boxed_local());
+        crew.add(shared.place.start_worker(name, main)?, doing);
     }
-    Ok(Deployment { workers, commands })
+    Ok(Deployment { crew, commands })
 }

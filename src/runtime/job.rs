@@ -176,7 +176,7 @@ async fn supervise(
     let mut claimer = claimer(shared, &options, identity, random.random());
     let mut policy = RestartPolicy::new(options.config.restart.clone());
     let begun = shared.clock.now();
-    // Of the last attempt that has claimed: it beats until the next one has, whatever the delay.
+    // Of the last claim that was won: it beats until the next one has, whatever the delay.
     let mut heartbeat = None;
     let mut first = true;
     loop {
@@ -187,8 +187,9 @@ async fn supervise(
             Err(error) => error.at(format!("job {}", shared.job)),
         };
         let now = shared.clock.now();
-        // What fails before the first attempt has begun would fail again.
-        let decision = if first && !shared.status.has_run() {
+        // What fails before the first attempt has begun is a wrong call, most likely, and somebody looks on; but nobody
+        // does where another owner was waited for, which may have been for days.
+        let decision = if first && !shared.status.has_run() && !claimer.stood_by() {
             Decision::GiveUp("the job did not start".to_owned())
         } else if stop.clone().now_or_never().is_some() {
             // The last checkpoint that was asked for has failed with the attempt.
@@ -300,16 +301,23 @@ async fn one_attempt(
     };
     let turn = tokio::select! {
         biased;
-        turn = beating(heartbeat, claimer.claim(&progress)) => turn?,
+        turn = beating(heartbeat, claimer.claim(&progress)) => turn,
         () = stop.clone() => return Ok(None),
     };
     let (claimed, begun) = match turn {
-        Turn::Mine(mine) => *mine,
-        Turn::Over(Over { attempt, owner }) => {
+        Ok(Turn::Mine(mine)) => *mine,
+        Ok(Turn::Over(Over { attempt, owner })) => {
             tracing::warn!(
-                "attempt {attempt} of owner {owner}, which was waited for, has finished"
+                "attempt {attempt} of owner {owner}, which held the job, has finished it: nothing is left to do"
             );
             return Ok(Some(Ended::Finished));
+        }
+        Err(error) => {
+            // Won, but not read: the one before beats for nothing from then on.
+            if let Some(unread) = claimer.take_unread() {
+                *heartbeat = Some(unread);
+            }
+            return Err(error);
         }
     };
     let heartbeat = heartbeat.insert(begun);

@@ -5,6 +5,7 @@ mod backend;
 mod bill;
 mod board;
 mod connect;
+mod crew;
 mod dynamodb_backend;
 mod first_look;
 mod former;
@@ -27,7 +28,7 @@ pub use dynamodb_backend::{DynamoDbStateBackend, DynamoDbStateBackendFactory};
 pub use job::{RunOptions, Wiring, run};
 pub use keyed_builder::{DynamoDbKeyedStateBackendBuilder, KeyedStateBackend};
 pub use keyed_snapshot::SnapshotStrategy;
-pub use place::{Place, in_parallel, io_threads};
+pub use place::{Place, beside, in_parallel, io_threads};
 pub use purge::{PurgeOptions, Purged, purge};
 pub use restart::{Decision, RestartPolicy};
 

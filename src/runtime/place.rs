@@ -24,11 +24,12 @@ pub enum Place {
 /// Makes a worker's future on the worker's thread.
 pub(super) type WorkerMain = Box<dyn FnOnce() -> LocalBoxFuture<'static, ()> + Send>;
 
-/// A running worker; dropping it asks it to end, [`Worker::join`] waits for that.
+/// A running worker; dropping it asks it to end, [`Worker::ended`] waits for that.
 #[derive(Debug)]
 pub(super) struct Worker {
     stop: Option<oneshot::Sender<()>>,
-    ended: oneshot::Receiver<()>,
+    /// `None` once that was seen.
+    ended: Option<oneshot::Receiver<()>>,
 }
 
 impl Place {
@@ -66,15 +67,36 @@ impl Place {
                 });
             }
         }
-        Ok(Worker { stop: Some(stop), ended })
+        Ok(Worker { stop: Some(stop), ended: Some(ended) })
     }
 }
 
 impl Worker {
-    /// Asks the worker to end and waits until everything of it is dropped.
-    pub(super) async fn join(mut self) {
+    /// Asks the worker to end, when the task that has its turn gives it back.
+    pub(super) fn ask_to_end(&mut self) {
         drop(self.stop.take());
-        let _ = (&mut self.ended).await;
+    }
+
+    /// Waits until everything of it is dropped.
+    ///
+    /// # Cancel safety
+    /// May be dropped and called again.
+    pub(super) async fn ended(&mut self) {
+        if let Some(ended) = &mut self.ended {
+            // Without a word where the thread has panicked: that is an end.
+            let _ = ended.await;
+            self.ended = None;
+        }
+    }
+
+    /// Whether everything of it is dropped.
+    pub(super) fn has_ended(&mut self) -> bool {
+        let waits = |ended: &mut oneshot::Receiver<()>| {
+            matches!(ended.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+        };
+        // What has come is taken, and must not be waited for again.
+        self.ended.take_if(|ended| !waits(ended));
+        self.ended.is_none()
     }
 }
 
@@ -122,6 +144,15 @@ pub fn in_parallel(threads: usize, work: impl Fn() + Sync) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Does `work` on a thread of its own called `name`, which nobody waits for: the end of the process ends it.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn beside(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.map(drop).map_err(|e| Error::internal(format!("cannot start a thread: {e}")))
 }
 
 /// A Tokio runtime for I/O with `threads` threads, which give way to workers where there are not cores for all.

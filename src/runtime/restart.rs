@@ -120,6 +120,7 @@ fn final_reason(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Lost => Some("what is lost does not come back by itself"),
         ErrorKind::Closed => Some("nobody reads the output any more"),
         ErrorKind::TooLarge => Some("the same input would make it as large again"),
+        ErrorKind::Stuck => Some("no attempt is begun beside one that has not ended"),
         ErrorKind::Corrupt => Some("the same stored bytes would fail again"),
         ErrorKind::Io
         | ErrorKind::Store
@@ -156,6 +157,7 @@ mod tests {
             ErrorKind::Closed,
             ErrorKind::Fenced,
             ErrorKind::Corrupt,
+            ErrorKind::Stuck,
             ErrorKind::TooLarge,
         ] {
             assert!(is_final(kind), "{kind:?}");

@@ -78,7 +78,7 @@ impl JobStatus {
     /// When its state changed last, in milliseconds since 1970.
     #[must_use]
     pub fn changed_ms(&self) -> u64 {
-        self.entered_ms.values().copied().max().unwrap_or(self.started_ms)
+        self.entered_ms.get(&self.state).copied().unwrap_or(self.started_ms)
     }
 }
 

@@ -6,10 +6,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use futures::future::LocalBoxFuture;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::crew::{Doing, Told};
 use crate::checkpoint::{Command, Report};
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::panic_message;
@@ -20,9 +20,10 @@ pub(super) async fn run(
     graph: Arc<JobGraph>,
     context: BuildContext,
     commands: Vec<mpsc::UnboundedReceiver<Command>>,
+    doing: Doing,
 ) {
     let reports = context.reports.clone();
-    let mut tasks = match build(&graph, context, commands) {
+    let mut tasks = match build(&graph, context, commands, &doing) {
         Ok(tasks) => tasks,
         Err(error) => {
             // The coordinator may have ended first, with an error of its own.
@@ -42,6 +43,7 @@ fn build(
     graph: &JobGraph,
     mut context: BuildContext,
     commands: Vec<mpsc::UnboundedReceiver<Command>>,
+    doing: &Doing,
 ) -> Result<JoinSet<Result<()>>> {
     let mut tasks = JoinSet::new();
     for (index, (vertex, commands)) in graph.vertices.iter().zip(commands).enumerate() {
@@ -49,16 +51,17 @@ fn build(
         context.commands = Some(commands);
         let place =
             format!("operator {} subtask {}", context.operator(vertex.operator()), context.subtask);
-        let built = std::panic::catch_unwind(AssertUnwindSafe(|| vertex.build(&mut context)));
+        let build = || vertex.build(&mut context);
+        let built = doing.while_at(index, || std::panic::catch_unwind(AssertUnwindSafe(build)));
         let task = built
             .unwrap_or_else(|panic| Err(user_panic(panic.as_ref())))
             .map_err(|e| e.at(place.clone()))?;
-        tasks.spawn_local(caught(task, place));
+        tasks.spawn_local(caught(Told::new(task, index, doing.clone()), place));
     }
     Ok(tasks)
 }
 
-async fn caught(task: LocalBoxFuture<'static, Result<()>>, place: String) -> Result<()> {
+async fn caught(task: Told, place: String) -> Result<()> {
     let result = AssertUnwindSafe(task).catch_unwind().await;
     result.unwrap_or_else(|panic| Err(user_panic(panic.as_ref()))).map_err(|e| e.at(place))
 }

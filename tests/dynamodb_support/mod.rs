@@ -4,6 +4,7 @@
 
 pub(crate) mod promises;
 pub(crate) mod script;
+pub(crate) mod server;
 
 use bytes::Bytes;
 use futures::FutureExt;

@@ -238,6 +238,68 @@ async fn nothing_is_taken_over_from_an_owner_that_finishes_while_it_is_waited_fo
     assert_eq!(mine(turn).began, Began::Fresh, "it was told to");
 }
 
+/// It used to be started afresh, and `--replace` removed what it had written.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_taken_over_from_an_owner_that_finishes_just_after_its_lease_has_run_out() {
+    for mode in [StartMode::Auto, StartMode::Resume] {
+        let world = World::new();
+        let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+        world.complete(&first, 3, 1).await;
+        let mut claimer = world.claimer(2, |o| {
+            o.exclusive = false;
+            o.mode = mode;
+        });
+        let wakes = async {
+            world.clock.sleep(LEASE + FIRST_PAUSE / 2).await;
+            world.end(HeadStatus::Finished);
+        };
+        let (turn, ()) = tokio::join!(claimer.claim(&|_| {}), wakes);
+        let Turn::Over(over) = turn.unwrap() else { panic!("{mode:?}: taken over") };
+        assert_eq!(over.attempt, Attempt(1));
+        assert_eq!(world.heads.shown().status, HeadStatus::Finished);
+    }
+}
+
+/// The same, where a claim is refused in between: after a wait, and of one that does not wait.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_taken_over_from_an_owner_that_goes_on_before_the_claim_and_finishes() {
+    for exclusive in [false, true] {
+        let world = World::new();
+        let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+        world.complete(&first, 3, 1).await;
+        let mut wakes = world.heads.shown();
+        wakes.checkpoint = CheckpointId(4);
+        *world.heads.rival.lock().unwrap() = Some(wakes);
+        let mut claimer = world.claimer(2, |o| o.exclusive = exclusive);
+        let finishes = async {
+            while world.heads.shown().checkpoint != CheckpointId(4) {
+                world.clock.sleep(FIRST_PAUSE / 4).await;
+            }
+            world.end(HeadStatus::Finished);
+        };
+        let (turn, ()) = tokio::join!(claimer.claim(&|_| {}), finishes);
+        let Turn::Over(over) = turn.unwrap() else { panic!("taken over, {exclusive}") };
+        assert_eq!(over.attempt, Attempt(1));
+        assert_eq!(claimer.stood_by(), !exclusive);
+    }
+}
+
+/// What another candidate that took over has finished is as much over.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_taken_over_from_a_later_owner_that_finishes() {
+    let world = World::new();
+    claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    let mut claimer = world.claimer(2, |o| o.exclusive = false);
+    let another = async {
+        world.clock.sleep(LEASE + FIRST_PAUSE / 2).await;
+        claim(&mut world.claimer(3, |_| {})).await.unwrap();
+        world.end(HeadStatus::Finished);
+    };
+    let (turn, ()) = tokio::join!(claimer.claim(&|_| {}), another);
+    let Turn::Over(over) = turn.unwrap() else { panic!("taken over") };
+    assert_eq!(over.attempt, Attempt(2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_owner_that_stops_or_fails_while_it_is_waited_for_is_followed_at_once() {
     for status in [HeadStatus::Stopped, HeadStatus::Failed] {
@@ -561,6 +623,22 @@ async fn the_counter_moves_from_the_claim_on_whatever_takes_longer_than_the_leas
         let (owner, candidate) = (owner.unwrap(), candidate.unwrap());
         assert_eq!(candidate.mine.attempt.0, owner.mine.attempt.0 + 1, "{mode:?}");
     }
+}
+
+/// It used to stand still from the failure on, whatever the delay before the next attempt.
+#[tokio::test(start_paused = true)]
+async fn the_counter_moves_on_after_a_claim_that_was_won_and_whose_manifests_cannot_be_read() {
+    let world = World::new();
+    let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    world.complete(&first, 3, 1).await;
+    world.stores[1].blocks.lock().unwrap().clear();
+    let mut owner = world.claimer(2, |_| {});
+    claim(&mut owner).await.unwrap_err();
+    let mut heartbeat = owner.take_unread().expect("the job is this process's");
+    heartbeat.throughout(world.clock.sleep(LEASE * 2)).await;
+    let head = world.heads.shown();
+    assert_eq!((head.attempt, head.beat), (Attempt(2), 5));
+    assert!(owner.take_unread().is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -165,6 +165,8 @@ fn arguments(
         format!("--parallelism={parallelism}"),
         format!("-Dexecution.checkpointing.interval={} ms", INTERVAL.as_millis()),
         format!("-Dstate.backend.dynamodb.local-db-path={}", state.display()),
+        // A second attempt in the process would hide what the first one failed with.
+        "-Drestart-strategy.type=none".to_owned(),
     ];
     arguments.extend(rate.map(|rate| format!("--rate={rate}")));
     arguments
@@ -188,6 +190,7 @@ mod tests {
         let config = config::load(&run.sources(Vec::new())).unwrap();
         assert_eq!(config.parallelism, 4);
         assert_eq!(config.checkpointing.interval, INTERVAL);
+        assert_eq!(config.restart, config::RestartStrategy::None);
         assert_eq!(config.store.location, Location::EmbeddedFile(Some("s.db".into())));
     }
 }

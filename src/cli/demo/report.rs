@@ -17,6 +17,8 @@ pub(super) struct Attempt {
     pub(super) killed: bool,
     /// All input was read and committed.
     pub(super) finished: bool,
+    /// What an attempt inside the process failed with, which the next one would hide.
+    pub(super) failure: Option<String>,
 }
 
 impl Attempt {
@@ -30,7 +32,8 @@ impl Attempt {
                     attempt.restored = *restored;
                     attempt.position = restored.map_or(0, |restored| restored.position);
                 }
-                Event::FirstRecord { .. } | Event::Restarting { .. } => {}
+                Event::FirstRecord { .. } => {}
+                Event::Restarting { failure } => attempt.failure = Some(failure.clone()),
                 Event::Progress { position } => attempt.position = *position,
                 // The position at the barrier may have been passed long ago.
                 Event::Checkpoint { position, .. } => {
@@ -93,6 +96,11 @@ pub(super) fn objections(attempts: &[Attempt], kills: usize, output: &Comparison
     if !attempts.last().is_some_and(|last| last.finished) {
         objections.push("the last attempt did not finish".to_owned());
     }
+    for (index, attempt) in attempts.iter().enumerate() {
+        if let Some(failure) = &attempt.failure {
+            objections.push(format!("attempt {} failed by itself: {failure}", index + 1));
+        }
+    }
     let restores = attempts.len().saturating_sub(1);
     let from = attempts.iter().skip(1).filter(|a| a.restored.is_some()).count();
     if 2 * from < restores {
@@ -129,7 +137,7 @@ mod tests {
     }
 
     fn killed(restored: Option<Restored>, position: u64) -> Attempt {
-        Attempt { ran: true, restored, position, killed: true, finished: false }
+        Attempt { ran: true, restored, position, killed: true, ..Attempt::default() }
     }
 
     fn good() -> Vec<Attempt> {
@@ -140,8 +148,8 @@ mod tests {
                 ran: true,
                 restored: restored(11, 2_300),
                 position: 20_000,
-                killed: false,
                 finished: true,
+                ..Attempt::default()
             },
         ]
     }
@@ -160,6 +168,9 @@ mod tests {
         .map(|event| Line { at_ms: 0, event });
         assert_eq!(Attempt::of(&lines, true), killed(restored(5, 100), 140));
         assert!(!Attempt::of(&[], true).ran);
+        let failed = Event::Restarting { failure: "no room".to_owned() };
+        let failed = Attempt::of(&[Line { at_ms: 0, event: failed }], true);
+        assert_eq!(failed.failure.as_deref(), Some("no room"));
     }
 
     #[test]
@@ -187,12 +198,16 @@ mod tests {
     #[test]
     fn each_thing_that_is_not_shown_is_an_objection() {
         type Spoil = fn(&mut Vec<Attempt>, &mut Comparison);
-        let cases: [(Spoil, &str); 6] = [
+        let cases: [(Spoil, &str); 7] = [
             (|a, _| a[0].ran = false, "only 1 of 2 kills"),
             (|a, _| a[1].killed = false, "only 1 of 2 kills"),
             (|a, _| a[2].finished = false, "did not finish"),
             (|a, _| (a[1].restored, a[2].restored) = (None, None), "only 0 of 2 restores"),
             (|a, _| (a[0].position, a[1].position) = (0, 0), "no record was replayed"),
+            (
+                |a, _| a[1].failure = Some("no room".to_owned()),
+                "attempt 2 failed by itself: no room",
+            ),
             (|_, c| c.lost = 1, "not equal"),
         ];
         for (spoil, part) in cases {

@@ -80,6 +80,8 @@ pub(super) struct Totals {
     pub(super) zombies: Calls,
     /// The input ended before the disturbances did.
     pub(super) too_short: bool,
+    /// What attempts failed with that nobody had disturbed so: the next one in the process would hide it.
+    pub(super) failures: Vec<String>,
 }
 
 /// The kinds that never hit.
@@ -98,6 +100,8 @@ pub(super) fn objections(rows: &[Row], totals: &Totals, output: &Comparison) -> 
     if totals.replayed == 0 {
         objections.push("no record was replayed, so nothing could have been lost".to_owned());
     }
+    let by_itself = |failure: &String| format!("an attempt failed by itself: {failure}");
+    objections.extend(totals.failures.iter().map(by_itself));
     if totals.too_short {
         objections.push("the input ended before the disturbances did".to_owned());
     }
@@ -146,7 +150,7 @@ mod tests {
     fn good() -> (Vec<Row>, Totals, Comparison) {
         let rows = Kind::ALL.iter().map(|kind| row(*kind, true)).collect();
         let zombies = Calls { writes: 5, refused: 3 };
-        let totals = Totals { attempts: 7, replayed: 9, zombies, too_short: false };
+        let totals = Totals { attempts: 7, replayed: 9, zombies, ..Totals::default() };
         (rows, totals, Comparison { expected: 2_000, lost: 0, surplus: 0, example: None })
     }
 
@@ -177,12 +181,13 @@ mod tests {
     #[test]
     fn each_thing_that_is_not_shown_is_an_objection() {
         type Spoil = fn(&mut Vec<Row>, &mut Totals, &mut Comparison);
-        let cases: [(Spoil, &str); 6] = [
+        let cases: [(Spoil, &str); 7] = [
             (|r, _, _| r[2].hit.really = false, "\"SIGSTOP to the owner\" never hit"),
             (|r, _, _| drop(r.pop()), "never hit"),
             (|_, t, _| t.zombies.refused = 0, "no zombie tried to write"),
             (|_, t, _| t.replayed = 0, "no record was replayed"),
             (|_, t, _| t.too_short = true, "the input ended"),
+            (|_, t, _| t.failures.push("oh".to_owned()), "an attempt failed by itself: oh"),
             (|_, _, c| c.surplus = 2, "not equal"),
         ];
         for (spoil, part) in cases {

@@ -91,7 +91,7 @@ impl World<'_> {
         }
         let facts = &self.candidates[owner].facts;
         let why = facts.failure.clone().unwrap_or_default();
-        let full = why.contains("os error 27") || why.contains("os error 28");
+        let full = is_full_disk(&why);
         Ok(Hit {
             really: failed && facts.failures > failures && full,
             told: format!(
@@ -123,4 +123,9 @@ impl World<'_> {
             told: format!("away {away:.1} s; attempt {attempt} tried again {tried} times{killed}"),
         })
     }
+}
+
+/// Whether `failure` is what a full disk leads to: EFBIG, as it is made here, or ENOSPC.
+pub(super) fn is_full_disk(failure: &str) -> bool {
+    failure.contains("os error 27") || failure.contains("os error 28")
 }

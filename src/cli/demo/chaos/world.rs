@@ -11,6 +11,7 @@ use super::super::folder::Folder;
 use super::candidate::{Candidate, End, key};
 use super::endpoint::Endpoint;
 use super::report::Totals;
+use super::rounds::is_full_disk;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -95,12 +96,25 @@ impl<'a> World<'a> {
         self.clock.sleep(LOOK).await;
         for candidate in &mut self.candidates {
             for event in candidate.look()? {
-                if let Event::Running { attempt, restored } = event {
-                    self.totals.attempts += 1;
-                    self.newest = self.newest.max(attempt);
-                    let from = restored.map_or(0, |restored| restored.position);
-                    self.totals.replayed += self.position.saturating_sub(from);
-                    self.position = from;
+                match event {
+                    Event::Running { attempt, restored } => {
+                        self.totals.attempts += 1;
+                        self.newest = self.newest.max(attempt);
+                        let from = restored.map_or(0, |restored| restored.position);
+                        self.totals.replayed += self.position.saturating_sub(from);
+                        self.position = from;
+                    }
+                    // One that was overtaken may find anything gone before it knows.
+                    Event::Restarting { failure }
+                        if candidate.facts.attempt == self.newest && !is_full_disk(&failure) =>
+                    {
+                        self.totals.failures.push(failure);
+                    }
+                    Event::Restarting { .. }
+                    | Event::FirstRecord { .. }
+                    | Event::Checkpoint { .. }
+                    | Event::Progress { .. }
+                    | Event::Ended { .. } => {}
                 }
             }
             if candidate.facts.attempt == self.newest {
