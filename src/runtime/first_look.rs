@@ -40,7 +40,8 @@ impl FirstLook {
         let (graph, parallelism) = (Arc::clone(&self.graph), self.parallelism);
         let (job, replace) = (self.job.clone(), self.replace);
         let owner = String::new();
-        let run = RunIdentity { job, incarnation, attempt, owner, fresh: true, replace };
+        let run =
+            RunIdentity { job, incarnation, attempt, owner, fresh: true, added: false, replace };
         let found = self.io.blocking(move || {
             let found = restore::discover(&graph, parallelism)?;
             for (operator, sink) in &graph.sinks {

@@ -111,8 +111,9 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// Whether a checkpoint of this graph has something for `id`.
-pub(super) fn has(graph: &str, id: &str) -> bool {
+/// Whether a checkpoint of this graph, as it is recorded, has something for the operator, source or sink `id`.
+#[must_use]
+pub fn is_in_graph(graph: &str, id: &str) -> bool {
     Graph::of(graph).has(id)
 }
 
