@@ -17,6 +17,7 @@ pub(crate) mod nearest;
 mod reference;
 mod service_links;
 mod sources;
+mod store_choice;
 #[cfg(test)]
 mod tests;
 mod units;
