@@ -48,7 +48,9 @@ pub(super) fn run<E: Engine>(
     let job = job::find(jobs, &args.job)?;
     let name = Name::new(args.name.as_deref().unwrap_or(job.name))?;
     let config = config::load(&args.sources(environment))?;
-    let graph = (job.build)(&args.job_args()?)?;
+    let job_args = args.job_args()?;
+    let graph = (job.build)(&job_args)?;
+    job_args.check_all_used()?;
     let events = args.events.as_deref().map(events::Writer::open).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

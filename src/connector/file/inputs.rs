@@ -49,6 +49,10 @@ impl Inputs {
         self
     }
 
+    pub(super) fn are(&self, patterns: &[&str]) -> bool {
+        self.patterns == patterns && self.embedded.is_empty()
+    }
+
     pub(super) fn describe(&self) -> String {
         let compiled = self.embedded.iter().map(|e| format!("{} (compiled in)", e.name));
         self.patterns.iter().cloned().chain(compiled).collect::<Vec<_>>().join(", ")

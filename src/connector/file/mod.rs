@@ -151,6 +151,16 @@ impl<F: Format> FileSource<F> {
         Self { pace: Some(Pace::new(records_per_second)), ..self }
     }
 
+    /// Reads `inputs` in place of its own.
+    pub(crate) fn reading(self, inputs: Inputs) -> Self {
+        Self { inputs, ..self }
+    }
+
+    /// Whether it reads just these paths and globs.
+    pub(crate) fn reads(&self, patterns: &[&str]) -> bool {
+        self.inputs.are(patterns)
+    }
+
     /// Reads so many bytes at a time.
     #[cfg(test)]
     fn chunk(self, chunk: u64) -> Self {
