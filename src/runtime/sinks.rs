@@ -73,7 +73,7 @@ pub(super) async fn prepare(
 /// `recorded`? Where none is, as after a roll-back, a sink counts as known, so that no results are missed
 /// without a word.
 pub(super) fn seen_by(id: &Name, run: &RunIdentity, recorded: &str) -> RunIdentity {
-    let added = !run.fresh && !recorded.is_empty() && !rules::is_in_graph(recorded, id.as_str());
+    let added = !run.fresh && !recorded.is_empty() && !rules::has_operator(recorded, id.as_str());
     RunIdentity { added, ..run.clone() }
 }
 

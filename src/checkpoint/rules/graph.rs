@@ -113,7 +113,7 @@ impl<'a> Graph<'a> {
 
 /// Whether a checkpoint of this graph, as it is recorded, has something for the operator, source or sink `id`.
 #[must_use]
-pub fn is_in_graph(graph: &str, id: &str) -> bool {
+pub fn has_operator(graph: &str, id: &str) -> bool {
     Graph::of(graph).has(id)
 }
 

@@ -10,7 +10,7 @@ mod retention;
 mod start;
 
 pub use claims::{first_head, resumed, successor, unchanged};
-pub use graph::is_in_graph;
+pub use graph::has_operator;
 pub use ownership::{
     FencedBy, Mine, Resolution, Restorable, claimed, is_mine, resolve_move, resolve_owned,
     restorable,
