@@ -103,6 +103,15 @@ fn a_wrong_call_or_configuration_exits_with_2_and_says_what_is_wrong() {
             &["run", "route_stats", "-D", "rest.prt=1", "-D", "high-availability.lease=x"],
             &["2 errors", "did you mean rest.port?", "high-availability.lease = \"x\" (-D)"],
         ),
+        (&["run", "route_stats", "--set", "n=1"], &["--set n: the job has no such parameter"]),
+        (
+            &["run", "route_stats", "--input", "fligths=x"],
+            &["the job has no source fligths", "did you mean flights?", "./fligths=x"],
+        ),
+        (
+            &["run", "route_stats", "--output", "out", "--on-error", "dead-letter=out/bad"],
+            &["--output out", "dead-letter=out/bad", "one is in the other"],
+        ),
     ] {
         let output = run(folder.path(), arguments);
         let said = text(&output.stderr);
@@ -110,6 +119,45 @@ fn a_wrong_call_or_configuration_exits_with_2_and_says_what_is_wrong() {
         assert!(parts.iter().all(|part| said.contains(part)), "{arguments:?}: {said}");
         assert_eq!(text(&output.stdout), "", "{arguments:?}");
     }
+}
+
+#[test]
+fn an_input_may_be_named_by_its_source() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("a=1")).unwrap();
+    std::fs::write(folder.path().join("a=1/x"), "one two\n").unwrap();
+    let memory = "state.backend.dynamodb.local-in-memory=true";
+    for input in ["lines=a=1/x", "./a=1/x"] {
+        let arguments = ["run", "word_count", "--no-rest", "-D", memory, "--input", input];
+        let output = run(folder.path(), &arguments);
+        assert_eq!(code(&output), Some(0), "{input}: {}", text(&output.stderr));
+        assert_eq!(text(&output.stdout).lines().count(), 2, "{input}");
+    }
+}
+
+/// The one was left out without a word, the other failed at each checkpoint, again and again.
+#[cfg(target_os = "linux")]
+#[test]
+fn settings_and_output_that_are_not_unicode_are_refused() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let odd = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    let memory = "state.backend.dynamodb.local-in-memory=true";
+    let arguments = ["run", "route_stats", "--no-rest", "-D", memory, "--output", "out"];
+    let output = millpond(folder.path(), &arguments).env("MILLPOND_REST_PORT", odd).output();
+    let output = output.unwrap();
+    assert_eq!(code(&output), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("environment variable MILLPOND_REST_PORT is not Unicode"), "{said}");
+
+    let within = folder.path().join(odd);
+    std::fs::create_dir(&within).unwrap();
+    let output = millpond(folder.path(), &arguments).current_dir(&within).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(code(&output), Some(2), "{said}");
+    assert!(said.contains("caf\\xE9/out\" of the output is not UTF-8"), "{said}");
+    assert_eq!(std::fs::read_dir(&within).unwrap().count(), 0);
 }
 
 #[test]

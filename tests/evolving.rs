@@ -7,7 +7,7 @@ mod engine_support;
 use engine_support::{Engine, Event, embedded, head, job, ms, pass, simulate, small, tally};
 use millpond::checkpoint::{Ended, HeadChange, HeadCondition, HeadStore, Identity};
 use millpond::config::Materialize;
-use millpond::connector::{Generator, MemorySink, MemorySource};
+use millpond::connector::{FileSink, Generator, MemorySink, MemorySource};
 use millpond::operator::{self, Context, KeyedProcess};
 use millpond::state::{States, ValueDescriptor, ValueState};
 use millpond::stream::{Stream, StreamEnvironment};
@@ -188,6 +188,66 @@ fn sources_operators_and_sinks_are_added_and_begin_from_nothing() {
         for gone in ["source late is gone", "reduce sum is gone", "sink sums is gone"] {
             assert!(error.contains(gone), "{error}");
         }
+    });
+}
+
+/// The numbers in the files of a folder that are there for all to see.
+fn numbers_in(folder: &std::path::Path) -> Vec<u64> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let texts =
+        files.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).unwrap());
+    let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    let mut numbers: Vec<u64> = lines.map(|line| line.parse().unwrap()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// A folder that was new used to be taken for one that had lost its results, after the claim: nobody ran the job.
+#[test]
+fn a_sink_of_files_that_is_added_begins_in_a_new_folder() {
+    simulate(async {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = folder.path().join("audit");
+        let (engine, twin) = Engine::twin(small());
+        let (feed, numbers) = MemorySource::fed(1);
+        let world = World { numbers, counted: MemorySink::new() };
+        feed.push(0, 0..KEYS);
+        run_a_while(&engine, world.graph(1)).await;
+        let before = head(&twin).checkpoint;
+
+        let with_audit = || {
+            let env = StreamEnvironment::new();
+            let (left, right) = env.source(world.numbers.clone()).uid("numbers").tee();
+            right.sink(FileSink::json_lines(&audit)).uid("audit");
+            left.key_by(|n| n % KEYS)
+                .process(|states: &mut States| Count::new(states, 1))
+                .uid("count")
+                .sink(world.counted.clone())
+                .uid("out");
+            env.build().unwrap()
+        };
+        // Killed before its first checkpoint, and after some.
+        let late = engine.with(|config| config.checkpointing.interval = ms(3_600_000));
+        for (engine, from) in [(&late, KEYS), (&engine, 2 * KEYS)] {
+            feed.push(0, from..from + KEYS);
+            tokio::select! {
+                ended = engine.run(with_audit()) => panic!("{ended:?}"),
+                () = pass(ms(100 + 2 * 5_000)) => {}
+            }
+            assert!(audit.join(".millpond").is_dir());
+            let is_late = from == KEYS;
+            assert_eq!(head(&twin).checkpoint == before, is_late);
+            assert_eq!(numbers_in(&audit).is_empty(), is_late);
+        }
+        feed.push(0, 3 * KEYS..4 * KEYS);
+        run_a_while(&engine, with_audit()).await;
+        assert!(numbers_in(&audit).into_iter().eq(KEYS..4 * KEYS));
+        assert_eq!(world.given(3 * KEYS as usize), all(|key| (key, 4, None)));
+
+        // Now it has results that can be missed.
+        std::fs::remove_dir_all(&audit).unwrap();
+        let error = engine.run(with_audit()).await.unwrap_err().to_string();
+        assert!(error.contains("sink audit") && error.contains("has vanished"), "{error}");
     });
 }
 

@@ -8,6 +8,8 @@
 mod dynamodb_support;
 mod process;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -116,6 +118,27 @@ fn a_candidate_waits_while_the_owner_lives_and_goes_on_when_it_is_gone() {
     candidate.until("job goes on from checkpoint ");
     candidate.end().expect(0, &["job finished"]);
     world.expect_undisturbed("job");
+}
+
+/// It used to be told after the claim, to nobody who was waiting.
+#[test]
+fn a_candidate_says_where_its_status_is_while_it_waits() {
+    let world = World::new();
+    let mut older = world.under_way("job", "--rate=60");
+    let mut arguments = world.arguments("job", &["-Drest.port=0"]);
+    arguments.retain(|argument| argument != "--no-rest");
+    let mut candidate = Running::start(world.path(), &arguments);
+    candidate.until("holds the job: waiting");
+    let line = candidate.until("a free port was taken; the status is on http://");
+    let address = line.rsplit("http://").next().unwrap();
+    let mut socket = TcpStream::connect(address).unwrap();
+    write!(socket, "GET /jobs/job HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("\"state\":\"INITIALIZING\""), "{answer}");
+    assert!(older.is_alive() && candidate.is_alive());
+    candidate.signal("-TERM");
+    candidate.end().expect(130, &[]);
 }
 
 /// The one that stood by used to process all of a finished job's input again.

@@ -297,7 +297,8 @@ impl Claimer {
             _ => None,
         };
         let manifest = archived.as_ref().map(|archived| &archived.manifest);
-        inspect.inspect(Prospect { incarnation, attempt, manifest }).await?;
+        let recorded = head.map_or("", |head| &head.identity.graph);
+        inspect.inspect(Prospect { incarnation, attempt, recorded, manifest }).await?;
         self.looked_at = archived.map(|archived| LookedAt { incarnation, attempt, archived });
         Ok(())
     }
@@ -491,8 +492,6 @@ impl Round {
 
 fn checkpoint_of(head: &Head) -> (Incarnation, CheckpointId) {
     (head.incarnation, head.checkpoint)
-}
-
 }
 
 /// Sets the status of a head that is mine, whatever answers are lost: for a job that failed for good.

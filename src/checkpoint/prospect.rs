@@ -17,6 +17,8 @@ pub struct Prospect<'a> {
     pub incarnation: Incarnation,
     /// Its number.
     pub attempt: Attempt,
+    /// The graph that the head has recorded; empty where there is no head, or none was.
+    pub recorded: &'a str,
     /// Of the checkpoint that it would go on from, the one of a roll-back too; `None` where it would begin with
     /// nothing.
     pub manifest: Option<&'a Manifest>,

@@ -2,11 +2,12 @@
 //!
 //! These types have no `Debug`: definitions may hold secrets.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::job::JobArgs;
+use super::job_args::{Given, JobArgs, input};
 use crate::checkpoint::rules::StartMode;
 use crate::config::Sources;
 use crate::connector::OnError;
@@ -131,10 +132,14 @@ pub(super) struct RunArgs {
     /// The name of the job's state; runs of one name go on from each other. Default: the job's.
     #[arg(long)]
     pub(super) name: Option<String>,
-    /// A path or glob to read, or - for standard input; may be given several times. Default: the
-    /// job's own input.
-    #[arg(long, value_name = "PATH")]
+    /// A path or glob to read, or - for standard input; may be given several times. ID=PATH is for
+    /// the source of that id alone. Default: the job's own input.
+    #[arg(long, value_name = "[ID=]PATH")]
     pub(super) input: Vec<String>,
+    /// A parameter of the job's own; may be given several times. Errors show it: it is no place for
+    /// secrets.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter)]
+    pub(super) set: Vec<(String, String)>,
     /// The folder to write to. Default: standard output.
     #[arg(long, value_name = "FOLDER")]
     pub(super) output: Option<PathBuf>,
@@ -206,26 +211,89 @@ impl RunArgs {
     }
 
     /// # Errors
-    /// [`crate::ErrorKind::Usage`]: results and dead letters would go to one folder.
+    /// [`crate::ErrorKind::Usage`]: results and dead letters would go to one folder, or to one in the other; a
+    /// parameter is given twice.
     pub(super) fn job_args(&self) -> Result<JobArgs> {
         let (on_error, dead_letters) = match &self.on_error {
             BadLines::Fail => (OnError::Fail, None),
             BadLines::Skip => (OnError::Skip, None),
             BadLines::DeadLetter(folder) => (OnError::Fail, Some(folder.clone())),
         };
-        let real =
-            |folder: &PathBuf| folder.canonicalize().or_else(|_| std::path::absolute(folder));
-        if let (Some(output), Some(aside)) = (&self.output, &dead_letters)
-            && (output == aside || real(output).ok() == real(aside).ok())
-        {
-            return Err(Error::usage(format!(
-                "--output and --on-error dead-letter both name {}: results and lines that cannot be \
-                 read need a folder each",
-                aside.display()
-            )));
+        if let (Some(output), Some(aside)) = (&self.output, &dead_letters) {
+            folders_are_apart(output, aside)?;
         }
-        let (input, output) = (self.input.clone(), self.output.clone());
-        Ok(JobArgs { input, output, rate: self.rate, on_error, dead_letters })
+        let mut set = BTreeMap::new();
+        for (name, text) in &self.set {
+            if set.insert(name.clone(), text.clone()).is_some() {
+                return Err(Error::usage(format!("--set {name} is given twice")));
+            }
+        }
+        Ok(JobArgs::new(Given {
+            inputs: self.input.iter().map(|text| input(text)).collect(),
+            output: self.output.clone(),
+            rate: self.rate,
+            on_error,
+            dead_letters,
+            set,
+        }))
+    }
+}
+
+/// `NAME=VALUE`.
+fn parameter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, text)) if !name.is_empty() => Ok((name.to_owned(), text.to_owned())),
+        _ => Err("use NAME=VALUE".to_owned()),
+    }
+}
+
+/// A folder that is new to a job must be empty, so neither may be in the other.
+fn folders_are_apart(output: &Path, aside: &Path) -> Result<()> {
+    let (real_output, real_aside) = (real(output), real(aside));
+    if real_output == real_aside {
+        return Err(Error::usage(format!(
+            "--output and --on-error dead-letter both name {}: results and lines that cannot be \
+             read need a folder each",
+            aside.display()
+        )));
+    }
+    if real_output.starts_with(&real_aside) || real_aside.starts_with(&real_output) {
+        return Err(Error::usage(format!(
+            "of --output {} and --on-error dead-letter={} one is in the other: results and lines that cannot \
+             be read need folders beside each other",
+            output.display(),
+            aside.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Where a folder is or will be: it, and those above it, need not be there yet.
+fn real(folder: &Path) -> PathBuf {
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let there = whole.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let Some((above, mut real)) = there else { return whole };
+    for component in whole.strip_prefix(above).into_iter().flat_map(Path::components) {
+        match component {
+            Component::ParentDir => drop(real.pop()),
+            component => real.push(component),
+        }
+    }
+    real
+}
+
+impl JobArgs {
+    /// As if `options` stood behind `run JOB` on the command line: for tests of a job's `build`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Usage`]: they cannot stand there.
+    pub fn of<S: AsRef<str>>(options: &[S]) -> Result<Self> {
+        let line = ["millpond", "run", "job"].into_iter();
+        let line = line.chain(options.iter().map(AsRef::as_ref));
+        match Cli::try_parse_from(line).map_err(|e| Error::usage(e.to_string()))?.command {
+            Command::Run(args) => args.job_args(),
+            _ => Err(Error::internal("run was read as another command")),
+        }
     }
 }
 
@@ -314,7 +382,7 @@ mod tests {
         assert_eq!(cli.verbose, 2);
         let Command::Run(args) = cli.command else { panic!("not run") };
         assert_eq!(args.mode(), StartMode::Fresh);
-        assert_eq!(args.job_args().unwrap().input, ["x", "y"]);
+        assert_eq!(args.input, ["x", "y"]);
         let sources = args.sources(Vec::new());
         assert_eq!(sources.definitions, ["rest.port=0", "rest.bind-address=::1"]);
         assert_eq!(sources.options[0].2, "2");
@@ -331,15 +399,49 @@ mod tests {
         };
         assert_eq!(run(&[]).unwrap(), JobArgs::default());
         let skip = run(&["--on-error", "skip"]).unwrap();
-        assert_eq!(skip, JobArgs { on_error: OnError::Skip, ..JobArgs::default() });
+        assert_eq!((skip.on_error(), skip.dead_letters()), (OnError::Skip, None));
         let aside = run(&["--on-error", "dead-letter=a=b"]).unwrap();
-        assert_eq!(aside.dead_letters, Some(PathBuf::from("a=b")));
+        assert_eq!(aside.dead_letters(), Some(Path::new("a=b")));
         for wrong in ["", "ski", "dead-letter", "dead-letter=", "skip=x"] {
             let error = run(&["--on-error", wrong]).unwrap_err();
             assert!(error.contains("use fail, skip or dead-letter=FOLDER"), "{error}");
         }
         let error = run(&["--output", "out", "--on-error", "dead-letter=./out"]).unwrap_err();
         assert!(error.contains("both name ./out"), "{error}");
+    }
+
+    /// They used to be refused after the claim, since the one was not empty, or vanished.
+    #[test]
+    fn a_folder_in_the_other_is_refused_though_neither_is_there() {
+        let there = tempfile::tempdir().unwrap();
+        let within = |rest: &str| format!("{}/{rest}", there.path().display());
+        let run = |output: &str, aside: &str| {
+            let (output, aside) = (within(output), within(aside));
+            JobArgs::of(&["--output", &output, "--on-error", &format!("dead-letter={aside}")])
+        };
+        for (output, aside) in
+            [("out", "out/bad"), ("bad/out", "bad"), ("out", "none/../out/bad"), ("", "bad")]
+        {
+            let error = run(output, aside).unwrap_err().to_string();
+            assert!(error.contains("one is in the other"), "{output}, {aside}: {error}");
+        }
+        for (output, aside) in [("out", "out-bad"), ("a/out", "a/bad"), ("out", "out/../bad")] {
+            run(output, aside).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(there.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_parameter_has_a_name_and_is_given_once() {
+        for (options, wrong) in [
+            (&["--set", "n"][..], "use NAME=VALUE"),
+            (&["--set", "=1"], "use NAME=VALUE"),
+            (&["--set", "n=1", "--set", "n=2"], "--set n is given twice"),
+        ] {
+            let error = JobArgs::of(options).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Usage);
+            assert!(error.to_string().contains(wrong), "{error}");
+        }
     }
 
     #[test]

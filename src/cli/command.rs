@@ -1,5 +1,6 @@
 //! From the process's arguments to its exit code.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -15,7 +16,7 @@ use super::run as run_command;
 use super::simulate;
 use super::{demo, logging, print, table};
 use crate::config;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::points;
 use crate::task::JobGraph;
 
@@ -70,8 +71,8 @@ fn carry_out<E: Engine>(
     }
     points::check_environment()?;
     match &cli.command {
-        Command::Run(args) => return run_command::run(engine, jobs, args, environment(), bar),
-        Command::Table(command) => return table::run(command, environment()),
+        Command::Run(args) => return run_command::run(engine, jobs, args, environment()?, bar),
+        Command::Table(command) => return table::run(command, environment()?),
         Command::Jobs => print::result(&job::list(jobs)),
         Command::ConfigReference => print::result(config::reference().trim_end()),
         #[cfg(feature = "test-kit")]
@@ -102,9 +103,59 @@ impl Command {
     }
 }
 
-/// Variables that are not Unicode cannot be settings.
-fn environment() -> Vec<(String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
-        .collect()
+fn environment() -> Result<Vec<(String, String)>> {
+    settings(std::env::vars_os())
+}
+
+/// What of `variables` may be a setting. Those of others need not be Unicode.
+fn settings(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>> {
+    let mut settings = Vec::new();
+    for (name, text) in variables {
+        match (name.to_str(), text.into_string()) {
+            (Some(name), Ok(text)) => settings.push((name.to_owned(), text)),
+            _ if name.to_string_lossy().starts_with(config::ENV_PREFIX) => {
+                // Without its value, which may be a secret.
+                let message = format!(
+                    "the environment variable {} is not Unicode, so it cannot be a setting: set it anew, or \
+                     unset it",
+                    name.display()
+                );
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+            _ => {}
+        }
+    }
+    Ok(settings)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    fn given(name: &[u8], text: &[u8]) -> Result<Vec<(String, String)>> {
+        let os = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let good = (OsString::from("MILLPOND_REST_PORT"), OsString::from("0"));
+        settings([(os(name), os(text)), good].into_iter())
+    }
+
+    /// It used to be left out without a word, so a default was in its place.
+    #[test]
+    fn a_setting_that_is_not_unicode_is_an_error_that_names_it() {
+        for (name, text) in [(&b"MILLPOND_STATE_X"[..], &b"caf\xe9"[..]), (b"MILLPOND_\xe9", b"x")]
+        {
+            let error = given(name, text).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            let said = error.to_string();
+            assert!(said.contains("the environment variable MILLPOND_"), "{said}");
+            assert!(said.contains("is not Unicode") && !said.contains("caf"), "{said}");
+        }
+        for (name, text) in [(&b"CAF\xe9"[..], &b"x"[..]), (b"OTHER", b"\xe9")] {
+            let known = [("MILLPOND_REST_PORT".to_owned(), "0".to_owned())];
+            assert_eq!(given(name, text).unwrap(), known);
+        }
+    }
 }

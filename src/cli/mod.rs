@@ -13,6 +13,7 @@ mod engine;
 mod events;
 mod exit;
 mod job;
+mod job_args;
 mod local;
 mod logging;
 mod print;
@@ -26,4 +27,5 @@ mod text;
 
 pub use command::{run, run_with};
 pub use engine::{Engine, Stop};
-pub use job::{Job, JobArgs};
+pub use job::Job;
+pub use job_args::JobArgs;

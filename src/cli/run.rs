@@ -49,7 +49,9 @@ pub(super) fn run<E: Engine>(
     let job = job::find(jobs, &args.job)?;
     let name = Name::new(args.name.as_deref().unwrap_or(job.name))?;
     let config = config::load(&args.sources(environment))?;
-    let graph = (job.build)(&args.job_args()?)?;
+    let job_args = args.job_args()?;
+    let graph = (job.build)(&job_args)?;
+    job_args.check_all_used()?;
     let events = args.events.as_deref().map(events::Writer::open).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -60,7 +62,9 @@ pub(super) fn run<E: Engine>(
         signals::outlive_full_disks()?;
         let clock = Clock::system();
         let bound = bind(args, &options.config).await?;
-        let (status, watched) = watch::channel(JobStatus::default());
+        // What asks before the store is open is to find the job, too.
+        let created = JobStatus::of(&options.job, clock.wall_ms());
+        let (status, watched) = watch::channel(created);
         let (stop, stopped) = watch::channel(Stop::No);
         let in_memory = options.config.store.location == Location::EmbeddedMemory;
         let mut job = pin!(engine.run(graph, options, status, stopped));
@@ -181,7 +185,7 @@ struct Watcher<'a> {
     in_memory: bool,
     /// The first line has been said.
     opened: bool,
-    /// Where the status is served, and what is to be said of that, after the first line.
+    /// Where the status is served, and what is to be said of that, after the first line; `None` once it was.
     served: Option<SocketAddr>,
     notice: Option<String>,
     /// When progress was told last, and at how many records.
@@ -233,10 +237,15 @@ impl<'a> Watcher<'a> {
         self.record();
     }
 
-    /// Says the first line as soon as it is known, and then what had to wait for it.
+    /// Says the first line as soon as it is known, and then what had to wait for it. A candidate that waits for
+    /// another process may be asked how it is, too.
     fn open(&mut self) {
         if self.opened {
             return;
+        }
+        let waits = self.status.borrow().waiting_for.is_some();
+        if waits {
+            self.tell_where();
         }
         let line = text::opening(&self.status.borrow());
         if let Some(line) = line {
@@ -246,12 +255,17 @@ impl<'a> Watcher<'a> {
             if let Some(repeats) = repeats {
                 self.say(&repeats);
             }
-            if let Some(address) = self.served {
-                tracing::info!("the status is on http://{address}");
-            }
-            if let Some(notice) = self.notice.take() {
-                self.say(&notice);
-            }
+            self.tell_where();
+        }
+    }
+
+    /// Says once where the status is served.
+    fn tell_where(&mut self) {
+        if let Some(address) = self.served.take() {
+            tracing::info!("the status is on http://{address}");
+        }
+        if let Some(notice) = self.notice.take() {
+            self.say(&notice);
         }
     }
 

@@ -41,7 +41,7 @@ impl Key {
 }
 
 /// What the environment variables of settings start with.
-pub(super) const ENV_PREFIX: &str = "MILLPOND_";
+pub(crate) const ENV_PREFIX: &str = "MILLPOND_";
 
 /// The key that `name` is, if there is one.
 pub(super) fn find(name: &str) -> Option<&'static Key> {

@@ -10,6 +10,7 @@ use super::draft::Draft;
 use super::keys::{self, KEYS, Key};
 use super::nearest;
 use super::sources::{Given, Sources, collect};
+use super::store_choice::give_way;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Reads, checks and merges all settings.
@@ -20,10 +21,14 @@ use crate::error::{Error, ErrorKind, Result};
 pub fn load(sources: &Sources) -> Result<Config> {
     let mut problems = Vec::new();
     let mut settings = Settings::new();
-    for given in collect(sources, &mut problems) {
-        match keys::find(&given.key) {
-            Some(key) => drop(settings.insert(key.name, given)),
-            None => problems.push(unknown(&given)),
+    let given = collect(sources, &mut problems);
+    for of_one_place in given.chunk_by(|one, next| one.place.rank() == next.place.rank()) {
+        give_way(&mut settings, of_one_place);
+        for given in of_one_place {
+            match keys::find(&given.key) {
+                Some(key) => drop(settings.insert(key.name, given.clone())),
+                None => problems.push(unknown(given)),
+            }
         }
     }
     let mut draft = Draft::default();

@@ -17,6 +17,7 @@ pub(crate) mod nearest;
 mod reference;
 mod service_links;
 mod sources;
+mod store_choice;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use credentials::Credentials;
+pub(crate) use keys::ENV_PREFIX;
 pub use load::load;
 pub use reference::reference;
 pub use sources::{LOG_VARIABLE, Sources};

@@ -47,6 +47,17 @@ pub(super) enum Place {
     Option(&'static str),
 }
 
+impl Place {
+    /// The greater one wins; what is on the command line is one place.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Self::File { .. } => 0,
+            Self::Variable(_) => 1,
+            Self::Definition | Self::Option(_) => 2,
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -54,6 +54,8 @@ pub struct RunIdentity {
     pub owner: String,
     /// Whether this incarnation has no completed checkpoint yet.
     pub fresh: bool,
+    /// Whether the sink is new to a run that goes on: no checkpoint has committed anything to its output.
+    pub added: bool,
     /// Whether another run's output may be removed.
     pub replace: bool,
 }

@@ -169,11 +169,13 @@ async fn prepare_outputs(shared: &Shared, claimed: &Claimed) -> Result<()> {
         attempt: claimed.mine.attempt,
         owner: claimed.mine.owner.clone(),
         fresh: claimed.manifest.is_none(),
+        added: false,
         // Also where a run that never got to a checkpoint is gone on with: nothing in the output
         // is its own yet.
         replace: shared.replace_output,
     };
-    sinks::prepare(&shared.graph, run, &shared.io).await?;
+    let recorded = claimed.head.identity.graph.clone();
+    sinks::prepare(&shared.graph, run, recorded, &shared.io).await?;
     let owed = claimed.manifest.as_ref().map_or(&[][..], |m| &m.committables);
     let owed = if bites(Tooth::StagedRemovedEarly) { &[] } else { owed };
     shared.sinks.clean(claimed.mine.attempt, owed).await

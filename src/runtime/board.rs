@@ -14,7 +14,7 @@ use super::bill::Bill;
 use super::job::{RunOptions, final_state};
 use super::status::{
     CapacityUnits, CheckpointCounts, CheckpointEntry, CheckpointState, Checkpoints, Cost, JobState,
-    JobStatus, Memory, Restore, Ship, Start, Vertex, VertexInput, hex_id,
+    JobStatus, Memory, Restore, Ship, Start, Vertex, VertexInput,
 };
 use crate::checkpoint::rules::{inputs_of, name_of};
 use crate::checkpoint::{Claimed, Ended, History, Overview, Stats, Status};
@@ -22,6 +22,7 @@ use crate::clock::{Clock, Instant};
 use crate::connector::Guarantee;
 use crate::dynamodb::Throttling;
 use crate::error::{Error, Result};
+use crate::ids::Attempt;
 use crate::metrics::{Lag, Metrics, VertexCounters};
 use crate::task::{JobGraph, Reason};
 use crate::thrift::Thrift;
@@ -60,10 +61,7 @@ impl Board {
         history: &History,
     ) -> Self {
         status.send_modify(|status| {
-            status.name = options.job.to_string();
-            status.id = hex_id(options.job.as_str());
-            status.started_ms = clock.wall_ms();
-            status.enter(JobState::Created, status.started_ms);
+            status.begin(&options.job, clock.wall_ms());
             status.max_parallelism = options.config.max_parallelism;
             status.store = backend.describe();
             status.not_replayable = !is_replayable(graph);
@@ -115,8 +113,14 @@ impl Board {
         });
     }
 
+    /// Attempt `attempt` of another process holds the job.
+    pub(super) fn waiting(&self, attempt: Attempt) {
+        self.status.send_modify(|status| status.waiting_for = Some(attempt.0));
+    }
+
     pub(super) fn claimed(&self, claimed: &Claimed) {
         self.status.send_modify(|status| {
+            status.waiting_for = None;
             status.attempt = claimed.mine.attempt.0;
             if status.start.is_none() {
                 status.start = Some(match &claimed.manifest {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::restore;
+use super::{restore, sinks};
 use crate::checkpoint::{Inspect, Manifest, Prospect, SourceSplits};
 use crate::connector::RunIdentity;
 use crate::error::Result;
@@ -43,7 +43,7 @@ impl FirstLook {
 
     /// Compares the program with the checkpoint, finds or checks the splits, and checks the outputs.
     async fn look(&self, prospect: Prospect<'_>) -> Result<()> {
-        let Prospect { incarnation, attempt, manifest } = prospect;
+        let Prospect { incarnation, attempt, recorded, manifest } = prospect;
         restore::check(&self.graph, manifest)?;
         let found = restore::sources(&self.graph, manifest, self.parallelism, &self.io).await?;
         let run = RunIdentity {
@@ -52,15 +52,10 @@ impl FirstLook {
             attempt,
             owner: String::new(),
             fresh: manifest.is_none(),
+            added: false,
             replace: self.replace,
         };
-        let graph = Arc::clone(&self.graph);
-        let check = self.io.blocking(move || {
-            graph.sinks.iter().try_for_each(|(operator, sink)| {
-                sink.check(&run).map_err(|e| e.at(format!("sink {}", graph.operators[*operator])))
-            })
-        });
-        check.await?;
+        sinks::check(&self.graph, run, recorded.to_owned(), &self.io).await?;
         let found = Some((checkpoint_of(manifest), found));
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
         Ok(())

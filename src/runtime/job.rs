@@ -297,6 +297,7 @@ async fn one_attempt(
                 waiting.owner,
                 waiting.lease
             );
+            shared.status.waiting(waiting.attempt);
         }
     };
     let turn = tokio::select! {

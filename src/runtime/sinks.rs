@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::checkpoint::{CommitOutcome, Committable, Owed, SinkCommitter};
+use crate::checkpoint::{CommitOutcome, Committable, Owed, SinkCommitter, rules};
 use crate::connector::{self, Committer, RunIdentity};
 use crate::error::Result;
 use crate::ids::{Attempt, Name};
@@ -52,15 +52,46 @@ impl Sinks {
     }
 }
 
-/// Checks and claims the outputs for this run.
-pub(super) async fn prepare(graph: &Arc<JobGraph>, run: RunIdentity, io: &Io) -> Result<()> {
+/// Checks the outputs for a run that would go on from a checkpoint of the graph that is `recorded`, and changes nothing.
+pub(super) async fn check(
+    graph: &Arc<JobGraph>,
+    run: RunIdentity,
+    recorded: String,
+    io: &Io,
+) -> Result<()> {
     let graph = Arc::clone(graph);
     io.blocking(move || {
         graph.sinks.iter().try_for_each(|(operator, sink)| {
-            sink.prepare(&run).map_err(|e| e.at(format!("sink {}", graph.operators[*operator])))
+            let id = &graph.operators[*operator];
+            sink.check(&seen_by(id, &run, &recorded)).map_err(|e| e.at(format!("sink {id}")))
         })
     })
     .await
+}
+
+/// Checks and claims the outputs for this run, which goes on from a checkpoint of the graph that is `recorded`.
+pub(super) async fn prepare(
+    graph: &Arc<JobGraph>,
+    run: RunIdentity,
+    recorded: String,
+    io: &Io,
+) -> Result<()> {
+    let graph = Arc::clone(graph);
+    io.blocking(move || {
+        graph.sinks.iter().try_for_each(|(operator, sink)| {
+            let id = &graph.operators[*operator];
+            sink.prepare(&seen_by(id, &run, &recorded)).map_err(|e| e.at(format!("sink {id}")))
+        })
+    })
+    .await
+}
+
+/// `run` as it is to the sink `id`: is that new to a run that goes on from a checkpoint of the graph that is
+/// `recorded`? Where none is, as after a roll-back, a sink counts as known, so that no results are missed
+/// without a word.
+fn seen_by(id: &Name, run: &RunIdentity, recorded: &str) -> RunIdentity {
+    let added = !run.fresh && !recorded.is_empty() && !rules::has_operator(recorded, id.as_str());
+    RunIdentity { added, ..run.clone() }
 }
 
 impl SinkCommitter for Sinks {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::dynamodb::{Share, Throttling};
 use crate::error::ErrorKind;
+use crate::ids::Name;
 use crate::metrics::{Lag, Snapshot};
 
 /// One job and its current attempt.
@@ -28,6 +29,8 @@ pub struct JobStatus {
     pub entered_ms: BTreeMap<JobState, u64>,
     /// The attempt that runs, from the head; 0 before the claim.
     pub attempt: u64,
+    /// The attempt of another process that holds the job, while this one waits for it before its first claim.
+    pub waiting_for: Option<u64>,
     /// The attempt that failed last, and why.
     pub last_failure: Option<String>,
     /// Of what kind that was. Not in the serialised form.
@@ -67,6 +70,25 @@ pub struct JobStatus {
 }
 
 impl JobStatus {
+    /// That of a run of `job` of which nothing but its name is known.
+    #[must_use]
+    pub fn of(job: &Name, now_ms: u64) -> Self {
+        let mut status = Self::default();
+        status.begin(job, now_ms);
+        status
+    }
+
+    /// A run of `job` begins at `now_ms`, unless it has begun before its store was there.
+    pub(super) fn begin(&mut self, job: &Name, now_ms: u64) {
+        let id = hex_id(job.as_str());
+        if self.id != id || self.state != JobState::Created {
+            self.name = job.to_string();
+            self.id = id;
+            self.started_ms = now_ms;
+            self.enter(JobState::Created, now_ms);
+        }
+    }
+
     /// Enters `state` at `now_ms`, unless that is where it is.
     pub fn enter(&mut self, state: JobState, now_ms: u64) {
         if self.state != state || self.entered_ms.is_empty() {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -30,6 +31,7 @@ pub(super) fn router(status: watch::Receiver<JobStatus>, clock: Clock) -> Router
         .route("/jobs/{id}", get(job))
         .route("/jobs/{id}/checkpoints", get(checkpoints))
         .fallback(missing)
+        .method_not_allowed_fallback(not_allowed)
         .with_state(Shared { status, clock: Arc::new(clock) })
 }
 
@@ -57,37 +59,51 @@ async fn jobs(State(shared): State<Shared>) -> Json<Value> {
     Json(json!({ "jobs": [flink::summary(&shared.status.borrow(), shared.clock.wall_ms())] }))
 }
 
-async fn job(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
-    answer(&shared, &id, |status| flink::details(status, shared.clock.wall_ms()))
+/// Of a request: the id in its path, or why there is none.
+type Id = Result<Path<String>, PathRejection>;
+
+async fn job(State(shared): State<Shared>, id: Id) -> Response {
+    answer(&shared, id, |status| flink::details(status, shared.clock.wall_ms()))
 }
 
-async fn checkpoints(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
-    answer(&shared, &id, flink::checkpoints)
+async fn checkpoints(State(shared): State<Shared>, id: Id) -> Response {
+    answer(&shared, id, flink::checkpoints)
 }
 
 /// The job by its id, or by its name, which is easier to type.
-fn answer(shared: &Shared, id: &str, body: impl FnOnce(&JobStatus) -> Value) -> Response {
+fn answer(shared: &Shared, id: Id, body: impl FnOnce(&JobStatus) -> Value) -> Response {
+    let Path(id) = match id {
+        Ok(id) => id,
+        Err(rejected) => return errors(rejected.status(), rejected.body_text()),
+    };
     let status = shared.status.borrow();
     if id == status.id || id == status.name {
         Json(body(&status)).into_response()
     } else {
-        errors(format!("Job {id} not found"))
+        errors(StatusCode::NOT_FOUND, format!("Job {id} not found"))
     }
 }
 
 async fn missing() -> Response {
-    errors("Not found.".to_owned())
+    errors(StatusCode::NOT_FOUND, "Not found.".to_owned())
+}
+
+async fn not_allowed() -> Response {
+    let refused =
+        errors(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are served.".to_owned());
+    ([(header::ALLOW, "GET, HEAD")], refused).into_response()
 }
 
 /// Flink: `ErrorResponseBody`.
-fn errors(message: String) -> Response {
-    (StatusCode::NOT_FOUND, Json(json!({ "errors": [message] }))).into_response()
+fn errors(code: StatusCode, message: String) -> Response {
+    (code, Json(json!({ "errors": [message] }))).into_response()
 }
 
 #[cfg(test)]
 mod tests {
     use axum::body::{Body, to_bytes};
     use axum::http::Request;
+    use axum::http::request::Builder;
     use tower::ServiceExt;
 
     use super::*;
@@ -170,10 +186,16 @@ mod tests {
     }
 
     async fn get(path: &str, status: JobStatus) -> (StatusCode, Value) {
+        ask(Request::get(path), status).await
+    }
+
+    async fn ask(request: Builder, status: JobStatus) -> (StatusCode, Value) {
         let (_sender, receiver) = watch::channel(status);
-        let request = Request::get(path).body(Body::empty()).unwrap();
+        let request = request.body(Body::empty()).unwrap();
         let answer = router(receiver, Clock::starting_at(5_000)).oneshot(request).await.unwrap();
         let code = answer.status();
+        let allowed = answer.headers().get_all(header::ALLOW).iter().count();
+        assert_eq!(allowed, usize::from(code == StatusCode::METHOD_NOT_ALLOWED));
         let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
         (code, serde_json::from_slice(&body).unwrap())
     }
@@ -353,6 +375,21 @@ mod tests {
         for path in ["/jobs/other", "/jobs/other/checkpoints", "/nowhere"] {
             let (code, body) = get(path, status()).await;
             assert_eq!(code, StatusCode::NOT_FOUND, "{path}");
+            assert!(body["errors"][0].is_string(), "{path}: {body}");
+        }
+    }
+
+    /// They used to be plain text, and nothing.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_wrongly_is_an_error_in_flinks_form() {
+        for path in ["/jobs/%FF", "/jobs/%FF/checkpoints"] {
+            let (code, body) = get(path, status()).await;
+            assert_eq!(code, StatusCode::BAD_REQUEST, "{path}");
+            assert!(body["errors"][0].as_str().unwrap().contains("UTF-8"), "{path}: {body}");
+        }
+        for path in ["/health", "/jobs/overview", "/jobs/route_stats"] {
+            let (code, body) = ask(Request::post(path), status()).await;
+            assert_eq!(code, StatusCode::METHOD_NOT_ALLOWED, "{path}");
             assert!(body["errors"][0].is_string(), "{path}: {body}");
         }
     }

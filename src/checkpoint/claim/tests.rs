@@ -458,7 +458,7 @@ impl Look {
 
 impl Inspect for Look {
     fn inspect<'a>(&'a self, prospect: Prospect<'a>) -> BoxFuture<'a, Result<()>> {
-        let Prospect { incarnation, attempt, manifest } = prospect;
+        let Prospect { incarnation, attempt, manifest, .. } = prospect;
         let checkpoint = manifest.map_or(0, |manifest| manifest.checkpoint.0);
         self.asked.lock().unwrap().push((incarnation.0, attempt.0, checkpoint));
         if let Some(then) = self.then.lock().unwrap().take() {

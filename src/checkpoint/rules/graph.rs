@@ -147,8 +147,9 @@ pub fn inputs_of(line: &str) -> Vec<&str> {
     Operator::of(line).inputs
 }
 
-/// Whether a checkpoint of this graph has something for `id`.
-pub(super) fn has(graph: &str, id: &str) -> bool {
+/// Whether a checkpoint of this graph, as it is recorded, has something for the operator, source or sink `id`.
+#[must_use]
+pub fn has_operator(graph: &str, id: &str) -> bool {
     Graph::of(graph).has(id)
 }
 

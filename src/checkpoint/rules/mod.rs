@@ -10,7 +10,7 @@ mod retention;
 mod start;
 
 pub use claims::{first_head, resumed, successor, unchanged};
-pub use graph::{bound_to, inputs_of, name_of, states_in};
+pub use graph::{bound_to, has_operator, inputs_of, name_of, states_in};
 pub use ownership::{
     FencedBy, Mine, Resolution, Restorable, claimed, is_mine, resolve_move, resolve_owned,
     restorable,

@@ -175,7 +175,7 @@ fn differences(
     // One line a source: that of one that is gone, the graph has told; one that is new begins.
     let is_read = |line: &&str| {
         let source = line.split(": ").next().unwrap_or_default();
-        !graph::has(&stored.graph, source) || graph::has(&given.graph, source)
+        !graph::has_operator(&stored.graph, source) || graph::has_operator(&given.graph, source)
     };
     let recorded: Vec<&str> = lines_without(&stored.input, &given.input).filter(is_read).collect();
     if !recorded.is_empty() {

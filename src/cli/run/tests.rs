@@ -126,7 +126,7 @@ fn args(line: &str) -> RunArgs {
     }
 }
 
-fn job(build: fn(&job::JobArgs) -> Result<()>) -> [Job<()>; 1] {
+fn job(build: fn(&crate::cli::JobArgs) -> Result<()>) -> [Job<()>; 1] {
     [Job { name: "routes", about: "", default_input: "", build }]
 }
 
@@ -151,6 +151,38 @@ fn arguments_and_settings_reach_the_engine_and_events_the_file() {
     let lines = events::parse(&std::fs::read_to_string(events).unwrap());
     let last = &lines.last().unwrap().event;
     assert_eq!(last, &events::Event::Ended { finished: true, position: 3 });
+}
+
+/// What a status server tells while the store is being opened.
+fn look(status: watch::Sender<JobStatus>, _: watch::Receiver<Stop>) -> Playing {
+    let seen = status.borrow().clone();
+    Box::pin(async move {
+        assert_eq!((seen.name.as_str(), seen.state), ("mine", JobState::Created));
+        assert_eq!((seen.id.len(), seen.changed_ms()), (32, seen.started_ms));
+        assert!(seen.started_ms > 0);
+        Ok(Ended::Finished)
+    })
+}
+
+/// The job had neither name nor id in `/jobs/overview`, and had begun in 1970.
+#[test]
+fn the_status_is_that_of_the_job_before_there_is_a_store() {
+    let fake = Fake::new(look);
+    let jobs = job(|_| Ok(()));
+    run(&fake, &jobs, &args("--name mine"), Vec::new(), &Bar::new(false)).unwrap();
+}
+
+#[test]
+fn an_option_that_the_job_does_not_look_at_starts_nothing() {
+    let fake = Fake::new(hang);
+    let jobs = job(|args| args.get("known").map_or(Ok(()), |_| Ok(())));
+    let line = "--set knwon=1 --output out";
+    let error = run(&fake, &jobs, &args(line), Vec::new(), &Bar::new(false)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    let said = error.to_string();
+    assert!(said.contains("--set knwon: ") && said.contains("did you mean known?"), "{said}");
+    assert!(said.contains("--output has no effect"), "{said}");
+    assert!(fake.asked.take().is_none());
 }
 
 #[test]

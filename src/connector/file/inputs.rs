@@ -1,6 +1,7 @@
 //! Where a file source's bytes are: patterns on disk, or files compiled into the binary.
 //!
-//! Owns expansion of globs and reading at an offset. Does not know records.
+//! Owns what a pattern stands for and reading at an offset. What a glob matches is `pattern`'s. Does not know
+//! records.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::pattern::matching;
 use crate::connector::seen_from::seen_from;
 use crate::disk::Identity;
 use crate::error::{Error, ErrorKind, Result};
@@ -47,6 +49,10 @@ impl Inputs {
         self
     }
 
+    pub(super) fn are(&self, patterns: &[&str]) -> bool {
+        self.patterns == patterns && self.embedded.is_empty()
+    }
+
     pub(super) fn describe(&self) -> String {
         let compiled = self.embedded.iter().map(|e| format!("{} (compiled in)", e.name));
         self.patterns.iter().cloned().chain(compiled).collect::<Vec<_>>().join(", ")
@@ -64,15 +70,18 @@ impl Inputs {
         paths.sort();
         let (mut places, mut seen) = (Vec::new(), HashSet::new());
         for path in paths {
+            let Some(text) = path.to_str().map(str::to_owned) else {
+                let message = format!(
+                    "the path {path:?} is not UTF-8, so no checkpoint could say how far it was read: \
+                     rename it, or name the others by a pattern that it does not match"
+                );
+                return Err(Error::usage(message));
+            };
             // One file may have several paths: it keeps the first.
             let real = path.canonicalize().map_err(|e| Error::io("look for", &path, e))?;
-            if !seen.insert(real) {
-                continue;
+            if seen.insert(real) {
+                places.push(Place::Path(text));
             }
-            let text = path.to_str().map(str::to_owned);
-            places.push(Place::Path(text.ok_or_else(|| {
-                Error::usage(format!("the path {} is not UTF-8: rename it", path.display()))
-            })?));
         }
         places.extend(self.embedded.iter().map(|e| Place::Embedded(e.name.to_owned())));
         Ok(places)
@@ -112,14 +121,8 @@ fn expand_pattern(pattern: &str) -> Result<Vec<PathBuf>> {
     if pattern == "-" {
         return Err(Error::usage("this source reads files, not standard input (-)"));
     }
-    let found = glob::glob(pattern)
-        .map_err(|e| Error::usage(format!("the pattern {pattern:?} is not valid: {e}")))?;
     let mut paths = Vec::new();
-    for path in found {
-        let path = path.map_err(|e| {
-            let at = e.path().to_path_buf();
-            Error::io("read", &at, e.into())
-        })?;
+    for path in matching(pattern)? {
         if path.is_file() {
             paths.push(path);
         } else if !path.is_dir() {

@@ -1,6 +1,6 @@
 //! Files as a source: text lines, CSV and JSON lines, by path, glob or compiled in.
 //!
-//! `inputs` finds and opens files, `split` is what a manifest keeps, by `tail` a file is known again, `block` reads off the worker,
+//! `inputs` finds and opens files, `pattern` matches their names, `split` is what a manifest keeps, by `tail` a file is known again, `block` reads off the worker,
 //! `format`, `csv` and `cut` cut and parse records, `split_reader` keeps positions, `reader` takes turns.
 //!
 //! One split a file, or one for each `split_size` bytes: a range owns the lines that *start* in it.
@@ -17,6 +17,7 @@ mod format;
 mod fuzz;
 mod inputs;
 mod open;
+mod pattern;
 mod reader;
 mod split;
 mod split_reader;
@@ -148,6 +149,16 @@ impl<F: Format> FileSource<F> {
     #[must_use]
     pub fn rate(self, records_per_second: u64) -> Self {
         Self { pace: Some(Pace::new(records_per_second)), ..self }
+    }
+
+    /// Reads `inputs` in place of its own.
+    pub(crate) fn reading(self, inputs: Inputs) -> Self {
+        Self { inputs, ..self }
+    }
+
+    /// Whether it reads just these paths and globs.
+    pub(crate) fn reads(&self, patterns: &[&str]) -> bool {
+        self.inputs.are(patterns)
     }
 
     /// Reads so many bytes at a time.

@@ -43,10 +43,11 @@ impl FileCommitter {
         if let Some(done) = there.map(|folder| settled(folder, &owed.name)).transpose()?.flatten() {
             return Ok(done);
         }
-        if let Some(folder) = claimed.or(there)
-            && is_published(folder, &owed.name)?
-        {
-            return Ok((CommitOutcome::AlreadyCommitted, Some(folder.root().to_owned())));
+        // Only of a folder where it was staged does its absence tell anything.
+        for folder in claimed.into_iter().chain(there) {
+            if folder.had(owed.attempt()?)? && is_published(folder, &owed.name)? {
+                return Ok((CommitOutcome::AlreadyCommitted, Some(folder.root().to_owned())));
+            }
         }
         let (staged, target) = (staged_in.staged(&owed.name), staged_in.target(&owed.name));
         let (staged, target) = (staged.display(), target.display());
@@ -89,7 +90,7 @@ fn publish(folder: &Folder, name: &str) -> Result<bool> {
     Ok(false)
 }
 
-/// Whether a file that is not staged was published. Only a commit takes one out of the staging folder that
+/// Whether a file that was staged here, and is not any more, was published. Only a commit takes one out of the staging folder that
 /// a manifest names; whoever reads the output may have moved it away since. Where that folder is gone, the
 /// staged file may have gone with it, so the published one must be there.
 fn is_published(folder: &Folder, name: &str) -> Result<bool> {
@@ -116,13 +117,15 @@ impl Owed {
 
     pub(crate) fn decode(committable: &Committable) -> Result<Self> {
         let owed: Self = split_bytes::decode(&committable.0)?;
-        match Part::parse(&owed.name) {
-            Some(_) => Ok(owed),
-            None => {
-                let message = format!("{:?} is no name of a result", owed.name);
-                Err(Error::new(ErrorKind::Corrupt, message))
-            }
-        }
+        owed.attempt().map(|_| owed)
+    }
+
+    /// The attempt that staged it.
+    fn attempt(&self) -> Result<u64> {
+        Part::parse(&self.name).map(|part| part.attempt).ok_or_else(|| {
+            let message = format!("{:?} is no name of a result", self.name);
+            Error::new(ErrorKind::Corrupt, message)
+        })
     }
 }
 

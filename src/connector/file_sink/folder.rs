@@ -1,4 +1,4 @@
-//! The output folder: names of files in it, and the markers that say whose results they are.
+//! The output folder: names of files in it, and who may claim it. What a marker says is `marker`'s.
 //!
 //! Every attempt leaves a marker of its own, the highest attempt's counts, and an attempt's files
 //! come after its marker. A claimant that was paused and overtaken may wake up anywhere in here, and
@@ -12,8 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::{Deserialize, Serialize};
-
+use super::marker::Marker;
 use crate::connector::RunIdentity;
 use crate::connector::seen_from::seen_from;
 use crate::disk::{self, NewFile};
@@ -41,42 +40,6 @@ pub(super) struct Folder {
     before_claim: Mutex<Vec<Marker>>,
     /// The job that asked last.
     job: Mutex<Option<Name>>,
-}
-
-/// Who writes to the folder: `.millpond/<attempt>.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Marker {
-    job: String,
-    incarnation: u64,
-    attempt: u64,
-    /// The claim's own text, so that no two attempts have equal markers, even where a lost head made
-    /// their numbers begin again. None in markers of earlier versions.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    owner: String,
-}
-
-impl Marker {
-    fn of(run: &RunIdentity) -> Self {
-        Self {
-            job: run.job.as_str().to_owned(),
-            incarnation: run.incarnation.0,
-            attempt: run.attempt.0,
-            owner: run.owner.clone(),
-        }
-    }
-
-    fn name(&self) -> String {
-        format!("{}.json", self.attempt)
-    }
-
-    fn same_run(&self, other: &Self) -> bool {
-        self.job == other.job && self.incarnation == other.incarnation
-    }
-
-    /// Whether `other` is of an attempt that came after this one.
-    fn is_before(&self, other: &Self) -> bool {
-        self.job == other.job && self.attempt < other.attempt
-    }
 }
 
 /// The numbers in a file's name.
@@ -160,7 +123,16 @@ impl Folder {
         self.look(&Marker::of(run), run).map(drop)
     }
 
+    /// Committables have the folder's whole path as text, and a place that is no folder holds no files.
     fn may_be_folder(&self) -> Result<()> {
+        let whole = std::path::absolute(&self.root)
+            .map_err(|e| Error::io("find the folder", &self.root, e))?;
+        if whole.to_str().is_none() {
+            return Err(Error::usage(format!(
+                "the path {whole:?} of the output is not UTF-8, so no checkpoint could say where results \
+                 are: choose another one, or rename what is not"
+            )));
+        }
         if self.root.exists() && !self.root.is_dir() {
             let message = format!(
                 "the output {} is no folder (Not a directory): choose another one",
@@ -182,7 +154,7 @@ impl Folder {
         // Not of a successor, and of a later attempt: of a state that is gone.
         let beyond = found.iter().any(|m| mine.is_before(m));
         let same_run = last.is_some_and(|m| m.same_run(mine));
-        if run.fresh || (self.joins && !same_run) {
+        if run.fresh || ((self.joins || run.added) && !same_run) {
             let others = if last.is_some() { results.published.clone() } else { self.all_names()? };
             // Nothing of this incarnation is committed here yet: what is there is another run's, even
             // if a lost head made the numbers begin again.
@@ -202,9 +174,10 @@ impl Folder {
 
     /// Claims the folder for `run`, or says why not.
     pub(super) fn prepare(&self, run: &RunIdentity) -> Result<()> {
-        let mine = Marker::of(run);
+        let mut mine = Marker::of(run);
         *locked(&self.job) = Some(run.job.clone());
         let (found, others) = self.look(&mine, run)?;
+        mine.follow(&found);
         if let Some(others) = others {
             others.remove(self)?;
         }
@@ -229,6 +202,15 @@ impl Folder {
         let job = locked(&self.job).clone();
         let last = other.markers()?.pop();
         Ok(job.zip(last).is_some_and(|(job, last)| job.as_str() != last.job))
+    }
+
+    /// Whether `attempt` staged its files here, as far as markers tell: those that this run found when it
+    /// claimed the folder, or that are there where it has not.
+    pub(super) fn had(&self, attempt: u64) -> Result<bool> {
+        if let Some(mine) = &*self.mine() {
+            return Ok(mine.covers(attempt));
+        }
+        Ok(self.markers()?.iter().any(|marker| marker.covers(attempt)))
     }
 
     /// Whether this run has claimed the folder.

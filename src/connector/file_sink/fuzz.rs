@@ -35,6 +35,7 @@ fn any_marker_is_whose_or_an_error_that_names_its_file() {
         attempt: Attempt(5),
         owner: String::new(),
         fresh: false,
+        added: false,
         replace: false,
     };
     let target = Target::new("marker")
@@ -70,6 +71,7 @@ fn any_bytes_are_a_committable_or_an_error() {
             attempt: Attempt(1),
             owner: String::new(),
             fresh: true,
+            added: false,
             replace: false,
         },
     )

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A name holds operator, checkpoint, attempt and subtask, so no two attempts ever share one.
-//! `folder` owns names and the markers that say whose results a folder holds, `writer` stages,
+//! `folder` owns names and who may claim a folder, `marker` what says whose results it holds, `writer` stages,
 //! `committer` publishes and cleans, `encode` makes bytes of records.
 //!
 //! Power loss: all that a checkpoint needs is fsynced, the file and its folders (those above the output
@@ -20,6 +20,7 @@ mod encode;
 mod folder;
 #[cfg(test)]
 mod fuzz;
+mod marker;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -23,7 +23,7 @@ struct Row {
 fn run(incarnation: u64, fresh: bool) -> RunIdentity {
     let (incarnation, attempt) = (Incarnation(incarnation), Attempt(1));
     let (job, owner) = (Name::new("job").unwrap(), "first".to_owned());
-    RunIdentity { job, incarnation, attempt, owner, fresh, replace: false }
+    RunIdentity { job, incarnation, attempt, owner, fresh, added: false, replace: false }
 }
 
 fn out() -> Name {
@@ -449,6 +449,13 @@ fn a_folder_that_may_be_joined_is_so_by_a_run_that_goes_on() {
     committer(&sink).commit(&stage(&sink, 1, 1, 1)).unwrap();
     prepare(&run(1, false)).unwrap();
     assert_eq!(visible(&folder), ["part-out-1-1-0.jsonl"]);
+    // So is one that is new to the job, by any sink.
+    let added = FileSink::json_lines(dir.path().join("added"));
+    let goes_on = RunIdentity { added: true, ..run(1, false) };
+    for run in [&goes_on, &goes_on, &run(1, false)] {
+        Sink::<u32>::check(&added, run).unwrap();
+        Sink::<u32>::prepare(&added, run).unwrap();
+    }
     // What is there of another run, or another's, is in the way, as of a run that starts afresh.
     let error = prepare(&run(2, false)).unwrap_err();
     assert!(error.to_string().contains("an earlier run of job (incarnation 1)"), "{error}");
@@ -568,6 +575,80 @@ fn a_run_that_goes_on_in_a_copy_of_its_folder_publishes_in_the_copy() {
         assert_eq!(visible(&copy), ["part-out-1-1-0.jsonl", "part-out-2-1-0.jsonl"]);
         assert_eq!((visible(&old).len(), staged(&old).len()), (0, 2));
     }
+}
+
+fn goes_on(attempt: u64) -> RunIdentity {
+    RunIdentity { attempt: Attempt(attempt), ..run(1, false) }
+}
+
+/// It used to count as published wherever there was a staging folder.
+#[test]
+fn what_was_staged_in_a_folder_that_is_gone_is_lost_and_not_published_in_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let (before, away, now) =
+        (dir.path().join("before"), dir.path().join("away"), dir.path().join("now"));
+    let first = FileSink::joining(&before);
+    Sink::<u32>::prepare(&first, &run(1, true)).unwrap();
+    let owed = stage(&first, 1, 1, 1);
+    std::fs::rename(&before, &away).unwrap();
+    // The second of them finds the first one's marker, which was no more there when that was staged.
+    for attempt in [2, 3] {
+        let sink = FileSink::joining(&now);
+        Sink::<u32>::prepare(&sink, &goes_on(attempt)).unwrap();
+        committer(&sink).clean(Attempt(attempt), &owed).unwrap();
+        let outcomes = committer(&sink).commit(&owed).unwrap();
+        assert!(matches!(outcomes[..], [CommitOutcome::Lost(_)]), "{attempt}: {outcomes:?}");
+    }
+    std::fs::rename(&away, &before).unwrap();
+    let sink = FileSink::joining(&now);
+    Sink::<u32>::prepare(&sink, &goes_on(4)).unwrap();
+    assert_eq!(committer(&sink).commit(&owed).unwrap(), [CommitOutcome::Committed]);
+    assert_eq!(visible(&before), ["part-out-1-1-0.jsonl"]);
+    // Whoever reads it may move it away, there too.
+    std::fs::remove_file(before.join("part-out-1-1-0.jsonl")).unwrap();
+    assert_eq!(committer(&sink).commit(&owed).unwrap(), [CommitOutcome::AlreadyCommitted]);
+}
+
+#[test]
+fn what_an_older_copy_of_the_folder_lacks_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, backup) = (dir.path().join("out"), dir.path().join("backup"));
+    let sink = prepared(&out);
+    let marker = ".millpond/1.json";
+    for folder in [".millpond", ".staging"] {
+        std::fs::create_dir_all(backup.join(folder)).unwrap();
+    }
+    std::fs::copy(out.join(marker), backup.join(marker)).unwrap();
+    Sink::<u32>::prepare(&sink, &goes_on(2)).unwrap();
+    let owed = stage(&sink, 2, 2, 2);
+    std::fs::remove_dir_all(&out).unwrap();
+    std::fs::rename(&backup, &out).unwrap();
+    for attempt in [3, 4] {
+        let sink = FileSink::json_lines(&out);
+        Sink::<u32>::prepare(&sink, &goes_on(attempt)).unwrap();
+        committer(&sink).clean(Attempt(attempt), &owed).unwrap();
+        let outcomes = committer(&sink).commit(&owed).unwrap();
+        assert!(matches!(outcomes[..], [CommitOutcome::Lost(_)]), "{attempt}: {outcomes:?}");
+    }
+}
+
+/// The checkpoint could not name it, so each attempt failed at its first one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_path_that_is_not_utf_8_is_refused_before_anything_is_claimed() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9")).join("out");
+    let sink = FileSink::json_lines(&folder);
+    for error in [
+        Sink::<u32>::check(&sink, &run(1, true)).unwrap_err(),
+        Sink::<u32>::prepare(&sink, &run(1, false)).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+        assert!(error.to_string().contains("caf\\xE9/out\" of the output is not UTF-8"), "{error}");
+    }
+    assert!(names_in(dir.path()).unwrap().is_empty());
 }
 
 /// What the other job had staged under the name was published before its time, or taken for what was owed.

@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(config.parallelism, 4);
         assert_eq!(config.checkpointing.interval, Duration::from_millis(100));
         assert_eq!(config.state.log_max_bytes, 64 << 10);
-        assert_eq!(run.job_args().unwrap().input, ["i/*.csv"]);
+        assert_eq!(run.input, ["i/*.csv"]);
     }
 
     #[test]

@@ -121,6 +121,42 @@ fn an_overlong_line_is_never_held_and_does_not_stop_a_restart() {
     assert_eq!(read[2].2.as_deref(), Ok("end"));
 }
 
+/// It was passed over without a word.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_is_not_utf_8_and_matches_is_an_error() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.csv"), "").unwrap();
+    std::fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"b\xff.csv")), "").unwrap();
+    let find = |pattern: &str| FileSource::lines(dir.path().join(pattern)).discover(1);
+    for pattern in ["*.csv", "b*", "b?.csv"] {
+        let error = find(pattern).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+        assert!(error.to_string().contains("b\\xFF.csv\" is not UTF-8"), "{error}");
+    }
+    assert_eq!(find("a*").unwrap().len(), 1);
+}
+
+/// An editor's copy, and what another job had staged and not committed, used to be read.
+#[test]
+fn a_glob_takes_no_hidden_files_unless_it_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join(".staging")).unwrap();
+    for name in ["part-1.jsonl", ".part-1.jsonl.swp", ".staging/part-2.jsonl"] {
+        std::fs::write(dir.path().join(name), "").unwrap();
+    }
+    let found = |pattern: &str| {
+        let splits = FileSource::lines(dir.path().join(pattern)).discover(1).unwrap();
+        let names = splits.iter().map(|split| split.id.rsplit('/').next().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(found("*"), ["part-1.jsonl"]);
+    assert_eq!(found("**/*.jsonl"), ["part-1.jsonl"]);
+    assert_eq!(found(".staging/*"), ["part-2.jsonl"]);
+}
+
 #[test]
 fn usage_errors_come_before_anything_starts() {
     let nothing = FileSource::lines("/nowhere/at/all/*.md").discover(1).unwrap_err();
