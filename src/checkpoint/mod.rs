@@ -44,6 +44,6 @@ pub use messages::{
     Command, Committable, Kind, Owed, Plan, Report, SavedOperator, SegmentRef, SourceSplits,
     SplitSnapshot, SubtaskSnapshot, VertexPlan,
 };
-pub use segments::{Fetched, SegmentData, Uploader, fetch, fetch_segment};
+pub use segments::{Fetched, SegmentData, Uploader, fetch, fetch_segment, fetch_segment_unawaited};
 pub use slots::{NamedSlots, SlotAllocator, SlotTable, Slots, size_class};
 pub use stats::{Counts, History, Overview, Stats, Status};
