@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use dynamodb_support::{promises, settings, try_connect};
+use dynamodb_support::{promises, reader, settings, try_connect};
 use millpond::clock::Clock;
 use millpond::config::{Credentials, Location, Secret, StoreSettings};
 use millpond::dynamodb::{Connection, Execution, Options};
@@ -84,6 +84,12 @@ async fn it_keeps_them_behind_the_hostile_wrapper() -> Result<(), String> {
     assert!(kinds.into_iter().all(|fault| counts.of(fault) > 0), "{counts}");
     hostile.land_all().await;
     Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs DynamoDB Local: .ci/dynamodb-local"]
+async fn it_takes_the_statement_of_the_guide() -> Result<(), String> {
+    reader::reads_a_native_value(&at("guide")).await
 }
 
 async fn reach(settings: &StoreSettings) -> Connection {

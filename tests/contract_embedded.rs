@@ -8,7 +8,7 @@ mod dynamodb_support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dynamodb_support::{Served, Tokio, connect, promises, settings};
+use dynamodb_support::{Served, Tokio, connect, promises, reader, settings};
 use millpond::config::Location;
 use millpond::dynamodb::Execution;
 use millpond::ids::{Incarnation, Name};
@@ -38,6 +38,11 @@ async fn in_memory_with_values_and_keys_of_many_small_parts() -> Result<(), Stri
     let connection = connect(Location::EmbeddedMemory, Execution::Inline).await;
     let (value, key) = promises::SMALL;
     promises::large_kept(&connection.in_parts_of(value, key), promises::SMALL).await
+}
+
+#[tokio::test]
+async fn by_the_statement_of_the_guide() -> Result<(), String> {
+    reader::reads_a_native_value(&settings(Location::EmbeddedMemory)).await
 }
 
 #[tokio::test]

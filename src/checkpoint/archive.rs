@@ -107,11 +107,11 @@ pub async fn read_manifest(store: Arc<dyn Store>, retained: Retained) -> Result<
 pub async fn read_left(store: &dyn Store) -> Result<(Vec<Manifest>, u64)> {
     let mut manifests = Vec::new();
     let mut slots = 0;
-    while let Some(first) = store.get_block(key(SlotId(slots), 0)).await? {
+    while let Some(first) = store.get_block_unawaited(key(SlotId(slots), 0)).await? {
         let of = Part::decode(&first.bytes).map_or(1, |(header, _)| header.of);
         let mut parts = vec![first.bytes];
         for part in 1..of {
-            let block = store.get_block(key(SlotId(slots), part)).await?;
+            let block = store.get_block_unawaited(key(SlotId(slots), part)).await?;
             parts.extend(block.map(|block| block.bytes));
         }
         // An attempt that died at its put may have left parts of two.

@@ -47,6 +47,6 @@ pub use messages::{
     SplitSnapshot, SubtaskSnapshot, VertexPlan,
 };
 pub use prospect::{Inspect, Prospect};
-pub use segments::{Fetched, SegmentData, Uploader, fetch, fetch_segment};
+pub use segments::{Fetched, SegmentData, Uploader, fetch, fetch_segment, fetch_segment_unawaited};
 pub use slots::{NamedSlots, SlotAllocator, SlotTable, Slots, size_class};
 pub use stats::{Counts, History, Overview, Stats, Status};

@@ -1,4 +1,4 @@
-//! Segments in their slots: put once a barrier has frozen them, read back by a restore.
+//! Segments in their slots: put once a barrier has frozen them, read back by a restore, or for cleaning.
 //!
 //! Owns the taking of the slot, the put and the checked read. Does not own what is in a segment
 //! (`state`), nor which segments are live (`rules`).
@@ -20,7 +20,7 @@ use crate::io::Io;
 use crate::key_group::KeyGroupRange;
 use crate::metrics::Metrics;
 use crate::points;
-use crate::state::{BlockKey, BlockKind, MAX_BLOCK_BYTES, Store};
+use crate::state::{Block, BlockKey, BlockKind, MAX_BLOCK_BYTES, Store};
 use crate::teeth::{Tooth, bites};
 
 /// A segment that is to be put: its bytes, and what a manifest will say about it.
@@ -110,8 +110,27 @@ pub struct Fetched {
 /// # Errors
 /// [`ErrorKind::Corrupt`] where it is missing or of another version than the manifest names.
 pub async fn fetch_segment(store: Arc<dyn Store>, segment: SegmentRef) -> Result<Fetched> {
-    let key = BlockKey { kind: BlockKind::Segment, slot: segment.slot, part: 0 };
-    let found = store.get_block(key).await?;
+    let found = store.get_block(key_of(&segment)).await?;
+    checked(segment, found)
+}
+
+/// The same for cleaning, for which nobody waits.
+///
+/// # Errors
+/// As of [`fetch_segment`].
+pub async fn fetch_segment_unawaited(
+    store: Arc<dyn Store>,
+    segment: SegmentRef,
+) -> Result<Fetched> {
+    let found = store.get_block_unawaited(key_of(&segment)).await?;
+    checked(segment, found)
+}
+
+fn key_of(segment: &SegmentRef) -> BlockKey {
+    BlockKey { kind: BlockKind::Segment, slot: segment.slot, part: 0 }
+}
+
+fn checked(segment: SegmentRef, found: Option<Block>) -> Result<Fetched> {
     match found {
         Some(block) if block.version == segment.version => {
             Ok(Fetched { segment, bytes: block.bytes })

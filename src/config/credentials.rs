@@ -49,7 +49,7 @@ pub enum Credentials {
     WebIdentityToken {
         /// The file of the token, and the role; `None`: what the environment names.
         file_and_role: Option<(PathBuf, String)>,
-        /// The session's name.
+        /// The session's name, also where the environment names the rest.
         session_name: String,
     },
 }

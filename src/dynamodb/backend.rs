@@ -73,6 +73,17 @@ impl Backend {
         Place { pk: self.scope.item_pk(key), sk: parts::first_place(&key.sort_key) }
     }
 
+    async fn get_block_at(&self, key: BlockKey, rank: Rank) -> Result<Option<Block>> {
+        let purpose = purpose_of(key.kind);
+        let get = Get { purpose, rank, pk: &self.scope.slot_pk(key.kind, key.slot.0) };
+        let (item, units) = read::get(&self.caller, get, self.scope.block_key(key)).await?;
+        let block = item.map(|item| item::read_block(key.kind, item)).transpose()?;
+        let owners = block.as_ref().map_or(Vec::new(), |b| owners_of(key.kind, &b.bytes));
+        let owners = owners.iter().map(|(owner, share)| (owner.as_str(), *share));
+        self.caller.meter().divide(purpose, Lane::Read, units, owners);
+        Ok(block)
+    }
+
     fn prepare(&self, writes: Vec<ItemWrite>) -> Result<Vec<Write>> {
         let prepare = |(index, write): (usize, ItemWrite)| {
             let ItemWrite { key, mut item, presence } = write;
@@ -202,21 +213,11 @@ impl Store for Backend {
     }
 
     fn get_block(&self, key: BlockKey) -> BoxFuture<'_, Result<Option<Block>>> {
-        async move {
-            let get = Get {
-                purpose: purpose_of(key.kind),
-                rank: Rank::Checkpoint,
-                pk: &self.scope.slot_pk(key.kind, key.slot.0),
-            };
-            let found = read::get(&self.caller, get, self.scope.block_key(key)).await?;
-            let (item, units) = found;
-            let block = item.map(|item| item::read_block(key.kind, item)).transpose()?;
-            let owners = block.as_ref().map_or(Vec::new(), |b| owners_of(key.kind, &b.bytes));
-            let owners = owners.iter().map(|(owner, share)| (owner.as_str(), *share));
-            self.caller.meter().divide(get.purpose, Lane::Read, units, owners);
-            Ok(block)
-        }
-        .boxed()
+        self.get_block_at(key, Rank::Checkpoint).boxed()
+    }
+
+    fn get_block_unawaited(&self, key: BlockKey) -> BoxFuture<'_, Result<Option<Block>>> {
+        self.get_block_at(key, Rank::Materialise).boxed()
     }
 
     fn health(&self) -> Health {
@@ -230,20 +231,54 @@ mod tests {
     use crate::clock::Clock;
     use crate::dynamodb::database::Database;
     use crate::dynamodb::embedded::{Embedded, Execution};
+    use crate::dynamodb::pace::{Ask, Size};
     use crate::dynamodb::{Meter, client};
-    use crate::ids::Incarnation;
+    use crate::ids::{Incarnation, SlotId};
 
-    #[tokio::test(start_paused = true)]
-    async fn tombstones_and_expired_values_may_be_deleted_after_the_retention() {
+    /// On a table with so much provisioned capacity, if any, which does not exist.
+    fn backend(clock: Clock, units: Option<(u64, u64)>) -> Backend {
         let database = Database::in_memory().unwrap();
         let (embedded, _closed) = Embedded::start(database, &Execution::Inline);
         let client = client::embedded(embedded.http_client(), None);
-        let clock = Clock::starting_at(1_000_500);
         let (table, place) = ("table".to_owned(), "here".to_owned());
-        let caller = Caller::new(client, table, place, Meter::default(), clock, 1);
+        let mut caller = Caller::new(client, table, place, Meter::default(), clock, 1);
+        caller.pace_for(units);
         let scope = Scope::new(&Name::new("job").unwrap(), Incarnation(1));
-        let sizes = PartSizes::default();
-        let backend = Backend::new(caller, scope, Duration::from_secs(60), sizes);
+        Backend::new(caller, scope, Duration::from_secs(60), PartSizes::default())
+    }
+
+    /// Cleaning used to keep filters from being read, and its waits for trouble, so that no checkpoint timed out.
+    #[tokio::test(start_paused = true)]
+    async fn a_segment_that_is_read_back_for_cleaning_waits_behind_all_and_is_no_trouble() {
+        let clock = Clock::starting_at(0);
+        let backend = backend(clock, Some((20, 20)));
+        let ask = |rank, units| {
+            let size = Size::Units(units);
+            Ask { lane: Lane::Read, purpose: Purpose::Read, rank, size }
+        };
+        backend.caller.pace().admit(ask(Rank::Waited, 100.0)).await;
+        let key = BlockKey { kind: BlockKind::Segment, slot: SlotId(0), part: 0 };
+        let mut unawaited = backend.get_block_unawaited(key);
+        let second = Duration::from_secs(1);
+        assert!(tokio::time::timeout(second, &mut unawaited).await.is_err());
+        assert_eq!(backend.health().struggling_for, Duration::ZERO);
+        let mut filter = Box::pin(backend.caller.pace().admit(ask(Rank::Filter, 1.0)));
+        tokio::select! {
+            biased;
+            _ = &mut filter => {}
+            _ = &mut unawaited => panic!("it overtook a filter"),
+        }
+        drop(unawaited);
+
+        let mut awaited = backend.get_block(key);
+        assert!(tokio::time::timeout(second / 10, &mut awaited).await.is_err());
+        assert!(backend.health().struggling_for > Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tombstones_and_expired_values_may_be_deleted_after_the_retention() {
+        let clock = Clock::starting_at(1_000_500);
+        let backend = backend(clock, None);
         let version = Version::from_number(1);
         let tombstone = Item::new(version, None);
         assert_eq!(backend.ttl(&tombstone), Some(1060));

@@ -6,7 +6,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -17,6 +17,7 @@ use rand::rngs::SmallRng;
 
 use super::meter::{Meter, Purpose};
 use super::pace::{Lane, Pace};
+use super::portion::Sizes;
 use super::retry::{Backoff, Failure, Trouble, Verdict, judge};
 use super::throttles::{Throttles, Throttling};
 use crate::clock::{Clock, Instant};
@@ -38,6 +39,7 @@ struct Shared {
     backoff: Backoff,
     rng: Mutex<SmallRng>,
     struggle: Mutex<Struggle>,
+    sizes: Mutex<Sizes>,
     /// Until a server says that it has none.
     partiql: AtomicBool,
 }
@@ -112,6 +114,7 @@ impl Caller {
             backoff: Backoff::default(),
             rng: Mutex::new(SmallRng::seed_from_u64(seed)),
             struggle: Mutex::default(),
+            sizes: Mutex::default(),
             partiql: AtomicBool::new(true),
         }))
     }
@@ -141,6 +144,11 @@ impl Caller {
             waiting: self.0.pace.waiting() as u64,
             ..self.0.throttles.snapshot()
         }
+    }
+
+    /// How large entries are.
+    pub(super) fn sizes(&self) -> MutexGuard<'_, Sizes> {
+        lock(&self.0.sizes)
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -317,7 +325,7 @@ impl Drop for Retries<'_> {
 }
 
 /// A counter behind a poisoned lock is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

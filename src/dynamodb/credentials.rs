@@ -3,6 +3,8 @@
 //! Owns the providers' settings. Which one is chosen, and the rules between keys, are `config`'s; the
 //! SDK caches what a provider gives and asks again before it expires.
 
+use std::path::PathBuf;
+
 use aws_config::SdkConfig;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
@@ -97,16 +99,25 @@ pub(super) async fn provider(
         Credentials::WebIdentityToken { file_and_role, session_name } => {
             let mut token =
                 WebIdentityTokenCredentialsProvider::builder().configure(&means.provider_config());
-            if let Some((file, role)) = file_and_role {
+            // What is missing in the environment, too, is for the provider to tell.
+            if let Some((file, role)) = file_and_role.clone().or_else(file_and_role_of_environment)
+            {
                 token = token.static_configuration(StaticConfiguration {
-                    web_identity_token_file: file.clone(),
-                    role_arn: role.clone(),
+                    web_identity_token_file: file,
+                    role_arn: role,
                     session_name: session_name.clone(),
                 });
             }
             SharedCredentialsProvider::new(token.build())
         }
     }
+}
+
+/// What the environment names for a web identity, as on EKS. The SDK would read the same, but name the session by
+/// itself.
+fn file_and_role_of_environment() -> Option<(PathBuf, String)> {
+    let file = std::env::var_os("AWS_WEB_IDENTITY_TOKEN_FILE")?;
+    Some((file.into(), std::env::var("AWS_ROLE_ARN").ok()?))
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod meter;
 mod native;
 mod pace;
 mod parts;
+mod portion;
 mod purge;
 mod put;
 mod read;

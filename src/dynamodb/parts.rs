@@ -153,6 +153,12 @@ impl Row {
         self.part > 0 && self.key.is_none() && self.value.is_none()
     }
 
+    /// About how many bytes each other part of the entry has, of which this is the first: none has more, but for
+    /// names and numbers, since only the last ones are not full.
+    pub(super) fn bytes_of_another(&self) -> usize {
+        self.value.as_ref().map_or(0, Bytes::len) + self.key.as_ref().map_or(0, Bytes::len)
+    }
+
     /// Whether it is the first part of the entry of `key`, as far as it tells by itself.
     pub(super) fn begins(&self, key: &[u8]) -> bool {
         let is_so = match (&self.key, self.key_bytes) {

@@ -1,4 +1,4 @@
-//! Consistent reads: 100 items a `BatchGetItem`, or one `GetItem`.
+//! Consistent reads: up to 100 items a `BatchGetItem`, fewer of large ones, or one `GetItem`.
 //!
 //! Owns the batches, the match of answers to keys, the second round for values of several parts, and the
 //! retry of what was left unprocessed.
@@ -14,6 +14,7 @@ use super::item::{self, Attributes, PK, SK};
 use super::meter::{self, Purpose};
 use super::pace::{Ask, Lane, Rank, Size};
 use super::parts::{self, Row, Torn, place_of_part};
+use super::portion::{Portion, REQUEST_BYTES};
 use super::retry::{Failure, Verdict};
 use super::send::Errand;
 use super::write::IN_FLIGHT;
@@ -23,8 +24,10 @@ use crate::teeth::{Tooth, bites};
 
 /// DynamoDB's limit for a `BatchGetItem`.
 const KEYS: usize = 100;
-/// An answer of at least this many bytes was cut by DynamoDB's limit of 16 MB.
-const FULL_ANSWER_BYTES: usize = 15 << 20;
+/// An answer of at least this many bytes that leaves keys was cut: DynamoDB gives 1 MB of each partition (and 16 MB
+/// in all), to which less than the largest item is missing then. Where it was throttled in truth, the request
+/// for what is left shows that.
+const CUT_ANSWER_BYTES: usize = 1_000_000 - (400 << 10);
 
 /// An item's place: partition key and sort key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +42,14 @@ pub(super) struct Wanted {
     pub(super) place: Place,
     /// What its key must be, where its place does not tell.
     pub(super) key: Bytes,
+}
+
+/// An item to read.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) place: Place,
+    /// About how large it is; `None`: as entries of its state mostly are.
+    pub(super) bytes: Option<usize>,
 }
 
 /// Parts after the first ones that are read at a time: 32 MiB. They are in memory twice, since each value is made of
@@ -62,8 +73,8 @@ pub(super) async fn read_all(
     let mut retries = caller.retries();
     let mut tries = 0;
     loop {
-        let mut rows =
-            read_rows(caller, Rank::Waited, left.iter().map(|wanted| wanted.place.clone())).await?;
+        let asked = |wanted: &&Wanted| Asked { place: wanted.place.clone(), bytes: None };
+        let mut rows = read_rows(caller, Rank::Waited, left.iter().map(asked)).await?;
         let mut large = Vec::new();
         for wanted in left {
             let Some(row) = rows.remove(&wanted.place) else { continue };
@@ -127,7 +138,11 @@ async fn read_parts<'a>(
         let Place { pk, sk } = wanted.place.clone();
         (1..row.parts).map(move |part| Place { pk: pk.clone(), sk: place_of_part(&sk, part) })
     };
-    let mut rows = read_rows(caller, Rank::Waited, large.iter().flat_map(places)).await?;
+    let asked = |large: &(&'a Wanted, Row)| {
+        let bytes = Some(large.1.bytes_of_another());
+        places(large).map(move |place| Asked { place, bytes })
+    };
+    let mut rows = read_rows(caller, Rank::Waited, large.iter().flat_map(asked)).await?;
     let mut torn = Vec::new();
     for (wanted, first) in large {
         let others = places(&(wanted, first.clone())).map(|place| rows.remove(&place));
@@ -160,22 +175,33 @@ fn check_key(wanted: &Wanted, is_its: bool) -> Result<()> {
     ))
 }
 
-/// Reads what stands at distinct `places`, [`IN_FLIGHT`] requests at a time.
+/// Reads what stands at distinct places, [`IN_FLIGHT`] requests at a time.
 pub(super) async fn read_rows(
     caller: &Caller,
     rank: Rank,
-    places: impl Iterator<Item = Place>,
+    asked: impl Iterator<Item = Asked>,
 ) -> Result<HashMap<Place, Attributes>> {
-    let places: Vec<Place> = places.collect();
-    let mut places = places.into_iter();
-    // As attributes keys take several times as much, so only those of requests under way are made.
+    let asked: Vec<Asked> = asked.collect();
+    let mut asked = asked.into_iter().peekable();
+    // As attributes keys take several times as much, so only those of requests under way are made. A chunk that is
+    // made later knows what was learnt meanwhile.
     let chunks = std::iter::from_fn(move || {
-        let key = |Place { pk, sk }: Place| item::key_of(pk, sk.to_vec());
-        let keys: Vec<Attributes> = places.by_ref().take(KEYS).map(key).collect();
-        (!keys.is_empty()).then_some(keys)
+        let sizes = caller.sizes();
+        let (mut keys, mut whole) = (Vec::new(), 0);
+        while let Some(next) = asked.peek() {
+            let bytes = next.bytes.unwrap_or_else(|| sizes.typical(&next.place.pk));
+            if keys.len() == KEYS || (whole + bytes > REQUEST_BYTES && !keys.is_empty()) {
+                break;
+            }
+            whole += bytes;
+            let place = asked.next().map(|asked| asked.place);
+            keys.extend(place.map(|Place { pk, sk }| item::key_of(pk, sk.to_vec())));
+        }
+        let each = whole / keys.len().max(1);
+        (!keys.is_empty()).then_some((keys, each))
     });
     let answers: Vec<Vec<Attributes>> = stream::iter(chunks)
-        .map(|chunk| read_chunk(caller, rank, chunk))
+        .map(|(keys, each)| read_chunk(caller, rank, keys, each))
         .buffer_unordered(IN_FLIGHT)
         .try_collect()
         .await?;
@@ -197,13 +223,19 @@ fn take_place(attributes: &mut Attributes) -> Option<Place> {
     }
 }
 
-/// Reads at most [`KEYS`] distinct items, in any order.
-async fn read_chunk(caller: &Caller, rank: Rank, keys: Vec<Attributes>) -> Result<Vec<Attributes>> {
-    let mut items = Vec::with_capacity(keys.len());
-    let mut pending = Some(consistent(keys)?);
+/// Reads at most [`KEYS`] distinct items of about `each` bytes, in any order.
+async fn read_chunk(
+    caller: &Caller,
+    rank: Rank,
+    mut left: Vec<Attributes>,
+    each: usize,
+) -> Result<Vec<Attributes>> {
+    let mut items = Vec::with_capacity(left.len());
+    let mut portion = Portion::new(each);
     let mut retries = caller.retries();
-    while let Some(request) = pending.take() {
-        let asked = request.keys().len();
+    while !left.is_empty() {
+        let asked = portion.of(left.len());
+        let request = consistent(left.drain(..asked).collect())?;
         let pks: Vec<&str> = request.keys().iter().map(pk_of).collect();
         let size = Size::Items(asked);
         let ask = Ask { lane: Lane::Read, purpose: Purpose::Read, rank, size };
@@ -218,8 +250,9 @@ async fn read_chunk(caller: &Caller, rank: Rank, keys: Vec<Attributes>) -> Resul
         let mut answered = match caller.try_send(Errand { ask, pks: &pks }, send).await {
             Ok(answered) => answered,
             Err(refusal) if matches!(refusal.verdict, Verdict::Retry { .. }) => {
+                portion.failed(asked, &refusal.failure);
                 retries.wait(&refusal.failure).await;
-                pending = Some(request);
+                left.splice(..0, request.keys);
                 continue;
             }
             Err(refusal) => return Err(caller.error("BatchGetItem", &refusal)),
@@ -227,27 +260,26 @@ async fn read_chunk(caller: &Caller, rank: Rank, keys: Vec<Attributes>) -> Resul
         let answer = &mut answered.answer;
         let found: Vec<Attributes> =
             answer.responses.take().into_iter().flatten().flat_map(|(_, items)| items).collect();
-        let left = answer.unprocessed_keys.take().into_iter().flatten().next();
-        let left = left.filter(|_| !bites(Tooth::UnprocessedIgnored));
-        let left = left.map(|(_, left)| left.keys).filter(|left| !left.is_empty());
-        divide(caller, &request, left.as_deref(), &found, answered.units);
-        // Throttling, or the limit of 16 MB for an answer: then there is no need to wait.
+        let unread = answer.unprocessed_keys.take().into_iter().flatten().next();
+        let unread = unread.filter(|_| !bites(Tooth::UnprocessedIgnored));
+        let unread = unread.map(|(_, unread)| unread.keys).unwrap_or_default();
+        divide(caller, &request, &unread, &found, answered.units);
+        caller.sizes().learn(&found);
         let bytes: usize = found.iter().map(item::size_of).sum();
+        portion.answered(found.len(), bytes);
         items.extend(found);
-        match left {
-            Some(left) if bytes < FULL_ANSWER_BYTES => {
-                caller.meter().throttled(Purpose::Read);
-                let failure = Failure::inside("UnprocessedKeys", "keys left unprocessed");
-                left.iter().for_each(|key| caller.throttled(&failure, &[pk_of(key)]));
-                answered.book(left.len() as f64 / asked.max(1) as f64);
-                retries.wait(&failure).await;
-                pending = Some(consistent(left)?);
-            }
-            left => {
-                answered.book(0.0);
-                pending = left.map(consistent).transpose()?;
-            }
+        if unread.is_empty() || bytes >= CUT_ANSWER_BYTES {
+            answered.book(0.0);
+            // Whatever has failed before, this one has not.
+            retries = caller.retries();
+        } else {
+            caller.meter().throttled(Purpose::Read);
+            let failure = Failure::inside("UnprocessedKeys", "keys left unprocessed");
+            unread.iter().for_each(|key| caller.throttled(&failure, &[pk_of(key)]));
+            answered.book(unread.len() as f64 / asked as f64);
+            retries.wait(&failure).await;
         }
+        left.splice(..0, unread);
     }
     Ok(items)
 }
@@ -257,14 +289,14 @@ async fn read_chunk(caller: &Caller, rank: Rank, keys: Vec<Attributes>) -> Resul
 fn divide(
     caller: &Caller,
     request: &KeysAndAttributes,
-    left: Option<&[Attributes]>,
+    unread: &[Attributes],
     found: &[Attributes],
     units: f64,
 ) {
     let owner = |item| meter::owner_of(pk_of(item)).unwrap_or_default();
     let extra = |item| (owner(item), meter::read_units_of(item::size_of(item)) - 1.0);
     let each = request.keys().iter().map(|key| (owner(key), 1.0));
-    let not_read = left.unwrap_or_default().iter().map(|key| (owner(key), -1.0));
+    let not_read = unread.iter().map(|key| (owner(key), -1.0));
     let owners = each.chain(not_read).chain(found.iter().map(extra));
     caller.meter().divide(Purpose::Read, Lane::Read, units, owners);
 }

@@ -13,7 +13,7 @@ use super::item::{self, Attributes, MAX_SORT_KEY_BYTES};
 use super::meter::{self, Purpose};
 use super::pace::{Ask, Lane, Rank, Size};
 use super::parts::{self, PREFIX_BYTES, Row, Torn, place_of_part};
-use super::read::{Place, read_rows};
+use super::read::{Asked, Place, read_rows};
 use super::send::Errand;
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::{FILTER_STATE, ItemRange, ScanPage, Scanned};
@@ -143,12 +143,13 @@ fn may_be_in(range: &ItemRange, place: &Bytes, row: &Row) -> bool {
 
 /// The places of parts of entries, by their first ones, that are not among `others`: parts of the last entry may
 /// lie beyond the range.
-fn missing(pk: &str, firsts: &[(Bytes, Row)], others: &HashMap<Bytes, Row>) -> Vec<Place> {
-    let places = firsts
-        .iter()
-        .flat_map(|(place, row)| (1..row.parts).map(move |part| place_of_part(place, part)));
-    let missing = places.filter(|place| !others.contains_key(place));
-    missing.map(|sk| Place { pk: pk.to_owned(), sk }).collect()
+fn missing(pk: &str, firsts: &[(Bytes, Row)], others: &HashMap<Bytes, Row>) -> Vec<Asked> {
+    let places = firsts.iter().flat_map(|(place, row)| {
+        (1..row.parts).map(move |part| (place_of_part(place, part), row.bytes_of_another()))
+    });
+    let missing = places.filter(|(place, _)| !others.contains_key(place));
+    let asked = |(sk, bytes)| Asked { place: Place { pk: pk.to_owned(), sk }, bytes: Some(bytes) };
+    missing.map(asked).collect()
 }
 
 /// A range as a key condition: both ends belong to it.

@@ -1,4 +1,4 @@
-//! Writes of items under rule V: 25 a request, each with its own outcome.
+//! Writes of items under rule V: up to 25 a request, fewer of large ones, each with its own outcome.
 //!
 //! ```text
 //!                 no item there                     an item of another version there
@@ -22,6 +22,7 @@ use super::item::{self, PARTS, VERSION};
 use super::meter::{self, Purpose};
 use super::pace::{Ask, Lane, Rank, Size};
 use super::parts::Row;
+use super::portion::{Portion, REQUEST_BYTES};
 use super::retry::{Failure, Trouble, Verdict, judge};
 use super::send::Errand;
 use super::statement::statement;
@@ -56,10 +57,15 @@ pub(super) struct Write {
 }
 
 impl Write {
+    /// About how many bytes its statement has.
+    fn bytes(&self) -> usize {
+        let value = self.row.value.as_ref().map_or(12, Bytes::len);
+        ATTRIBUTE_BYTES + self.pk.len() + self.sort_key.len() + value
+    }
+
     /// About what it costs.
     fn units(&self) -> f64 {
-        let value = self.row.value.as_ref().map_or(12, Bytes::len);
-        meter::write_units_of(ATTRIBUTE_BYTES + self.pk.len() + self.sort_key.len() + value)
+        meter::write_units_of(self.bytes())
     }
 
     /// Whose it is, for the meter.
@@ -119,7 +125,17 @@ pub(super) async fn write_all(
     let mut chunks = Vec::with_capacity(writes.len().div_ceil(STATEMENTS));
     let mut writes = writes.into_iter().peekable();
     while writes.peek().is_some() {
-        chunks.push(writes.by_ref().take(STATEMENTS).collect::<Vec<_>>());
+        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        while let Some(next) = writes.peek() {
+            // What is put is a request of its own.
+            let more = if next.route == Route::Put { 0 } else { next.bytes() };
+            if chunk.len() == STATEMENTS || (bytes + more > REQUEST_BYTES && !chunk.is_empty()) {
+                break;
+            }
+            bytes += more;
+            chunk.extend(writes.next());
+        }
+        chunks.push(chunk);
     }
     let outcomes: Vec<Vec<_>> = stream::iter(chunks)
         .map(|chunk| write_chunk(caller, chunk))
@@ -135,12 +151,13 @@ async fn write_chunk(
     mut pending: Vec<Write>,
 ) -> Result<Vec<(usize, WriteOutcome)>> {
     let mut outcomes = Vec::with_capacity(pending.len());
+    let mut portion = Portion::new(0);
     let mut retries = caller.retries();
     while !pending.is_empty() {
         if !caller.has_partiql() {
             pending.iter_mut().for_each(|write| write.route = Route::Put);
         }
-        let (puts, batch): (Vec<_>, Vec<_>) =
+        let (puts, mut batch): (Vec<_>, Vec<_>) =
             pending.into_iter().partition(|write| write.route == Route::Put);
         let put = |write: Write| async move {
             Ok::<_, crate::Error>((write.index, whole::put(caller, &write).await?))
@@ -148,11 +165,19 @@ async fn write_chunk(
         outcomes.extend(
             stream::iter(puts).map(put).buffer_unordered(IN_FLIGHT).try_collect::<Vec<_>>().await?,
         );
+        let later = batch.split_off(portion.of(batch.len()).min(batch.len()));
+        let asked = batch.len();
         let (settled, again, throttled) = run_batch(caller, batch).await?;
         outcomes.extend(settled);
         pending = again;
-        if let Some(failure) = throttled {
-            retries.wait(&failure).await;
+        pending.extend(later);
+        match throttled {
+            Some(failure) => {
+                portion.failed(asked, &failure);
+                retries.wait(&failure).await;
+            }
+            // Whatever has failed before, this one has not.
+            None => retries = caller.retries(),
         }
     }
     Ok(outcomes)

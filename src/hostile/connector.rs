@@ -109,13 +109,34 @@ impl Call {
         }
         self.shared.wait(self.fate.there).await;
         self.shared.land(Some(self.shared.clock.now())).await;
+        let request = self.request.as_ref().and_then(|request| request.body().bytes());
+        if !self.crosses(request.map_or(0, <[u8]>::len)).await {
+            self.request = None;
+            return self.time_out().await;
+        }
         let answer = self.at_the_server().await;
+        let body = answer.as_ref().ok().and_then(|answer| answer.body().bytes());
+        if !self.crosses(body.map_or(0, <[u8]>::len)).await {
+            return self.time_out().await;
+        }
         if let Some(time) = self.fate.slow {
             self.strike(Fault::Slow);
             self.shared.wait(time).await;
         }
         self.shared.wait(self.fate.back).await;
         answer
+    }
+
+    /// Waits until so much has crossed the plan's line; whether it does before the caller gives up.
+    async fn crosses(&self, bytes: usize) -> bool {
+        let Some(line) = self.plan.line else { return true };
+        let time = Duration::from_secs_f64(bytes as f64 / line.max(1) as f64);
+        let passed = self.shared.clock.now() - self.began;
+        let in_time = passed + time < self.plan.timeout;
+        if in_time {
+            self.shared.wait(time).await;
+        }
+        in_time
     }
 
     /// Counts a fault, and has the trace tell it.

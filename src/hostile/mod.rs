@@ -24,6 +24,7 @@ mod handle;
 mod latency;
 mod ledger;
 mod limits;
+mod partition;
 mod plan;
 mod request;
 mod server;

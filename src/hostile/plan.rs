@@ -147,6 +147,9 @@ pub struct Plan {
     pub late: (Duration, Duration),
     /// How old a stale value may be. Default 5 s.
     pub stale: Duration,
+    /// Bytes a second that each call's request and answer take on their way. Default `None`: they take no time
+    /// beyond the latency. What is not there after [`Plan::timeout`] is lost.
+    pub line: Option<u64>,
     /// What the table takes. Default `None`: anything. Each write then costs the server two reads more,
     /// which nobody is charged for.
     pub limits: Option<Limits>,
@@ -171,6 +174,7 @@ impl Plan {
             overtaken: ms(100),
             late: (ms(1), ms(600_000)),
             stale: ms(5_000),
+            line: None,
             limits: None,
         }
     }

@@ -105,7 +105,8 @@ fn place_of(item: &Value) -> Option<String> {
     Some(format!("{pk} {sk}"))
 }
 
-fn key_of(item: &Value) -> Value {
+/// The key of an item.
+pub(super) fn key_of(item: &Value) -> Value {
     let parts: Option<serde_json::Map<_, _>> =
         KEY.iter().map(|name| Some(((*name).to_owned(), item.get(name)?.clone()))).collect();
     parts.map_or(Value::Null, Value::Object)

@@ -1,15 +1,17 @@
 //! The server behind, with an eye on what each request does to its items where the plan needs to know.
 //!
-//! Owns the looks: before and after a write the items are read, past all faults and limits.
+//! Owns the looks: before and after a write the items are read, past all faults and limits. They go past `partition`
+//! too, by which what a reader gets is less than the server gives.
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::config::http::HttpRequest;
+use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
 use serde_json::{Value, json};
 
 use super::answers::{self, Answer};
 use super::handle::Shared;
+use super::partition::{self, PARTITION_BYTES};
 use super::request::{self, Part, Place};
 use super::size;
 
@@ -21,13 +23,21 @@ pub(super) async fn apply(
     request: HttpRequest,
 ) -> Answer {
     let (writes, reads) = (request::writes(operation), request::reads(operation));
+    let body = match operation {
+        "BatchGetItem" => request::body(&request),
+        _ => Value::Null,
+    };
     if !(writes || reads) || !shared.ledger(|ledger| ledger.looks()) {
-        return answers::whole(inner.call(request).await).await;
+        return within_partitions(&body, answers::whole(inner.call(request).await).await?);
     }
-    let body = request::body(&request);
+    let body = if body.is_null() { request::body(&request) } else { body };
     let parts = request::parts(operation, &body);
     if reads {
         let answer = answers::whole(inner.call(request).await).await?;
+        let answer = match operation {
+            "BatchGetItem" => within_partitions(&body, answer)?,
+            _ => answer,
+        };
         was_read(shared, operation, &body, &parts, &answers::body(&answer));
         return Ok(answer);
     }
@@ -46,6 +56,18 @@ pub(super) async fn apply(
         }
     });
     answer
+}
+
+/// The answer to a `BatchGetItem` of `body`, cut as AWS does.
+fn within_partitions(body: &Value, answer: HttpResponse) -> Answer {
+    let bytes = answer.body().bytes().map_or(0, <[u8]>::len);
+    if bytes <= PARTITION_BYTES || body.is_null() {
+        return Ok(answer);
+    }
+    match partition::cut(body, answers::body(&answer)) {
+        Some(cut) => answers::json(200, &cut),
+        None => Ok(answer),
+    }
 }
 
 /// The items of `parts` as they are, by their places; `like` is a request to the same server.
@@ -90,7 +112,9 @@ fn was_read(shared: &Shared, operation: &str, body: &Value, parts: &[Part], answ
     match operation {
         "BatchGetItem" => {
             let found = found(answer);
-            for part in parts {
+            let left =
+                request::parts(operation, &json!({ "RequestItems": answer["UnprocessedKeys"] }));
+            for part in parts.iter().filter(|part| !left.contains(part)) {
                 let item = part.place().and_then(|place| found.get(&place));
                 let units = units(&part.table, item.map_or(0, size::of_item));
                 shared.ledger(|ledger| ledger.read(&part.table, part.pk(), units, now));

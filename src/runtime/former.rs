@@ -120,7 +120,7 @@ async fn left_of(
 async fn has_segments(store: &dyn Store, slots: u64) -> Result<bool> {
     for slot in 0..slots {
         let key = BlockKey { kind: BlockKind::Segment, slot: SlotId(slot), part: 0 };
-        if store.get_block(key).await?.is_some() {
+        if store.get_block_unawaited(key).await?.is_some() {
             return Ok(true);
         }
     }

@@ -184,6 +184,10 @@ impl Store for GatedStore {
         self.gate.through(self.inner.get_block(key))
     }
 
+    fn get_block_unawaited(&self, key: BlockKey) -> BoxFuture<'_, Result<Option<Block>>> {
+        self.gate.through(self.inner.get_block_unawaited(key))
+    }
+
     fn health(&self) -> Health {
         self.inner.health()
     }

@@ -406,6 +406,9 @@ pub async fn blocks_of_all_kinds_and_sizes_come_back(store: &dyn Store) -> Kept 
         if ok("get", store.get_block(key).await)? != Some(block(n)) {
             return Err(format!("block {n} did not come back as it was put"));
         }
+        if ok("get", store.get_block_unawaited(key).await)? != Some(block(n)) {
+            return Err(format!("block {n} is another one to whom nobody waits for"));
+        }
     }
     Ok(())
 }

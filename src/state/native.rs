@@ -5,7 +5,7 @@
 //!
 //! A value is written so only if it surely comes back as it was: it is read back before it is handed out,
 //! what DynamoDB changes or refuses (a number of more than 38 digits, one without end, a negative zero, a
-//! deep nest) is looked for. All others stay bytes. It is decided for each value as it is materialised, some microseconds each.
+//! deep nest, a map's key that is empty or has 64 KB) is looked for. All others stay bytes. It is decided for each value as it is materialised, some microseconds each.
 //!
 //! A map's order cannot be looked for so: a hash map comes back in another one each time and is the same,
 //! while an ordered map is not, and by chance comes back right. So types with maps that may keep an order are
@@ -19,6 +19,8 @@ use crate::codec::{Codec, DecodeError, Schema, Value};
 const MAX_DEPTH: usize = 31;
 /// A value that is larger as JSON stays bytes, so that it surely fits into one item.
 const MAX_BYTES: usize = 200_000;
+/// Of a name, in maps too: it has a letter, and less than 64 KB. The embedded database takes longer ones.
+const NAME_BYTES: std::ops::RangeInclusive<usize> = 1..=65_535;
 /// DynamoDB's numbers: digits that count, and the place of the first one.
 const MAX_DIGITS: usize = 38;
 const PLACES: std::ops::RangeInclusive<i64> = -129..=125;
@@ -65,10 +67,11 @@ fn is_storable(attribute: &AttributeValue, depth: usize) -> bool {
     match attribute {
         AttributeValue::N(number) => is_kept(number),
         AttributeValue::L(all) => depth > 0 && all.iter().all(|one| is_storable(one, depth - 1)),
-        // DynamoDB refuses a name without a letter, in maps too.
         AttributeValue::M(map) => {
             depth > 0
-                && map.iter().all(|(name, one)| !name.is_empty() && is_storable(one, depth - 1))
+                && map.iter().all(|(name, one)| {
+                    NAME_BYTES.contains(&name.len()) && is_storable(one, depth - 1)
+                })
         }
         AttributeValue::S(_)
         | AttributeValue::B(_)
@@ -181,6 +184,8 @@ mod tests {
         assert_eq!(native(&BTreeMap::from([(vec![1u8], 3u8)])), None);
         assert_eq!(native(&BTreeMap::from([(BTreeMap::from([(1u8, 1u8)]), 3u8)])), None);
         assert_eq!(native(&BTreeMap::from([(String::new(), 3u8)])), None);
+        assert!(native(&BTreeMap::from([("ä".repeat(32_767), 3u8)])).is_some());
+        assert_eq!(native(&vec![BTreeMap::from([("ä".repeat(32_768), 3u8)])]), None);
         assert_eq!(native(&"x".repeat(MAX_BYTES)), None);
     }
 

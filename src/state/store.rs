@@ -270,6 +270,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Reads a block. One `GetItem`.
     fn get_block(&self, key: BlockKey) -> BoxFuture<'_, Result<Option<Block>>>;
 
+    /// The same of a block that neither records nor a checkpoint wait for: where capacity is scarce, it goes after
+    /// what they wait for, and however long that takes is no trouble in [`Store::health`].
+    fn get_block_unawaited(&self, key: BlockKey) -> BoxFuture<'_, Result<Option<Block>>> {
+        self.get_block(key)
+    }
+
     /// Whether calls go through at the moment.
     fn health(&self) -> Health;
 }

@@ -17,7 +17,7 @@ use futures::{FutureExt, StreamExt};
 
 use super::build::BuildContext;
 use super::log::LogWriter;
-use crate::checkpoint::{SegmentRef, fetch_segment};
+use crate::checkpoint::{SegmentRef, fetch_segment_unawaited};
 use crate::codec::Key;
 use crate::config::Materialize;
 use crate::error::{Error, ErrorKind, Result};
@@ -344,7 +344,8 @@ impl Cleaner {
                     if finder.has_all() {
                         break;
                     }
-                    let fetched = fetch_segment(Arc::clone(&store), segments[at].clone()).await?;
+                    let segment = segments[at].clone();
+                    let fetched = fetch_segment_unawaited(Arc::clone(&store), segment).await?;
                     metrics.segments_read(1);
                     let segment = segment::decode(&fetched.bytes)?;
                     if !segment.continues() {

@@ -120,7 +120,7 @@ pub(in crate::config) static AWS_KEYS: &[Key] = &[
         ROLE_SESSION,
         Kind::Text { at: at!(aws.role_session) },
         "flights",
-        "`ASSUME_ROLE`, `WEB_IDENTITY_TOKEN`: the session's name, which CloudTrail shows.",
+        "`ASSUME_ROLE`, `WEB_IDENTITY_TOKEN`: the session's name, which CloudTrail shows. `AWS_ROLE_SESSION_NAME` is for `AUTO` alone.",
     )
     .by_default("`millpond`"),
     Key::new(

@@ -1,5 +1,6 @@
 //! What each provider gives, and what it asks of the token service, which is a client with a script.
 
+use std::error::Error as _;
 use std::sync::{Arc, Mutex};
 
 use aws_credential_types::provider::ProvideCredentials;
@@ -145,4 +146,98 @@ async fn a_web_identity_token_is_read_from_its_file_and_sent_unsigned() {
     {
         assert!(asked.contains(part), "{part} in {asked}");
     }
+}
+
+/// Fetches by the provider that `CHOSEN` names, and prints what it got and what the token service was asked.
+#[tokio::test]
+#[ignore = "goes by its own process' environment"]
+async fn fetches_in_an_environment() {
+    let token =
+        Credentials::WebIdentityToken { file_and_role: None, session_name: "flights".to_owned() };
+    let chosen = match &*std::env::var("CHOSEN").unwrap() {
+        "environment" => Credentials::Environment,
+        "token" => token,
+        "role-by-token" => Credentials::AssumeRole {
+            arn: "arn:aws:iam::123456789012:role/second".to_owned(),
+            session_name: "flights".to_owned(),
+            external_id: None,
+            sts_endpoint: None,
+            base: Box::new(token),
+        },
+        _ => Credentials::Auto,
+    };
+    let service = TokenService::default();
+    let means = Means {
+        region: Region::from_static("eu-west-1"),
+        http: SharedHttpClient::new(service.clone()),
+        timeouts: TimeoutConfig::disabled(),
+    };
+    match provider(&chosen, &means).await.provide_credentials().await {
+        Ok(keys) => println!("keys {:?}", parts(&keys)),
+        Err(error) => println!("none: {}", error.source().unwrap()),
+    }
+    service.0.lock().unwrap().iter().for_each(|asked| println!("asked {asked}"));
+}
+
+/// What is printed in an environment of nothing but `variables`.
+fn fetched_in(chosen: &str, variables: &[(&str, &str)]) -> String {
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture"])
+        .arg("dynamodb::credentials::tests::fetches_in_an_environment")
+        .env_clear()
+        .env("CHOSEN", chosen)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&child.stdout).into_owned();
+    assert!(child.status.success() && text.contains("1 passed"), "{text}");
+    text
+}
+
+#[test]
+fn the_environment_s_keys_are_taken_and_nothing_else_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("credentials");
+    let text = "[default]\naws_access_key_id = decoy\naws_secret_access_key = d\n";
+    std::fs::write(&profile, text).unwrap();
+    let decoy = ("AWS_SHARED_CREDENTIALS_FILE", profile.to_str().unwrap());
+    let keys = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "s")];
+    let token = ("AWS_SESSION_TOKEN", "t");
+
+    let of_all = fetched_in("environment", &[decoy, keys[0], keys[1], token]);
+    assert!(of_all.contains(r#"keys ("id", "s", Some("t"))"#), "{of_all}");
+    let without_token = fetched_in("environment", &[decoy, keys[0], keys[1]]);
+    assert!(without_token.contains(r#"keys ("id", "s", None)"#), "{without_token}");
+    // What AUTO would find.
+    let of_profile = fetched_in("auto", &[decoy]);
+    assert!(of_profile.contains(r#"keys ("decoy", "d", None)"#), "{of_profile}");
+    let of_none = fetched_in("environment", &[decoy]);
+    assert!(of_none.contains("none: ") && !of_none.contains("asked"), "{of_none}");
+    assert!(!of_none.contains("keys"), "{of_none}");
+}
+
+/// As on EKS. The session used to have a name that the SDK made up.
+#[test]
+fn a_web_identity_of_the_environment_has_the_session_s_name_that_is_configured() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "who-I-am").unwrap();
+    let variables = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", file.to_str().unwrap()),
+        ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/first"),
+        ("AWS_ROLE_SESSION_NAME", "decoy"),
+    ];
+    for chosen in ["token", "role-by-token"] {
+        let text = fetched_in(chosen, &variables);
+        let asked: Vec<_> = text.lines().filter(|line| line.starts_with("asked")).collect();
+        assert_eq!(asked.len(), if chosen == "token" { 1 } else { 2 }, "{text}");
+        assert!(asked[0].contains("WebIdentityToken=who-I-am"), "{text}");
+        assert!(asked[0].contains("role%2Ffirst"), "{text}");
+        assert!(asked.iter().all(|asked| asked.contains("RoleSessionName=flights")), "{text}");
+    }
+    let missing = fetched_in("token", &variables[1..]);
+    assert!(
+        missing.contains("none: ") && missing.contains("AWS_WEB_IDENTITY_TOKEN_FILE"),
+        "{missing}"
+    );
 }
