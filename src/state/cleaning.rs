@@ -99,6 +99,8 @@ type Lasting = (Bytes, Option<Expiry>);
 pub(super) struct Cleaning {
     stamp: u32,
     checkpoint: CheckpointId,
+    /// How many entries the plan has, once it is computed.
+    entries: u64,
     /// Entries that may hold nothing after it.
     deleted: Vec<(ColumnId, u32)>,
 }
@@ -107,6 +109,11 @@ impl Cleaning {
     /// The stamp of the changes that are cleaned.
     pub(super) fn stamp(&self) -> u32 {
         self.stamp
+    }
+
+    /// Memory of its lists.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.entries + self.deleted.capacity() as u64) * size_of::<(ColumnId, u32)>() as u64
     }
 }
 
@@ -298,9 +305,10 @@ impl<K: Key> KeyedState<K> {
         if !due || self.cleaning.is_some() {
             return None;
         }
+        let entries = self.log.oldest()?.live;
         let plan = CleaningPlan::of(&mut self.log)?;
         let (stamp, checkpoint) = (plan.stamp, plan.checkpoint);
-        self.cleaning = Some(Cleaning { stamp, checkpoint, deleted: Vec::new() });
+        self.cleaning = Some(Cleaning { stamp, checkpoint, entries, deleted: Vec::new() });
         Some(plan)
     }
 
