@@ -91,6 +91,8 @@ fn hand_out(kind: OperatorStateKind, former: Vec<Elements>, parallelism: u32) ->
 }
 
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

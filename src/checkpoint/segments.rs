@@ -10,8 +10,6 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 
 use super::archive::unfenced;
-use super::assign;
-use super::manifest::Manifest;
 use super::messages::SegmentRef;
 use super::slots::Slots;
 use crate::error::{Error, ErrorKind, Result};
@@ -96,12 +94,12 @@ impl Uploader {
     }
 }
 
-/// A segment that was read back.
+/// A segment that was read back. A cheap handle: clones share the bytes.
 #[derive(Clone, Debug)]
 pub struct Fetched {
     /// What the manifest says about it.
     pub segment: SegmentRef,
-    /// Its bytes.
+    /// Its bytes, as they are stored: compressed, and not checked yet.
     pub bytes: Bytes,
 }
 
@@ -148,19 +146,14 @@ fn checked(segment: SegmentRef, found: Option<Block>) -> Result<Fetched> {
     }
 }
 
-/// Reads the segments of `operator` that a subtask with `range` replays, in the order of replay,
-/// `concurrency` at a time. One `GetItem` each; one that two ranges share is read once for each.
-/// Entries of another range are in them too, and are to be skipped.
+/// Reads segments in the order given, `concurrency` at a time. One `GetItem` each.
 pub fn fetch(
     store: Arc<dyn Store>,
     io: Io,
-    manifest: &Manifest,
-    operator: &Name,
-    range: KeyGroupRange,
+    segments: Vec<SegmentRef>,
     concurrency: usize,
 ) -> BoxStream<'static, Result<Fetched>> {
-    let wanted = assign::segments(manifest, operator, range);
-    stream::iter(wanted)
+    stream::iter(segments)
         .map(move |segment| {
             let (io, store) = (io.clone(), Arc::clone(&store));
             async move { io.run(fetch_segment(store, segment)).await }

@@ -12,7 +12,7 @@ use futures::stream::{self, Stream};
 use futures::{StreamExt, TryStreamExt, future};
 
 use super::keyed_snapshot::{SnapshotStrategy, Snapshots};
-use super::restore::read_log;
+use super::restore::read_logs;
 use crate::checkpoint::{Manifest, Uploader};
 use crate::clock::Clock;
 use crate::codec::Key;
@@ -141,7 +141,9 @@ impl DynamoDbKeyedStateBackendBuilder {
                 let types = KeyTypes::of(&self.operator, &K::schema(), &self.columns);
                 types.check(&manifest.key_types)?;
                 let store = Arc::clone(&self.store);
-                read_log(store, manifest, &self.operator, self.range, &self.io).await?
+                let ranges = [self.range];
+                let logs = read_logs(store, manifest, &self.operator, &ranges, &self.io).await?;
+                logs.into_iter().next().unwrap_or_default()
             }
         };
         let at = self.manifest.as_ref().map_or(CheckpointId::NONE, |manifest| manifest.checkpoint);
@@ -166,7 +168,7 @@ impl DynamoDbKeyedStateBackendBuilder {
             filter: filter_of(&self.settings, 1),
             few_rows: self.settings.few_rows,
         };
-        let keys = restored.segments.iter().map(|(at, _)| at.entries).sum::<u64>() as usize;
+        let keys = restored.segments.iter().map(|of| of.segment.entries).sum::<u64>() as usize;
         let oldest = self.oldest_retained.unwrap_or(at);
         let now_ms = self.now_ms.unwrap_or_else(|| Clock::system().wall_ms());
         let (state, log) = rebuild(config, self.columns, restored, (at, oldest), now_ms, keys)?;

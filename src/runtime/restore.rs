@@ -5,21 +5,24 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::future::try_join_all;
 
 use super::operator_state::{self, gone_from_program};
-use crate::checkpoint::{Claimed, Manifest, SourceSplits, SplitSnapshot, assign, fetch};
+use crate::checkpoint::{
+    Claimed, Fetched, Manifest, SegmentRef, SourceSplits, SplitSnapshot, assign, fetch,
+};
 use crate::connector::SplitState;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{CheckpointId, Name};
+use crate::ids::{CheckpointId, Name, SlotId};
 use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::Metrics;
-use crate::state::{KeyTypes, StateFormats, Store, segment};
+use crate::state::{KeyTypes, StateFormats, Store};
 use crate::task::{AnySource, JobGraph, Restored};
 
-/// Segments that one subtask reads at a time.
+/// Segments that are read at a time for each subtask.
 const CONCURRENT_READS: usize = 16;
 
 /// What all subtasks begin with.
@@ -56,32 +59,27 @@ pub(super) async fn plan(
             subtask.insert(vertex.operator(), Restored { splits, ..Restored::default() });
         }
     }
-    let (mut entries, mut counted) = (0, HashSet::new());
-    let mut reads = Vec::new();
-    for vertex in graph.vertices.iter().filter(|v| v.is_keyed()) {
-        for index in 0..parallelism {
-            let range = max_parallelism.range_of(index, parallelism);
-            let operator = vertex.operator();
-            reads.push(async move {
-                let log = match &claimed.manifest {
-                    None => Restored::default(),
-                    Some(manifest) => {
-                        let store = Arc::clone(&claimed.store);
-                        read_log(store, manifest, &graph.operators[operator], range, io).await?
-                    }
-                };
-                metrics.segments_read(log.segments.len() as u64);
-                Ok::<_, Error>((index as usize, operator, log))
-            });
-        }
-    }
-    for (subtask, operator, log) in try_join_all(reads).await? {
-        // One that two subtasks share counts once.
-        let new = log.segments.iter().filter(|(at, _)| counted.insert(at.slot));
-        entries += new.map(|(at, _)| at.entries).sum::<u64>();
-        subtasks[subtask].insert(operator, log);
-    }
+    let mut entries = 0;
     if let Some(manifest) = &claimed.manifest {
+        let ranges: Vec<_> =
+            (0..parallelism).map(|index| max_parallelism.range_of(index, parallelism)).collect();
+        let keyed = graph.vertices.iter().filter(|v| v.is_keyed()).map(|v| v.operator());
+        let reads = keyed.map(async |operator| {
+            let store = Arc::clone(&claimed.store);
+            let logs = read_logs(store, manifest, &graph.operators[operator], &ranges, io).await?;
+            Ok::<_, Error>((operator, logs))
+        });
+        let mut counted = HashSet::new();
+        for (operator, logs) in try_join_all(reads).await? {
+            for (subtask, log) in subtasks.iter_mut().zip(logs) {
+                let segments = log.segments.iter().map(|fetched| &fetched.segment);
+                // One that two subtasks share counts once.
+                let new = segments.filter(|at| counted.insert(at.slot));
+                entries += new.map(|at| at.entries).sum::<u64>();
+                subtask.insert(operator, log);
+            }
+        }
+        metrics.segments_read(counted.len() as u64);
         for (operator, shares) in operator_state::shares(graph, manifest, parallelism)? {
             for (subtask, share) in subtasks.iter_mut().zip(shares) {
                 subtask.entry(operator).or_default().operator_state = share;
@@ -203,30 +201,42 @@ fn each_source(
     found.collect()
 }
 
-/// The log of operator `id` after the horizon, as far as it touches `range`. One `GetItem` a segment.
-pub(super) async fn read_log(
+/// The log of operator `id` after the horizon, for each of `ranges` as far as it touches it. One `GetItem` a
+/// segment: what several ranges share is read once, and in memory once.
+pub(super) async fn read_logs(
     store: Arc<dyn Store>,
     manifest: &Manifest,
     id: &Name,
-    range: KeyGroupRange,
+    ranges: &[KeyGroupRange],
     io: &Io,
-) -> Result<Restored> {
-    let fetched = fetch(store, io.clone(), manifest, id, range, CONCURRENT_READS);
-    let segments = fetched
-        .and_then(|fetched| async move { Ok((fetched.segment, segment::decode(&fetched.bytes)?)) })
-        .try_collect::<Vec<_>>()
-        .await
-        .map_err(|e| e.at(format!("operator {id}")))?;
-    let horizons = manifest.horizons.iter().filter(|h| h.operator == *id);
-    Ok(Restored {
-        splits: Vec::new(),
-        segments,
-        horizons: horizons.map(|h| (h.range, h.checkpoint)).collect(),
-        may_have_items: manifest.may_have_items(id),
-        formats: manifest.states.clone(),
-        unfiltered: manifest.unfiltered.contains(id),
-        operator_state: Vec::new(),
-    })
+) -> Result<Vec<Restored>> {
+    let wanted: Vec<Vec<SegmentRef>> =
+        ranges.iter().map(|range| assign::segments(manifest, id, *range)).collect();
+    let mut seen = HashSet::new();
+    let distinct = wanted.iter().flatten().filter(|at| seen.insert(at.slot)).cloned().collect();
+    let fetched: HashMap<SlotId, Bytes> =
+        fetch(store, io.clone(), distinct, CONCURRENT_READS * ranges.len())
+            .map_ok(|fetched| (fetched.segment.slot, fetched.bytes))
+            .try_collect()
+            .await
+            .map_err(|e| e.at(format!("operator {id}")))?;
+    let log = |wanted: Vec<SegmentRef>| {
+        let with_bytes = |segment: SegmentRef| match fetched.get(&segment.slot) {
+            Some(bytes) => Ok(Fetched { segment, bytes: bytes.clone() }),
+            None => Err(Error::internal(format!("segment slot {} was not read", segment.slot))),
+        };
+        let horizons = manifest.horizons.iter().filter(|h| h.operator == *id);
+        Ok(Restored {
+            splits: Vec::new(),
+            segments: wanted.into_iter().map(with_bytes).collect::<Result<_>>()?,
+            horizons: horizons.map(|h| (h.range, h.checkpoint)).collect(),
+            may_have_items: manifest.may_have_items(id),
+            formats: manifest.states.clone(),
+            unfiltered: manifest.unfiltered.contains(id),
+            operator_state: Vec::new(),
+        })
+    };
+    wanted.into_iter().map(log).collect()
 }
 
 fn state_of(split: SplitSnapshot) -> SplitState {
@@ -238,50 +248,4 @@ fn snapshot_of(split: SplitState) -> SplitSnapshot {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::connector::{MemorySink, Reader, ReaderContext, Source};
-    use crate::stream::StreamEnvironment;
-
-    #[derive(Debug)]
-    struct Twice;
-
-    impl Source for Twice {
-        type Item = u64;
-
-        fn describe(&self) -> String {
-            "twice".to_owned()
-        }
-
-        fn bounded(&self) -> bool {
-            true
-        }
-
-        fn discover(&self, _parallelism: u32) -> Result<Vec<SplitState>> {
-            let split = SplitState { id: "one".to_owned(), state: Vec::new(), done: false };
-            Ok(vec![split.clone(), split])
-        }
-
-        fn check(&self, _splits: &[SplitState]) -> Result<()> {
-            Ok(())
-        }
-
-        fn reader(
-            &self,
-            _splits: Vec<SplitState>,
-            _context: ReaderContext,
-        ) -> Result<Box<dyn Reader<u64>>> {
-            Err(Error::internal("it is not read"))
-        }
-    }
-
-    #[test]
-    fn two_splits_of_one_id_are_an_error_that_names_it() {
-        let env = StreamEnvironment::new();
-        env.source(Twice).uid("numbers").sink(MemorySink::new());
-        let error = discover(&env.build().unwrap(), 1).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Graph);
-        let text = error.to_string();
-        assert!(text.starts_with("source numbers: two splits have the id \"one\""), "{text}");
-    }
-}
+mod tests;

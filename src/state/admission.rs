@@ -253,6 +253,9 @@ impl<K: Key> KeyedState<K> {
         for (column, entry) in self.leaving.split_off(rest) {
             self.leave_if_nothing(column, entry);
         }
+        if rest == 0 && self.leaving.capacity() > LEAVING {
+            self.leaving = Vec::new();
+        }
     }
 
     fn leave_all_untouched(&mut self) {

@@ -17,6 +17,7 @@ use super::descriptor::ColumnId;
 use super::entry::ValueAt;
 use super::keyed::KeyedState;
 use super::log::{ChangedRows, Log};
+use super::pending::PendingWrite;
 use super::segment::{Carry, Segment};
 use super::shortened::Shortened;
 use super::store::{Item, ItemKey, ItemWrite, Presence};
@@ -67,7 +68,7 @@ pub struct Collected {
     /// Bytes of their keys and values.
     pub bytes: usize,
     /// To be written; they count as sent.
-    pub writes: Vec<ItemWrite>,
+    pub writes: Vec<PendingWrite>,
     /// Entries whose value must be read back from the segments of the plan's checkpoint.
     pub missing: Vec<Missing>,
 }
@@ -98,6 +99,8 @@ type Lasting = (Bytes, Option<Expiry>);
 pub(super) struct Cleaning {
     stamp: u32,
     checkpoint: CheckpointId,
+    /// How many entries the plan has, once it is computed.
+    entries: u64,
     /// Entries that may hold nothing after it.
     deleted: Vec<(ColumnId, u32)>,
 }
@@ -106,6 +109,11 @@ impl Cleaning {
     /// The stamp of the changes that are cleaned.
     pub(super) fn stamp(&self) -> u32 {
         self.stamp
+    }
+
+    /// Memory of its lists.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.entries + self.deleted.capacity() as u64) * size_of::<(ColumnId, u32)>() as u64
     }
 }
 
@@ -297,9 +305,10 @@ impl<K: Key> KeyedState<K> {
         if !due || self.cleaning.is_some() {
             return None;
         }
+        let entries = self.log.oldest()?.live;
         let plan = CleaningPlan::of(&mut self.log)?;
         let (stamp, checkpoint) = (plan.stamp, plan.checkpoint);
-        self.cleaning = Some(Cleaning { stamp, checkpoint, deleted: Vec::new() });
+        self.cleaning = Some(Cleaning { stamp, checkpoint, entries, deleted: Vec::new() });
         Some(plan)
     }
 
@@ -366,7 +375,7 @@ impl<K: Key> KeyedState<K> {
                 let value = present.then(|| (bytes.into(), expires));
                 let key = self.item_key(column.index(), entry);
                 let write = self.write(column, entry, key, rows.checkpoint, value);
-                collected.bytes += write.as_ref().map_or(0, ItemWrite::bytes);
+                collected.bytes += write.as_ref().map_or(0, PendingWrite::bytes);
                 collected.writes.extend(write);
             }
             ValueAt::Segments => {
@@ -390,7 +399,7 @@ impl<K: Key> KeyedState<K> {
         key: ItemKey,
         checkpoint: CheckpointId,
         value: Option<Lasting>,
-    ) -> Option<ItemWrite> {
+    ) -> Option<PendingWrite> {
         // What another kind of time to live has left means nothing, in memory neither.
         let ttl = self.columns.get(column.index()).and_then(|values| values.ttl());
         let by = ttl.map(|ttl| ttl.is_by_event_time());
@@ -408,26 +417,22 @@ impl<K: Key> KeyedState<K> {
         self.items_sent = true;
         self.note(column.index(), entry, &key);
         let version = Version { attempt: self.config.attempt, checkpoint };
-        let native = match (self.config.value_format, &value, self.columns.get(column.index())) {
-            (ValueFormat::Native, Some((bytes, _)), Some(values)) => {
-                values.coding().to_native(bytes, checkpoint)
-            }
-            _ => None,
+        let to_native = match (self.config.value_format, self.columns.get(column.index())) {
+            (ValueFormat::Native, Some(values)) => values.coding().to_native(checkpoint),
+            (ValueFormat::Native | ValueFormat::Codec, _) => None,
         };
-        let is_native = native.is_some();
         let expires = value.as_ref().and_then(|(_, expires)| *expires);
-        let value = native.map(Bytes::from).or(value.map(|(bytes, _)| bytes));
+        let value = value.map(|(bytes, _)| bytes);
         let item = Item {
-            native: is_native,
             expires_ms: expires.map(|expiry| expiry.ms),
             event_time: expires.is_some_and(|expiry| expiry.event_time),
             ..Item::new(version, value)
         };
-        Some(ItemWrite { key, item, presence })
+        Some(PendingWrite::new(ItemWrite { key, item, presence }, to_native))
     }
 
     /// The writes of entries whose values were read back; they count as sent.
-    pub fn found(&mut self, found: Vec<Found>) -> Vec<ItemWrite> {
+    pub fn found(&mut self, found: Vec<Found>) -> Vec<PendingWrite> {
         found
             .into_iter()
             .filter_map(|Found { missing, value }| {

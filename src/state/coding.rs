@@ -28,6 +28,9 @@ pub(super) struct Stored<'a> {
 /// Appends a value's bytes.
 pub(super) type Encode<V> = fn(&V, &mut Vec<u8>) -> std::result::Result<(), DecodeError>;
 
+/// The codec's bytes of a value as an attribute's JSON, if the value can be one.
+pub(super) type ToNative = fn(&[u8]) -> Option<Vec<u8>>;
+
 type Decode<V> = dyn Fn(Stored<'_>) -> std::result::Result<V, DecodeError> + Send + Sync;
 
 /// What can be done with values of one encoding without knowing their type.
@@ -35,7 +38,8 @@ type Decode<V> = dyn Fn(Stored<'_>) -> std::result::Result<V, DecodeError> + Sen
 struct Untyped {
     encoding: fn() -> Encoding,
     is_fit: fn() -> bool,
-    to_native: fn(&[u8]) -> Option<Vec<u8>>,
+    /// `None`: no value of the type can be an attribute.
+    to_native: Option<ToNative>,
 }
 
 impl Untyped {
@@ -43,7 +47,7 @@ impl Untyped {
         Self {
             encoding: || Encoding::new(C::ID, C::VERSION, &Schema::of::<T>()),
             is_fit: native::is_fit::<T>,
-            to_native: native::to_native::<T, C>,
+            to_native: Some(native::to_native::<T, C>),
         }
     }
 }
@@ -174,8 +178,8 @@ impl<V: Value> Coding<V> {
 pub(super) trait AnyCoding {
     /// The first checkpoint of the present encoding.
     fn since(&self) -> CheckpointId;
-    /// Bytes of `checkpoint` as an attribute's JSON, if the value can be one.
-    fn to_native(&self, bytes: &[u8], checkpoint: CheckpointId) -> Option<Vec<u8>>;
+    /// How bytes of `checkpoint` become attributes, if any value of the type can be one.
+    fn to_native(&self, checkpoint: CheckpointId) -> Option<ToNative>;
     /// Goes on from checkpoint `restored` of operator and state, where `recorded` was there.
     fn settle(
         &mut self,
@@ -190,9 +194,8 @@ impl<V: Value> AnyCoding for Coding<V> {
         self.former.last().map_or(CheckpointId::NONE, |last| last.until)
     }
 
-    fn to_native(&self, bytes: &[u8], checkpoint: CheckpointId) -> Option<Vec<u8>> {
-        let untyped = self.migration_of(checkpoint).map_or(self.untyped, |m| m.untyped);
-        (untyped.to_native)(bytes)
+    fn to_native(&self, checkpoint: CheckpointId) -> Option<ToNative> {
+        self.migration_of(checkpoint).map_or(self.untyped, |m| m.untyped).to_native
     }
 
     fn settle(
@@ -222,7 +225,7 @@ impl Untyped {
     /// Values of a type that is not fit for it are not tried one by one.
     fn forget_unfit(&mut self) {
         if !(self.is_fit)() {
-            self.to_native = |_| None;
+            self.to_native = None;
         }
     }
 }

@@ -112,6 +112,8 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn bytes(&self, rows: u64) -> u64;
     /// Which entries were not used for long, where they leave memory by themselves.
     fn recency(&mut self) -> Option<&mut Recency>;
+    /// Memory of the marks that tell.
+    fn recency_bytes(&self) -> u64;
     /// Whether values own memory elsewhere, whose size only serialising tells.
     fn owns_memory(&self) -> bool;
     /// What they own of it, estimated; a part of [`AnyColumn::bytes`].
@@ -321,6 +323,10 @@ impl<V: Value> AnyColumn for Column<V> {
 
     fn recency(&mut self) -> Option<&mut Recency> {
         None
+    }
+
+    fn recency_bytes(&self) -> u64 {
+        0
     }
 
     fn owns_memory(&self) -> bool {

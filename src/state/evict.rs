@@ -54,7 +54,8 @@ impl<K: Key> KeyedState<K> {
     pub fn evict_bytes(&mut self, bytes: u64, looks: u32) -> u32 {
         self.cool();
         let rows = self.rows.len() as u64;
-        let all = self.rows_bytes().max(1);
+        // Each brings its marks along, or makes room for those of another.
+        let all = (self.rows_bytes() + self.marks_bytes()).max(1);
         let mut evicted = 0;
         for column in self.column_ids() {
             let values = &self.columns[column.index()];

@@ -64,6 +64,7 @@ mod map;
 mod memory;
 mod namespace;
 mod native;
+mod pending;
 mod prefix;
 mod query;
 mod recency;
@@ -119,6 +120,7 @@ pub use memory::{Call, Fault, MemoryStore, Script};
 pub use namespace::{InNamespace, Namespaced, NamespacedStates};
 #[cfg(feature = "test-kit")]
 pub(crate) use native::from_native;
+pub use pending::PendingWrite;
 pub use prefix::Prefix;
 pub use query::{Handle, KeyQuery};
 pub(crate) use query::{Resident, Told, key_alone, with_namespace};

@@ -5,7 +5,8 @@
 //!
 //! A value is written so only if it surely comes back as it was: it is read back before it is handed out,
 //! what DynamoDB changes or refuses (a number of more than 38 digits, one without end, a negative zero, a
-//! deep nest, a map's key that is empty or has 64 KB) is looked for. All others stay bytes. It is decided for each value as it is materialised, some microseconds each.
+//! deep nest, a map's key that is empty or has 64 KB) is looked for. All others stay bytes. It is decided for each value as it is materialised,
+//! some microseconds each where they are small, off the worker (`pending`).
 //!
 //! A map's order cannot be looked for so: a hash map comes back in another one each time and is the same,
 //! while an ordered map is not, and by chance comes back right. So types with maps that may keep an order are

@@ -3,12 +3,16 @@
 //! Owns the estimates. What follows from them is `task`'s.
 
 use super::admission::Read;
+use super::cleaning::Cleaning;
+use super::descriptor::ColumnId;
+use super::erased::Erased;
 use super::heap::HeapBytes;
 use super::keyed::{KeyedState, Row};
 use crate::codec::Key;
 
-/// What an item takes beside its value, with its keys, about.
-const ITEM_BYTES: u64 = 100;
+/// What an item takes beside its value while it is being answered, about: the answer's text, and each attribute
+/// with its name, as DynamoDB's SDK has them.
+const ITEM_BYTES: u64 = 1024;
 /// What a value is taken to have of whose kind none was seen yet.
 const UNSEEN_BYTES: u64 = 16 << 10;
 
@@ -75,14 +79,36 @@ impl<K: Key> KeyedState<K> {
         })
     }
 
-    /// Memory of all rows and entries, of the filter's chunks in the log and of the log's lists, estimated:
-    /// `size_of` each part, and for what owns memory elsewhere its length when it was seen or serialised last.
+    /// Memory of all rows and entries, of the filter's chunks in the log, of the log's lists and of what else is
+    /// remembered of entries, estimated: `size_of` each part, and for what owns memory elsewhere its length when it
+    /// was seen or serialised last.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
-        self.rows_bytes() + self.filter.chunks.takes().pinned_bytes
+        let chunks = self.filter.chunks.takes().pinned_bytes;
+        self.rows_bytes() + chunks + self.marks_bytes() + self.lists_bytes()
     }
 
-    /// The same without chunks: what may leave once it is clean.
+    /// Memory of the marks of use.
+    pub(super) fn marks_bytes(&self) -> u64 {
+        // Two bits an entry, and four bytes where it waits, in vectors that may be half empty; what is beyond that is
+        // of entries that have left, and will be used again.
+        const MARKS: u64 = 9;
+        let rows = self.rows.len() as u64;
+        let of_column = |column: &Erased| column.recency_bytes().min(column.entries(rows) * MARKS);
+        let of_columns: u64 = self.columns.iter().map(of_column).sum();
+        self.recency.bytes().min(rows * MARKS) + of_columns
+    }
+
+    /// Memory of the lists of entries that are being cleaned, were cleaned, or may be gone.
+    fn lists_bytes(&self) -> u64 {
+        // What an empty list keeps is little, and nothing would ever free it.
+        let listed = |list: &Vec<_>| if list.is_empty() { 0 } else { list.capacity() };
+        let listed = listed(&self.leaving) + listed(&self.cooling);
+        let bytes = (listed * size_of::<(ColumnId, u32)>()) as u64;
+        bytes + self.cleaning.as_ref().map_or(0, Cleaning::bytes)
+    }
+
+    /// The same without chunks, marks and lists: what may leave once it is clean.
     pub(super) fn rows_bytes(&self) -> u64 {
         let rows = self.rows.len() as u64;
         let columns: u64 = self.columns.iter().map(|column| column.bytes(rows)).sum();

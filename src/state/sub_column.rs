@@ -442,6 +442,10 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
         Some(&mut self.recency)
     }
 
+    fn recency_bytes(&self) -> u64 {
+        self.recency.bytes()
+    }
+
     fn owns_memory(&self) -> bool {
         Entries::<V>::OWNS_MEMORY
     }

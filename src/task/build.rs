@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::output::Consumer;
 use super::pressure::Pressure;
-use crate::checkpoint::{Command, Report, SegmentRef, Uploader};
+use crate::checkpoint::{Command, Fetched, Report, Uploader};
 use crate::clock::{Clock, Instant};
 use crate::codec::Schema;
 use crate::config::Config;
@@ -23,7 +23,6 @@ use crate::ids::{Attempt, CheckpointId, Name, SubtaskId};
 use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::{Metrics, VertexCounters};
-use crate::state::segment::Segment;
 use crate::state::unkeyed::{Declared, RestoredState};
 use crate::state::{Columns, StateFormats, Store};
 use crate::thrift::Thrift;
@@ -48,8 +47,9 @@ pub struct JobGraph {
 pub struct Restored {
     /// Splits to read, for a source.
     pub splits: Vec<SplitState>,
-    /// The log after the horizon, oldest checkpoint first, for a keyed operator.
-    pub segments: Vec<(SegmentRef, Segment)>,
+    /// The log after the horizon, oldest checkpoint first, for a keyed operator. Compressed until it is its turn:
+    /// the log is bounded by what it takes so, and takes many times that unpacked.
+    pub segments: Vec<Fetched>,
     /// The horizons of key groups, by range.
     pub horizons: Vec<(KeyGroupRange, CheckpointId)>,
     /// Whether the table may hold items that the log does not.

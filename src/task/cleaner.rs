@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::points;
 use crate::state::{
     CleaningLimits, CleaningRows, FILTER_STATE, Finder, Found, ItemWrite, KeyedState, Missing,
-    Stats, Store, WriteOutcome, segment,
+    PendingWrite, Stats, Store, WriteOutcome, segment,
 };
 use crate::teeth::{Tooth, bites};
 use crate::thrift::Thrift;
@@ -298,11 +298,21 @@ impl Cleaner {
         Ok(())
     }
 
-    fn write(&self, writes: Vec<ItemWrite>) -> BoxFuture<'static, Result<Step>> {
+    fn write(&self, writes: Vec<PendingWrite>) -> BoxFuture<'static, Result<Step>> {
         let (store, metrics) = (Arc::clone(&self.store), self.metrics.clone());
+        let io = self.io.clone();
         let write = self
             .io
             .run(async move {
+                let convert = move |writes: Vec<PendingWrite>| -> Vec<ItemWrite> {
+                    writes.into_iter().map(PendingWrite::into_write).collect()
+                };
+                // A slice of large values takes a tenth of a second, for which neither a worker nor a thread that
+                // others' answers come by should stand still.
+                let writes = match writes.iter().any(PendingWrite::converts) {
+                    true => io.blocking(move || Ok(convert(writes))).await?,
+                    false => convert(writes),
+                };
                 let of_filter = |write: &&ItemWrite| write.key.state.as_str() == FILTER_STATE;
                 let chunks = writes.iter().filter(of_filter).count() as u64;
                 let items = writes.len() as u64 - chunks;

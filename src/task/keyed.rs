@@ -39,6 +39,14 @@ use std::sync::{Arc, OnceLock};
 /// Bytes of segments after which a slice of frozen entries ends: some milliseconds.
 const SLICE_BYTES: usize = 4 << 20;
 
+/// Whose turn a step was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// An answer to the cleaner.
+    Cleaner,
+    Other,
+}
+
 type KeyedRecord<P> = Keyed<<P as KeyedProcess>::Key, <P as KeyedProcess>::In>;
 
 /// One subtask of a keyed operator, which may have a second input.
@@ -148,12 +156,15 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             if self.begun {
                 self.filter.begin(&mut self.state);
             }
-            self.step().await?;
+            let turn = self.step().await?;
             self.filter.slice(&mut self.state);
             if self.serialising {
                 self.serialise_slice()?;
             }
-            self.cleaner.advance(&mut self.state, &self.log)?;
+            // Where the table answers faster than slices are collected, one would follow another until all is cleaned.
+            if turn == Turn::Other {
+                self.cleaner.advance(&mut self.state, &self.log)?;
+            }
             self.room.make(&mut self.state, self.reads.bytes() + self.filter.bytes());
             if self.cleaner.is_idle() && !self.serialising {
                 self.cleaner.begin(&mut self.state, self.room.wants_cleaning());
@@ -168,7 +179,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
     }
 
     /// Waits for the next thing to do, and does it.
-    async fn step(&mut self) -> Result<()> {
+    async fn step(&mut self) -> Result<Turn> {
         let open = self.waiting.is_none()
             && self.parked.len() < self.max_parked
             && !self.state.wants_quiet()
@@ -180,32 +191,30 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             biased;
             command = self.commands.recv() => {
                 self.on_command(command.ok_or_else(coordinator_gone)?);
-                Ok(())
             }
             answered = self.snapshots.progress() => {
                 if let Some(segment) = answered? {
                     self.log.logged(&mut self.state, segment);
                 }
-                Ok(())
             }
-            Some(answer) = self.reads.next(), if !self.reads.is_empty() => self.on_loaded(answer?),
+            Some(answer) = self.reads.next(), if !self.reads.is_empty() => self.on_loaded(answer?)?,
             step = self.cleaner.wait() => {
                 self.cleaner.step(step?);
-                Ok(())
+                return Ok(Turn::Cleaner);
             }
             read = self.filter.wait() => {
                 self.filter.arrived(read, &mut self.state);
-                Ok(())
             }
-            event = self.gate.next(), if open => self.on_event(event?),
+            event = self.gate.next(), if open => self.on_event(event?)?,
             // Nothing else to do: what is partial should not wait, nor should slices, nor what leaves. But first the
             // sources of this worker have their turn, or slices would keep new batches away.
             () = tokio::task::yield_now(), if self.has_more_to_do() => {
                 self.unflushed = false;
                 self.state.leave_some();
-                self.output.flush()
+                self.output.flush()?;
             }
         }
+        Ok(Turn::Other)
     }
 
     /// Whether there is something to do that waits for nothing.

@@ -8,13 +8,13 @@ use futures::future::BoxFuture;
 use super::build::{BuildContext, Restored};
 use super::restored::{LogSegments, rebuild};
 use super::segments::SegmentPuts;
-use crate::checkpoint::{SegmentRef, SubtaskSnapshot};
+use crate::checkpoint::{Fetched, SegmentRef, SubtaskSnapshot};
 use crate::codec::Key;
 use crate::config::StateSettings;
 use crate::error::Result;
 use crate::ids::CheckpointId;
 use crate::key_group::KeyGroupRange;
-use crate::state::{Columns, FilterConfig, KeyedConfig, KeyedState, RawSegment, segment};
+use crate::state::{Columns, FilterConfig, KeyedConfig, KeyedState, RawSegment};
 use crate::teeth::{Tooth, bites};
 
 /// Writes one keyed subtask's log.
@@ -129,14 +129,14 @@ pub fn filter_of(settings: &StateSettings, shares: u64) -> FilterConfig {
 
 /// How many keys a log may hold for one subtask: no more than it has entries, nor than its bound lets
 /// in, with rows of the least size.
-fn keys_in(log: &[(SegmentRef, segment::Segment)], context: &BuildContext) -> usize {
+fn keys_in(log: &[Fetched], context: &BuildContext) -> usize {
     const LEAST_ROW_BYTES: u64 = 32;
     let range = context.range();
     let groups = |range: KeyGroupRange| u64::from(range.last.0 - range.first.0) + 1;
     let share = |at: &SegmentRef| {
         at.entries * at.range.intersection(range).map_or(0, groups) / groups(at.range)
     };
-    let entries: u64 = log.iter().map(|(at, _)| share(at)).sum();
+    let entries: u64 = log.iter().map(|fetched| share(&fetched.segment)).sum();
     let shares = u64::from(context.subtask.parallelism) * context.keyed_operators.max(1);
     entries.min(context.config.state.log_max_bytes / shares / LEAST_ROW_BYTES) as usize
 }

@@ -26,10 +26,12 @@ const READ_KEYS: usize = 100;
 
 /// The part of the cache that answers may take, over all subtasks.
 const SHARE_OF_CACHE: u64 = 8;
-/// A subtask's share of that, at the least: caches that give less are those of tests.
-const LEAST_BYTES: u64 = 1024;
+/// A subtask's share of that, at the least, some items: caches that give less are those of tests.
+const LEAST_BYTES: u64 = 8 << 10;
 /// Pages of ranges that may be under way at a time, where nothing else is.
 const PAGES: u64 = 4;
+/// What is asked for as a page, at the least.
+const LEAST_PAGE_BYTES: u64 = 256;
 
 /// What the store has said.
 pub(super) enum Answer {
@@ -61,6 +63,7 @@ pub(super) struct Reads {
     /// What is under way, as large as it is taken to be.
     expected: u64,
     most: u64,
+    page_bytes: u64,
     /// Bytes of answers that are there and were not taken.
     arrived: Arc<AtomicU64>,
 }
@@ -77,6 +80,7 @@ impl Reads {
             under_way: FuturesUnordered::new(),
             expected: 0,
             most: most.max(LEAST_BYTES),
+            page_bytes: (most / PAGES).max(LEAST_PAGE_BYTES),
             arrived: Arc::default(),
         }
     }
@@ -101,7 +105,7 @@ impl Reads {
         while let Some(wanted) = self.waiting.front() {
             let each = match wanted {
                 Wanted::Item(read) => state.expected_bytes(read),
-                Wanted::Range(_) => self.most / PAGES,
+                Wanted::Range(_) => self.page_bytes,
             };
             let is_first = self.under_way.is_empty() && batch.reads.is_empty();
             if !is_first && self.expected + batch.bytes + each > self.most {
@@ -134,7 +138,8 @@ impl Reads {
         self.ask(bytes, async move {
             let keys = reads.iter().map(|read| read.key.clone()).collect();
             let items = store.read_items(keys).await?;
-            let bytes = items.iter().flatten().map(size_of_item).sum();
+            let values: u64 = items.iter().flatten().map(size_of_item).sum();
+            let bytes = values + reads.iter().map(size_of_read).sum::<u64>();
             Ok((Answer::Items(reads.into_iter().zip(items).collect()), bytes))
         });
     }
@@ -183,6 +188,11 @@ impl Reads {
 struct Batch {
     reads: Vec<Read>,
     bytes: u64,
+}
+
+/// Of a read that is answered, found or not, what it takes beside the value.
+fn size_of_read(read: &Read) -> u64 {
+    (size_of::<(Read, Option<Item>)>() + read.key.sort_key.len()) as u64
 }
 
 fn size_of_item(item: &Item) -> u64 {

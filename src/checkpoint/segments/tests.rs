@@ -3,8 +3,9 @@
 use futures::TryStreamExt;
 
 use super::*;
+use crate::checkpoint::assign;
 use crate::checkpoint::fakes::{FakeStore, io, name, range, version};
-use crate::checkpoint::manifest::Horizon;
+use crate::checkpoint::manifest::{Horizon, Manifest};
 use crate::ids::SlotId;
 use crate::state::WriteOutcome;
 
@@ -48,8 +49,8 @@ async fn what_was_put_is_fetched_in_the_order_of_replay_by_range() {
     }];
     let manifest = manifest(segments, horizons);
     let fetched = async |range| -> Vec<Bytes> {
-        let found =
-            fetch(Arc::<FakeStore>::clone(&store), io(), &manifest, &name("counts"), range, 2);
+        let wanted = assign::segments(&manifest, &name("counts"), range);
+        let found = fetch(Arc::<FakeStore>::clone(&store), io(), wanted, 2);
         found.map_ok(|f| f.bytes).try_collect().await.unwrap()
     };
     let left: [&[u8]; 3] = [b"one", b"two left", b"three left"];

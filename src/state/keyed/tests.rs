@@ -20,8 +20,8 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::key_group::KeyGroup;
 use crate::state::{
-    Barrier, CleaningLimits, Collected, Item, ItemWrite, Presence, RawSegment, States, Stats,
-    ValueDescriptor, find_values, segment,
+    Barrier, CleaningLimits, Collected, Item, ItemWrite, PendingWrite, Presence, RawSegment,
+    States, Stats, ValueDescriptor, find_values, segment,
 };
 
 const EAGER: CleaningLimits =
@@ -89,7 +89,7 @@ impl One {
         let mut writes = Vec::new();
         while let Some((checkpoint, collected)) = self.collect() {
             assert!(collected.missing.is_empty());
-            writes.extend(collected.writes);
+            writes.extend(collected.writes.into_iter().map(PendingWrite::into_write));
             self.state.cleaned(checkpoint).unwrap();
         }
         self.state.end_batch();
@@ -369,7 +369,7 @@ fn values_that_have_changed_since_are_read_back_from_segments() {
     assert_eq!((collected.writes.len(), collected.missing.len()), (1, 1));
     let segments: Vec<_> = segments.iter().map(|raw| stored(raw, 1)).collect();
     let found = find_values(&segments, collected.missing.clone()).unwrap();
-    let writes = one.state.found(found);
+    let writes: Vec<_> = one.state.found(found).into_iter().map(PendingWrite::into_write).collect();
     assert_eq!(writes[0].item.value.as_deref(), Some(&[5][..]));
     one.state.cleaned(checkpoint).unwrap();
     assert_eq!(one.state.horizon(), checkpoint);

@@ -1,13 +1,19 @@
 //! A plan of cleaning, step by step.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::thread::ThreadId;
 
 use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::*;
 use crate::checkpoint::{Slots, Uploader};
 use crate::codec::{Bincode, Codec, Value};
+use crate::config::ValueFormat;
 use crate::connector::testing::inline_io;
+use crate::io::Spawn;
 use crate::state::{
     Call, KeyedConfig, MemoryStore, RestorePoint, States, ValueDescriptor, ValueState,
 };
@@ -31,7 +37,10 @@ impl<K: Key, V: Value> Subtask<K, V> {
 
     /// With segments of so many bytes.
     fn with_segments(segment_bytes: u64) -> Self {
-        let config = KeyedConfig { segment_bytes, ..KeyedConfig::of_all_groups(1) };
+        Self::of(KeyedConfig { segment_bytes, ..KeyedConfig::of_all_groups(1) })
+    }
+
+    fn of(config: KeyedConfig) -> Self {
         let KeyedConfig { operator, range, attempt, .. } = config.clone();
         let mut states = States::new();
         let value = states.value(ValueDescriptor::new("value"));
@@ -279,4 +288,67 @@ async fn what_is_read_back_in_parts_is_looked_for_where_the_last_part_was() {
             assert_eq!(item.value, Some(Bytes::from(expected)), "{key} as of the checkpoint");
         }
     }
+}
+
+/// A number that says on which threads it is read from its bytes: where it becomes an attribute, in cleaning.
+#[derive(Debug, PartialEq, Serialize)]
+struct Watched(u64);
+
+static READ_ON: Mutex<Vec<ThreadId>> = Mutex::new(Vec::new());
+
+impl<'de> Deserialize<'de> for Watched {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        READ_ON.lock().unwrap().push(std::thread::current().id());
+        u64::deserialize(deserializer).map(Watched)
+    }
+}
+
+/// Runs futures at once, and blocking work on threads of its own.
+struct Apart;
+
+impl Spawn for Apart {
+    fn spawn(&self, future: BoxFuture<'static, ()>) {
+        futures::executor::block_on(future);
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the test is about threads")]
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        std::thread::spawn(work).join().unwrap();
+    }
+}
+
+/// It used to be done in the slice, in which no batch, barrier or command has its turn.
+#[tokio::test]
+async fn values_become_attributes_off_the_worker() {
+    let native = ValueFormat::Native;
+    let config = KeyedConfig { value_format: native, ..KeyedConfig::of_all_groups(1) };
+    let mut subtask = Subtask::<u64, Watched>::of(config);
+    subtask.cleaner.io = Io::new(Apart);
+    let set = |subtask: &mut Subtask<u64, Watched>, keys: Range<u64>, add| {
+        keys.for_each(|key| subtask.set_one(&key, Watched(key + add)));
+        subtask.state.end_batch();
+    };
+    set(&mut subtask, 0..20, 1);
+    subtask.checkpoint(1).await;
+    // Ten are in memory, ten are read back.
+    set(&mut subtask, 0..10, 2);
+    // Its schema was found so.
+    READ_ON.lock().unwrap().clear();
+    subtask.cleaner.begin(&mut subtask.state, true);
+    while !subtask.cleaner.is_idle() {
+        subtask.advance();
+        if !subtask.cleaner.is_idle() && !subtask.cleaner.is_due() {
+            subtask.answer().await;
+        }
+    }
+    let items = subtask.store.items();
+    assert_eq!(items.len(), 20);
+    for (at, item) in items {
+        let key = u64::decode(&mut &at.sort_key[..]).unwrap();
+        let json = format!("{{\"N\":\"{}\"}}", key + 1);
+        assert_eq!((item.native, item.value), (true, Some(Bytes::from(json))), "{key}");
+    }
+    let read_on = READ_ON.lock().unwrap().clone();
+    assert!(read_on.len() >= 20, "{}", read_on.len());
+    assert!(!read_on.contains(&std::thread::current().id()), "the worker's own thread");
 }

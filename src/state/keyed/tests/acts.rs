@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::handles::{Handles, Sum};
+use super::handles::{Handles, MapKey, Sum, map_key, number_of};
 use super::model::{At, Place};
 use super::*;
 use crate::state::{List, Map, SubKey};
@@ -34,6 +34,9 @@ pub(super) enum OfMap {
     Remove(u8),
     Get(u8),
     Range(u8, u8),
+    /// Those whose keys begin so.
+    Prefix(u8),
+    Contains(u8),
     All,
     IsEmpty,
     Clear,
@@ -77,6 +80,8 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         3 => map_key().prop_map(OfMap::Remove),
         4 => map_key().prop_map(OfMap::Get),
         2 => (map_key(), map_key()).prop_map(|(from, to)| OfMap::Range(from, to)),
+        2 => (0u8..3).prop_map(OfMap::Prefix),
+        2 => map_key().prop_map(OfMap::Contains),
         1 => Just(OfMap::All),
         1 => Just(OfMap::IsEmpty),
         1 => Just(OfMap::Clear),
@@ -329,20 +334,25 @@ impl OfNumber {
 }
 
 impl OfMap {
-    fn run<N: SubKey>(&self, mut map: Map<'_, u16, u8, u64, N>) -> Result<Seen> {
-        let pair = |(key, value): (&u8, &u64)| (*key, *value);
-        match self {
-            Self::Put(key, value) => map.put(*key, *value),
+    fn run<N: SubKey>(&self, mut map: Map<'_, u16, MapKey, u64, N>) -> Result<Seen> {
+        let pair = |(key, value): (&MapKey, &u64)| (number_of(*key), *value);
+        match *self {
+            Self::Put(key, value) => map.put(map_key(key), value),
             Self::Increment(key) => {
-                if let Some(value) = map.get_mut(key)? {
+                if let Some(value) = map.get_mut(&map_key(key))? {
                     *value += 1;
                 }
             }
-            Self::Remove(key) => map.remove(key),
-            Self::Get(key) => return Ok(Seen::Number(map.get(key)?.copied())),
+            Self::Remove(key) => map.remove(&map_key(key)),
+            Self::Get(key) => return Ok(Seen::Number(map.get(&map_key(key))?.copied())),
             Self::Range(from, to) => {
-                return Ok(Seen::Entries(map.range(*from..=*to)?.map(pair).collect()));
+                let range = map_key(from)..=map_key(to);
+                return Ok(Seen::Entries(map.range(range)?.map(pair).collect()));
             }
+            Self::Prefix(first) => {
+                return Ok(Seen::Entries(map.prefix(&(first,))?.map(pair).collect()));
+            }
+            Self::Contains(key) => return Ok(Seen::Is(map.contains(&map_key(key))?)),
             Self::All => return Ok(Seen::Entries(map.iter()?.map(pair).collect())),
             Self::IsEmpty => return Ok(Seen::Is(map.is_empty()?)),
             Self::Clear => map.clear()?,
@@ -373,6 +383,13 @@ impl OfMap {
                 return Seen::Number(model.number(at(map_key)));
             }
             Self::Range(from, to) => return read(model, from, to),
+            Self::Prefix(first) => {
+                return read(model, number_of((first, 0)), number_of((first, 1)));
+            }
+            Self::Contains(map_key) => {
+                model.read(at(map_key));
+                return Seen::Is(model.number(at(map_key)).is_some());
+            }
             Self::All => return read(model, 0, u8::MAX),
             Self::IsEmpty => return Seen::Is(entries(model, 0, u8::MAX).is_empty()),
             Self::Clear => (0..=u8::MAX).for_each(|map_key| model.remove(at(map_key))),

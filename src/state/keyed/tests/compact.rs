@@ -79,7 +79,8 @@ impl Sparse {
             let rows = plan.compute();
             let collected = self.state.collect(&rows, 0, rows.len(), usize::MAX).unwrap();
             assert!(collected.missing.is_empty());
-            self.items.extend(collected.writes.into_iter().map(|write| (write.key, write.item)));
+            let writes = collected.writes.into_iter().map(PendingWrite::into_write);
+            self.items.extend(writes.map(|write| (write.key, write.item)));
             self.state.cleaned(plan.checkpoint()).unwrap();
             self.state.cooled(rows);
         }

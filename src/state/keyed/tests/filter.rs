@@ -137,7 +137,8 @@ impl Job {
             let collected = self.state.collect(&rows, 0, rows.len(), usize::MAX).unwrap();
             assert!(collected.missing.is_empty());
             written += collected.writes.len();
-            self.table.extend(collected.writes.into_iter().map(|write| (write.key, write.item)));
+            let writes = collected.writes.into_iter().map(PendingWrite::into_write);
+            self.table.extend(writes.map(|write| (write.key, write.item)));
             self.state.cleaned(plan.checkpoint()).unwrap();
         }
         self.state.end_batch();

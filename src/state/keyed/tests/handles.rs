@@ -11,17 +11,29 @@ use crate::state::{
 /// An accumulator: the sum of all, and how many there were.
 pub(super) type Sum = (u64, u64);
 
+/// A map's key, of which two begin alike.
+pub(super) type MapKey = (u8, u8);
+
+/// The key that the model knows by this number: in the same order.
+pub(super) fn map_key(number: u8) -> MapKey {
+    (number / 2, number % 2)
+}
+
+pub(super) fn number_of((first, second): MapKey) -> u8 {
+    first * 2 + second
+}
+
 /// The states of the operator; those whose names end with `n` have a namespace.
 #[derive(Clone, Copy)]
 pub(super) struct Handles {
     pub(super) a: ValueState<u64>,
     pub(super) b: ValueState<String>,
-    pub(super) map: MapState<u8, u64>,
+    pub(super) map: MapState<MapKey, u64>,
     pub(super) list: ListState<u16>,
     pub(super) most: ReducingState<u64>,
     pub(super) sum: AggregatingState<u64, Sum, u64>,
     pub(super) value_n: Namespaced<u8, ValueState<u64>>,
-    pub(super) map_n: Namespaced<u8, MapState<u8, u64>>,
+    pub(super) map_n: Namespaced<u8, MapState<MapKey, u64>>,
     pub(super) list_n: Namespaced<u8, ListState<u16>>,
     pub(super) most_n: Namespaced<u8, ReducingState<u64>>,
     pub(super) sum_n: Namespaced<u8, AggregatingState<u64, Sum, u64>>,

@@ -149,8 +149,10 @@ impl Maps {
             let rows = plan.compute();
             let collected = self.state.collect(&rows, 0, rows.len(), usize::MAX).unwrap();
             assert!(collected.missing.is_empty());
-            self.items.extend(collected.writes.iter().map(|w| (w.key.clone(), w.item.clone())));
-            all.extend(collected.writes);
+            let writes: Vec<_> =
+                collected.writes.into_iter().map(PendingWrite::into_write).collect();
+            self.items.extend(writes.iter().map(|w| (w.key.clone(), w.item.clone())));
+            all.extend(writes);
             self.state.cleaned(plan.checkpoint()).unwrap();
         }
         self.state.end_batch();

@@ -9,8 +9,9 @@ use crate::error::{ErrorKind, Result};
 use crate::ids::CheckpointId;
 use crate::state::segment::Segment;
 use crate::state::{
-    AggregatingDescriptor, Barrier, Item, ItemKey, KeyedState, ListDescriptor, ReducingDescriptor,
-    RestorePoint, StateFormats, States, ValueDescriptor, ValueState, find_values,
+    AggregatingDescriptor, Barrier, Item, ItemKey, KeyedState, ListDescriptor, PendingWrite,
+    ReducingDescriptor, RestorePoint, StateFormats, States, ValueDescriptor, ValueState,
+    find_values,
 };
 
 const TOTAL: &str = "total";
@@ -145,7 +146,7 @@ impl<V: Value + Clone> Program<V> {
                 let found = find_values(&segments, collected.missing).unwrap();
                 collected.writes.extend(self.state.found(found));
             }
-            for write in collected.writes {
+            for write in collected.writes.into_iter().map(PendingWrite::into_write) {
                 let there = table.items.get(&write.key).map(|item| item.version);
                 if there.is_none_or(|there| there < write.item.version) {
                     table.items.insert(write.key, write.item);

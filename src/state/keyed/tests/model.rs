@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::codecs::AsJson;
-use super::handles::{Asked, Sum};
+use super::handles::{Asked, MapKey, Sum, number_of};
 use super::*;
 use crate::codec::{Bincode, Codec, Value};
 use crate::state::native::from_native;
@@ -161,7 +161,7 @@ fn place_of(state: &str, sort_key: &mut &[u8]) -> Place {
     let name = names.into_iter().find(|name| *name == state.trim_end_matches("-n")).unwrap();
     let key = u16::decode(sort_key).unwrap();
     let namespace = state.ends_with("-n").then(|| u8::decode(sort_key).unwrap());
-    let map_key = (name == "map").then(|| u8::decode(sort_key).unwrap());
+    let map_key = (name == "map").then(|| number_of(MapKey::decode(sort_key).unwrap()));
     if name == "list" {
         <(u32, u32)>::decode(sort_key).unwrap();
     }

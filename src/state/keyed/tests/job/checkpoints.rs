@@ -147,7 +147,7 @@ impl World {
             let bytes = if entries.is_multiple_of(3) { 20 } else { usize::MAX };
             let collected = subtask.state.collect(rows, *done, entries, bytes).unwrap();
             *done += collected.entries;
-            subtask.queue.extend(collected.writes);
+            subtask.queue.extend(collected.writes.into_iter().map(PendingWrite::into_write));
             subtask.missing.extend(collected.missing);
         } else if !subtask.missing.is_empty() {
             let segments: Vec<Segment> = self
@@ -160,7 +160,8 @@ impl World {
                 .cloned()
                 .collect();
             let found = find_values(&segments, std::mem::take(&mut subtask.missing)).unwrap();
-            subtask.queue.extend(subtask.state.found(found));
+            let writes = subtask.state.found(found).into_iter();
+            subtask.queue.extend(writes.map(PendingWrite::into_write));
         } else if subtask.queue.is_empty() {
             subtask.state.cleaned(*checkpoint).unwrap();
             subtask.plan = None;

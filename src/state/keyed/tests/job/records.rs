@@ -64,7 +64,8 @@ impl World {
         let by_records = self.setting.ttl.is_some_and(|ttl| ttl.is_by_event_time());
         let now = if by_records { *time } else { self.clock };
         let state = &mut self.subtasks[i].state;
-        let may_suspend = state.may_suspend();
+        // As the task does: what has all of its row in memory is not even remembered.
+        let may_suspend = state.may_suspend_at(row);
         let mut model = self.live.clone();
         let mut mistaken = None;
         if may_suspend {
