@@ -30,7 +30,7 @@ pub use archive::{Archived, read_left, read_manifest};
 pub use carried::{Carried, Part};
 pub use claim::{ClaimOptions, Claimer, Inspect, OpenStore, set_status};
 pub use claimed::{Began, Claimed, Kept, Over, Turn, Waiting};
-pub use committing::{CommitOutcome, SinkCommitter};
+pub use committing::SinkCommitter;
 pub use coordinator::{Beginning, Coordinator, Effect, Event};
 pub use driver::{Channels, DriverSetup, Ended, run};
 pub use head::{
@@ -41,8 +41,8 @@ pub use heartbeat::Heartbeat;
 pub use manifest::{FORMAT, Horizon, Manifest};
 pub use memory::MemoryHeads;
 pub use messages::{
-    Command, Committable, Kind, Owed, Plan, Report, SavedOperator, SegmentRef, SourceSplits,
-    SplitSnapshot, SubtaskSnapshot, VertexPlan,
+    Command, Kind, Owed, Plan, Report, SavedOperator, SegmentRef, SourceSplits, SubtaskSnapshot,
+    VertexPlan,
 };
 pub use segments::{Fetched, SegmentData, Uploader, fetch, fetch_segment};
 pub use slots::{NamedSlots, SlotAllocator, SlotTable, Slots, size_class};

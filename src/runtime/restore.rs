@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use futures::future::try_join_all;
 
 use super::operator_state;
-use crate::checkpoint::{Claimed, Manifest, SourceSplits, SplitSnapshot, assign, fetch};
+use crate::checkpoint::{Claimed, Manifest, SourceSplits, assign, fetch};
 use crate::connector::SplitState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
@@ -51,8 +51,7 @@ pub(super) async fn plan(
     let of_sources = graph.vertices.iter().filter(|v| v.source().is_some());
     for (vertex, splits) in of_sources.zip(&sources) {
         let shares = assign::splits(&splits.splits, parallelism);
-        for (subtask, share) in subtasks.iter_mut().zip(shares) {
-            let splits = share.into_iter().map(state_of).collect();
+        for (subtask, splits) in subtasks.iter_mut().zip(shares) {
             subtask.insert(vertex.operator(), Restored { splits, ..Restored::default() });
         }
     }
@@ -148,7 +147,7 @@ pub(super) fn discover(graph: &JobGraph, parallelism: u32) -> Result<Vec<SourceS
     each_source(graph, |source, _| found(source, parallelism))
 }
 
-fn found(source: &dyn AnySource, parallelism: u32) -> Result<Vec<SplitSnapshot>> {
+fn found(source: &dyn AnySource, parallelism: u32) -> Result<Vec<SplitState>> {
     let found = source.discover(parallelism)?;
     let mut ids = HashSet::new();
     if let Some(split) = found.iter().find(|split| !ids.insert(split.id.as_str())) {
@@ -158,7 +157,7 @@ fn found(source: &dyn AnySource, parallelism: u32) -> Result<Vec<SplitSnapshot>>
         );
         return Err(Error::new(ErrorKind::Graph, message));
     }
-    Ok(found.into_iter().map(snapshot_of).collect())
+    Ok(found)
 }
 
 /// The recorded splits of all sources, if they can be gone on with; those of a source that is new, found for the
@@ -172,8 +171,7 @@ fn go_on(
     let sources = each_source(graph, |source, operator| {
         match recorded.iter().find(|s| s.operator == *operator) {
             Some(known) => {
-                let states: Vec<SplitState> = known.splits.iter().cloned().map(state_of).collect();
-                source.check(&states)?;
+                source.check(&known.splits)?;
                 Ok(known.splits.clone())
             }
             // Its end would be told to nobody: the operators have heard of the end of all input.
@@ -192,7 +190,7 @@ fn go_on(
 
 fn each_source(
     graph: &JobGraph,
-    splits: impl Fn(&dyn AnySource, &Name) -> Result<Vec<SplitSnapshot>>,
+    splits: impl Fn(&dyn AnySource, &Name) -> Result<Vec<SplitState>>,
 ) -> Result<Vec<SourceSplits>> {
     let of_sources = graph.vertices.iter().filter_map(|vertex| Some((vertex, vertex.source()?)));
     let found = of_sources.map(|(vertex, source)| {
@@ -227,14 +225,6 @@ pub(super) async fn read_log(
         unfiltered: manifest.unfiltered.contains(id),
         operator_state: Vec::new(),
     })
-}
-
-fn state_of(split: SplitSnapshot) -> SplitState {
-    SplitState { id: split.id, state: split.state, done: split.done }
-}
-
-fn snapshot_of(split: SplitState) -> SplitSnapshot {
-    SplitSnapshot { id: split.id, state: split.state, done: split.done }
 }
 
 #[cfg(test)]
