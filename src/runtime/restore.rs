@@ -101,10 +101,12 @@ pub(super) fn states(
     let restored = manifest.map_or(CheckpointId::NONE, |manifest| manifest.checkpoint);
     let (mut settled, mut key_types) = (Vec::<StateFormats>::new(), Vec::new());
     for vertex in &graph.vertices {
-        if let Some((mut columns, key)) = vertex.states()? {
+        if let Some(declared) = vertex.keyed_states() {
             let operator = &graph.operators[vertex.operator()];
-            settled.extend(columns.settle(operator, recorded, restored)?);
-            let types = KeyTypes::of(operator, &key, &columns);
+            for state in &declared.states {
+                settled.push(state.settle(operator, recorded, restored)?);
+            }
+            let types = KeyTypes::of(operator, declared);
             types.check(recorded_keys)?;
             key_types.push(types);
         }

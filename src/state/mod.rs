@@ -44,6 +44,7 @@ mod coding;
 mod column;
 mod compact;
 pub mod contract;
+mod declared;
 mod descriptor;
 mod entries;
 mod entry;
@@ -90,6 +91,8 @@ pub use changes::Changes;
 pub use cleaning::{
     CleaningLimits, CleaningPlan, CleaningRows, Collected, Finder, Found, Missing, find_values,
 };
+#[expect(clippy::module_name_repetitions, reason = "values would be declared otherwise")]
+pub use declared::{DeclaredState, DeclaredStates};
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use descriptor::ValueState;
 pub use descriptor::{ColumnId, Columns, States, ValueDescriptor};

@@ -167,7 +167,7 @@ impl<C: Chain> Stream<C> {
         let declared = match states.finish(SubtaskId { index: 0, parallelism: 1 }) {
             Ok(state) => state.declared(),
             Err(error) => {
-                draft.error(graph_error(format!("process operator: {}", error.message())));
+                draft.error_of(operator, error.message());
                 Vec::new()
             }
         };
