@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::codec::Key;
 use crate::config::{Config, StateSettings};
 use crate::error::{Error, Result};
-use crate::ids::{Attempt, CheckpointId, Name};
+use crate::ids::{Attempt, CheckpointId, Name, SubtaskId};
 use crate::io::Io;
 use crate::key_group::{KeyGroup, KeyGroupRange, MaxParallelism};
 use crate::metrics::Metrics;
@@ -160,6 +160,8 @@ impl DynamoDbKeyedStateBackendBuilder {
         };
         let config = KeyedConfig {
             operator: self.operator,
+            // No function runs in it that could ask.
+            subtask: SubtaskId { index: 0, parallelism: 1 },
             range: self.range,
             max_parallelism: self.max_parallelism,
             attempt,

@@ -133,10 +133,10 @@ impl<V> ValueDescriptor<V> {
     ///
     /// ```
     /// use millpond::state::ValueDescriptor;
-    /// const LEVEL: ValueDescriptor<u32> = ValueDescriptor::new("level").default(|| 100);
+    /// const LEVEL: ValueDescriptor<u32> = ValueDescriptor::new("level").with_default(|| 100);
     /// ```
     #[must_use]
-    pub const fn default(mut self, make: fn() -> V) -> Self {
+    pub const fn with_default(mut self, make: fn() -> V) -> Self {
         self.default = Some(make);
         self
     }
