@@ -23,6 +23,5 @@ mod simulate;
 mod table;
 mod text;
 
-pub use command::{run, run_with};
-pub use engine::{Engine, Stop};
+pub use command::run;
 pub use job::{Job, JobArgs};
