@@ -19,7 +19,7 @@ use millpond::clock::Clock;
 use millpond::codec::{Key, KeyHash};
 use millpond::config::{Config, Location};
 use millpond::dynamodb::{Connection, Execution, Options};
-use millpond::ids::{Attempt, CheckpointId, Incarnation, Name, SlotId, Version};
+use millpond::ids::{Attempt, CheckpointId, Incarnation, Name, SlotId, SubtaskId, Version};
 use millpond::runtime::{Place, io_threads};
 use millpond::state::{
     BlockKey, BlockKind, FilterConfig, Item, ItemKey, ItemWrite, KeyedConfig, KeyedState, Presence,
@@ -41,6 +41,7 @@ impl Counts {
         let count = states.value(ValueDescriptor::new("count"));
         let config = KeyedConfig {
             operator: Name::new("counts")?,
+            subtask: SubtaskId { index: 0, parallelism: 1 },
             range: RANGE,
             max_parallelism: MaxParallelism::new(128)?,
             attempt: Attempt(1),

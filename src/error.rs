@@ -36,7 +36,8 @@ pub enum ErrorKind {
     Store,
     /// Another attempt owns the job now. Final: no restart strategy applies.
     Fenced,
-    /// A user function returned an error or panicked. The attempt failed, the process did not.
+    /// A user function returned an error, of whatever kind, or panicked; or a value cannot be serialised. The
+    /// attempt failed, the process did not: the restart strategy decides.
     User,
     /// A user function does not return, although its attempt has failed. Final for this process, in which it goes on:
     /// end that, and run the job again to go on.
@@ -75,6 +76,21 @@ impl Error {
     /// [`ErrorKind::Usage`].
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Usage, message)
+    }
+
+    /// [`ErrorKind::User`]: what a function returns of an error of its own, `map_err(Error::user)?`. It says what
+    /// `source` says, and keeps it.
+    pub fn user(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let source = source.into();
+        Self::new(ErrorKind::User, source.to_string()).with_source(source)
+    }
+
+    /// Of whatever kind a user's function made it, it is the function's: another kind would say that the call, the
+    /// input or the table is wrong, and that no restart helps.
+    #[cold]
+    pub(crate) fn of_function(mut self) -> Self {
+        self.0.kind = ErrorKind::User;
+        self
     }
 
     /// [`ErrorKind::Internal`].
@@ -139,6 +155,16 @@ impl StdError for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_users_error_says_what_its_source_says_and_keeps_it() {
+        let parsed = || -> Result<u64> { "x".parse::<u64>().map_err(Error::user) };
+        let error = parsed().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::User);
+        assert_eq!(error.message(), "invalid digit found in string");
+        assert!(error.source().is_some_and(|source| source.is::<std::num::ParseIntError>()));
+        assert_eq!(Error::user("too late").to_string(), "too late");
+    }
 
     #[test]
     fn places_are_shown_from_the_outside_in() {

@@ -58,6 +58,7 @@ mod error;
 pub mod exchange;
 #[cfg(test)]
 mod fuzzing;
+mod handover;
 #[cfg(feature = "test-kit")]
 pub mod hostile;
 pub mod ids;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["error", "fuzzing", "sync", "teeth"],
     &["clock", "codec", "disk", "ids", "io", "metrics", "points", "thrift"],
-    &["config", "key_group", "record"],
+    &["config", "handover", "key_group", "record"],
     &["hostile", "state"],
     &["checkpoint", "connector", "exchange", "operator"],
     &["dynamodb"],

@@ -422,8 +422,9 @@ fn a_large_value_of_a_key_that_waits_for_nothing_is_not_serialised_for_each_reco
         env.source(source)
             .key_by(|_| 7)
             .process(|states: &mut States| Accumulate {
-                bytes: states
-                    .value(ValueDescriptor::new("bytes").default(|| Counted(vec![0; 100_000]))),
+                bytes: states.value(
+                    ValueDescriptor::new("bytes").with_default(|| Counted(vec![0; 100_000])),
+                ),
                 map: states.map(MapDescriptor::new("map")),
             })
             .sink(sink.clone());

@@ -4,8 +4,9 @@
 //! Owns pure functions from a manifest to shares.
 
 use super::manifest::Manifest;
-use super::messages::{SavedOperator, SegmentRef, SplitSnapshot};
+use super::messages::{SavedOperator, SegmentRef};
 use super::rules;
+use crate::handover::SplitState;
 use crate::ids::Name;
 use crate::key_group::KeyGroupRange;
 use crate::state::unkeyed::{Elements, OperatorStateKind, SavedState};
@@ -15,7 +16,7 @@ use crate::teeth::{Tooth, bites};
 /// were discovered. Equal input gives equal shares. Done splits go to nobody: the coordinator keeps
 /// them in the manifests.
 #[must_use]
-pub fn splits(all: &[SplitSnapshot], parallelism: u32) -> Vec<Vec<SplitSnapshot>> {
+pub fn splits(all: &[SplitState], parallelism: u32) -> Vec<Vec<SplitState>> {
     let mut shares = vec![Vec::new(); parallelism as usize];
     let remaining = all.iter().filter(|split| !split.done);
     for (share, split) in (0..shares.len()).cycle().zip(remaining) {
@@ -98,8 +99,8 @@ mod tests {
 
     use super::*;
 
-    fn split(id: usize, done: bool) -> SplitSnapshot {
-        SplitSnapshot { id: id.to_string(), state: vec![1], done }
+    fn split(id: usize, done: bool) -> SplitState {
+        SplitState { id: id.to_string(), state: vec![1], done }
     }
 
     proptest! {

@@ -85,6 +85,7 @@ fn is_dropped(part: &Part) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handover::Committable;
     use crate::ids::Name;
 
     fn staged(number: u8) -> Part {
@@ -92,7 +93,7 @@ mod tests {
     }
 
     fn owed(number: u8) -> Owed {
-        Owed { sink: Name::new("sink").unwrap(), committable: vec![number] }
+        Owed { sink: Name::new("sink").unwrap(), committable: Committable(vec![number]) }
     }
 
     fn acknowledge(carried: &mut Carried, number: u8) -> Option<Vec<Owed>> {

@@ -10,23 +10,11 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::messages::{Committable, Owed};
+use super::messages::Owed;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::handover::{CommitOutcome, Committable};
 use crate::ids::Name;
-
-/// How one committable ended. Flink: `CommitRequest`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CommitOutcome {
-    /// Published now.
-    Committed,
-    /// It was published before.
-    AlreadyCommitted,
-    /// Try again later; the text says why.
-    Retry(String),
-    /// It is not there any more; the text says what is missing where.
-    Lost(String),
-}
 
 /// What is done about output that is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

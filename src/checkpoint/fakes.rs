@@ -9,12 +9,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::committing::{CommitOutcome, SinkCommitter};
+use super::committing::SinkCommitter;
 use super::head::{Head, HeadAnswer, HeadChange, HeadCondition, HeadStore, Identity};
 use super::manifest::Manifest;
-use super::messages::{Committable, SegmentRef};
+use super::messages::SegmentRef;
 use super::slots::SlotTable;
 use crate::error::{Error, Result};
+use crate::handover::{CommitOutcome, Committable};
 use crate::ids::{Attempt, CheckpointId, Name, SlotId, Version};
 use crate::io::{Io, Spawn};
 use crate::key_group::{KeyGroup, KeyGroupRange};

@@ -7,22 +7,19 @@
 //!      └─────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Owns the words only. Splits and committables are opaque bytes here: sources and sinks are siblings
-//! of this module, and `task` translates.
+//! Owns the words only. Splits and committables are opaque bytes here (`handover`): sources and sinks are siblings
+//! of this module.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::handover::{Committable, SplitState};
 use crate::ids::{CheckpointId, Name, SlotId, Version};
 use crate::key_group::KeyGroupRange;
 use crate::state::unkeyed::{OperatorFormat, SavedState};
 use crate::state::{KeyTypes, StateFormats};
-
-/// What a sink has staged for a checkpoint, in the sink's own bytes. Two committables of one sink
-/// never have equal bytes.
-pub type Committable = Vec<u8>;
 
 /// A committable and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,24 +30,13 @@ pub struct Owed {
     pub committable: Committable,
 }
 
-/// One split of a source and how far it has been read, in the source's own bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct SplitSnapshot {
-    /// Unique within its source.
-    pub id: String,
-    /// What the split is, and the position in it.
-    pub state: Vec<u8>,
-    /// Nothing is left to read.
-    pub done: bool,
-}
-
 /// The splits of one source, in the order in which they were discovered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SourceSplits {
     /// The source's operator id.
     pub operator: Name,
     /// All its splits, done ones included.
-    pub splits: Vec<SplitSnapshot>,
+    pub splits: Vec<SplitState>,
 }
 
 /// Where one segment is and what it holds; names it in manifests.
@@ -128,7 +114,7 @@ pub enum Command {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SubtaskSnapshot {
     /// A source's splits, done ones included; empty elsewhere.
-    pub splits: Vec<SplitSnapshot>,
+    pub splits: Vec<SplitState>,
     /// Records that a source subtask has read in this attempt; 0 elsewhere.
     pub records: u64,
     /// Every segment that was put and that no checkpoint known to be completed names, so those of

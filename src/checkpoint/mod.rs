@@ -32,7 +32,7 @@ pub use archive::{Archived, read_left, read_manifest};
 pub use carried::{Carried, Part};
 pub use claim::{ClaimOptions, Claimer, OpenStore, set_status};
 pub use claimed::{Began, Claimed, Kept, Over, Turn, Waiting};
-pub use committing::{CommitOutcome, SinkCommitter};
+pub use committing::SinkCommitter;
 pub use coordinator::{Beginning, Coordinator, Effect, Event};
 pub use driver::{Channels, DriverSetup, Ended, run};
 pub use head::{
@@ -43,8 +43,8 @@ pub use heartbeat::Heartbeat;
 pub use manifest::{FORMAT, Horizon, Manifest};
 pub use memory::MemoryHeads;
 pub use messages::{
-    Command, Committable, Kind, Owed, Plan, Report, SavedOperator, SegmentRef, SourceSplits,
-    SplitSnapshot, SubtaskSnapshot, VertexPlan,
+    Command, Kind, Owed, Plan, Report, SavedOperator, SegmentRef, SourceSplits, SubtaskSnapshot,
+    VertexPlan,
 };
 pub use prospect::{Inspect, Prospect};
 pub use segments::{Fetched, SegmentData, Uploader, fetch, fetch_segment, fetch_segment_unawaited};

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::manifest::{Horizon, Manifest};
 use super::messages::{
-    Kind, Owed, Plan, SavedOperator, SegmentRef, SourceSplits, SplitSnapshot, SubtaskSnapshot,
-    VertexPlan,
+    Kind, Owed, Plan, SavedOperator, SegmentRef, SourceSplits, SubtaskSnapshot, VertexPlan,
 };
 use super::rules;
 use super::slots::SlotTable;
 use super::stats::{Stats, Status};
 use crate::clock::Instant;
+use crate::handover::SplitState;
 use crate::ids::{CheckpointId, Name, SlotId, Version};
 use crate::teeth::{Tooth, bites};
 
@@ -284,7 +284,7 @@ impl Pending {
 }
 
 /// Replaces splits of the same id, and appends others.
-fn lay_over(sources: &mut Vec<SourceSplits>, operator: &Name, splits: &[SplitSnapshot]) {
+fn lay_over(sources: &mut Vec<SourceSplits>, operator: &Name, splits: &[SplitState]) {
     let at = sources.iter().position(|s| s.operator == *operator).unwrap_or_else(|| {
         sources.push(SourceSplits { operator: operator.clone(), splits: Vec::new() });
         sources.len() - 1

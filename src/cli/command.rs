@@ -28,10 +28,8 @@ pub fn run(jobs: &[Job<JobGraph>]) -> ExitCode {
     run_with(Local, jobs)
 }
 
-/// Carries out the process's command line over `jobs`, with `engine` running them.
-///
-/// Exit codes: 0 done, 1 failed, 2 the call or the configuration is wrong, 130 interrupted.
-pub fn run_with<E: Engine>(engine: E, jobs: &[Job<E::Graph>]) -> ExitCode {
+/// The same, with `engine` running the jobs.
+fn run_with<E: Engine>(engine: E, jobs: &[Job<E::Graph>]) -> ExitCode {
     let cli = match parse(jobs) {
         Ok(cli) => cli,
         Err(error) => {

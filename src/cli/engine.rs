@@ -10,7 +10,7 @@ use crate::runtime::{JobStatus, RunOptions};
 
 /// Whether a job is to go on running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stop {
+pub(super) enum Stop {
     /// Go on.
     #[default]
     No,
@@ -19,7 +19,7 @@ pub enum Stop {
 }
 
 /// What runs job graphs: `runtime`, and in tests what stands for it.
-pub trait Engine {
+pub(super) trait Engine {
     /// What a job is built into.
     type Graph;
 

@@ -25,7 +25,6 @@ mod simulate;
 mod table;
 mod text;
 
-pub use command::{run, run_with};
-pub use engine::{Engine, Stop};
+pub use command::run;
 pub use job::Job;
 pub use job_args::JobArgs;

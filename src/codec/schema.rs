@@ -62,6 +62,21 @@ impl Schema {
         xxh3_128(self.to_string().as_bytes())
     }
 
+    /// Whether it has a part that asks its reader what comes next: only formats that describe themselves can say.
+    #[must_use]
+    pub fn has_any(&self) -> bool {
+        match self {
+            Self::Word(word) => *word == "any",
+            Self::Again(_) | Self::Unknown => false,
+            Self::Option(inner) | Self::Seq(inner) | Self::Array(inner, _) => inner.has_any(),
+            Self::Map(key, value) => key.has_any() || value.has_any(),
+            Self::Tuple(all) | Self::TupleStruct(_, all) | Self::Enum(_, all) => {
+                all.iter().any(Self::has_any)
+            }
+            Self::Struct(_, fields) => fields.iter().any(|(_, field)| field.has_any()),
+        }
+    }
+
     /// Whether every map in it has keys that are words: what a DynamoDB map can have.
     #[must_use]
     pub fn has_plain_keys(&self) -> bool {
@@ -134,13 +149,16 @@ struct Identifier<'a>(&'a str);
 
 impl fmt::Display for Identifier<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
-        if !self.0.is_empty() && self.0.chars().all(plain) {
+        if !self.0.is_empty() && self.0.chars().all(is_plain) {
             f.write_str(self.0)
         } else {
             write!(f, "{:?}", self.0)
         }
     }
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
 
 /// In Rust's way: `Stats { count: u64, worst: option<string> }`.
@@ -182,6 +200,47 @@ impl Encoding {
         (&self.codec, self.version, self.fingerprint)
             == (&other.codec, other.version, other.fingerprint)
     }
+
+    /// The one name by which this type is told from the one that was `recorded`, and that one's, where they differ
+    /// in nothing else: of a struct or enum, a variant with something in it, or a field. `None` of texts that are cut.
+    #[must_use]
+    pub fn other_name(&self, recorded: &Self) -> Option<(String, String)> {
+        if (&self.codec, self.version) != (&recorded.codec, recorded.version) {
+            return None;
+        }
+        let (mine, theirs) = (tokens(&self.schema), tokens(&recorded.schema));
+        let first = mine.iter().zip(&theirs).position(|(mine, theirs)| mine != theirs)?;
+        let (from, to) = (mine[first], theirs[first]);
+        // Words of serde stand elsewhere: the last field's before ` }`, the keys' of a map behind its brace.
+        let before = first.checked_sub(1).map(|before| mine[before]);
+        let is_name = match (mine.get(first + 1).copied(), mine.get(first + 2).copied()) {
+            (Some("("), _) | (Some(" "), Some("{")) => true,
+            (Some(":"), _) => before == Some(" "),
+            _ => false,
+        };
+        let is_name = is_name && [from, to].iter().all(|name| name.starts_with(is_plain));
+        let renamed =
+            |token: &&str| if *token == from { to.to_owned() } else { (*token).to_owned() };
+        let renamed: String = mine.iter().map(renamed).collect();
+        let is_it = is_name && xxh3_128(renamed.as_bytes()) == recorded.fingerprint;
+        is_it.then(|| (from.to_owned(), to.to_owned()))
+    }
+}
+
+/// Names and words whole, all else character by character.
+fn tokens(text: &str) -> Vec<&str> {
+    let mut tokens = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = match is_plain(first) {
+            true => rest.find(|c| !is_plain(c)).unwrap_or(rest.len()),
+            false => first.len_utf8(),
+        };
+        let (token, after) = rest.split_at(end);
+        tokens.push(token);
+        rest = after;
+    }
+    tokens
 }
 
 /// `u64 in bincode 1`.
@@ -212,6 +271,36 @@ mod tests {
             Schema::Word("u64").fingerprint(),
             110_352_539_501_059_262_571_677_814_355_351_973_875
         );
+    }
+
+    #[test]
+    fn types_that_differ_in_one_name_alone_are_told_with_both() {
+        let visits = |name, field, word| Schema::Struct(name, vec![(field, Schema::Word(word))]);
+        let list = |inner| Encoding::new("c", 1, &Schema::Seq(Box::new(inner)));
+        let recorded = list(visits("Visits", "count", "u32"));
+        let other = |schema| list(schema).other_name(&recorded);
+        let both = |one: &str, other: &str| Some((one.to_owned(), other.to_owned()));
+        assert_eq!(other(visits("VisitsV1", "count", "u32")), both("VisitsV1", "Visits"));
+        assert_eq!(other(visits("Visits", "number", "u32")), both("number", "count"));
+        assert_eq!(other(visits("Visits", "count", "u64")), None, "another type");
+        assert_eq!(other(visits("VisitsV1", "count", "u64")), None, "and another name");
+        assert_eq!(other(visits("Visits", "count", "u32")), None, "nothing");
+        let again = |name| {
+            let again = vec![("next", Schema::Option(Box::new(Schema::Again(name))))];
+            Encoding::new("c", 1, &Schema::Struct(name, again))
+        };
+        assert_eq!(again("B").other_name(&again("A")), both("B", "A"));
+        let word = |word| Encoding::new("c", 1, &Schema::Word(word));
+        assert_eq!(word("u32").other_name(&word("u64")), None);
+        let pair = |word| Encoding::new("c", 1, &Schema::Tuple(vec![Schema::Word(word); 2]));
+        assert_eq!(pair("u32").other_name(&pair("u64")), None);
+        let map = |key| {
+            let [key, value] = [key, "u8"].map(|word| Box::new(Schema::Word(word)));
+            Encoding::new("c", 1, &Schema::Map(key, value))
+        };
+        assert_eq!(map("u32").other_name(&map("u64")), None);
+        let unit = |name| Encoding::new("c", 2, &visits(name, "count", "u32"));
+        assert_eq!(unit("A").other_name(&recorded), None, "another codec");
     }
 
     #[test]

@@ -24,6 +24,26 @@ pub(super) fn schema_of<T: DeserializeOwned>() -> Schema {
     walk::<T>().schema(0)
 }
 
+/// The schema of `T`, and values of it with little in them: each of its options, sequences and maps is empty in one
+/// of these, and each variant of its enums stands in one, as far as it takes samples. They are given to `each`
+/// until that says `false`; none is where the schema has an `any`.
+pub(super) fn sampled<T: DeserializeOwned>(mut each: impl FnMut(T) -> bool) -> Schema {
+    let mut tracer = walk::<T>();
+    let schema = tracer.schema(0);
+    if schema.has_any() {
+        return schema;
+    }
+    tracer.sweeping = true;
+    for _ in 0..MAX_SWEEPS {
+        tracer.begin();
+        let value = T::deserialize(Walker { tracer: &mut tracer, node: 0, minimal: false });
+        if value.is_ok_and(|value| !each(value)) || !tracer.changed {
+            break;
+        }
+    }
+    schema
+}
+
 /// Whether some map in `T` may keep the order that its entries were read in: any that is not one of the
 /// standard library's. Two types of maps look alike to serde, so it is their names that tell; a name that is
 /// not known, of a later library say, is one of another map.
@@ -53,6 +73,8 @@ fn walk<T: DeserializeOwned>() -> Tracer {
 }
 
 const MAX_PASSES: usize = 10_000;
+/// Each sees at least one option, sequence, map or variant that none before it has.
+const MAX_SWEEPS: usize = 1000;
 const MAX_DEPTH: usize = 64;
 /// Longer arrays are taken to have one type of elements.
 const MAX_TUPLE: usize = 32;
@@ -105,6 +127,9 @@ impl Walker<'_> {
         self.enter(Kind::Word(word), 0)?;
         self.tracer.last = self.node;
         self.tracer.ended(self.node);
+        if self.tracer.sweeping {
+            self.tracer.sweep(self.node);
+        }
         Ok(self.tracer.nodes[self.node].sample)
     }
 
@@ -112,6 +137,9 @@ impl Walker<'_> {
     fn empty(&mut self) -> bool {
         if self.minimal {
             return true;
+        }
+        if self.tracer.sweeping {
+            return self.tracer.sweep_empty(self.node);
         }
         let node = &self.tracer.nodes[self.node];
         let known = node.children.iter().all(|&child| self.tracer.is_done(child));

@@ -4,6 +4,8 @@ use bincode::serde::decode_from_slice as serde_decode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::trace::sampled;
+
 /// What a state can hold: anything serde can write and read back.
 pub trait Value: Serialize + DeserializeOwned + Send + 'static {}
 impl<T: Serialize + DeserializeOwned + Send + 'static> Value for T {}
@@ -45,7 +47,9 @@ pub trait Codec<T>: Send + Sync + 'static {
 
 /// The default codec: bincode 2 with its standard configuration (little-endian, variable-length
 /// integers). Like any format that does not describe itself, it cannot read types that ask what comes
-/// next: `#[serde(untagged)]`, `#[serde(flatten)]`, `serde_json::Value`.
+/// next (`#[serde(untagged)]`, `#[serde(tag = "…")]`, `#[serde(flatten)]`, `serde_json::Value`), nor such as
+/// leave fields out on one way alone (`#[serde(skip_serializing_if = "…")]`). A state of such a type is refused
+/// when the graph is built.
 #[derive(Clone, Copy, Debug)]
 pub struct Bincode;
 
@@ -54,6 +58,38 @@ impl Bincode {
     pub(crate) fn length(value: &impl Serialize) -> usize {
         let (mut nowhere, config) = (std::io::sink(), bincode::config::standard());
         bincode::serde::encode_into_std_write(value, &mut nowhere, config).unwrap_or(0)
+    }
+
+    /// Why it could not read back what it writes of some values of `T`; `None` where no such were found. Takes
+    /// microseconds: it looks at the type's schema, and writes and reads values with as little in them as can be,
+    /// of which attributes like `skip_serializing_if` most often leave something out.
+    pub(crate) fn cannot_read<T: Serialize + DeserializeOwned>() -> Option<String> {
+        let mut error = None;
+        let schema = sampled::<T>(|value| {
+            error = read_back(&value).err();
+            error.is_none()
+        });
+        if schema.has_any() {
+            return Some(format!(
+                "a type that asks what comes next, which bincode does not write down ({schema}): an enum that is \
+                 untagged or has a tag, a flattened field, a serde_json::Value"
+            ));
+        }
+        error.map(|error| {
+            format!(
+                "a type that bincode does not read as it is written ({schema}): {error}; most often an attribute \
+                 like skip_serializing_if leaves a field out"
+            )
+        })
+    }
+}
+
+/// Whether a value is read back that was written; one that cannot be written at all is told of when it is.
+fn read_back<T: Serialize + DeserializeOwned>(value: &T) -> Result<(), DecodeError> {
+    let mut bytes = Vec::new();
+    match Bincode::encode(value, &mut bytes) {
+        Ok(()) => <Bincode as Codec<T>>::decode(&bytes).map(drop),
+        Err(_) => Ok(()),
     }
 }
 
@@ -122,6 +158,10 @@ pub(crate) fn decode_from<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use serde::Deserialize;
+
     use super::*;
 
     #[test]
@@ -144,6 +184,93 @@ mod tests {
         assert!(check_length(MOST_BYTES).is_ok());
         let error = check_length(MOST_BYTES + 1).unwrap_err();
         assert!(error.to_string().contains("1073741825 bytes"), "{error}");
+    }
+
+    #[derive(Serialize, Deserialize)]
+    enum Plain {
+        Nothing,
+        One(Option<Box<Self>>),
+        Many { all: BTreeMap<String, Vec<Option<f64>>>, text: (char, String) },
+    }
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(tag = "kind", content = "with")]
+    enum Adjacent {
+        Nothing,
+        Number(u64),
+        Both { a: Option<u8>, b: String },
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Defaults {
+        #[serde(default, alias = "n", rename = "number")]
+        count: u64,
+        #[serde(skip)]
+        _cached: u64,
+        of_std: (std::net::IpAddr, std::time::Duration, std::num::NonZeroU8),
+        sets: HashMap<u8, std::collections::HashSet<String>>,
+    }
+
+    #[test]
+    fn types_that_are_read_as_they_were_written_are_taken() {
+        assert_eq!(Bincode::cannot_read::<Plain>(), None);
+        assert_eq!(Bincode::cannot_read::<Defaults>(), None);
+        assert_eq!(Bincode::cannot_read::<Vec<(u8, [Option<Plain>; 30])>>(), None);
+    }
+
+    /// Leaves its field out where there is little in it.
+    macro_rules! skips {
+        ($($name:ident $type:ty, $condition:literal;)*) => {
+            $(
+                #[derive(Serialize, Deserialize)]
+                struct $name {
+                    #[serde(skip_serializing_if = $condition)]
+                    field: $type,
+                }
+            )*
+
+            #[test]
+            fn each_common_condition_to_leave_a_field_out_is_met_by_a_sample() {
+                $(
+                    let said = Bincode::cannot_read::<Vec<Option<$name>>>();
+                    assert!(said.is_some_and(|said| said.contains("cannot decode")), "{}", $condition);
+                )*
+            }
+        };
+    }
+
+    fn is_zero(n: &i32) -> bool {
+        *n == 0
+    }
+
+    skips! {
+        OfOption Option<Plain>, "Option::is_none";
+        OfText String, "String::is_empty";
+        OfList Vec<Plain>, "Vec::is_empty";
+        OfMap HashMap<u8, Plain>, "HashMap::is_empty";
+        OfNumber i32, "is_zero";
+        OfFlag bool, "std::ops::Not::not";
+    }
+
+    #[derive(Serialize, Deserialize)]
+    enum Late {
+        First(Plain),
+        Second(Vec<Option<OfText>>),
+    }
+
+    #[test]
+    fn a_field_that_is_left_out_far_within_is_found() {
+        assert!(Bincode::cannot_read::<Late>().is_some());
+        assert!(Bincode::cannot_read::<HashMap<u8, (u8, Late)>>().is_some());
+    }
+
+    #[test]
+    fn a_type_that_asks_what_comes_next_is_found() {
+        let said = Bincode::cannot_read::<(u8, Option<serde_json::Value>)>();
+        assert!(said.is_some_and(|said| said.contains("(u8, option<any>)")));
+        // It asks for a name, which is not there either.
+        assert!(Bincode::cannot_read::<Adjacent>().is_some());
+        assert!(read_back(&Adjacent::Number(7)).is_err());
     }
 
     /// These used to panic in bincode, or to ask for more memory than there is.

@@ -16,6 +16,7 @@ mod stdout;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use crate::handover::{CommitOutcome, Committable, SplitState};
 pub use discard::DiscardSink;
 pub use file::{
     Csv, DeadLetter, FileSource, Format, Frame, Inputs, JsonLines, Lines, OnError, Parsed, Parser,
@@ -25,9 +26,7 @@ pub(crate) use file_sink::OwedFile;
 pub use file_sink::{AsCsv, FileFormat, FileSink, committer_without_sink};
 pub use generator::Generator;
 pub use memory::{Commit, MemoryFeed, MemorySink, MemorySource, memory_position_of};
-pub use sink::{
-    CommitOutcome, Committable, Committer, Guarantee, RunIdentity, Sink, Writer, WriterContext,
-};
-pub use source::{Progress, Reader, ReaderContext, Source, SplitState};
+pub use sink::{Committer, Guarantee, RunIdentity, Sink, Writer, WriterContext};
+pub use source::{Progress, Reader, ReaderContext, Source};
 pub use stdin::{StdinSource, StdinWithDeadLetters};
 pub use stdout::{AsJson, AsText, LineFormat, StdoutSink};

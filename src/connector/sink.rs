@@ -7,9 +7,9 @@
 use std::fmt;
 
 use futures::future::{BoxFuture, LocalBoxFuture};
-use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::handover::{CommitOutcome, Committable};
 use crate::ids::{Attempt, CheckpointId, Incarnation, Name, SubtaskId};
 use crate::io::Io;
 
@@ -21,10 +21,6 @@ pub enum Guarantee {
     /// After a restart records may be seen again.
     AtLeastOnce,
 }
-
-/// What a writer has staged for a checkpoint, in the sink's own bytes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Committable(pub Vec<u8>);
 
 /// What a writer is given.
 #[derive(Clone, Debug)]
@@ -146,20 +142,6 @@ pub trait Writer<T> {
         &mut self,
         checkpoint: CheckpointId,
     ) -> BoxFuture<'static, Result<Vec<Committable>>>;
-}
-
-/// How one committable ended. Flink: `CommitRequest`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CommitOutcome {
-    /// Published now.
-    Committed,
-    /// It was published before.
-    AlreadyCommitted,
-    /// Try again later; the text says why.
-    Retry(String),
-    /// It is not there any more; the text says what is missing where. Fails the attempt, unless the
-    /// user gives it up.
-    Lost(String),
 }
 
 /// Publishes committables. Publishing twice is the same as once.

@@ -6,25 +6,14 @@
 use std::fmt;
 
 use futures::future::LocalBoxFuture;
-use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::handover::SplitState;
 use crate::ids::{Name, SubtaskId};
 use crate::io::Io;
 use crate::metrics::{Lag, Metrics};
 use crate::record::Batch;
-
-/// One part of the input and how far it has been read; stands in the manifest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SplitState {
-    /// Unique within the source and stable: a path, or a path and range.
-    pub id: String,
-    /// The source's own bytes: what the split is and the position in it.
-    pub state: Vec<u8>,
-    /// Nothing is left to read.
-    pub done: bool,
-}
 
 /// What a reader's call came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -84,7 +84,7 @@ pub trait KeyedBroadcastProcess: Sized + 'static {
     /// be called again for the same record.
     ///
     /// # Errors
-    /// An error fails the attempt; nothing of the record is committed.
+    /// As [`KeyedProcess::process`].
     fn process(
         &self,
         record: Self::In,
@@ -105,7 +105,7 @@ pub trait KeyedBroadcastProcess: Sized + 'static {
     /// given out is given out by each subtask.
     ///
     /// # Errors
-    /// An error fails the attempt; nothing of the record is committed.
+    /// As [`KeyedProcess::process`].
     fn process_broadcast(
         &self,
         record: Self::Broadcast,

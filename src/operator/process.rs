@@ -2,6 +2,7 @@
 
 use crate::codec::{Key, Value};
 use crate::error::Result;
+use crate::ids::SubtaskId;
 use crate::state::{
     Aggregating, AggregatingState, InNamespace, KeyedState, List, ListState, Map, MapKeys,
     MapState, Reducing, ReducingState, Row, SubKey, ValueState,
@@ -59,7 +60,9 @@ pub trait KeyedProcess: 'static {
     /// repeated until it returns `Ok`.
     ///
     /// # Errors
-    /// Any other error fails the attempt; nothing of the record is committed.
+    /// Any other error, of whatever kind, fails the attempt as one of [`crate::ErrorKind::User`], and the restart
+    /// strategy decides what follows; nothing of the record is committed. What is not an error of Millpond becomes
+    /// one by [`crate::Error::user`].
     fn process(&self, record: Self::In, context: &mut Context<'_, Self>) -> Result<()>;
 
     /// Names the entries of maps, the lists, and what of states in namespaces the record will need, as far as that can
@@ -103,6 +106,21 @@ impl<'a, P: KeyedProcess + ?Sized> Context<'a, P> {
     #[must_use]
     pub fn key(&self) -> &P::Key {
         self.key
+    }
+
+    /// Which subtask this is, and how many there are. A key may be another one's after a rescale.
+    #[must_use]
+    pub fn subtask(&self) -> SubtaskId {
+        self.state.subtask()
+    }
+
+    /// The time on the clock, in milliseconds since 1970: looked at once a batch, and the same by which a state's
+    /// time to live is judged. A record that comes again after a crash sees another one, a record that waited for
+    /// its state that of when it is called again. Flink: `currentProcessingTime`.
+    #[inline]
+    #[must_use]
+    pub fn processing_time_ms(&self) -> u64 {
+        self.state.processing_time_ms()
     }
 
     /// The key's value of `state`, or the state's default.

@@ -57,7 +57,8 @@ pub trait OperatorProcess: 'static {
     /// Processes one record.
     ///
     /// # Errors
-    /// An error fails the attempt; nothing of the record is committed.
+    /// An error, of whatever kind, fails the attempt as one of [`crate::ErrorKind::User`]; nothing of the record is
+    /// committed.
     fn process(&self, record: Self::In, context: &mut OperatorContext<'_, Self>) -> Result<()>;
 
     /// All input has ended: the last chance to give something out. Not called at a graceful stop, where what
@@ -76,19 +77,28 @@ pub trait OperatorProcess: 'static {
 pub struct OperatorContext<'a, P: OperatorProcess + ?Sized> {
     state: &'a mut OperatorState,
     out: &'a mut Vec<P::Out>,
+    now_ms: u64,
 }
 
 impl<'a, P: OperatorProcess + ?Sized> OperatorContext<'a, P> {
-    /// For the records of one batch.
+    /// For the records of one batch, which is processed at `now_ms`.
     #[inline]
-    pub fn new(state: &'a mut OperatorState, out: &'a mut Vec<P::Out>) -> Self {
-        Self { state, out }
+    pub fn new(state: &'a mut OperatorState, out: &'a mut Vec<P::Out>, now_ms: u64) -> Self {
+        Self { state, out, now_ms }
     }
 
     /// Which subtask this is, and how many there are.
     #[must_use]
     pub fn subtask(&self) -> SubtaskId {
         self.state.subtask()
+    }
+
+    /// The time on the clock, in milliseconds since 1970, which is looked at once a batch. A record that comes again
+    /// after a crash sees another one. Flink: `currentProcessingTime`.
+    #[inline]
+    #[must_use]
+    pub fn processing_time_ms(&self) -> u64 {
+        self.now_ms
     }
 
     /// What this subtask has in `state`.

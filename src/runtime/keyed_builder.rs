@@ -18,13 +18,13 @@ use crate::clock::Clock;
 use crate::codec::Key;
 use crate::config::{Config, StateSettings};
 use crate::error::{Error, Result};
-use crate::ids::{Attempt, CheckpointId, Name};
+use crate::ids::{Attempt, CheckpointId, Name, SubtaskId};
 use crate::io::Io;
 use crate::key_group::{KeyGroup, KeyGroupRange, MaxParallelism};
 use crate::metrics::Metrics;
 use crate::state::{
-    Columns, Handle, KeyQuery, KeyTypes, KeyedConfig, KeyedState, Namespaced, Resident, Store,
-    SubKey, Told, key_alone, with_namespace,
+    Columns, DeclaredStates, Handle, KeyQuery, KeyTypes, KeyedConfig, KeyedState, Namespaced,
+    Resident, Store, SubKey, Told, key_alone, with_namespace,
 };
 use crate::task::{LogSegments, Restored, SegmentPuts, filter_of, rebuild};
 
@@ -138,7 +138,9 @@ impl DynamoDbKeyedStateBackendBuilder {
         let restored = match &self.manifest {
             None => Restored::default(),
             Some(manifest) => {
-                let types = KeyTypes::of(&self.operator, &K::schema(), &self.columns);
+                let states = self.columns.declared();
+                let declared = DeclaredStates { key: K::schema(), states };
+                let types = KeyTypes::of(&self.operator, &declared);
                 types.check(&manifest.key_types)?;
                 let store = Arc::clone(&self.store);
                 let ranges = [self.range];
@@ -160,6 +162,8 @@ impl DynamoDbKeyedStateBackendBuilder {
         };
         let config = KeyedConfig {
             operator: self.operator,
+            // No function runs in it that could ask.
+            subtask: SubtaskId { index: 0, parallelism: 1 },
             range: self.range,
             max_parallelism: self.max_parallelism,
             attempt,

@@ -10,9 +10,7 @@ use futures::TryStreamExt;
 use futures::future::try_join_all;
 
 use super::operator_state::{self, gone_from_program};
-use crate::checkpoint::{
-    Claimed, Fetched, Manifest, SegmentRef, SourceSplits, SplitSnapshot, assign, fetch,
-};
+use crate::checkpoint::{Claimed, Fetched, Manifest, SegmentRef, SourceSplits, assign, fetch};
 use crate::connector::SplitState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name, SlotId};
@@ -54,8 +52,7 @@ pub(super) async fn plan(
     let of_sources = graph.vertices.iter().filter(|v| v.source().is_some());
     for (vertex, splits) in of_sources.zip(&sources) {
         let shares = assign::splits(&splits.splits, parallelism);
-        for (subtask, share) in subtasks.iter_mut().zip(shares) {
-            let splits = share.into_iter().map(state_of).collect();
+        for (subtask, splits) in subtasks.iter_mut().zip(shares) {
             subtask.insert(vertex.operator(), Restored { splits, ..Restored::default() });
         }
     }
@@ -108,10 +105,12 @@ pub(super) fn states(
     let restored = manifest.map_or(CheckpointId::NONE, |manifest| manifest.checkpoint);
     let (mut settled, mut key_types) = (Vec::<StateFormats>::new(), Vec::new());
     for vertex in &graph.vertices {
-        if let Some((mut columns, key)) = vertex.states()? {
+        if let Some(declared) = vertex.keyed_states() {
             let operator = &graph.operators[vertex.operator()];
-            settled.extend(columns.settle(operator, recorded, restored)?);
-            let types = KeyTypes::of(operator, &key, &columns);
+            for state in &declared.states {
+                settled.push(state.settle(operator, recorded, restored)?);
+            }
+            let types = KeyTypes::of(operator, declared);
             types.check(recorded_keys)?;
             key_types.push(types);
         }
@@ -146,7 +145,7 @@ fn discover(graph: &JobGraph, parallelism: u32) -> Result<Vec<SourceSplits>> {
     each_source(graph, |source, _| found(source, parallelism))
 }
 
-fn found(source: &dyn AnySource, parallelism: u32) -> Result<Vec<SplitSnapshot>> {
+fn found(source: &dyn AnySource, parallelism: u32) -> Result<Vec<SplitState>> {
     let found = source.discover(parallelism)?;
     let mut ids = HashSet::new();
     if let Some(split) = found.iter().find(|split| !ids.insert(split.id.as_str())) {
@@ -156,7 +155,7 @@ fn found(source: &dyn AnySource, parallelism: u32) -> Result<Vec<SplitSnapshot>>
         );
         return Err(Error::new(ErrorKind::Graph, message));
     }
-    Ok(found.into_iter().map(snapshot_of).collect())
+    Ok(found)
 }
 
 /// The recorded splits of all sources, if they can be gone on with; those of a source that is new, found for the
@@ -170,8 +169,7 @@ fn go_on(
     let sources = each_source(graph, |source, operator| {
         match recorded.iter().find(|s| s.operator == *operator) {
             Some(known) => {
-                let states: Vec<SplitState> = known.splits.iter().cloned().map(state_of).collect();
-                source.check(&states)?;
+                source.check(&known.splits)?;
                 Ok(known.splits.clone())
             }
             // Its end would be told to nobody: the operators have heard of the end of all input.
@@ -190,7 +188,7 @@ fn go_on(
 
 fn each_source(
     graph: &JobGraph,
-    splits: impl Fn(&dyn AnySource, &Name) -> Result<Vec<SplitSnapshot>>,
+    splits: impl Fn(&dyn AnySource, &Name) -> Result<Vec<SplitState>>,
 ) -> Result<Vec<SourceSplits>> {
     let of_sources = graph.vertices.iter().filter_map(|vertex| Some((vertex, vertex.source()?)));
     let found = of_sources.map(|(vertex, source)| {
@@ -237,14 +235,6 @@ pub(super) async fn read_logs(
         })
     };
     wanted.into_iter().map(log).collect()
-}
-
-fn state_of(split: SplitSnapshot) -> SplitState {
-    SplitState { id: split.id, state: split.state, done: split.done }
-}
-
-fn snapshot_of(split: SplitState) -> SplitSnapshot {
-    SplitSnapshot { id: split.id, state: split.state, done: split.done }
 }
 
 #[cfg(test)]

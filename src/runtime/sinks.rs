@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::checkpoint::{CommitOutcome, Committable, Owed, SinkCommitter, rules};
-use crate::connector::{self, Committer, RunIdentity};
+use crate::checkpoint::{Owed, SinkCommitter, rules};
+use crate::connector::{self, CommitOutcome, Committable, Committer, RunIdentity};
 use crate::error::Result;
 use crate::ids::{Attempt, Name};
 use crate::io::Io;
@@ -39,11 +39,8 @@ impl Sinks {
     /// Removes what earlier attempts staged and no manifest names.
     pub(super) async fn clean(&self, attempt: Attempt, owed: &[Owed]) -> Result<()> {
         for (sink, committer) in &self.committers {
-            let named: Vec<connector::Committable> = owed
-                .iter()
-                .filter(|o| o.sink == *sink)
-                .map(|o| connector::Committable(o.committable.clone()))
-                .collect();
+            let named = owed.iter().filter(|owed| owed.sink == *sink);
+            let named: Vec<Committable> = named.map(|owed| owed.committable.clone()).collect();
             let committer = Arc::clone(committer);
             let cleaned = self.io.blocking(move || committer.clean(attempt, &named));
             cleaned.await.map_err(|e| e.at(format!("sink {sink}")))?;
@@ -105,21 +102,6 @@ impl SinkCommitter for Sinks {
             .committers
             .get(sink)
             .map_or_else(|| Arc::from(connector::committer_without_sink(sink)), Arc::clone);
-        let committed = self.io.blocking(move || {
-            let committables: Vec<_> =
-                committables.into_iter().map(connector::Committable).collect();
-            let outcomes = committer.commit(&committables)?;
-            Ok(outcomes.into_iter().map(outcome).collect())
-        });
-        committed.boxed()
-    }
-}
-
-fn outcome(outcome: connector::CommitOutcome) -> CommitOutcome {
-    match outcome {
-        connector::CommitOutcome::Committed => CommitOutcome::Committed,
-        connector::CommitOutcome::AlreadyCommitted => CommitOutcome::AlreadyCommitted,
-        connector::CommitOutcome::Retry(why) => CommitOutcome::Retry(why),
-        connector::CommitOutcome::Lost(what) => CommitOutcome::Lost(what),
+        self.io.blocking(move || committer.commit(&committables)).boxed()
     }
 }

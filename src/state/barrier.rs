@@ -133,7 +133,8 @@ impl<K: Key> KeyedState<K> {
     /// 50 ns an entry: 10,000 are half a millisecond.
     ///
     /// # Errors
-    /// [`ErrorKind::User`] where a value's type cannot be serialised, [`ErrorKind::TooLarge`] where one takes
+    /// [`ErrorKind::User`] where a value's type cannot be serialised, or the first value of a state is not read
+    /// back, [`ErrorKind::TooLarge`] where one takes
     /// more than all may; the state cannot go on then.
     pub fn serialise(&mut self, max_entries: usize) -> Result<bool> {
         self.serialise_slice(max_entries, usize::MAX)

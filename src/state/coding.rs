@@ -37,6 +37,8 @@ type Decode<V> = dyn Fn(Stored<'_>) -> std::result::Result<V, DecodeError> + Sen
 #[derive(Clone, Copy)]
 struct Untyped {
     encoding: fn() -> Encoding,
+    /// Why values would not be read back, where that can be told of the type.
+    cannot_read: fn() -> Option<String>,
     is_fit: fn() -> bool,
     /// `None`: no value of the type can be an attribute.
     to_native: Option<ToNative>,
@@ -46,6 +48,10 @@ impl Untyped {
     const fn of<C: Codec<T>, T: Value>() -> Self {
         Self {
             encoding: || Encoding::new(C::ID, C::VERSION, &Schema::of::<T>()),
+            cannot_read: || match C::ID == <Bincode as Codec<T>>::ID {
+                true => Bincode::cannot_read::<T>(),
+                false => None,
+            },
             is_fit: native::is_fit::<T>,
             to_native: Some(native::to_native::<T, C>),
         }
@@ -157,6 +163,21 @@ impl<V: Value> Coding<V> {
         self.decode_again(&bytes)
     }
 
+    /// Whether what [`Coding::encode`] has made of a value is read back. Of the default codec's it must be the same
+    /// value as far as its bytes tell; another codec may write equal values differently (one that compresses a hash
+    /// map, say).
+    pub(super) fn prove(&self, bytes: &[u8]) -> std::result::Result<(), DecodeError> {
+        let value = self.decode_again(bytes).map_err(not_read_back)?;
+        if !self.own_codec {
+            let mut again = Vec::new();
+            self.encode(&value, &mut again)?;
+            if native::how_many(&again) != native::how_many(bytes) {
+                return Err(not_read_back(DecodeError::new("it is another one then")));
+            }
+        }
+        Ok(())
+    }
+
     /// The value of what was stored.
     #[inline]
     pub(super) fn decode(&self, stored: Stored<'_>) -> std::result::Result<V, DecodeError> {
@@ -174,8 +195,21 @@ impl<V: Value> Coding<V> {
     }
 }
 
+/// What is wrong with a value that was written and cannot be read.
+#[cold]
+pub(super) fn not_read_back(error: DecodeError) -> DecodeError {
+    DecodeError::new(format!(
+        "its value was written, and cannot be read back: {error}; its type has an attribute like \
+         skip_serializing_if, which is for formats that name fields, or its own codec does not read what it writes"
+    ))
+}
+
 /// What is known of a coding without its type.
 pub(super) trait AnyCoding {
+    /// What the state is, in which encoding it is written, and which it can read beside that one.
+    fn declared(&self) -> (StateKind, Encoding, Vec<Encoding>);
+    /// Why values would not be read back, where that can be told of their type.
+    fn cannot_read(&self) -> Option<String>;
     /// The first checkpoint of the present encoding.
     fn since(&self) -> CheckpointId;
     /// How bytes of `checkpoint` become attributes, if any value of the type can be one.
@@ -190,6 +224,15 @@ pub(super) trait AnyCoding {
 }
 
 impl<V: Value> AnyCoding for Coding<V> {
+    fn declared(&self) -> (StateKind, Encoding, Vec<Encoding>) {
+        let known = self.migrations.iter().map(|m| (m.untyped.encoding)());
+        (self.kind, (self.untyped.encoding)(), known.collect())
+    }
+
+    fn cannot_read(&self) -> Option<String> {
+        (self.untyped.cannot_read)()
+    }
+
     fn since(&self) -> CheckpointId {
         self.former.last().map_or(CheckpointId::NONE, |last| last.until)
     }
@@ -204,10 +247,9 @@ impl<V: Value> AnyCoding for Coding<V> {
         recorded: Option<&StateFormats>,
         restored: CheckpointId,
     ) -> Result<StateFormats> {
-        let current = (self.untyped.encoding)();
-        let known: Vec<Encoding> = self.migrations.iter().map(|m| (m.untyped.encoding)()).collect();
+        let (kind, current, known) = self.declared();
         let formats =
-            StateFormats::settle(names, (self.kind, current.clone()), &known, recorded, restored)?;
+            StateFormats::settle(names, (kind, current.clone()), &known, recorded, restored)?;
         let each = formats.formats.windows(2).map(|pair| {
             let old = &pair[0].encoding;
             let migration = known.iter().position(|known| known.is_same(old));

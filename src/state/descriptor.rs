@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 
 use super::coding::Coding;
 use super::column::{AnyColumn, Column};
+use super::declared::DeclaredState;
 use super::erased::Erased;
 use super::formats::{StateFormats, StateKind};
 use super::key_types::SubTypes;
@@ -132,10 +133,10 @@ impl<V> ValueDescriptor<V> {
     ///
     /// ```
     /// use millpond::state::ValueDescriptor;
-    /// const LEVEL: ValueDescriptor<u32> = ValueDescriptor::new("level").default(|| 100);
+    /// const LEVEL: ValueDescriptor<u32> = ValueDescriptor::new("level").with_default(|| 100);
     /// ```
     #[must_use]
-    pub const fn default(mut self, make: fn() -> V) -> Self {
+    pub const fn with_default(mut self, make: fn() -> V) -> Self {
         self.default = Some(make);
         self
     }
@@ -277,11 +278,21 @@ impl States {
         Ok(name)
     }
 
-    /// The columns, if all was well.
+    /// The columns, if all was well. Finds out each type anew: for graphs and subtasks, not for records.
     ///
     /// # Errors
-    /// [`ErrorKind::Graph`] that lists every invalid name and every name used twice.
-    pub fn finish(self) -> Result<Columns> {
+    /// [`ErrorKind::Graph`] that lists every invalid name, every name used twice, and every state whose values
+    /// would be written and not be read back.
+    pub fn finish(mut self) -> Result<Columns> {
+        for column in &self.columns {
+            if let Some(why) = column.coding().cannot_read() {
+                self.errors.push(format!(
+                    "state {}: its values would be written, and no restart could read them: they are of {why}. \
+                     Give the type another form, or the descriptor a codec that can, by with_codec",
+                    column.name()
+                ));
+            }
+        }
         if self.errors.is_empty() {
             Ok(Columns(self.columns))
         } else {
@@ -325,6 +336,18 @@ impl Columns {
             column.coding_mut().settle((operator, &name), recorded, restored)
         };
         self.0.iter_mut().map(settle).collect()
+    }
+
+    /// What they are, without their types. Finds out each type anew.
+    #[must_use]
+    pub fn declared(&self) -> Vec<DeclaredState> {
+        let declared = |column: &Erased| {
+            let (kind, encoding, known) = column.coding().declared();
+            let (namespace, map_key) = column.sub_types().encodings();
+            let name = column.name().clone();
+            DeclaredState { name, kind, encoding, known, namespace, map_key }
+        };
+        self.0.iter().map(declared).collect()
     }
 
     /// The names of the states, in the order of their registration.

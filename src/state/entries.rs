@@ -1,8 +1,10 @@
 //! The values of one state by entry, and what is remembered of each.
 //!
-//! Owns slots and their meaning; what an entry is (a row, or a part of one) is the column's, when a
+//! Owns slots and their meaning, and the look whether the first value that is written can be read; what an entry is (a row, or a part of one) is the column's, when a
 //! stamp changes is decided in `keyed`, `replay` and `cleaning`.
 //! A slot of a `u64` takes 16 bytes, so that one cache line answers for value, stamp and flags.
+
+use std::cell::Cell;
 
 use super::coding::{Coding, Stored};
 use super::compact::Moves;
@@ -73,6 +75,8 @@ pub(super) struct Entries<V> {
     lives: Option<Box<Lives>>,
     /// With when they expired then. Newest last.
     old: Vec<(u32, u64, Old<V>)>,
+    /// A value that was written was read back.
+    proven: Cell<bool>,
 }
 
 impl<V: Value> Entries<V> {
@@ -89,6 +93,7 @@ impl<V: Value> Entries<V> {
             default,
             lives: None,
             old: Vec::new(),
+            proven: Cell::new(false),
         }
     }
 
@@ -277,6 +282,10 @@ impl<V: Value> Entries<V> {
         let before = out.len();
         let Some(value) = self.get(entry) else { return Ok(false) };
         self.coding.encode(value, out)?;
+        if !self.proven.replace(true) {
+            // Else the job would go on, and no restart could.
+            self.coding.prove(&out[before..])?;
+        }
         if Self::OWNS_MEMORY {
             self.heap.seen(entry, out.len() - before, self.meta(entry).is_dirty());
         }

@@ -15,6 +15,7 @@ use super::entries::Entries;
 use super::keyed::{KeyedState, Row};
 use super::ttl::{Lives, Ttl, TtlTime};
 use crate::codec::{Key, Value};
+use crate::ids::SubtaskId;
 use crate::teeth::{Tooth, bites};
 
 /// Entries of each state that one batch looks at for what has expired: a microsecond or two.
@@ -37,10 +38,22 @@ impl<K: Key> KeyedState<K> {
     }
 
     /// The clock's time for what follows, in milliseconds since 1970; it never goes back. To be told before
-    /// each batch where [`KeyedState::has_ttl`], and before each answer to a read always: what was stored
-    /// may have expired.
+    /// each batch, and before each answer to a read: what was stored may have expired.
     pub fn set_processing_time(&mut self, now_ms: u64) {
         self.times.set_processing(now_ms);
+    }
+
+    /// The time that was told last.
+    #[inline]
+    #[must_use]
+    pub fn processing_time_ms(&self) -> u64 {
+        self.times.processing_ms()
+    }
+
+    /// Whose state it is.
+    #[must_use]
+    pub fn subtask(&self) -> SubtaskId {
+        self.config.subtask
     }
 
     /// A record is going to be processed whose own time this is.

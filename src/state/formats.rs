@@ -102,12 +102,7 @@ impl StateFormats {
         let readable =
             |old: &Encoding| old.is_same(current) || known.iter().any(|k| k.is_same(old));
         if let Some(old) = recorded.formats.iter().find(|old| !readable(&old.encoding)) {
-            return refused(format!(
-                "the table holds values of {}, the program's are {current}; give the descriptor a \
-                 migrate_from::<Old>(|old| …) where Old is the former type, or begin afresh with \
-                 --fresh",
-                old.encoding
-            ));
+            return refused(not_readable(&old.encoding, current, known));
         }
         let mut formats = recorded.formats.clone();
         if !formats.last().is_some_and(|last| last.encoding.is_same(current)) {
@@ -121,6 +116,24 @@ impl StateFormats {
         }
         Ok(Self { operator, state, kind, formats })
     }
+}
+
+/// What is said where values of `old` are stored, and the program's are `current` and can be migrated from `known`.
+pub(super) fn not_readable(old: &Encoding, current: &Encoding, known: &[Encoding]) -> String {
+    let mut said = format!("the table holds values of {old}, the program's are {current}");
+    for (i, known) in known.iter().enumerate() {
+        let before = if i == 0 { ", with migrations from " } else { " and " };
+        said = said + before + &known.to_string();
+    }
+    let mut all = std::iter::once(current).chain(known);
+    let advice = match all.find_map(|mine| mine.other_name(old)) {
+        Some((mine, theirs)) => format!(
+            "{mine} differs from what was {theirs} in this name alone: give it #[serde(rename = \"{theirs}\")]"
+        ),
+        None => "give the descriptor a migrate_from::<Old>(|old| …) where Old is the former type"
+            .to_owned(),
+    };
+    format!("{said}; {advice}, or begin afresh with --fresh")
 }
 
 #[cfg(test)]
@@ -170,6 +183,29 @@ mod tests {
         for part in parts {
             assert!(error.message().contains(part), "{part}: {error}");
         }
+    }
+
+    /// A struct of one field, as version 1 of a program had it and version 2 keeps it for its migration.
+    #[test]
+    fn a_migration_that_differs_in_a_name_alone_is_told_with_the_rename_that_it_needs() {
+        let of = |name, fields: &[&'static str]| {
+            let fields = fields.iter().map(|field| (*field, Schema::Word("u32"))).collect();
+            Encoding::new("bincode", 1, &Schema::Struct(name, fields))
+        };
+        let (now, old) = (of("Visits", &["count", "last"]), of("Visits", &["count"]));
+        let said = not_readable(&old, &now, &[encoding("u8"), of("VisitsV1", &["count"])]);
+        let parts = [
+            "with migrations from u8 in bincode 1 and VisitsV1 { count: u32 } in bincode 1",
+            "VisitsV1 differs from what was Visits",
+            "give it #[serde(rename = \"Visits\")]",
+            "--fresh",
+        ];
+        for part in parts {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        let said = not_readable(&old, &of("Visitors", &["count"]), &[]);
+        assert!(said.contains("Visitors differs from what was Visits"), "{said}");
+        assert!(not_readable(&old, &now, &[]).contains("migrate_from::<Old>"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::descriptor::Columns;
+use super::declared::DeclaredStates;
 use crate::codec::{Encoding, KEY_ENCODING_VERSION, Key, Schema};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
@@ -31,6 +31,12 @@ impl SubTypes {
 
     pub(super) fn and_map_key<MK: Key>(self) -> Self {
         Self { map_key: Some(MK::schema), ..self }
+    }
+
+    /// How namespaces and map keys are written, where there are any.
+    pub(super) fn encodings(self) -> (Option<Encoding>, Option<Encoding>) {
+        let written = |schema: fn() -> Schema| encoding(&schema());
+        (self.namespace.map(written), self.map_key.map(written))
     }
 }
 
@@ -61,18 +67,16 @@ fn encoding(schema: &Schema) -> Encoding {
 }
 
 impl KeyTypes {
-    /// Those of `operator`, whose records' keys have the schema `key` and whose states are `columns`.
+    /// Those of `operator`, which declares these states.
     #[must_use]
-    pub fn of(operator: &Name, key: &Schema, columns: &Columns) -> Self {
-        let states = columns.0.iter().map(|column| {
-            let types = column.sub_types();
-            SubKeys {
-                state: column.name().clone(),
-                namespace: types.namespace.map(|schema| encoding(&schema())),
-                map_key: types.map_key.map(|schema| encoding(&schema())),
-            }
+    pub fn of(operator: &Name, declared: &DeclaredStates) -> Self {
+        let states = declared.states.iter().map(|state| SubKeys {
+            state: state.name.clone(),
+            namespace: state.namespace.clone(),
+            map_key: state.map_key.clone(),
         });
-        Self { operator: operator.clone(), key: encoding(key), states: states.collect() }
+        let key = encoding(&declared.key);
+        Self { operator: operator.clone(), key, states: states.collect() }
     }
 
     /// Whether a program with these keys can go on with what was written as `recorded` says. What is not
@@ -145,7 +149,8 @@ mod tests {
     fn types<K: Key>(declare: impl Fn(&mut States)) -> KeyTypes {
         let mut states = States::new();
         declare(&mut states);
-        KeyTypes::of(&Name::new("counts").unwrap(), &K::schema(), &states.finish().unwrap())
+        let states = states.finish().unwrap().declared();
+        KeyTypes::of(&Name::new("counts").unwrap(), &DeclaredStates { key: K::schema(), states })
     }
 
     fn map<MK: SubKey>(states: &mut States) {

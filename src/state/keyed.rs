@@ -37,7 +37,7 @@ use super::{ItemKey, Read};
 use crate::codec::{Key, KeyHash, Value};
 use crate::config::ValueFormat;
 use crate::error::{Error, Result};
-use crate::ids::{Attempt, CheckpointId, Name};
+use crate::ids::{Attempt, CheckpointId, Name, SubtaskId};
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::teeth::{Tooth, bites};
 
@@ -46,6 +46,8 @@ use crate::teeth::{Tooth, bites};
 pub struct KeyedConfig {
     /// The operator's id.
     pub operator: Name,
+    /// Which subtask it is.
+    pub subtask: SubtaskId,
     /// The key groups of this subtask.
     pub range: KeyGroupRange,
     /// The number of key groups.
@@ -69,6 +71,7 @@ impl KeyedConfig {
         let max_parallelism = MaxParallelism::new(128).unwrap();
         Self {
             operator: Name::new("counts").unwrap(),
+            subtask: SubtaskId { index: 0, parallelism: 1 },
             range: max_parallelism.range_of(0, 1),
             max_parallelism,
             attempt: Attempt(attempt),

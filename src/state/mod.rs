@@ -11,7 +11,7 @@
 //!    that the manifest names and that [`KeyedState::wants`], in ascending order of checkpoint and, for
 //!    each writer, of sequence; [`KeyedState::logged`] for each; [`KeyedState::finish_restore`] once,
 //!    also for a fresh start.
-//! 2. *A batch.* [`KeyedState::set_processing_time`] where [`KeyedState::has_ttl`]; [`KeyedState::find_rows`]; [`KeyedState::take_reads`] to the store; the records whose
+//! 2. *A batch.* [`KeyedState::set_processing_time`]; [`KeyedState::find_rows`]; [`KeyedState::take_reads`] to the store; the records whose
 //!    row is not loading (and that have no parked predecessor of their key) run at once with
 //!    [`KeyedState::get`], [`KeyedState::set`] …; then [`KeyedState::end_batch`].
 //! 3. *Answers.* [`KeyedState::set_processing_time`]; [`KeyedState::loaded`] for each read, [`KeyedState::page_scanned`]
@@ -44,6 +44,7 @@ mod coding;
 mod column;
 mod compact;
 pub mod contract;
+mod declared;
 mod descriptor;
 mod entries;
 mod entry;
@@ -91,6 +92,8 @@ pub use changes::Changes;
 pub use cleaning::{
     CleaningLimits, CleaningPlan, CleaningRows, Collected, Finder, Found, Missing, find_values,
 };
+#[expect(clippy::module_name_repetitions, reason = "values would be declared otherwise")]
+pub use declared::{DeclaredState, DeclaredStates};
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use descriptor::ValueState;
 pub use descriptor::{ColumnId, Columns, States, ValueDescriptor};

@@ -51,7 +51,7 @@ pub(super) fn to_native<T: Value, C: Codec<T>>(bytes: &[u8]) -> Option<Vec<u8>> 
 
 /// How often each byte occurs: what tells `Some(())` from `None`, and is the same in whatever order a hash
 /// map gives its entries out.
-fn how_many(bytes: &[u8]) -> [u32; 256] {
+pub(super) fn how_many(bytes: &[u8]) -> [u32; 256] {
     let mut counts = [0; 256];
     bytes.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
     counts

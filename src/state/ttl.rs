@@ -224,6 +224,10 @@ impl Times {
         self.processing_ms = self.processing_ms.max(now_ms);
     }
 
+    pub(super) fn processing_ms(&self) -> u64 {
+        self.processing_ms
+    }
+
     pub(super) fn set_event(&mut self, event_ms: Option<u64>) {
         self.event_ms = event_ms;
         self.greatest_event_ms = self.greatest_event_ms.max(event_ms.unwrap_or(0));

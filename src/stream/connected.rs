@@ -4,14 +4,15 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use super::env::{StreamEnvironment, graph_error};
+use super::env::StreamEnvironment;
 use super::keyed::KeyedStream;
 use super::stream::Stream;
 use super::vertices::ConnectedVertex;
 use crate::codec::Key;
 use crate::ids::SubtaskId;
 use crate::operator::{Identity, KeyedBroadcastProcess};
-use crate::state::{BroadcastStates, States};
+use crate::state::unkeyed::Declared;
+use crate::state::{BroadcastStates, DeclaredStates, States};
 use crate::task::Port;
 
 /// A stream of which every subtask of the operator that it is connected to is given each record.
@@ -68,23 +69,20 @@ impl<K: Key, T: Send + 'static, B: Send + 'static> ConnectedStream<K, T, B> {
         let (env, keyed, broadcast) = (self.keyed.env, self.keyed.edge, self.broadcast.edge);
         let mut draft = env.0.borrow_mut();
         let operator = draft.operator("broadcast-process");
-        let mut wrong = |message: &str| {
-            draft.error(graph_error(format!("broadcast-process operator: {message}")));
-        };
-        let mut names = Vec::new();
+        let (mut keyed_states, mut declared) = (Vec::new(), Vec::new());
         match states.finish() {
-            Ok(columns) => names = columns.names(),
-            Err(error) => wrong(error.message()),
+            Ok(columns) => keyed_states = columns.declared(),
+            Err(error) => draft.error_of(operator, error.message()),
         }
-        let mut declared = Vec::new();
         match maps.finish(SubtaskId { index: 0, parallelism: 1 }) {
             Ok(state) => declared = state.declared(),
-            Err(error) => wrong(error.message()),
+            Err(error) => draft.error_of(operator, error.message()),
         }
-        for state in declared.iter().filter(|state| names.contains(&state.name)) {
-            wrong(&format!("two states are called {}", state.name));
+        let is_keyed = |map: &&Declared| keyed_states.iter().any(|keyed| keyed.name == map.name);
+        for state in declared.iter().filter(is_keyed) {
+            draft.error_of(operator, &format!("two states are called {}", state.name));
         }
-        draft.keyed_states(operator, &names);
+        draft.keyed_states(operator, &keyed_states);
         draft.operator_states(operator, &declared);
         draft.must_lead_somewhere(operator, &port);
         draft.read(operator, &[keyed, broadcast]);
@@ -93,7 +91,8 @@ impl<K: Key, T: Send + 'static, B: Send + 'static> ConnectedStream<K, T, B> {
             keyed,
             broadcast,
             factory,
-            declared,
+            states: DeclaredStates { key: K::schema(), states: keyed_states },
+            maps: declared,
             port: port.clone(),
         }));
         drop(draft);

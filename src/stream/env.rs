@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
 use crate::operator::Identity;
 use crate::record::{Batch, Positioned};
+use crate::state::DeclaredState;
 use crate::state::unkeyed::Declared;
 use crate::task::{AnySink, Edge, JobGraph, Port, Vertex};
 
@@ -56,6 +57,8 @@ pub(super) struct Draft {
     pub(super) edges: Vec<Box<dyn Edge>>,
     pub(super) sinks: Vec<(usize, Box<dyn AnySink>)>,
     errors: Vec<Error>,
+    /// What is wrong with operators.
+    wrong: Vec<(usize, String)>,
     /// Ports that must lead somewhere: operator, and a look at the port.
     open: Vec<(usize, OpenCheck)>,
     /// The operators that write to the edges.
@@ -96,6 +99,11 @@ impl Draft {
         self.errors.push(error);
     }
 
+    /// Something is wrong with `operator`, whose id may be given to it after that.
+    pub(super) fn error_of(&mut self, operator: usize, message: &str) {
+        self.wrong.push((operator, message.to_owned()));
+    }
+
     /// Adds an edge from `operator`; the index is how both ends find their channels.
     pub(super) fn edge(&mut self, operator: usize, edge: impl Edge + 'static) -> usize {
         self.edges.push(Box::new(edge));
@@ -125,8 +133,8 @@ impl Draft {
     }
 
     /// Records an operator's keyed states.
-    pub(super) fn keyed_states(&mut self, operator: usize, names: &[Name]) {
-        let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+    pub(super) fn keyed_states(&mut self, operator: usize, states: &[DeclaredState]) {
+        let names: Vec<&str> = states.iter().map(|state| state.name.as_str()).collect();
         self.detail(operator, format!("[{}]", names.join(", ")));
     }
 
@@ -243,6 +251,9 @@ impl StreamEnvironment {
         let (ids, id_errors) = draft.ids();
         let mut errors = std::mem::take(&mut draft.errors);
         errors.extend(id_errors);
+        for (operator, message) in std::mem::take(&mut draft.wrong) {
+            errors.push(graph_error(format!("operator {}: {message}", ids[operator])));
+        }
         if !draft.vertices.iter().any(|v| v.source().is_some()) {
             errors.push(graph_error("the graph has no source".to_owned()));
         }

@@ -10,7 +10,7 @@ use super::stream::Stream;
 use super::vertices::KeyedVertex;
 use crate::codec::{Key, Value};
 use crate::operator::{Identity, KeyedProcess, Reduce};
-use crate::state::{States, ValueDescriptor};
+use crate::state::{DeclaredStates, States, ValueDescriptor};
 use crate::task::Port;
 
 /// A stream that is partitioned by key.
@@ -117,18 +117,21 @@ impl<K: Key, T: Send + 'static> KeyedStream<K, T> {
         let port = Port::new();
         let mut draft = self.env.0.borrow_mut();
         let operator = draft.operator(kind);
-        match states.finish() {
-            Ok(columns) => draft.keyed_states(operator, &columns.names()),
+        let states = match states.finish() {
+            Ok(columns) => columns.declared(),
             Err(error) => {
-                draft.error(graph_error(format!("{kind} operator: {}", error.message())));
+                draft.error_of(operator, error.message());
+                Vec::new()
             }
-        }
+        };
+        draft.keyed_states(operator, &states);
         draft.must_lead_somewhere(operator, &port);
         draft.read(operator, &[self.edge]);
         draft.vertices.push(Box::new(KeyedVertex {
             operator,
             edge: self.edge,
             factory,
+            states: DeclaredStates { key: K::schema(), states },
             port: port.clone(),
         }));
         drop(draft);

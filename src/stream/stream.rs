@@ -38,28 +38,29 @@ impl<C: Chain> fmt::Debug for Stream<C> {
     }
 }
 
-impl<T: Send + 'static> Stream<Identity<T>> {
+impl<C: Chain> Stream<C> {
     /// Gives the operator that this stream comes out of an id of its own: names its state and splits
     /// across versions of the program. Derived from kind and order otherwise.
     ///
-    /// An error when the graph is built where it is said of what [`tee`](Self::tee) or
-    /// [`split_results`](Stream::split_results) gives: these are no operators, so say it before them.
+    /// An error when the graph is built where it is said of what [`map`](Self::map), [`filter`](Self::filter),
+    /// [`flat_map`](Self::flat_map), [`tee`](Self::tee) or [`split_results`](Stream::split_results) gives: these
+    /// have no state, and so no id. Say it before them.
     pub fn uid(self, id: &str) -> Self {
+        let mut kinds = Vec::new();
+        self.chain.kinds(&mut kinds);
+        let maker = kinds.last().copied().or(self.fork.then_some("tee or split_results"));
         let mut draft = self.env.0.borrow_mut();
-        if self.fork {
-            draft.error(graph_error(format!(
-                "the id {id:?} is given to a stream that tee or split_results has made, which is no \
-                 operator: give it to the one before them"
-            )));
-        } else {
-            draft.name(self.operator, id);
+        match maker {
+            None => draft.name(self.operator, id),
+            Some(maker) => draft.error(graph_error(format!(
+                "the id {id:?} is given to a stream that {maker} has made, which has no state, and so no id: \
+                 give it to the operator before"
+            ))),
         }
         drop(draft);
         self
     }
-}
 
-impl<C: Chain> Stream<C> {
     pub(super) fn new(
         env: StreamEnvironment,
         operator: usize,
@@ -168,7 +169,7 @@ impl<C: Chain> Stream<C> {
         let declared = match states.finish(SubtaskId { index: 0, parallelism: 1 }) {
             Ok(state) => state.declared(),
             Err(error) => {
-                draft.error(graph_error(format!("process operator: {}", error.message())));
+                draft.error_of(operator, error.message());
                 Vec::new()
             }
         };

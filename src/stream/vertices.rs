@@ -7,13 +7,12 @@ use std::sync::Arc;
 
 use futures::future::LocalBoxFuture;
 
-use crate::codec::{Key, Schema};
 use crate::connector::{Committer, Guarantee, RunIdentity, Sink, Source};
 use crate::error::Result;
 use crate::ids::Name;
 use crate::operator::{Connected, KeyedBroadcastProcess, KeyedProcess, OperatorProcess};
 use crate::state::unkeyed::Declared;
-use crate::state::{BroadcastStates, Columns, OperatorStates, States};
+use crate::state::{BroadcastStates, DeclaredStates, OperatorStates, States};
 use crate::task::{
     AnySink, AnySource, BroadcastSide, BuildContext, Emit, KeyedSubtask, NoSide, Port,
     ProcessSubtask, SourceSubtask, UnionSubtask, Vertex,
@@ -85,6 +84,7 @@ pub(super) struct KeyedVertex<P: KeyedProcess, F> {
     pub(super) operator: usize,
     pub(super) edge: usize,
     pub(super) factory: F,
+    pub(super) states: DeclaredStates,
     pub(super) port: Port<P::Out>,
 }
 
@@ -103,14 +103,8 @@ where
         self.operator
     }
 
-    fn is_keyed(&self) -> bool {
-        true
-    }
-
-    fn states(&self) -> Result<Option<(Columns, Schema)>> {
-        let mut states = States::new();
-        drop((self.factory)(&mut states));
-        Ok(Some((states.finish()?, P::Key::schema())))
+    fn keyed_states(&self) -> Option<&DeclaredStates> {
+        Some(&self.states)
     }
 
     fn build(&self, context: &mut BuildContext) -> Result<LocalBoxFuture<'static, Result<()>>> {
@@ -129,7 +123,8 @@ pub(super) struct ConnectedVertex<P: KeyedBroadcastProcess, F> {
     pub(super) keyed: usize,
     pub(super) broadcast: usize,
     pub(super) factory: F,
-    pub(super) declared: Vec<Declared>,
+    pub(super) states: DeclaredStates,
+    pub(super) maps: Vec<Declared>,
     pub(super) port: Port<P::Out>,
 }
 
@@ -148,18 +143,12 @@ where
         self.operator
     }
 
-    fn is_keyed(&self) -> bool {
-        true
-    }
-
-    fn states(&self) -> Result<Option<(Columns, Schema)>> {
-        let (mut states, mut maps) = (States::new(), BroadcastStates::new());
-        drop((self.factory)(&mut states, &mut maps));
-        Ok(Some((states.finish()?, P::Key::schema())))
+    fn keyed_states(&self) -> Option<&DeclaredStates> {
+        Some(&self.states)
     }
 
     fn operator_states(&self) -> &[Declared] {
-        &self.declared
+        &self.maps
     }
 
     fn build(&self, context: &mut BuildContext) -> Result<LocalBoxFuture<'static, Result<()>>> {

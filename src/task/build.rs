@@ -15,7 +15,6 @@ use super::output::Consumer;
 use super::pressure::Pressure;
 use crate::checkpoint::{Command, Fetched, Report, Uploader};
 use crate::clock::{Clock, Instant};
-use crate::codec::Schema;
 use crate::config::Config;
 use crate::connector::{Committer, Guarantee, RunIdentity, SplitState};
 use crate::error::{Error, Result};
@@ -24,7 +23,7 @@ use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::{Metrics, VertexCounters};
 use crate::state::unkeyed::{Declared, RestoredState};
-use crate::state::{Columns, StateFormats, Store};
+use crate::state::{DeclaredStates, StateFormats, Store};
 use crate::thrift::Thrift;
 
 /// A job, ready to run: what `stream` builds and `runtime` deploys. Flink: `JobGraph`.
@@ -195,17 +194,14 @@ pub trait Vertex: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Whether it holds keyed state.
-    fn is_keyed(&self) -> bool {
-        false
+    /// What it says of its keyed states, if it may have any.
+    fn keyed_states(&self) -> Option<&DeclaredStates> {
+        None
     }
 
-    /// Its keyed states, empty, and the schema of their keys.
-    ///
-    /// # Errors
-    /// Names that are not valid.
-    fn states(&self) -> Result<Option<(Columns, Schema)>> {
-        Ok(None)
+    /// Whether it holds keyed state.
+    fn is_keyed(&self) -> bool {
+        self.keyed_states().is_some()
     }
 
     /// Its operator states.

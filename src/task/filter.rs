@@ -244,6 +244,7 @@ mod tests {
         let max_parallelism = MaxParallelism::new(128).unwrap();
         let config = KeyedConfig {
             operator: Name::new("counts").unwrap(),
+            subtask: SubtaskId { index: 0, parallelism: 1 },
             range: max_parallelism.range_of(0, 1),
             max_parallelism,
             attempt: Attempt(2),

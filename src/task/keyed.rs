@@ -275,9 +275,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
     fn on_batch(&mut self, mut batch: Vec<KeyedRecord<P>>) -> Result<()> {
         let mut ran = batch.len();
         let expiring = self.state.has_ttl();
-        if expiring {
-            self.state.set_processing_time(self.clock.wall_ms());
-        }
+        self.state.set_processing_time(self.clock.wall_ms());
         self.rows.clear();
         self.state.find_rows(batch.iter().map(|r| (r.hash, &r.key)), &mut self.rows);
         if self.state.loading_rows() == 0 && !self.state.may_suspend() {
@@ -290,7 +288,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 for (record, row) in batch.drain(..).zip(self.rows.iter()) {
                     let Keyed { key, value, .. } = record;
                     let mut context = Context::new(&key, *row, &mut self.state, &mut self.out);
-                    self.process.process(value, &mut context)?;
+                    self.process.process(value, &mut context).map_err(Error::of_function)?;
                 }
             }
         } else {
@@ -348,7 +346,8 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
     #[inline(never)]
     fn call(&mut self, key: &P::Key, row: Row, value: P::In) -> Result<()> {
         let mut context = Context::new(key, row, &mut self.state, &mut self.out);
-        self.process.process(value, &mut context)
+        // No fault of the state's own comes this way but that it must wait, which it knows of itself.
+        self.process.process(value, &mut context).map_err(Error::of_function)
     }
 
     /// The record's own time, where it is of use.

@@ -44,6 +44,7 @@ impl LogWriter {
         let operator = context.operator(index);
         let config = KeyedConfig {
             operator: operator.clone(),
+            subtask: context.subtask,
             range: context.range(),
             max_parallelism: context.max_parallelism,
             attempt: context.attempt.in_versions(),

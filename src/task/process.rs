@@ -8,6 +8,7 @@ use super::build::BuildContext;
 use super::output::Consumer;
 use super::snapshot::Snapshots;
 use crate::checkpoint::{Command, SubtaskSnapshot};
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::exchange::{Event, Inlet, InputGate};
 use crate::metrics::VertexCounters;
@@ -23,6 +24,7 @@ pub struct ProcessSubtask<P: OperatorProcess> {
     commands: mpsc::UnboundedReceiver<Command>,
     snapshots: Snapshots,
     counters: VertexCounters,
+    clock: Clock,
     out: Vec<P::Out>,
     flushed: bool,
 }
@@ -62,6 +64,7 @@ impl<P: OperatorProcess> ProcessSubtask<P> {
                 context.reports.clone(),
             ),
             counters: context.counters[context.vertex].clone(),
+            clock: context.clock,
             out: Vec::new(),
             flushed: true,
         };
@@ -94,9 +97,10 @@ impl<P: OperatorProcess> ProcessSubtask<P> {
         match event {
             Event::Batch(batch) => {
                 let records = batch.len() as u64;
-                let mut context = OperatorContext::new(&mut self.state, &mut self.out);
+                let now_ms = self.clock.wall_ms();
+                let mut context = OperatorContext::new(&mut self.state, &mut self.out, now_ms);
                 for record in batch {
-                    self.process.process(record, &mut context)?;
+                    self.process.process(record, &mut context).map_err(Error::of_function)?;
                 }
                 self.give_out(records)?;
             }
@@ -111,7 +115,9 @@ impl<P: OperatorProcess> ProcessSubtask<P> {
             // There is no second input: its records have a type without values.
             Event::Side(_) => {}
             Event::End => {
-                self.process.end(&mut OperatorContext::new(&mut self.state, &mut self.out))?;
+                let now_ms = self.clock.wall_ms();
+                let mut context = OperatorContext::new(&mut self.state, &mut self.out, now_ms);
+                self.process.end(&mut context).map_err(Error::of_function)?;
                 self.give_out(0)?;
                 self.output.end()?;
             }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::operator::{Connected, KeyedBroadcastProcess, KeyedProcess};
 use crate::state::unkeyed::{OperatorState, RestoredState, SavedState};
 
@@ -77,7 +77,9 @@ impl<P: KeyedBroadcastProcess> SideInput<Connected<P>> for BroadcastSide {
         batch: Vec<P::Broadcast>,
         out: &mut Vec<P::Out>,
     ) -> Result<()> {
-        batch.into_iter().try_for_each(|record| process.process_broadcast(record, out))
+        let mut batch = batch.into_iter();
+        let processed = batch.try_for_each(|record| process.process_broadcast(record, out));
+        processed.map_err(Error::of_function)
     }
 
     fn freeze(&mut self) -> Result<Vec<SavedState>> {

@@ -139,7 +139,7 @@ impl Snapshots {
 }
 
 fn committed_by(sink: &Name, committables: Vec<Committable>) -> Part {
-    let owed = |c: Committable| Owed { sink: sink.clone(), committable: c.0 };
+    let owed = |committable| Owed { sink: sink.clone(), committable };
     Part::Committables(committables.into_iter().map(owed).collect())
 }
 

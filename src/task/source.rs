@@ -12,7 +12,7 @@ use super::build::BuildContext;
 use super::output::Consumer;
 use super::pressure::Pressure;
 use super::snapshot::{Snapshots, send_report};
-use crate::checkpoint::{Command, Kind, Report, SplitSnapshot, SubtaskSnapshot};
+use crate::checkpoint::{Command, Kind, Report, SubtaskSnapshot};
 use crate::connector::{Progress, Reader, ReaderContext, Source};
 use crate::error::{Error, Result};
 use crate::ids::{CheckpointId, Name};
@@ -217,12 +217,9 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
         self.pushes_since_flush = 0;
         self.tell_lag();
         self.output.barrier(Barrier { checkpoint, last }, &mut staged)?;
-        let splits = self.reader.snapshot().into_iter();
         let fixed = SubtaskSnapshot {
             records: self.records_read,
-            splits: splits
-                .map(|s| SplitSnapshot { id: s.id, state: s.state, done: s.done })
-                .collect(),
+            splits: self.reader.snapshot(),
             ..SubtaskSnapshot::default()
         };
         self.snapshots.begin(checkpoint, fixed, staged);

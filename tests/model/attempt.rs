@@ -7,9 +7,10 @@ mod beginning;
 
 use millpond::checkpoint::{
     Coordinator, Effect, Event, HeadCondition, Kept, Manifest, NamedSlots, Owed, Retained,
-    SegmentRef, SlotAllocator, SlotTable, SplitSnapshot,
+    SegmentRef, SlotAllocator, SlotTable,
     rules::{self, Mine},
 };
+use millpond::connector::{Committable, SplitState};
 use millpond::ids::{CheckpointId, SlotId, Version};
 use millpond::state::BlockKind;
 
@@ -81,8 +82,8 @@ pub(crate) fn position_of(manifest: Option<&Manifest>) -> u8 {
     manifest.map_or(0, |m| m.sources[0].splits[0].state[0])
 }
 
-fn splits_at(position: u8) -> Vec<SplitSnapshot> {
-    vec![SplitSnapshot { id: String::new(), state: vec![position], done: false }]
+fn splits_at(position: u8) -> Vec<SplitState> {
+    vec![SplitState { id: String::new(), state: vec![position], done: false }]
 }
 
 fn kept(retained: Retained, manifest: &Manifest) -> Kept {
@@ -219,7 +220,8 @@ impl Attempt {
             return Vec::new();
         }
         let Version { attempt, checkpoint } = version;
-        let committable = vec![attempt.0 as u8, checkpoint.0 as u8, from, self.position];
+        let committable =
+            Committable(vec![attempt.0 as u8, checkpoint.0 as u8, from, self.position]);
         vec![Owed { sink: sink().clone(), committable }]
     }
 
@@ -372,7 +374,7 @@ impl Attempt {
 fn spoil(world: &World, manifest: &mut Manifest) {
     let checkpoint = manifest.checkpoint;
     if world.makes(Mistake::OwnCommittablesOnly) {
-        manifest.committables.retain(|owed| u64::from(owed.committable[1]) == checkpoint.0);
+        manifest.committables.retain(|owed| u64::from(owed.committable.0[1]) == checkpoint.0);
     }
     if world.makes(Mistake::OldPartsReplayed) {
         let horizons = manifest.horizons.clone();

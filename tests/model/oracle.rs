@@ -139,7 +139,7 @@ pub(crate) fn check_output(world: &World, state: &State) -> Option<Broken> {
         return Some(Broken::OutputTwice);
     }
     for owed in manifest.iter().flat_map(|m| &m.committables) {
-        (owed.committable[2]..owed.committable[3]).for_each(|n| times[n as usize] += 1);
+        (owed.committable.0[2]..owed.committable.0[3]).for_each(|n| times[n as usize] += 1);
     }
     let lost = times[..position as usize].contains(&0);
     lost.then_some(Broken::OutputLost)

@@ -97,7 +97,7 @@ impl Step<'_> {
             message.sender != 0
                 || match &*message.body {
                     Body::Commit { owed } => {
-                        owed.iter().any(|o| !published.iter().any(|p| *p == *o.committable))
+                        owed.iter().any(|o| !published.iter().any(|p| *p == *o.committable.0))
                     }
                     body => table.may_take_effect(rules, body),
                 }
@@ -130,7 +130,7 @@ impl Step<'_> {
         }
         if let Body::Commit { owed } = &*body {
             for owed in owed {
-                let committable = owed.committable.as_slice().try_into().unwrap();
+                let committable = owed.committable.0.as_slice().try_into().unwrap();
                 if !self.state.published.contains(&committable) {
                     self.state.published.push(committable);
                 }

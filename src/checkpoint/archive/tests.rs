@@ -3,11 +3,12 @@
 use super::*;
 use crate::checkpoint::fakes::{FakeStore, name, version};
 use crate::checkpoint::messages::Owed;
+use crate::handover::Committable;
 use crate::ids::Attempt;
 
 fn manifest(attempt: u64, checkpoint: u64, bytes: usize) -> Manifest {
     Manifest {
-        committables: vec![Owed { sink: name("files"), committable: vec![7; bytes] }],
+        committables: vec![Owed { sink: name("files"), committable: Committable(vec![7; bytes]) }],
         ..Manifest::empty(version(attempt, checkpoint))
     }
 }

@@ -11,6 +11,7 @@ use crate::checkpoint::fakes::{
 };
 use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::messages::Owed;
+use crate::handover::Committable;
 use crate::ids::{SlotId, Version};
 use crate::state::{BlockKey, BlockKind};
 
@@ -63,7 +64,10 @@ impl World {
         let slot = claimed.slots.take(BlockKind::Segment, 100, version).unwrap();
         let manifest = Manifest {
             segments: vec![segment(slot.0, version.attempt.0, checkpoint)],
-            committables: vec![Owed { sink: name("files"), committable: vec![checkpoint as u8] }],
+            committables: vec![Owed {
+                sink: name("files"),
+                committable: Committable(vec![checkpoint as u8]),
+            }],
             ..Manifest::empty(version)
         };
         let store = Arc::clone(&claimed.store);
@@ -342,7 +346,7 @@ async fn a_fresh_start_commits_what_is_owed_and_takes_a_new_incarnation() {
     assert_eq!((fresh.head.checkpoint, fresh.head.retained.len()), (CheckpointId::NONE, 0));
     assert!(fresh.manifest.is_none());
     assert_eq!(fresh.head.identity, identity("another"));
-    assert_eq!(*world.sink.published.lock().unwrap(), [(name("files"), vec![3])]);
+    assert_eq!(*world.sink.published.lock().unwrap(), [(name("files"), Committable(vec![3]))]);
     assert_eq!(fresh.mine.attempt, Attempt(3));
 }
 
@@ -352,7 +356,7 @@ async fn a_fresh_start_gives_up_output_that_is_lost_only_where_it_is_told_to() {
     let world = World::new();
     let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
     world.complete(&first, 3, 1).await;
-    world.sink.lost.lock().unwrap().push(vec![3]);
+    world.sink.lost.lock().unwrap().push(Committable(vec![3]));
     let fresh = |seed, abandon_output| {
         world.claimer(seed, |o| {
             o.mode = StartMode::Fresh;
@@ -383,7 +387,7 @@ async fn output_that_the_next_owner_cleaned_away_is_told_as_being_fenced() {
         let mut head = world.heads.shown();
         (head.attempt, head.owner) = (Attempt(3), "successor".to_owned());
         *world.heads.head.lock().unwrap() = Some(head);
-        world.sink.lost.lock().unwrap().push(vec![3]);
+        world.sink.lost.lock().unwrap().push(Committable(vec![3]));
     };
     let (claimed, ()) = tokio::join!(claim(&mut second), successor);
     let error = claimed.unwrap_err();

@@ -6,6 +6,7 @@ use super::*;
 use crate::checkpoint::fakes::{name, range, segment, version};
 use crate::checkpoint::messages::VertexPlan;
 use crate::clock::Clock;
+use crate::handover::{Committable, SplitState};
 use crate::ids::SlotId;
 use crate::state::unkeyed::{Elements, OperatorStateKind, SavedState};
 
@@ -138,7 +139,7 @@ fn failed(effects: &[Effect]) -> bool {
 }
 
 fn owed(byte: u8) -> Owed {
-    Owed { sink: name("files"), committable: vec![byte] }
+    Owed { sink: name("files"), committable: Committable(vec![byte]) }
 }
 
 fn keyed(segments: Vec<crate::checkpoint::SegmentRef>, committables: Vec<Owed>) -> SubtaskSnapshot {
@@ -361,9 +362,7 @@ fn a_stop_takes_a_last_checkpoint_after_the_one_under_way() {
 
 #[test]
 fn splits_that_no_subtask_reads_any_more_stay_in_the_manifest() {
-    use crate::checkpoint::messages::SplitSnapshot;
-    let split =
-        |id: &str, state, done| SplitSnapshot { id: id.to_owned(), state: vec![state], done };
+    let split = |id: &str, state, done| SplitState { id: id.to_owned(), state: vec![state], done };
     let mut bench = Bench::new(|_| {});
     bench.coordinator.base.sources = vec![SourceSplits {
         operator: name("numbers"),

@@ -169,7 +169,7 @@ impl World {
                     self.told.lock().unwrap().push(command);
                     if let Command::Completed { checkpoint, .. } = command {
                         segments.retain(|s| s.checkpoint > checkpoint);
-                        committables.retain(|o| o.committable[1] as u64 > checkpoint.0);
+                        committables.retain(|o| o.committable.0[1] as u64 > checkpoint.0);
                     }
                     if command == Command::Drain && !behaviour.never_drained {
                         drop(reports.send(Report::Drained { vertex: 1, subtask: 0 }).await);
@@ -192,7 +192,7 @@ impl World {
                 bytes: Bytes::from_static(b"changes"),
             });
             segments.push(put.await.unwrap());
-            let committable = vec![attempt.0 as u8, checkpoint.0 as u8];
+            let committable = Committable(vec![attempt.0 as u8, checkpoint.0 as u8]);
             committables.push(Owed { sink: name("files"), committable });
             let snapshot = SubtaskSnapshot {
                 segments: segments.clone(),
@@ -212,7 +212,7 @@ impl World {
     }
 
     fn published(&self) -> Vec<Vec<u8>> {
-        self.sink.published.lock().unwrap().iter().map(|(_, c)| c.clone()).collect()
+        self.sink.published.lock().unwrap().iter().map(|(_, c)| c.0.clone()).collect()
     }
 
     fn moves(&self) -> Vec<HeadChange> {

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::checkpoint::fakes::{name, range, segment, version};
-use crate::checkpoint::messages::SplitSnapshot;
 use crate::codec::{Encoding, Schema};
+use crate::handover::{Committable, SplitState};
 use crate::state::unkeyed::{Elements, OperatorFormat, OperatorStateKind, SavedState};
 use crate::state::{KeyTypes, Since, StateKind, SubKeys};
 
@@ -26,7 +26,7 @@ fn saved(all: &[&[u8]]) -> SavedState {
 
 /// What `tests/fixtures/v5/manifest.bin` holds: written once, read for ever.
 pub(super) fn sample() -> Manifest {
-    let split = |id: &str, done| SplitSnapshot { id: id.to_owned(), state: vec![1, 2, 3], done };
+    let split = |id: &str, done| SplitState { id: id.to_owned(), state: vec![1, 2, 3], done };
     Manifest {
         checkpoint: CheckpointId(42),
         version: version(3, 42),
@@ -47,7 +47,10 @@ pub(super) fn sample() -> Manifest {
         may_have_items: vec![name("counts")],
         unfiltered: vec![name("later")],
         records: 200_000,
-        committables: vec![Owed { sink: name("files"), committable: b"part-3-0-42".to_vec() }],
+        committables: vec![Owed {
+            sink: name("files"),
+            committable: Committable(b"part-3-0-42".to_vec()),
+        }],
         states: vec![StateFormats {
             operator: name("counts"),
             state: name("total"),

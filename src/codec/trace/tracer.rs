@@ -58,6 +58,8 @@ pub(super) struct Node {
     /// For a variant: not to be chosen any more, or not before another value has been read to its end.
     pub(super) given_up: bool,
     pub(super) put_off: Option<usize>,
+    /// It was in a sample: of an option, a sequence or a map, it was empty there; a variant was chosen.
+    pub(super) swept: bool,
 }
 
 /// A type by its name and its identity within this build.
@@ -78,6 +80,8 @@ pub(super) struct Tracer {
     pub(super) depth: usize,
     /// Whether there is a map that may keep an order.
     pub(super) other_maps: bool,
+    /// All is known: samples are wanted, with as little in them as can be.
+    pub(super) sweeping: bool,
 }
 
 impl Tracer {
@@ -124,7 +128,10 @@ impl Tracer {
     }
 
     /// The variant to read next: one that is not known yet, else the first that could be read.
-    pub(super) fn choose(&self, node: usize) -> Option<usize> {
+    pub(super) fn choose(&mut self, node: usize) -> Option<usize> {
+        if self.sweeping {
+            return self.sweep_variant(node);
+        }
         let variants = &self.nodes[node].children;
         let wanted = |&(_, &v): &(usize, &usize)| {
             !self.is_done(v) && self.nodes[v].put_off != Some(self.ends)
@@ -137,6 +144,48 @@ impl Tracer {
         let variants = self.nodes[node].children.iter().enumerate();
         let ended = variants.filter_map(|(i, &v)| Some((self.nodes[v].ended?, i)));
         ended.min().map(|(_, i)| i)
+    }
+
+    /// Of an option, a sequence or a map in a sample: whether to leave it empty, once all within it was in one.
+    pub(super) fn sweep_empty(&mut self, node: usize) -> bool {
+        if !self.nodes[node].children.iter().all(|&child| self.is_swept(child)) {
+            return false;
+        }
+        self.sweep(node);
+        // It may not take being empty.
+        self.nodes[node].sample == 0
+    }
+
+    /// The variant for a sample: one that was in none, or not with all that is in it.
+    fn sweep_variant(&mut self, node: usize) -> Option<usize> {
+        let variants = self.nodes[node].children.iter().copied().enumerate();
+        let mut unseen = variants.filter(|&(_, variant)| !self.is_swept_variant(variant));
+        let next = unseen.next();
+        let Some((index, variant)) = next else { return self.first_ended(node) };
+        self.sweep(variant);
+        Some(index)
+    }
+
+    /// It was in a sample.
+    pub(super) fn sweep(&mut self, node: usize) {
+        self.changed |= !std::mem::replace(&mut self.nodes[node].swept, true);
+    }
+
+    fn is_swept(&self, node: usize) -> bool {
+        let Node { kind, children, swept, .. } = &self.nodes[node];
+        let all = || children.iter().all(|&child| self.is_swept(child));
+        match kind {
+            Kind::Blank | Kind::Again(_) => true,
+            Kind::Word(_) => *swept,
+            Kind::Option | Kind::Seq | Kind::Map => *swept && all(),
+            Kind::Enum(_) => children.iter().all(|&variant| self.is_swept_variant(variant)),
+            Kind::Tuple | Kind::Array(_) | Kind::Struct(..) | Kind::TupleStruct(_) => all(),
+        }
+    }
+
+    fn is_swept_variant(&self, variant: usize) -> bool {
+        let Node { given_up, swept, .. } = &self.nodes[variant];
+        *given_up || *swept && self.is_swept(variant)
     }
 
     /// Gives the last sample's node another one the next time.

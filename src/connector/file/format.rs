@@ -40,7 +40,8 @@ pub enum Parsed<T> {
     Hopeless(String),
 }
 
-/// A format of records in a file. Implemented by Millpond's formats only.
+/// A format of records in a file, for [`super::FileSource::with_format`]. A record is a run of bytes that follows the
+/// one before it; where it ends is found from the front alone.
 pub trait Format: fmt::Debug + Clone + Send + Sync + 'static {
     /// What a record becomes.
     type Item: Send + 'static;
@@ -51,17 +52,18 @@ pub trait Format: fmt::Debug + Clone + Send + Sync + 'static {
     /// Whether the first record names the columns.
     const HEADER: bool;
 
-    /// Whether each newline ends a record, so that a file can be cut at any byte.
+    /// Whether each newline ends a record, so that a file can be cut at any byte. Where not, `split_size` is an error.
     fn lines_are_records(&self) -> bool {
         true
     }
 
-    /// Where the first record of `data`, which is not empty, ends. `last`: nothing follows `data`.
+    /// Where the first record of `data`, which is not empty, ends. `last`: nothing follows `data`. It is asked again
+    /// with more data after [`Frame::More`].
     fn frame(&self, data: &[u8], last: bool) -> Frame {
         frame_line(data, last)
     }
 
-    /// A parser for a file with this header.
+    /// A parser for a file with this header, which is empty without [`Format::HEADER`].
     ///
     /// # Errors
     /// What is wrong with the header.

@@ -76,7 +76,7 @@ pub struct FileSource<F> {
 impl FileSource<Lines> {
     /// Text lines, without their ends.
     pub fn lines(inputs: impl Into<Inputs>) -> Self {
-        FileSource::of(inputs, Lines)
+        FileSource::with_format(inputs, Lines)
     }
 
     /// CSV whose header names the columns. Each row becomes a `T` by these names: a column that `T`
@@ -87,19 +87,51 @@ impl FileSource<Lines> {
     pub fn csv<T: DeserializeOwned + Send + 'static>(
         inputs: impl Into<Inputs>,
     ) -> FileSource<Csv<T>> {
-        FileSource::of(inputs, Csv::new())
+        FileSource::with_format(inputs, Csv::new())
     }
 
     /// One JSON value a line; blank lines are left out.
     pub fn json_lines<T: DeserializeOwned + Send + 'static>(
         inputs: impl Into<Inputs>,
     ) -> FileSource<JsonLines<T>> {
-        FileSource::of(inputs, JsonLines::new())
+        FileSource::with_format(inputs, JsonLines::new())
     }
 }
 
 impl<F: Format> FileSource<F> {
-    fn of(inputs: impl Into<Inputs>, format: F) -> Self {
+    /// Files in a format of one's own.
+    ///
+    /// ```
+    /// use millpond::connector::{FileSource, Format, Parsed, Parser};
+    ///
+    /// /// A number a line.
+    /// #[derive(Clone, Debug)]
+    /// struct Numbers;
+    ///
+    /// impl Format for Numbers {
+    ///     type Item = i64;
+    ///     type Parser = Self;
+    ///     const NAME: &'static str = "numbers of";
+    ///     const HEADER: bool = false;
+    ///
+    ///     fn parser(&self, _header: &[u8]) -> Result<Self, String> {
+    ///         Ok(Self)
+    ///     }
+    /// }
+    ///
+    /// impl Parser for Numbers {
+    ///     type Item = i64;
+    ///
+    ///     fn parse(&mut self, line: &[u8]) -> Parsed<i64> {
+    ///         let number = std::str::from_utf8(line).ok().and_then(|text| text.trim().parse().ok());
+    ///         number.map_or_else(|| Parsed::Bad("no number".to_owned()), Parsed::Item)
+    ///     }
+    /// }
+    ///
+    /// let numbers = FileSource::with_format("numbers/*.txt", Numbers).split_size(64 << 20);
+    /// # let _ = numbers;
+    /// ```
+    pub fn with_format(inputs: impl Into<Inputs>, format: F) -> Self {
         Self {
             inputs: inputs.into(),
             format,
@@ -179,8 +211,8 @@ impl<F: Format> FileSource<F> {
         }
         if self.split_size.is_some() && !self.format.lines_are_records() {
             return Err(Error::usage(
-                "CSV with newlines in quotes cannot be cut into ranges: \
-                 leave split_size out or say quoted_newlines(false)",
+                "records that may hold newlines, as CSV with newlines in quotes does, cannot be cut into ranges: \
+                 leave split_size out or, of CSV, say quoted_newlines(false)",
             ));
         }
         let mut splits = Vec::new();

@@ -10,7 +10,8 @@ use super::migrations::Migrations;
 use crate::codec::{Bincode, Codec, DecodeError, Encoding, Value};
 use crate::ids::SubtaskId;
 
-/// A broadcast map's entries.
+/// A broadcast map's entries: a map of the standard library itself, with its names (`insert`, `contains_key`), where a
+/// [`crate::state::Map`], whose entries may have to be read first, has Flink's.
 pub type BroadcastMap<K, V> = BTreeMap<K, V>;
 
 /// Which of all elements a subtask goes on with.
@@ -23,6 +24,12 @@ pub(super) trait Cell: Any {
 
     /// How values may have been written that are migrated.
     fn known(&self) -> Vec<Encoding>;
+
+    /// Why values would not be read back, where that can be told of their type.
+    fn cannot_read(&self) -> Option<String>;
+
+    /// Whether the first of `elements`, which [`Cell::encode`] has made, is read back.
+    fn prove(&self, elements: &Elements) -> Result<(), DecodeError>;
 
     /// The values' bytes.
     fn encode(&self) -> Result<Elements, DecodeError>;
@@ -56,6 +63,11 @@ fn encode_all<'a, T: Value>(values: impl Iterator<Item = &'a T>) -> Result<Eleme
     Ok(elements)
 }
 
+fn prove<T: Value>(elements: &Elements) -> Result<(), DecodeError> {
+    let first = elements.iter().next().map(<Bincode as Codec<T>>::decode);
+    first.transpose().map(drop)
+}
+
 /// Each element goes to one subtask.
 pub(super) struct ListCell<T> {
     pub(super) items: Vec<T>,
@@ -69,6 +81,14 @@ impl<T: Value> Cell for ListCell<T> {
 
     fn known(&self) -> Vec<Encoding> {
         self.migrations.known()
+    }
+
+    fn cannot_read(&self) -> Option<String> {
+        Bincode::cannot_read::<T>()
+    }
+
+    fn prove(&self, elements: &Elements) -> Result<(), DecodeError> {
+        prove::<T>(elements)
     }
 
     fn encode(&self) -> Result<Elements, DecodeError> {
@@ -110,6 +130,14 @@ impl<T: Value> Cell for UnionCell<T> {
         self.migrations.known()
     }
 
+    fn cannot_read(&self) -> Option<String> {
+        Bincode::cannot_read::<T>()
+    }
+
+    fn prove(&self, elements: &Elements) -> Result<(), DecodeError> {
+        prove::<T>(elements)
+    }
+
     fn encode(&self) -> Result<Elements, DecodeError> {
         encode_all(self.items.iter())
     }
@@ -146,6 +174,14 @@ impl<K: Value + Ord, V: Value> Cell for MapCell<K, V> {
 
     fn known(&self) -> Vec<Encoding> {
         self.migrations.known()
+    }
+
+    fn cannot_read(&self) -> Option<String> {
+        Bincode::cannot_read::<(K, V)>()
+    }
+
+    fn prove(&self, elements: &Elements) -> Result<(), DecodeError> {
+        prove::<(K, V)>(elements)
     }
 
     fn encode(&self) -> Result<Elements, DecodeError> {

@@ -194,7 +194,8 @@ impl OperatorStates {
     /// The states of `subtask`, empty, if all was well.
     ///
     /// # Errors
-    /// [`ErrorKind::Graph`] that lists every invalid name and every name used twice.
+    /// [`ErrorKind::Graph`] that lists every invalid name, every name used twice, and every state whose values
+    /// would be written and not be read back.
     pub fn finish(self, subtask: SubtaskId) -> Result<OperatorState> {
         self.0.finish(subtask)
     }
@@ -226,7 +227,8 @@ impl BroadcastStates {
     /// The states of `subtask`, empty, if all was well.
     ///
     /// # Errors
-    /// [`ErrorKind::Graph`] that lists every invalid name and every name used twice.
+    /// [`ErrorKind::Graph`] that lists every invalid name, every name used twice, and every state whose values
+    /// would be written and not be read back.
     pub fn finish(self, subtask: SubtaskId) -> Result<OperatorState> {
         self.0.finish(subtask)
     }
@@ -254,7 +256,15 @@ impl Collected {
         index
     }
 
-    fn finish(self, subtask: SubtaskId) -> Result<OperatorState> {
+    fn finish(mut self, subtask: SubtaskId) -> Result<OperatorState> {
+        for (name, kind, cell) in &self.states {
+            if let Some(why) = cell.cannot_read() {
+                self.errors.push(format!(
+                    "{kind} {name}: its values would be written, and no restart could read them: they are of {why}. \
+                     Give the type another form, or keep a text of it"
+                ));
+            }
+        }
         if self.errors.is_empty() {
             Ok(OperatorState::new(self.states, subtask))
         } else {

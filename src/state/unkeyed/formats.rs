@@ -9,6 +9,7 @@ use super::live::Declared;
 use crate::codec::{Bincode, Codec, Encoding, Schema, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
+use crate::state::formats::not_readable;
 
 /// How values of this type are written.
 pub(super) fn encoding_of<T: Value>() -> Encoding {
@@ -50,12 +51,9 @@ impl OperatorFormat {
         if recorded.is_same(current) || declared.known.iter().any(|known| known.is_same(recorded)) {
             return Ok(());
         }
-        let message = format!(
-            "operator {}, {} {}: the table holds values of {recorded}, the program's are {current}; give the \
-             descriptor a migrate_from::<Old>(|old| …) where Old is the former type, or begin afresh with \
-             --fresh",
-            self.operator, declared.kind, declared.name
-        );
+        let what = not_readable(recorded, current, &declared.known);
+        let Declared { kind, name, .. } = declared;
+        let message = format!("operator {}, {kind} {name}: {what}", self.operator);
         Err(Error::new(ErrorKind::Graph, message))
     }
 }

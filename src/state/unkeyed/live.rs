@@ -3,9 +3,10 @@
 use super::cells::Cell;
 use super::descriptor::OperatorHandle;
 use super::elements::{Elements, OperatorStateKind, SavedState};
-use crate::codec::Encoding;
+use crate::codec::{DecodeError, Encoding};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Name, SubtaskId};
+use crate::state::coding::not_read_back;
 use crate::teeth::{Tooth, bites};
 
 /// What an operator says of one of its states.
@@ -44,6 +45,8 @@ struct Slot {
     cell: Box<dyn Cell>,
     /// Since `saved`.
     changed: bool,
+    /// A value that was written was read back.
+    proven: bool,
     /// Its bytes at the last barrier.
     saved: Elements,
 }
@@ -55,7 +58,7 @@ impl OperatorState {
     ) -> Self {
         let slot = |(name, kind, cell)| {
             let saved = Elements::default();
-            Slot { name, kind, cell, changed: false, saved }
+            Slot { name, kind, cell, changed: false, proven: false, saved }
         };
         Self { states: states.into_iter().map(slot).collect(), subtask }
     }
@@ -126,7 +129,7 @@ impl OperatorState {
     /// of the rest; empty states, and maps of all subtasks but the first, are not in it.
     ///
     /// # Errors
-    /// [`ErrorKind::User`] for a value that cannot be serialised.
+    /// [`ErrorKind::User`] for a value that cannot be serialised, or the first one of a state that is not read back.
     pub fn freeze(&mut self) -> Result<Vec<SavedState>> {
         let mut saved = Vec::new();
         for slot in &mut self.states {
@@ -136,9 +139,12 @@ impl OperatorState {
                 continue;
             }
             if std::mem::take(&mut slot.changed) && !bites(Tooth::OperatorChangeNotNoted) {
-                slot.saved = slot.cell.encode().map_err(|error| {
-                    Error::new(ErrorKind::User, format!("{kind} {name}: {error}"))
-                })?;
+                slot.saved = slot.cell.encode().map_err(|error| not_written(kind, name, error))?;
+                if !slot.proven {
+                    let read = slot.cell.prove(&slot.saved).map_err(not_read_back);
+                    read.map_err(|error| not_written(kind, name, error))?;
+                    slot.proven = !slot.saved.is_empty();
+                }
             }
             if !slot.saved.is_empty() {
                 let (state, elements) = (name.clone(), slot.saved.clone());
@@ -147,6 +153,10 @@ impl OperatorState {
         }
         Ok(saved)
     }
+}
+
+fn not_written(kind: OperatorStateKind, name: &Name, error: DecodeError) -> Error {
+    Error::new(ErrorKind::User, format!("{kind} {name}: {error}"))
 }
 
 /// A handle that another operator's states gave.

@@ -217,7 +217,7 @@ impl World {
         let one = &mut self.subtasks[subtask as usize];
         one.heard = self.told;
         one.segments.retain(|s| s.checkpoint > one.heard.0);
-        one.committables.retain(|o| o.committable[1] as u64 > one.heard.0.0);
+        one.committables.retain(|o| o.committable.0[1] as u64 > one.heard.0.0);
     }
 
     fn effect(&mut self, effect: Effect) {
@@ -302,7 +302,7 @@ impl World {
 }
 
 fn owed_of(subtask: u32, checkpoint: CheckpointId) -> Owed {
-    Owed { sink: name("files"), committable: vec![subtask as u8, checkpoint.0 as u8] }
+    Owed { sink: name("files"), committable: Committable(vec![subtask as u8, checkpoint.0 as u8]) }
 }
 
 proptest! {

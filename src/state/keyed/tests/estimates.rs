@@ -17,7 +17,7 @@ struct Texts {
 impl Texts {
     fn new() -> Self {
         let mut states = States::new();
-        let text = states.value(ValueDescriptor::new("text").default(String::new));
+        let text = states.value(ValueDescriptor::new("text").with_default(String::new));
         let columns = states.finish().unwrap();
         let mut state = KeyedState::new(config(1), columns, RestorePoint::default()).unwrap();
         state.finish_restore().unwrap();

@@ -92,7 +92,7 @@ fn a_value_is_hidden_as_soon_as_its_time_is_over_and_each_write_begins_it_anew()
 #[test]
 fn what_has_expired_makes_room_for_the_default() {
     let table = Table::default();
-    let mut program = table.start(1, 0, of(Some(TEN)).default(|| 5)).unwrap();
+    let mut program = table.start(1, 0, of(Some(TEN)).with_default(|| 5)).unwrap();
     program.put(&table, 1, 100, 7);
     assert_eq!(program.look(&table, 1, 110), Some(5));
     program.put(&table, 1, 110, 7);

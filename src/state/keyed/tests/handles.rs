@@ -67,7 +67,7 @@ pub(super) fn handles(states: &mut States, ttl: Option<Ttl>) -> Handles {
         list: states.list(list("list")),
         most: states.reducing(most("most")),
         sum: states.aggregating(sum("sum")),
-        value_n: states.namespaced().value(value("value-n").default(|| 7)),
+        value_n: states.namespaced().value(value("value-n").with_default(|| 7)),
         map_n: states.namespaced().map(map("map-n").with_codec::<AsJson>()),
         list_n: states.namespaced().list(list("list-n").with_codec::<AsJson>()),
         most_n: states.namespaced().reducing(most("most-n").with_codec::<AsJson>()),

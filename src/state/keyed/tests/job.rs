@@ -158,6 +158,7 @@ impl World {
         let is_native = self.setting.native && self.attempt % 2 == 1;
         let config = KeyedConfig {
             operator: Name::new(OPERATOR).unwrap(),
+            subtask: SubtaskId { index: 0, parallelism: 1 },
             range,
             max_parallelism: max_parallelism(),
             attempt: Attempt(self.attempt),

@@ -176,7 +176,7 @@ fn a_namespace_has_a_value_of_its_own() {
 #[test]
 fn a_default_is_given_out_and_begun_with_but_not_stored() {
     let mut states = States::new();
-    let level = states.value(ValueDescriptor::new("level").default(|| 100u32));
+    let level = states.value(ValueDescriptor::new("level").with_default(|| 100u32));
     let columns = states.finish().unwrap();
     let mut state = KeyedState::<u64>::new(config(1), columns, RestorePoint::default()).unwrap();
     let row = state.find_row(1u64.key_hash(), &1);
