@@ -1,7 +1,7 @@
 //! Whoever reads standard error stands still, as a terminal after Ctrl-S does: the job does not.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod process;
 

@@ -84,7 +84,9 @@ impl Crew {
                 () = &mut over => {}
             }
         }
-        Err(Stuck { who: self.who(graph), waited: clock.now() - begun })
+        let who = self.who(graph);
+        // In the last moment, all may have.
+        if who.is_empty() { Ok(()) } else { Err(Stuck { who, waited: clock.now() - begun }) }
     }
 
     /// # Cancel safety
