@@ -52,6 +52,7 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod connector;
+pub mod cost_control;
 mod disk;
 pub mod dynamodb;
 mod error;
@@ -76,7 +77,6 @@ pub mod stream;
 mod sync;
 pub mod task;
 pub mod teeth;
-pub mod thrift;
 
 pub use error::{Error, ErrorKind, Result};
 pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism};

@@ -27,13 +27,13 @@ use crate::checkpoint::{
 use crate::clock::Clock;
 use crate::codec::{HASH_ID, KEY_ENCODING_VERSION};
 use crate::config::Config;
+use crate::cost_control::CostControl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
 use crate::io::Io;
 use crate::metrics::Metrics;
 use crate::stream::bound_to;
 use crate::task::JobGraph;
-use crate::thrift::Thrift;
 
 /// What a run is to do.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) history: History,
-    pub(super) thrift: Thrift,
+    pub(super) cost_control: CostControl,
     pub(super) sinks: Arc<Sinks>,
     pub(super) status: Board,
     pub(super) first_look: Arc<FirstLook>,
@@ -129,7 +129,7 @@ pub async fn run(
         clock,
         metrics,
         history,
-        thrift: board.thrift(),
+        cost_control: board.cost_control(),
         status: board,
         first_look: Arc::new(first_look),
         replace_output: options.replace_output,

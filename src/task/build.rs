@@ -18,6 +18,7 @@ use crate::clock::{Clock, Instant};
 use crate::codec::Schema;
 use crate::config::Config;
 use crate::connector::{Committer, Guarantee, RunIdentity, SplitState};
+use crate::cost_control::CostControl;
 use crate::error::{Error, Result};
 use crate::ids::{Attempt, CheckpointId, Name, SubtaskId};
 use crate::io::Io;
@@ -26,7 +27,6 @@ use crate::metrics::{Metrics, VertexCounters};
 use crate::state::segment::Segment;
 use crate::state::unkeyed::{Declared, RestoredState};
 use crate::state::{Columns, StateFormats, Store};
-use crate::thrift::Thrift;
 
 /// A job, ready to run: what `stream` builds and `runtime` deploys. Flink: `JobGraph`.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ pub struct BuildContext {
     /// Puts segments.
     pub uploader: Uploader,
     /// May put off materialising.
-    pub thrift: Thrift,
+    pub cost_control: CostControl,
     /// When the first batch of the attempt was processed.
     pub first_record: Arc<OnceLock<Instant>>,
     /// What memory is taken by uncommitted changes.
