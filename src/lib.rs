@@ -13,27 +13,7 @@
 //!     .reduce(|sum, n| sum + n)
 //!     .sink(sums.clone());
 //! let graph = env.build()?;
-//! # use millpond::runtime::{self, MemoryBackend, Place, RunOptions, Wiring};
-//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-//! # let wiring = Wiring {
-//! #     backend: std::sync::Arc::new(MemoryBackend::new()),
-//! #     place: Place::Inline,
-//! #     clock: millpond::clock::Clock::system(),
-//! #     metrics: millpond::metrics::Metrics::default(),
-//! #     status: tokio::sync::watch::channel(Default::default()).0,
-//! # };
-//! # let options = RunOptions {
-//! #     job: millpond::ids::Name::new("sums")?,
-//! #     config: millpond::config::load(&Default::default())?,
-//! #     mode: Default::default(),
-//! #     take_over: false,
-//! #     replace_output: false,
-//! #     roll_back: None,
-//! #     abandon_output: false,
-//! #     seed: [0; 32],
-//! # };
-//! # let job = runtime::run(graph, wiring, options, std::future::pending());
-//! # tokio::task::LocalSet::new().block_on(&runtime, job)?;
+//! # millpond::testing::run(graph)?;
 //! # assert_eq!(sums.output().len(), 100);
 //! # Ok::<(), millpond::Error>(())
 //! ```
@@ -77,6 +57,8 @@ pub mod stream;
 mod sync;
 pub mod task;
 pub mod teeth;
+#[cfg(feature = "test-kit")]
+pub mod testing;
 
 pub use error::{Error, ErrorKind, Result};
 pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism};
@@ -89,4 +71,4 @@ pub mod guide {}
 /// The code of the page on testing.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/testing.md")]
-pub mod testing {}
+pub mod testing_page {}

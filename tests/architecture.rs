@@ -22,7 +22,7 @@ const FLOORS: &[&[&str]] = &[
     &["task"],
     &["stream"],
     &["runtime"],
-    &["server", "simulation"],
+    &["server", "simulation", "testing"],
     &["cli"],
 ];
 

@@ -56,6 +56,24 @@ pub struct RunOptions {
     pub seed: [u8; 32],
 }
 
+impl RunOptions {
+    /// To go on where there is something to go on with, and to ask for nothing else. `seed` must differ between
+    /// processes that run jobs on one table; in a test any will do.
+    #[must_use]
+    pub fn new(job: Name, config: Config, seed: [u8; 32]) -> Self {
+        Self {
+            job,
+            config,
+            mode: StartMode::Auto,
+            take_over: false,
+            replace_output: false,
+            roll_back: None,
+            abandon_output: false,
+            seed,
+        }
+    }
+}
+
 /// What a run is connected to.
 #[derive(Debug)]
 pub struct Wiring {
@@ -69,6 +87,20 @@ pub struct Wiring {
     pub metrics: Metrics,
     /// Told what happens.
     pub status: watch::Sender<JobStatus>,
+}
+
+impl Wiring {
+    /// Everything on the caller's thread, by the system's clock; counters and status are nobody else's.
+    #[must_use]
+    pub fn inline(backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend,
+            place: Place::Inline,
+            clock: Clock::system(),
+            metrics: Metrics::default(),
+            status: watch::Sender::new(JobStatus::default()),
+        }
+    }
 }
 
 /// What the attempts of a run share.
