@@ -1,5 +1,7 @@
 //! Sources and sinks.
 
+#[cfg(feature = "test-kit")]
+pub mod contract;
 mod discard;
 mod file;
 mod file_sink;
@@ -31,3 +33,6 @@ pub use sink::{
 pub use source::{Progress, Reader, ReaderContext, Source, SplitState};
 pub use stdin::{StdinSource, StdinWithDeadLetters};
 pub use stdout::{AsJson, AsText, LineFormat, StdoutSink};
+
+// What the traits' calls return: whoever implements them needs no other crate for it.
+pub use futures::future::{BoxFuture, LocalBoxFuture};

@@ -7,9 +7,11 @@
 use std::fmt;
 
 use futures::future::{BoxFuture, LocalBoxFuture};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::codec::{Bincode, Codec};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, CheckpointId, Incarnation, Name, SubtaskId};
 use crate::io::Io;
 
@@ -25,6 +27,39 @@ pub enum Guarantee {
 /// What a writer has staged for a checkpoint, in the sink's own bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Committable(pub Vec<u8>);
+
+impl Committable {
+    /// What is staged, or where it is.
+    ///
+    /// ```
+    /// use millpond::connector::Committable;
+    /// let staged = Committable::of(&("part-7".to_owned(), 512u64))?;
+    /// assert_eq!(staged.read::<(String, u64)>()?, ("part-7".to_owned(), 512));
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Output`] where it cannot be serialised.
+    pub fn of<T: Serialize + DeserializeOwned>(staged: &T) -> Result<Self> {
+        let mut bytes = Vec::new();
+        Bincode::encode(staged, &mut bytes).map_err(|error| {
+            let message = format!("what is staged cannot be serialised: {error}");
+            Error::new(ErrorKind::Output, message)
+        })?;
+        Ok(Self(bytes))
+    }
+
+    /// What [`Committable::of`] was given.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where it is not of that type.
+    pub fn read<T: Serialize + DeserializeOwned>(&self) -> Result<T> {
+        Bincode::decode(&self.0).map_err(|error| {
+            let message = format!("what is staged is not of its type: {error}");
+            Error::new(ErrorKind::Corrupt, message)
+        })
+    }
+}
 
 /// What a writer is given.
 #[derive(Clone, Debug)]
@@ -80,7 +115,7 @@ pub trait Sink<T>: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// The output holds another run's results: names it and `--replace`.
-    /// [`ErrorKind::Fenced`](crate::ErrorKind::Fenced): a later attempt has claimed it.
+    /// [`ErrorKind::Fenced`]: a later attempt has claimed it.
     fn prepare(&self, run: &RunIdentity) -> Result<()>;
 
     /// A writer for one subtask.
@@ -171,7 +206,7 @@ pub trait Committer: fmt::Debug + Send + Sync + 'static {
     /// after a claim, before any writer is made. Blocks.
     ///
     /// # Errors
-    /// The output cannot be read or written; [`ErrorKind::Lost`](crate::ErrorKind::Lost) where what is named
+    /// The output cannot be read or written; [`ErrorKind::Lost`] where what is named
     /// has surely gone.
     fn clean(&self, attempt: Attempt, named: &[Committable]) -> Result<()>;
 }

@@ -9,7 +9,8 @@ use futures::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::codec::Key;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Name, SubtaskId};
 use crate::io::Io;
 use crate::metrics::{Lag, Metrics};
@@ -24,6 +25,40 @@ pub struct SplitState {
     pub state: Vec<u8>,
     /// Nothing is left to read.
     pub done: bool,
+}
+
+impl SplitState {
+    /// A split whose state is `position`: a number, a text, or a tuple of these, say.
+    ///
+    /// ```
+    /// use millpond::connector::SplitState;
+    /// let split = SplitState::at("log.txt", &(3u32, 512u64), false);
+    /// assert_eq!(split.position::<(u32, u64)>()?, (3, 512));
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    #[must_use]
+    pub fn at(id: impl Into<String>, position: &impl Key, done: bool) -> Self {
+        let mut state = Vec::new();
+        position.encode(&mut state);
+        Self { id: id.into(), state, done }
+    }
+
+    /// The position that [`SplitState::at`] was given.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where the state is not of that type.
+    pub fn position<P: Key>(&self) -> Result<P> {
+        let mut rest = &self.state[..];
+        let wrong = |what: &dyn fmt::Display| {
+            let message = format!("the state of split {:?} is no {}: {what}", self.id, P::schema());
+            Error::new(ErrorKind::Corrupt, message)
+        };
+        match P::decode(&mut rest) {
+            Ok(position) if rest.is_empty() => Ok(position),
+            Ok(_) => Err(wrong(&format_args!("{} bytes are left", rest.len()))),
+            Err(error) => Err(wrong(&error)),
+        }
+    }
 }
 
 /// What a reader's call came to.
