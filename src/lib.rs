@@ -19,7 +19,16 @@
 //! ```
 //!
 //! [`stream`] is where graphs are drawn, [`operator::KeyedProcess`] what keyed functions implement,
-//! [`connector`] what they read and write, and [`cli::run`] makes a whole program of jobs.
+//! [`connector`] what they read and write, and [`cli::run`] makes a whole program of jobs. `docs/guide.md` goes through
+//! all of it.
+//!
+//! # What is kept between versions
+//!
+//! These modules are the API, and follow semantic versioning: [`cli`], [`codec`], [`config`], [`connector`], [`ids`],
+//! [`metrics`], [`operator`], [`stream`]; of [`state`] descriptors, handles and what functions do with them; of [`runtime`]
+//! backends, their builder, and how a job is run; with the feature `test-kit`, `hostile`, `simulation` and `testing`; and what
+//! stands here at the root. All else is the engine, which is public for its own tests and programs: it may change in any
+//! release, and where it is shown that is because the API's types name it.
 
 #![cfg_attr(
     not(feature = "test-kit"),
@@ -32,10 +41,12 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod connector;
+#[doc(hidden)]
 pub mod cost_control;
 mod disk;
 pub mod dynamodb;
 mod error;
+#[doc(hidden)]
 pub mod exchange;
 #[cfg(test)]
 mod fuzzing;
@@ -46,16 +57,20 @@ pub mod io;
 mod key_group;
 pub mod metrics;
 pub mod operator;
+#[doc(hidden)]
 pub mod points;
 pub mod record;
 pub mod runtime;
+#[doc(hidden)]
 pub mod server;
 #[cfg(feature = "test-kit")]
 pub mod simulation;
 pub mod state;
 pub mod stream;
 mod sync;
+#[doc(hidden)]
 pub mod task;
+#[doc(hidden)]
 pub mod teeth;
 #[cfg(feature = "test-kit")]
 pub mod testing;
