@@ -13,33 +13,22 @@
 //!     .reduce(|sum, n| sum + n)
 //!     .sink(sums.clone());
 //! let graph = env.build()?;
-//! # use millpond::runtime::{self, MemoryBackend, Place, RunOptions, Wiring};
-//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-//! # let wiring = Wiring {
-//! #     backend: std::sync::Arc::new(MemoryBackend::new()),
-//! #     place: Place::Inline,
-//! #     clock: millpond::clock::Clock::system(),
-//! #     metrics: millpond::metrics::Metrics::default(),
-//! #     status: tokio::sync::watch::channel(Default::default()).0,
-//! # };
-//! # let options = RunOptions {
-//! #     job: millpond::ids::Name::new("sums")?,
-//! #     config: millpond::config::load(&Default::default())?,
-//! #     mode: Default::default(),
-//! #     take_over: false,
-//! #     replace_output: false,
-//! #     roll_back: None,
-//! #     abandon_output: false,
-//! #     seed: [0; 32],
-//! # };
-//! # let job = runtime::run(graph, wiring, options, std::future::pending());
-//! # tokio::task::LocalSet::new().block_on(&runtime, job)?;
+//! # millpond::testing::run(graph)?;
 //! # assert_eq!(sums.output().len(), 100);
 //! # Ok::<(), millpond::Error>(())
 //! ```
 //!
 //! [`stream`] is where graphs are drawn, [`operator::KeyedProcess`] what keyed functions implement,
-//! [`connector`] what they read and write, and [`cli::run`] makes a whole program of jobs.
+//! [`connector`] what they read and write, and [`cli::run`] makes a whole program of jobs. `docs/guide.md` goes through
+//! all of it.
+//!
+//! # What is kept between versions
+//!
+//! These modules are the API, and follow semantic versioning: [`cli`], [`codec`], [`config`], [`connector`], [`ids`],
+//! [`metrics`], [`operator`], [`stream`]; of [`state`] descriptors, handles and what functions do with them; of [`runtime`]
+//! backends, their builder, and how a job is run; with the feature `test-kit`, `hostile`, `simulation` and `testing`; and what
+//! stands here at the root. All else is the engine, which is public for its own tests and programs: it may change in any
+//! release, and where it is shown that is because the API's types name it.
 
 #![cfg_attr(
     not(feature = "test-kit"),
@@ -52,9 +41,12 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod connector;
+#[doc(hidden)]
+pub mod cost_control;
 mod disk;
 pub mod dynamodb;
 mod error;
+#[doc(hidden)]
 pub mod exchange;
 #[cfg(test)]
 mod fuzzing;
@@ -66,18 +58,23 @@ pub mod io;
 mod key_group;
 pub mod metrics;
 pub mod operator;
+#[doc(hidden)]
 pub mod points;
 pub mod record;
 pub mod runtime;
+#[doc(hidden)]
 pub mod server;
 #[cfg(feature = "test-kit")]
 pub mod simulation;
 pub mod state;
 pub mod stream;
 mod sync;
+#[doc(hidden)]
 pub mod task;
+#[doc(hidden)]
 pub mod teeth;
-pub mod thrift;
+#[cfg(feature = "test-kit")]
+pub mod testing;
 
 pub use error::{Error, ErrorKind, Result};
 pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism};
@@ -90,4 +87,4 @@ pub mod guide {}
 /// The code of the page on testing.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/testing.md")]
-pub mod testing {}
+pub mod testing_page {}

@@ -1,4 +1,4 @@
-//! Named points of the state protocol at which a test can end the process by SIGKILL, or stop it by
+//! Failpoints: named points of the state protocol at which a test can end the process by SIGKILL, or stop it by
 //! SIGSTOP: what goes on from there after SIGCONT is a zombie, if another has taken over.
 //!
 //! Owns the names and the arming. `MILLPOND_KILL_AT=after-head-moved:3` ends the process at the third

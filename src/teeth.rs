@@ -1,4 +1,4 @@
-//! Deliberate faults: the engine's protections taken away one at a time, to see that the tests bite.
+//! Mutations, kept for good: deliberate faults, the engine's protections taken away one at a time, to see that the tests bite.
 //!
 //! A test switches a [`Tooth`] on for its own thread by [`with`], and a simulation, which runs on one
 //! thread, must then find something wrong. Owns the list and the switch; each fault stands where the

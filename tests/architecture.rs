@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// `task` runs, and `cli` starts `server`.
 const FLOORS: &[&[&str]] = &[
     &["error", "fuzzing", "sync", "teeth"],
-    &["clock", "codec", "disk", "ids", "io", "metrics", "points", "thrift"],
+    &["clock", "codec", "cost_control", "disk", "ids", "io", "metrics", "points"],
     &["config", "handover", "key_group", "record"],
     &["hostile", "state"],
     &["checkpoint", "connector", "exchange", "operator"],
@@ -22,7 +22,7 @@ const FLOORS: &[&[&str]] = &[
     &["task"],
     &["stream"],
     &["runtime"],
-    &["server", "simulation"],
+    &["server", "simulation", "testing"],
     &["cli"],
 ];
 

@@ -9,7 +9,6 @@ mod process;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use millpond::codec::Key;
@@ -87,10 +86,10 @@ fn both(folder: &Path, routes: &[ItemKey], fill: bool) -> [(usize, usize); 2] {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let location = Location::EmbeddedFile(Some(folder.join(FILE)));
-        let settings = StoreSettings { location, ..Config::default().store };
+        let store = StoreSettings { location, ..Config::default().store };
+        let config = Config { store, ..Config::default() };
         let opening = Opening::new(name("job"), Execution::Inline);
-        let backend = DynamoDbStateBackend::open(&settings, Duration::from_secs(60), opening);
-        let backend = backend.await.unwrap();
+        let backend = DynamoDbStateBackend::open(&config, opening).await.unwrap();
         if fill {
             materialise(&backend, PURGED, routes).await;
             materialise(&backend, OTHER, routes).await;

@@ -28,13 +28,13 @@ use super::slots::Slots;
 use super::stats::History;
 use crate::clock::{Clock, Instant};
 use crate::config::Checkpointing;
+use crate::cost_control::CostControl;
 use crate::error::Result;
 use crate::handover::Committable;
 use crate::ids::{CheckpointId, Name};
 use crate::io::Io;
 use crate::points;
 use crate::state::Store;
-use crate::thrift::Thrift;
 
 /// What the checkpoints of one attempt need.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub struct DriverSetup {
     /// Intervals and bounds.
     pub settings: Checkpointing,
     /// May lengthen the interval.
-    pub thrift: Thrift,
+    pub cost_control: CostControl,
     /// The heads.
     pub heads: Arc<dyn HeadStore>,
     /// Publishes for the sinks.
@@ -261,7 +261,7 @@ impl<'a> Driver<'a> {
 
     fn tell(&mut self, event: Event) -> Result<()> {
         let clock = self.setup.clock;
-        self.coordinator.lengthen(self.setup.thrift.stretch());
+        self.coordinator.lengthen(self.setup.cost_control.stretch());
         let effects = self.coordinator.on(event, clock.now(), clock.wall_ms());
         self.carry_out(effects)
     }

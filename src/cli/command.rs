@@ -47,11 +47,19 @@ fn run_with<E: Engine>(engine: E, jobs: &[Job<E::Graph>]) -> ExitCode {
     exit.into()
 }
 
-/// Where the demos' job is missing they are not listed.
+/// Where the demos' job is missing, in a binary of a user's own, they are not listed; nor is the simulation, whose jobs
+/// are the project's.
 fn parse<G>(jobs: &[Job<G>]) -> std::result::Result<Cli, clap::Error> {
     let hide = !demo::are_possible(jobs);
-    let command = Cli::command().mut_subcommand("demo", |demo| demo.hide(hide));
-    Cli::from_arg_matches(&command.try_get_matches()?)
+    Cli::from_arg_matches(&listing(Cli::command(), hide).try_get_matches()?)
+}
+
+/// The commands, without those of the project's own jobs where these are to be hidden.
+fn listing(command: clap::Command, hide: bool) -> clap::Command {
+    let command = command.mut_subcommand("demo", |demo| demo.hide(hide));
+    #[cfg(feature = "test-kit")]
+    let command = command.mut_subcommand("simulate", |simulate| simulate.hide(hide));
+    command
 }
 
 fn carry_out<E: Engine>(
@@ -154,6 +162,27 @@ mod tests {
         for (name, text) in [(&b"CAF\xe9"[..], &b"x"[..]), (b"OTHER", b"\xe9")] {
             let known = [("MILLPOND_REST_PORT".to_owned(), "0".to_owned())];
             assert_eq!(given(name, text).unwrap(), known);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It used to list the simulation of the project's own jobs.
+    #[test]
+    fn a_binary_of_jobs_of_ones_own_lists_what_it_can_do_with_them() {
+        let help = |hide| listing(Cli::command(), hide).render_help().to_string();
+        let lists = |help: &str, command| {
+            help.lines().any(|line| line.split_whitespace().next() == Some(command))
+        };
+        for command in ["demo", "simulate"] {
+            assert!(lists(&help(false), command), "{command}");
+            assert!(!lists(&help(true), command), "{command}");
+        }
+        for command in ["run", "jobs", "table"] {
+            assert!(lists(&help(true), command), "{command}");
         }
     }
 }

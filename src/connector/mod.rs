@@ -1,5 +1,7 @@
 //! Sources and sinks.
 
+#[cfg(feature = "test-kit")]
+pub mod contract;
 mod discard;
 mod file;
 mod file_sink;
@@ -30,3 +32,6 @@ pub use sink::{Committer, Guarantee, RunIdentity, Sink, Writer, WriterContext};
 pub use source::{Progress, Reader, ReaderContext, Source};
 pub use stdin::{StdinSource, StdinWithDeadLetters};
 pub use stdout::{AsJson, AsText, LineFormat, StdoutSink};
+
+// What the traits' calls return: whoever implements them needs no other crate for it.
+pub use futures::future::{BoxFuture, LocalBoxFuture};

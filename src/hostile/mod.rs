@@ -1,4 +1,4 @@
-//! A hostile DynamoDB: what goes wrong between a client and a server, at will and from one seed.
+//! Fault injection: a hostile DynamoDB, or what goes wrong between a client and a server, at will and from one seed.
 //!
 //! Part of the test kit. It stands below the SDK, in front of whatever server the SDK talks to, and
 //! knows DynamoDB's protocol but nothing of the engine.

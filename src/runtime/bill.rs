@@ -1,7 +1,7 @@
 //! What a run costs by AWS's prices, and what it does to cost less.
 //!
 //! Owns the arithmetic and the decision, which are pure: units, records and `now` are given. The levers
-//! are `thrift`'s; units come from the backend.
+//! are `cost_control`'s; units come from the backend.
 //!
 //! A judgement is made once two checkpoints fit in what was seen since the last one, so that it sees
 //! what it has brought about: first values are materialised lazily, then the interval is doubled, up to
@@ -13,8 +13,8 @@ use std::time::Duration;
 use super::status::{Billing, CapacityUnits, Cost, PricedShare};
 use crate::clock::Instant;
 use crate::config::{Config, CostSettings, Location, Materialize};
+use crate::cost_control::CostControl;
 use crate::dynamodb::Share;
-use crate::thrift::Thrift;
 
 /// Dollars an hour are those of so long.
 const SHOWN: Duration = Duration::from_secs(60);
@@ -38,7 +38,7 @@ pub(super) struct Bill {
     /// The newest last, no more than one each [`EVERY`].
     seen: VecDeque<(Instant, f64)>,
     economy: Option<Economy>,
-    thrift: Thrift,
+    cost_control: CostControl,
     interval: Duration,
 }
 
@@ -101,7 +101,7 @@ impl Bill {
     pub(super) fn new(
         config: &Config,
         provisioned: Option<(u64, u64)>,
-        thrift: Thrift,
+        cost_control: CostControl,
         now: Instant,
     ) -> Self {
         let prices = config.cost.clone();
@@ -122,7 +122,7 @@ impl Bill {
             on_aws: matches!(config.store.location, Location::Remote { endpoint: None, .. }),
             began: now,
             seen: VecDeque::from([(now, 0.0)]),
-            thrift,
+            cost_control,
             interval,
         };
         if let (Some(fixed), Some(limit)) =
@@ -200,12 +200,12 @@ impl Bill {
     /// What is done so as to cost less, in words.
     fn saving(&self) -> Option<String> {
         let mut parts = Vec::new();
-        if self.thrift.stretch() > 1 {
-            let interval = self.thrift.interval(self.interval);
+        if self.cost_control.stretch() > 1 {
+            let interval = self.cost_control.interval(self.interval);
             parts
                 .push(format!("checkpoints are {interval:?} apart instead of {:?}", self.interval));
         }
-        if self.thrift.is_lazy() {
+        if self.cost_control.is_lazy() {
             parts.push("values are materialised lazily".to_owned());
         }
         (!parts.is_empty()).then(|| parts.join("; "))
@@ -214,12 +214,12 @@ impl Bill {
     fn take(&self, step: Step, an_hour: f64) {
         let Some(economy) = &self.economy else { return };
         if step == Step::Lazy {
-            self.thrift.set(self.thrift.stretch(), true);
+            self.cost_control.set(self.cost_control.stretch(), true);
         }
-        self.thrift.set(economy.stretch, self.thrift.is_lazy());
+        self.cost_control.set(economy.stretch, self.cost_control.is_lazy());
         let limit = economy.limit;
         let over = format!("${an_hour:.4} an hour is more than cost.max-usd-per-hour ({limit})");
-        let interval = self.thrift.interval(self.interval);
+        let interval = self.cost_control.interval(self.interval);
         match step {
             Step::Lazy => tracing::warn!(
                 "{over}: values are materialised lazily from now on; who reads the table sees them late"
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn on_demand_units_have_their_price_by_the_hour_and_by_the_million_records() {
         let start = Clock::starting_at(0).now();
-        let mut bill = Bill::new(&config(|_| {}), None, Thrift::default(), start);
+        let mut bill = Bill::new(&config(|_| {}), None, CostControl::default(), start);
         let share = Share {
             operator: "counts".to_owned(),
             state: None,
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn provisioned_capacity_costs_the_same_whatever_is_used() {
         let start = Clock::starting_at(0).now();
-        let mut bill = Bill::new(&config(|_| {}), Some((100, 1000)), Thrift::default(), start);
+        let mut bill = Bill::new(&config(|_| {}), Some((100, 1000)), CostControl::default(), start);
         let cost = bill.look(&units(1e9, 1e9), vec![], 0, start + 3600 * SECOND);
         assert!((cost.usd - 0.663).abs() < 1e-9, "{cost:?}");
         assert_eq!((cost.billing, cost.usd_per_million_records), (Billing::Provisioned, None));
@@ -289,13 +289,13 @@ mod tests {
     #[test]
     fn a_bill_over_the_bound_lengthens_what_can_be_lengthened_and_back() {
         let start = Clock::starting_at(0).now();
-        let thrift = Thrift::default();
+        let cost_control = CostControl::default();
         let config = config(|c| {
             c.cost.max_usd_per_hour = Some(1.0);
             c.state.materialize = Materialize::Eager;
             c.checkpointing.interval = 100 * SECOND;
         });
-        let mut bill = Bill::new(&config, None, thrift.clone(), start);
+        let mut bill = Bill::new(&config, None, cost_control.clone(), start);
         let (mut now, mut spent) = (start, 0.0);
         let mut pass = |seconds: u32, usd_per_hour: f64| {
             for _ in 0..seconds {
@@ -303,7 +303,7 @@ mod tests {
                 spent += usd_per_hour / 3600.0 / 0.625e-6;
                 bill.look(&units(0.0, spent), vec![], 0, now);
             }
-            (thrift.stretch(), thrift.is_lazy())
+            (cost_control.stretch(), cost_control.is_lazy())
         };
         assert_eq!(pass(199, 2.0), (1, false), "two checkpoints are not seen yet");
         assert_eq!(pass(1, 2.0), (1, true));
@@ -319,11 +319,11 @@ mod tests {
     #[test]
     fn without_a_bound_nothing_is_moved() {
         let start = Clock::starting_at(0).now();
-        let thrift = Thrift::default();
-        let mut bill = Bill::new(&config(|_| {}), None, thrift.clone(), start);
+        let cost_control = CostControl::default();
+        let mut bill = Bill::new(&config(|_| {}), None, cost_control.clone(), start);
         for second in 1..1000 {
             bill.look(&units(0.0, f64::from(second) * 1e9), vec![], 0, start + second * SECOND);
         }
-        assert_eq!((thrift.stretch(), thrift.is_lazy()), (1, false));
+        assert_eq!((cost_control.stretch(), cost_control.is_lazy()), (1, false));
     }
 }

@@ -20,12 +20,12 @@ use crate::checkpoint::rules::{inputs_of, name_of};
 use crate::checkpoint::{Claimed, Ended, History, Overview, Stats, Status};
 use crate::clock::{Clock, Instant};
 use crate::connector::Guarantee;
+use crate::cost_control::CostControl;
 use crate::dynamodb::Throttling;
 use crate::error::{Error, Result};
 use crate::ids::Attempt;
 use crate::metrics::{Lag, Metrics, VertexCounters};
 use crate::task::{JobGraph, Reason};
-use crate::thrift::Thrift;
 
 /// How often running totals are brought up to date.
 const EVERY: Duration = Duration::from_millis(20);
@@ -38,7 +38,7 @@ pub(super) struct Board {
     history: History,
     attempt: Mutex<Option<Current>>,
     bill: Mutex<Bill>,
-    thrift: Thrift,
+    cost_control: CostControl,
 }
 
 /// What the current attempt counts.
@@ -69,7 +69,7 @@ impl Board {
             status.memory.budget_bytes = options.config.state.cache_bytes;
             status.vertices = vertices(graph, options.config.parallelism);
         });
-        let thrift = Thrift::default();
+        let cost_control = CostControl::default();
         Self {
             status,
             clock,
@@ -79,16 +79,16 @@ impl Board {
             bill: Mutex::new(Bill::new(
                 &options.config,
                 backend.provisioned(),
-                thrift.clone(),
+                cost_control.clone(),
                 clock.now(),
             )),
-            thrift,
+            cost_control,
         }
     }
 
     /// What the run does so as to cost less.
-    pub(super) fn thrift(&self) -> Thrift {
-        self.thrift.clone()
+    pub(super) fn cost_control(&self) -> CostControl {
+        self.cost_control.clone()
     }
 
     pub(super) fn initializing(&self) {

@@ -7,24 +7,25 @@
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{self, Config, Sources, StoreSettings};
-use crate::dynamodb::{Connection, Execution, Options};
+use crate::config::{self, Config, Sources};
+use crate::dynamodb::{Connection, Execution, Options, Wrap};
 use crate::error::Result;
 use crate::ids::Name;
 
 /// State on a DynamoDB: the settings are plain data, so a program may fill them in itself.
 ///
 /// ```
-/// use millpond::config::{Config, Location, StoreSettings};
+/// use millpond::config::{Config, Location};
 /// use millpond::dynamodb::Execution;
 /// use millpond::runtime::{Backend, DynamoDbStateBackend, Opening};
 ///
 /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
 /// # runtime.block_on(async {
-/// let store = StoreSettings { location: Location::EmbeddedMemory, ..Config::default().store };
+/// let mut config = Config::default();
+/// config.store.location = Location::EmbeddedMemory;
 /// let opening = Opening::new(millpond::ids::Name::new("sums")?, Execution::Inline);
-/// let backend = DynamoDbStateBackend::open(&store, Config::default().state.tombstone_retention, opening);
-/// assert!(backend.await?.is_exclusive());
+/// let backend = DynamoDbStateBackend::open(&config, opening).await?;
+/// assert!(backend.is_exclusive());
 /// # Ok::<(), millpond::Error>(())
 /// # }).unwrap();
 /// ```
@@ -56,24 +57,36 @@ impl Opening {
 }
 
 impl DynamoDbStateBackend {
-    /// State over `connection`; tombstones are kept for `tombstone_retention`.
+    /// State over a `connection` that was opened by hand; tombstones are kept for `tombstone_retention`, which is to be
+    /// that of the jobs' configuration.
     #[must_use]
     pub fn new(connection: Connection, tombstone_retention: Duration) -> Self {
         Self { connection, tombstone_retention }
     }
 
-    /// Opens what `settings` name, and makes the table or waits for it: requests as of
+    /// Opens what `config` names, and makes the table or waits for it: requests as of
     /// [`Connection::open`]. Where it fails, or is dropped, all is let go: connection, thread and file.
     ///
     /// # Errors
     /// As [`Connection::open`].
-    pub async fn open(
-        settings: &StoreSettings,
-        tombstone_retention: Duration,
-        opening: Opening,
-    ) -> Result<Self> {
-        let connection = Connection::open(options(settings, &opening)).await?;
-        Ok(Self::new(connection, tombstone_retention))
+    pub async fn open(config: &Config, opening: Opening) -> Result<Self> {
+        Self::open_with(config, opening, None).await
+    }
+
+    /// The same, for tests, with something between the SDK and the network, as [`crate::hostile::Hostile::wrap`].
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    #[cfg(feature = "test-kit")]
+    pub async fn open_through(config: &Config, opening: Opening, wrap: Wrap<'_>) -> Result<Self> {
+        Self::open_with(config, opening, Some(wrap)).await
+    }
+
+    async fn open_with(config: &Config, opening: Opening, wrap: Option<Wrap<'_>>) -> Result<Self> {
+        let Opening { job, clock, seed, execution } = opening;
+        let options = Options { settings: &config.store, job: &job, clock, seed, execution, wrap };
+        let connection = Connection::open(options).await?;
+        Ok(Self::new(connection, config.state.tombstone_retention))
     }
 
     /// The connection, to close it.
@@ -125,19 +138,7 @@ impl DynamoDbStateBackendFactory {
     /// # Errors
     /// As [`Connection::open`].
     pub async fn open(&self, opening: Opening) -> Result<DynamoDbStateBackend> {
-        let retention = self.config.state.tombstone_retention;
-        DynamoDbStateBackend::open(&self.config.store, retention, opening).await
-    }
-}
-
-fn options<'a>(settings: &'a StoreSettings, opening: &'a Opening) -> Options<'a> {
-    Options {
-        settings,
-        job: &opening.job,
-        clock: opening.clock,
-        seed: opening.seed,
-        execution: opening.execution.clone(),
-        wrap: None,
+        DynamoDbStateBackend::open(&self.config, opening).await
     }
 }
 

@@ -28,12 +28,12 @@ use crate::checkpoint::{
 use crate::clock::Clock;
 use crate::codec::{HASH_ID, KEY_ENCODING_VERSION};
 use crate::config::Config;
+use crate::cost_control::CostControl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
 use crate::io::Io;
 use crate::metrics::Metrics;
 use crate::task::JobGraph;
-use crate::thrift::Thrift;
 
 /// What a run is to do.
 #[derive(Clone, Debug)]
@@ -56,6 +56,24 @@ pub struct RunOptions {
     pub seed: [u8; 32],
 }
 
+impl RunOptions {
+    /// To go on where there is something to go on with, and to ask for nothing else. `seed` must differ between
+    /// processes that run jobs on one table; in a test any will do.
+    #[must_use]
+    pub fn new(job: Name, config: Config, seed: [u8; 32]) -> Self {
+        Self {
+            job,
+            config,
+            mode: StartMode::Auto,
+            take_over: false,
+            replace_output: false,
+            roll_back: None,
+            abandon_output: false,
+            seed,
+        }
+    }
+}
+
 /// What a run is connected to.
 #[derive(Debug)]
 pub struct Wiring {
@@ -71,6 +89,20 @@ pub struct Wiring {
     pub status: watch::Sender<JobStatus>,
 }
 
+impl Wiring {
+    /// Everything on the caller's thread, by the system's clock; counters and status are nobody else's.
+    #[must_use]
+    pub fn inline(backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend,
+            place: Place::Inline,
+            clock: Clock::system(),
+            metrics: Metrics::default(),
+            status: watch::Sender::new(JobStatus::default()),
+        }
+    }
+}
+
 /// What the attempts of a run share.
 pub(super) struct Shared {
     pub(super) job: Name,
@@ -82,7 +114,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) history: History,
-    pub(super) thrift: Thrift,
+    pub(super) cost_control: CostControl,
     pub(super) sinks: Arc<Sinks>,
     pub(super) status: Board,
     pub(super) first_look: Arc<FirstLook>,
@@ -129,7 +161,7 @@ pub async fn run(
         clock,
         metrics,
         history,
-        thrift: board.thrift(),
+        cost_control: board.cost_control(),
         status: board,
         first_look: Arc::new(first_look),
         replace_output: options.replace_output,

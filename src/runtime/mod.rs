@@ -31,9 +31,12 @@ pub use keyed_snapshot::SnapshotStrategy;
 pub use place::{Place, beside, in_parallel, io_threads};
 pub use purge::{PurgeOptions, Purged, purge};
 pub use restart::{Decision, RestartPolicy};
-
 pub use status::{
     Billing, CapacityUnits, CheckpointCounts, CheckpointEntry, CheckpointState, Checkpoints, Cost,
     JobState, JobStatus, Memory, PricedShare, Restore, Ship, Start, Vertex, VertexInput,
     WriteUnits, hex_id,
 };
+
+// How a run begins and how it ends: whoever calls [`run`] need not know where that is decided.
+pub use crate::checkpoint::Ended;
+pub use crate::checkpoint::rules::StartMode;

@@ -22,3 +22,6 @@ pub use env::StreamEnvironment;
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use keyed::KeyedStream;
 pub use stream::{SinkHandle, Stream};
+
+// What [`StreamEnvironment::build`] gives.
+pub use crate::task::JobGraph;

@@ -17,6 +17,7 @@ use crate::checkpoint::{Command, Fetched, Report, Uploader};
 use crate::clock::{Clock, Instant};
 use crate::config::Config;
 use crate::connector::{Committer, Guarantee, RunIdentity, SplitState};
+use crate::cost_control::CostControl;
 use crate::error::{Error, Result};
 use crate::ids::{Attempt, CheckpointId, Name, SubtaskId};
 use crate::io::Io;
@@ -24,7 +25,6 @@ use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::{Metrics, VertexCounters};
 use crate::state::unkeyed::{Declared, RestoredState};
 use crate::state::{DeclaredStates, StateFormats, Store};
-use crate::thrift::Thrift;
 
 /// A job, ready to run: what `stream` builds and `runtime` deploys. Flink: `JobGraph`.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ pub struct BuildContext {
     /// Puts segments.
     pub uploader: Uploader,
     /// May put off materialising.
-    pub thrift: Thrift,
+    pub cost_control: CostControl,
     /// When the first batch of the attempt was processed.
     pub first_record: Arc<OnceLock<Instant>>,
     /// What memory is taken by uncommitted changes.

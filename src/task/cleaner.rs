@@ -20,6 +20,7 @@ use super::log::LogWriter;
 use crate::checkpoint::{SegmentRef, fetch_segment_unawaited};
 use crate::codec::Key;
 use crate::config::Materialize;
+use crate::cost_control::CostControl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CheckpointId;
 use crate::io::Io;
@@ -30,7 +31,6 @@ use crate::state::{
     PendingWrite, Stats, Store, WriteOutcome, segment,
 };
 use crate::teeth::{Tooth, bites};
-use crate::thrift::Thrift;
 
 /// Entries collected at once: about 0.2 ms, and some 40 calls of 25 statements.
 const SLICE_ENTRIES: usize = 1000;
@@ -116,7 +116,7 @@ pub(super) struct Cleaner {
     store: Arc<dyn Store>,
     metrics: Metrics,
     limits: CleaningLimits,
-    thrift: Thrift,
+    cost_control: CostControl,
     plan: Option<Plan>,
     under_way: FuturesUnordered<BoxFuture<'static, Result<Step>>>,
     /// Beside its entries, what is read back takes no more than the log may, about.
@@ -146,7 +146,7 @@ impl Cleaner {
                 max_segments: MAX_SEGMENTS,
                 eager: context.config.state.materialize == Materialize::Eager,
             },
-            thrift: context.thrift.clone(),
+            cost_control: context.cost_control.clone(),
             plan: None,
             under_way: FuturesUnordered::new(),
             missing_bytes: log_max_bytes.max(LEAST_MISSING_BYTES),
@@ -160,7 +160,7 @@ impl Cleaner {
 
     /// Whether it writes after every checkpoint, as things stand.
     pub(super) fn is_eager(&self) -> bool {
-        self.limits.eager && !self.thrift.is_lazy()
+        self.limits.eager && !self.cost_control.is_lazy()
     }
 
     /// Begins the next plan, if the log is too large or about to be, or its entries must leave memory.

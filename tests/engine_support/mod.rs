@@ -4,39 +4,28 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::HashMap;
-use std::future::pending;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millpond::Result;
-use millpond::checkpoint::rules::StartMode;
-use millpond::checkpoint::{Ended, Head};
+use millpond::checkpoint::Head;
 use millpond::clock::Clock;
 use millpond::config::{Config, Location, RestartStrategy, StoreSettings};
 use millpond::connector::{MemorySink, MemorySource, Reader, ReaderContext, Source, SplitState};
 use millpond::dynamodb::{Connection, Execution, Options, Wrap};
-use millpond::ids::{CheckpointId, Incarnation, Name};
-use millpond::metrics::Metrics;
+use millpond::ids::{Incarnation, Name};
 use millpond::operator::{Context, KeyedProcess};
 use millpond::record::Positioned;
-use millpond::runtime::{
-    Backend, DynamoDbStateBackend, JobStatus, MemoryBackend, Place, RunOptions, Wiring, run,
-};
+use millpond::runtime::{Backend, DynamoDbStateBackend, MemoryBackend};
 use millpond::state::{MemoryStore, States, ValueDescriptor, ValueState};
 use millpond::stream::StreamEnvironment;
 use millpond::task::JobGraph;
-use tokio::sync::watch;
-use tokio::task::LocalSet;
+use millpond::testing::{Runner, paused};
 
 /// Runs `test` on one thread; time stands still while anything can be done.
 pub(crate) fn simulate<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    LocalSet::new().block_on(&runtime, test)
+    paused(test).unwrap()
 }
 
 /// Waits, on the simulation's clock.
@@ -83,32 +72,12 @@ pub(crate) async fn embedded(wrap: Option<Wrap<'_>>) -> Arc<DynamoDbStateBackend
 
 /// Runs jobs on one backend, one process after the other.
 #[derive(Clone)]
-pub(crate) struct Engine {
-    pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) place: Place,
-    pub(crate) config: Config,
-    pub(crate) mode: StartMode,
-    pub(crate) roll_back: Option<CheckpointId>,
-    pub(crate) take_over: bool,
-    pub(crate) metrics: Metrics,
-    status: watch::Sender<JobStatus>,
-    seeds: Arc<AtomicU64>,
-}
+pub(crate) struct Engine(Runner);
 
 impl Engine {
     /// On the caller's thread.
     pub(crate) fn new(backend: Arc<dyn Backend>, config: Config) -> Self {
-        Self {
-            backend,
-            place: Place::Inline,
-            config,
-            mode: StartMode::Auto,
-            roll_back: None,
-            take_over: false,
-            metrics: Metrics::default(),
-            status: watch::Sender::new(JobStatus::default()),
-            seeds: Arc::default(),
-        }
+        Self(Runner::new(backend, config))
     }
 
     /// On the caller's thread, over the twin.
@@ -123,47 +92,19 @@ impl Engine {
         change(&mut other.config);
         other
     }
+}
 
-    pub(crate) async fn run(&self, graph: JobGraph) -> Result<Ended> {
-        self.run_until(graph, pending()).await
+impl Deref for Engine {
+    type Target = Runner;
+
+    fn deref(&self) -> &Runner {
+        &self.0
     }
+}
 
-    /// Asks for a graceful stop when `stop` ends.
-    pub(crate) async fn run_until(
-        &self,
-        graph: JobGraph,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<Ended> {
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&self.seeds.fetch_add(1, Ordering::Relaxed).to_le_bytes());
-        let wiring = Wiring {
-            backend: Arc::clone(&self.backend),
-            place: self.place.clone(),
-            clock: clock(),
-            metrics: self.metrics.clone(),
-            status: self.status.clone(),
-        };
-        let options = RunOptions {
-            job: job(),
-            config: self.config.clone(),
-            mode: self.mode,
-            take_over: self.take_over,
-            replace_output: false,
-            roll_back: self.roll_back,
-            abandon_output: false,
-            seed,
-        };
-        run(graph, wiring, options, stop).await
-    }
-
-    /// What the last run told.
-    pub(crate) fn status(&self) -> JobStatus {
-        self.status.borrow().clone()
-    }
-
-    /// Ends when the status is as wanted.
-    pub(crate) async fn until(&self, wanted: impl FnMut(&JobStatus) -> bool) {
-        self.status.subscribe().wait_for(wanted).await.unwrap();
+impl DerefMut for Engine {
+    fn deref_mut(&mut self) -> &mut Runner {
+        &mut self.0
     }
 }
 

@@ -16,10 +16,10 @@ use crate::checkpoint::messages::{SegmentRef, SubtaskSnapshot, VertexPlan};
 use crate::checkpoint::rules::StartMode;
 use crate::checkpoint::segments::{SegmentData, Uploader};
 use crate::checkpoint::stats::Status;
+use crate::cost_control::CostControl;
 use crate::ids::Attempt;
 use crate::metrics::Metrics;
 use crate::state::{BlockKind, Health};
-use crate::thrift::Thrift;
 use crate::{Error, ErrorKind};
 
 /// What all attempts of a test share.
@@ -108,7 +108,7 @@ impl World {
             plan: Plan { vertices: vec![source, counts], ..Plan::default() },
             sources: vec![],
             settings: self.settings.clone(),
-            thrift: Thrift::default(),
+            cost_control: CostControl::default(),
             heads: Arc::<FakeHeads>::clone(&self.heads),
             committer: Arc::<FakeSink>::clone(&self.sink),
             io: io(),

@@ -62,7 +62,7 @@ impl<K: Key, V: Value> Subtask<K, V> {
                 max_segments: 0,
                 eager: true,
             },
-            thrift: Thrift::default(),
+            cost_control: CostControl::default(),
             plan: None,
             under_way: FuturesUnordered::new(),
             missing_bytes: u64::MAX,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// The levers of one run; clones share them.
 #[derive(Clone, Debug)]
-pub struct Thrift(Arc<Levers>);
+pub struct CostControl(Arc<Levers>);
 
 #[derive(Debug)]
 struct Levers {
@@ -19,13 +19,13 @@ struct Levers {
     lazy: AtomicBool,
 }
 
-impl Default for Thrift {
+impl Default for CostControl {
     fn default() -> Self {
         Self(Arc::new(Levers { stretch: AtomicU32::new(1), lazy: AtomicBool::new(false) }))
     }
 }
 
-impl Thrift {
+impl CostControl {
     /// The checkpoint interval in force where `interval` is configured.
     #[must_use]
     pub fn interval(&self, interval: Duration) -> Duration {
