@@ -136,12 +136,14 @@ fn settings(
     Ok(settings)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
+    #[cfg(unix)]
     use std::os::unix::ffi::OsStringExt;
 
     use super::*;
 
+    #[cfg(unix)]
     fn given(name: &[u8], text: &[u8]) -> Result<Vec<(String, String)>> {
         let os = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
         let good = (OsString::from("MILLPOND_REST_PORT"), OsString::from("0"));
@@ -149,6 +151,7 @@ mod tests {
     }
 
     /// It used to be left out without a word, so a default was in its place.
+    #[cfg(unix)]
     #[test]
     fn a_setting_that_is_not_unicode_is_an_error_that_names_it() {
         for (name, text) in [(&b"MILLPOND_STATE_X"[..], &b"caf\xe9"[..]), (b"MILLPOND_\xe9", b"x")]
@@ -164,11 +167,6 @@ mod tests {
             assert_eq!(given(name, text).unwrap(), known);
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     /// It used to list the simulation of the project's own jobs.
     #[test]

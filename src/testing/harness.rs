@@ -11,11 +11,12 @@ use super::items::Items;
 use crate::codec::Key;
 use crate::config::ValueFormat;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Attempt, CheckpointId, Name};
+use crate::ids::{Attempt, CheckpointId, Name, SubtaskId};
 use crate::key_group::MaxParallelism;
 use crate::operator::{Context, KeyedProcess};
 use crate::state::{
-    FilterConfig, KeyTypes, KeyedConfig, KeyedState, MapKeys, RestorePoint, StateFormats, States,
+    DeclaredStates, FilterConfig, KeyTypes, KeyedConfig, KeyedState, MapKeys, RestorePoint,
+    StateFormats, States,
 };
 
 /// Calls of one record after which it is taken that it will never be through.
@@ -291,10 +292,12 @@ fn make<P: KeyedProcess>(
         let message = format!("state {} is stored, and not declared any more", gone.state);
         return Err(Error::new(ErrorKind::Graph, message));
     }
-    let keys = KeyTypes::of(&operator, &P::Key::schema(), &columns);
+    let declared = DeclaredStates { key: P::Key::schema(), states: columns.declared() };
+    let keys = KeyTypes::of(&operator, &declared);
     keys.check(&recorded.keys)?;
     let config = KeyedConfig {
         operator,
+        subtask: SubtaskId { index: 0, parallelism: 1 },
         range,
         max_parallelism,
         attempt,

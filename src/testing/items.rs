@@ -68,7 +68,10 @@ impl Items {
             if !collected.missing.is_empty() {
                 return Err(Error::internal("the only checkpoint lacks a value"));
             }
-            self.0.extend(collected.writes.into_iter().map(|write| (write.key, write.item)));
+            self.0.extend(collected.writes.into_iter().map(|write| {
+                let write = write.into_write();
+                (write.key, write.item)
+            }));
             state.cleaned(plan.checkpoint())?;
         }
         Ok(())

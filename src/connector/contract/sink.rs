@@ -173,6 +173,7 @@ fn prepare<T, S: Sink<T>>(sink: &S, attempt: u64) -> Kept {
         attempt: Attempt(attempt),
         owner: format!("attempt {attempt}"),
         fresh: attempt == 1,
+        added: false,
         replace: false,
     };
     ok("check", sink.check(&run))?;
