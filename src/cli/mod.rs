@@ -2,7 +2,7 @@
 //! own binary the same ones.
 //!
 //! Owns arguments, signals, exit codes and everything that is printed. The status of a job comes
-//! from a watch; what runs the job stands behind [`engine::Engine`], so that all of this is tested
+//! from a watch; what runs the job stands behind `engine::Engine`, so that all of this is tested
 //! without one.
 
 mod args;

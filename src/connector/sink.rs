@@ -79,7 +79,7 @@ pub trait Sink<T>: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// The output holds another run's results: names it and `--replace`.
-    /// [`ErrorKind::Fenced`]: a later attempt has claimed it.
+    /// [`crate::ErrorKind::Fenced`]: a later attempt has claimed it.
     fn prepare(&self, run: &RunIdentity) -> Result<()>;
 
     /// A writer for one subtask.
@@ -156,7 +156,7 @@ pub trait Committer: fmt::Debug + Send + Sync + 'static {
     /// after a claim, before any writer is made. Blocks.
     ///
     /// # Errors
-    /// The output cannot be read or written; [`ErrorKind::Lost`] where what is named
+    /// The output cannot be read or written; [`crate::ErrorKind::Lost`] where what is named
     /// has surely gone.
     fn clean(&self, attempt: Attempt, named: &[Committable]) -> Result<()>;
 }
