@@ -8,8 +8,7 @@ use millpond::cli::{Job, JobArgs};
 use millpond::connector::{FileSource, Inputs};
 use millpond::operator::{Context, KeyedProcess};
 use millpond::state::{States, ValueDescriptor, ValueState};
-use millpond::stream::JobGraph;
-use millpond::stream::StreamEnvironment;
+use millpond::stream::{JobGraph, StreamEnvironment};
 use serde::{Deserialize, Serialize};
 
 /// The job as the command line knows it.

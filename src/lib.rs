@@ -25,7 +25,8 @@
 //! # What is kept between versions
 //!
 //! These modules are the API, and follow semantic versioning: [`cli`], [`codec`], [`config`], [`connector`], [`ids`],
-//! [`metrics`], [`operator`], [`stream`]; of [`state`] descriptors, handles and what functions do with them; of [`runtime`]
+//! [`metrics`], [`operator`], [`stream`]; [`clock::Clock`], [`io::Io`], [`record::Batch`] and [`record::Origin`], which
+//! sources, sinks and tests use; of [`state`] descriptors, handles and what functions do with them; of [`runtime`]
 //! backends, their builder, and how a job is run; with the feature `test-kit`, `hostile`, `simulation` and `testing`; and what
 //! stands here at the root. All else is the engine, which is public for its own tests and programs: it may change in any
 //! release, and where it is shown that is because the API's types name it.

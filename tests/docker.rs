@@ -144,8 +144,10 @@ fn all_that_is_compiled_in_is_copied(copied: &[String]) {
         }
     }
     assert!(seen > 3);
-    if read("Cargo.toml").contains("[[bench]]") {
-        assert!(copied.contains(&"benches".to_owned()));
+    for (target, folder) in [("[[bench]]", "benches"), ("[[test]]", "tests")] {
+        if read("Cargo.toml").contains(target) {
+            assert!(copied.contains(&folder.to_owned()), "{folder}");
+        }
     }
 }
 

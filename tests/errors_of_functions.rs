@@ -16,8 +16,7 @@ use millpond::operator::{
     OperatorContext, OperatorProcess,
 };
 use millpond::state::{BroadcastStates, MapDescriptor, MapState, OperatorStates, States};
-use millpond::stream::StreamEnvironment;
-use millpond::task::JobGraph;
+use millpond::stream::{JobGraph, StreamEnvironment};
 use millpond::{Error, ErrorKind, Result};
 
 /// Kinds that say that something else is wrong than the function; most of them are final, `Fenced` even without

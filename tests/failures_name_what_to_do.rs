@@ -246,13 +246,13 @@ fn going_on_from_another_folder_names_the_folder_that_was_looked_in() {
     assert!(run(&moved, &SLOW).was_killed());
     let from = elsewhere.path().canonicalize().unwrap();
     let seen = format!("(seen from {})", from.display());
-    run(&from, &[]).expect(1, &["the output folder out has vanished", &seen]);
-    // The output is there: only the input is not.
-    fs::rename(moved.join("out"), from.join("out")).unwrap();
     let gone = format!("the input input/flights-0.csv is gone {seen}");
     run(&from, &[]).expect(1, &[&gone]);
-    // Moved together, they are found.
+    // The input is there: only the output is not.
     fs::rename(moved.join("input"), from.join("input")).unwrap();
+    run(&from, &[]).expect(1, &["the output folder out has vanished", &seen]);
+    // Moved together, they are found.
+    fs::rename(moved.join("out"), from.join("out")).unwrap();
     run(&from, &[]).expect(0, &["goes on from checkpoint 3"]);
     assert!(lines(&from.join("out")) == undisturbed);
 }

@@ -1,15 +1,16 @@
-//! Whoever reads standard error stands still, as a terminal after Ctrl-S does: the job does not.
+//! Whoever reads standard error stands still, as a terminal after Ctrl-S does: the job does not. For
+//! functions that panic see `functions_that_hang`.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod process;
 
-use std::io::{ErrorKind, PipeReader, Read, Write, pipe};
+use std::io::{PipeReader, Read};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use process::{eventually, flights, lines, millpond};
+use process::{eventually, flights, full_pipe, lines, millpond};
 
 const FLIGHTS: usize = 1000;
 
@@ -25,17 +26,7 @@ fn start(folder: &Path) -> (Child, PipeReader) {
         "-Dstate.backend.dynamodb.local-in-memory=true",
         "-Dexecution.checkpointing.interval=50 ms",
     ];
-    let (reader, mut full) = pipe().unwrap();
-    rustix::io::ioctl_fionbio(&full, true).unwrap();
-    for room in [4096, 1] {
-        let stopped = loop {
-            if let Err(error) = full.write_all(&vec![b'.'; room]) {
-                break error;
-            }
-        };
-        assert_eq!(stopped.kind(), ErrorKind::WouldBlock);
-    }
-    rustix::io::ioctl_fionbio(&full, false).unwrap();
+    let (reader, full) = full_pipe();
     let child = millpond(folder, &arguments).stdout(Stdio::null()).stderr(full).spawn().unwrap();
     (child, reader)
 }

@@ -75,7 +75,7 @@ pub struct Claimer {
     /// An attempt of this process has begun: what follows are restarts.
     restart: bool,
     standby: Standby,
-    /// Of a claim that was won and whose manifests could not be read.
+    /// Of a claim that was won and whose manifests could not be read, or what it owes not committed.
     unread: Option<Heartbeat>,
     /// The checkpoint that was claimed from a head that owed nothing: until this process has completed another,
     /// nothing is owed, whatever the head says since.
@@ -221,7 +221,7 @@ impl Claimer {
 
     async fn attempt(&mut self, progress: &(dyn Fn(Waiting) + Send + Sync)) -> Result<Round> {
         let head = self.heads.read(&self.options.job).await?;
-        if let Some(over) = head.as_ref().and_then(|head| self.over(head)) {
+        if let Some(over) = self.over(head.as_ref()) {
             return Ok(Round::Over(over));
         }
         let decision = self.decide(head.as_ref());
@@ -229,6 +229,9 @@ impl Claimer {
             let now = self.heads.read(&self.options.job).await?;
             let is_so = is_still_wrong(&error, head.as_ref(), now.as_ref());
             return if is_so { Err(error) } else { Ok(Round::Again) };
+        }
+        if self.is_awake_since_the_look(head.as_ref()).await? {
+            return Ok(Round::Again);
         }
         match (decision, head) {
             (Start::Create, _) => {
@@ -261,8 +264,9 @@ impl Claimer {
     }
 
     /// What `head` shows of an end that leaves nothing to this process.
-    fn over(&mut self, head: &Head) -> Option<Over> {
-        if self.restart || self.sent.iter().any(|mine| rules::is_mine(mine, head)) {
+    fn over(&mut self, head: Option<&Head>) -> Option<Over> {
+        let is_mine = |head: &Head| self.sent.iter().any(|mine| rules::is_mine(mine, head));
+        if self.restart || head.is_some_and(is_mine) {
             return None;
         }
         let over = self.standby.over(head);
@@ -301,6 +305,16 @@ impl Claimer {
         inspect.inspect(Prospect { incarnation, attempt, recorded, manifest }).await?;
         self.looked_at = archived.map(|archived| LookedAt { incarnation, attempt, archived });
         Ok(())
+    }
+
+    /// Whether an owner whose lease had run out has shown life during the look, which may take seconds.
+    async fn is_awake_since_the_look(&self, head: Option<&Head>) -> Result<bool> {
+        let expired = head.is_some_and(|head| self.standby.is_expired(head));
+        if !expired || self.options.exclusive || self.restart || self.inspect.is_none() {
+            return Ok(false);
+        }
+        let now = self.heads.read(&self.options.job).await?;
+        Ok(!now.is_some_and(|now| self.standby.is_expired(&now)))
     }
 
     fn decide(&self, head: Option<&Head>) -> Start {
@@ -361,7 +375,11 @@ impl Claimer {
             let same = self.successor(&head);
             let condition = rules::unchanged(&head);
             let Some(claimed) = self.put(condition, same).await? else { return Ok(None) };
-            self.heartbeat(&claimed).beside(self.commit_what_is_owed(&claimed)).await?;
+            let mut heartbeat = self.heartbeat(&claimed);
+            if let Err(error) = heartbeat.beside(self.commit_what_is_owed(&claimed)).await {
+                self.unread = Some(heartbeat);
+                return Err(error);
+            }
             head = claimed;
         }
         let mut next = self.successor(&head);

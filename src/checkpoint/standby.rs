@@ -16,8 +16,8 @@ use crate::ids::{Attempt, CheckpointId, Name};
 pub(super) struct Standby {
     /// What stood still for a lease.
     expired: Option<Life>,
-    /// The first attempt that held the job.
-    held_by: Option<Attempt>,
+    /// The attempt of the first head, none where there was no head, and whether it had the job then.
+    first: Option<(Attempt, bool)>,
     /// A lease was waited for.
     has_waited: bool,
 }
@@ -40,15 +40,15 @@ impl Standby {
         Some(life_of(head)) == self.expired
     }
 
-    /// Takes up `head`, which shows an attempt of another process. Gives that one where it has finished the job, and
-    /// it or one before it has held the job since this process came: before the lease ran out, in the moment
-    /// after that, or when this process's claim came too late.
-    pub(super) fn over(&mut self, head: &Head) -> Option<Over> {
-        if head.status == HeadStatus::Running {
-            self.held_by.get_or_insert(head.attempt);
-        }
-        let held = self.held_by.is_some_and(|first| first <= head.attempt);
-        Over::of(head).filter(|_| held)
+    /// Takes up `head`, which does not show an attempt of this process. Gives its attempt where that has finished the
+    /// job since this process came: before the lease ran out, in the moment after that, or when this process's
+    /// claim came too late.
+    pub(super) fn over(&mut self, head: Option<&Head>) -> Option<Over> {
+        let shown = head
+            .map_or((Attempt(0), false), |head| (head.attempt, head.status == HeadStatus::Running));
+        let (first, had_it) = *self.first.get_or_insert(shown);
+        let since = |head: &&Head| head.attempt > first || (head.attempt == first && had_it);
+        head.filter(since).and_then(Over::of)
     }
 
     /// Waits until `head` has stood still for its lease, or says that nobody runs the job; tells `progress`.

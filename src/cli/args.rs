@@ -343,10 +343,20 @@ pub(super) struct ChaosArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(super) seconds: Option<u64>,
     /// The same in minutes.
-    #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..=1440))]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "seconds",
+        value_parser = clap::value_parser!(u64).range(1..=1440)
+    )]
     pub(super) minutes: Option<u64>,
     /// So many disturbances, however long they take.
-    #[arg(long, value_name = "N", conflicts_with_all = ["seconds", "minutes"], value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with_all = ["seconds", "minutes"],
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
     pub(super) rounds: Option<u32>,
     /// Chooses the disturbances and their moments. Default: 1.
     #[arg(long, default_value_t = 1)]

@@ -1,5 +1,6 @@
 //! The progress line on a terminal, and how lines and logs get past it.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
@@ -40,12 +41,15 @@ impl Bar {
         Self { bar, hidden, printer: None }
     }
 
-    /// The same, from a thread of its own: no call of it waits for whoever reads standard error.
+    /// The same, from a thread of its own: no call of it waits for whoever reads standard error, nor does
+    /// anything that panics.
     ///
     /// # Errors
     /// The system gives no thread.
     pub(super) fn that_never_waits(self) -> Result<Self> {
-        Ok(Self { printer: Some(Printer::start(self.bar.clone())?), ..self })
+        let printer = Printer::start(self.bar.clone())?;
+        tell_panics(printer.clone());
+        Ok(Self { printer: Some(printer), ..self })
     }
 
     /// Whether nobody sees it.
@@ -99,6 +103,26 @@ impl Bar {
     pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
     }
+}
+
+/// From now on `printer` tells what panics. What Rust comes with tells it on the thread that panics, before
+/// anybody can catch it, and waits for whoever reads standard error: a function's worker would stand still.
+fn tell_panics(printer: Printer) {
+    let main = std::thread::current().id();
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let mut told = format!("thread '{}' {panic}\n", thread.name().unwrap_or("<unnamed>"));
+        // Only where the environment asks for it.
+        let trace = Backtrace::capture();
+        if trace.status() == BacktraceStatus::Captured {
+            told += &format!("{trace}\n");
+        }
+        printer.say(told.as_bytes());
+        // The end of this one is that of the process.
+        if thread.id() == main {
+            printer.flush(PATIENCE);
+        }
+    }));
 }
 
 /// Writes logs to standard error, past the bar. What cannot be written, on a full disk, is lost: an

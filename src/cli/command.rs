@@ -22,7 +22,8 @@ use crate::task::JobGraph;
 
 /// Carries out the process's command line over `jobs`, in this process. What `main` calls.
 ///
-/// Exit codes: 0 done, 1 failed, 2 the call or the configuration is wrong, 130 interrupted.
+/// Exit codes: 0 done, 1 failed, 2 the call or the configuration is wrong, 130 interrupted. While a job runs,
+/// the process's panic hook is Millpond's.
 #[must_use]
 pub fn run(jobs: &[Job<JobGraph>]) -> ExitCode {
     run_with(Local, jobs)

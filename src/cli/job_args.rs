@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -24,11 +25,12 @@ use crate::stream::{Stream, StreamEnvironment};
 const STDIN: &str = "-";
 
 /// What the command line says about input, output and a job's own parameters. Without any option:
-/// [`JobArgs::default`]; with some, for a test of a job's `build`: [`JobArgs::of`].
+/// [`JobArgs::default`]; with some, for a test of a job's `build`: [`JobArgs::of`]. What a clone is asked for
+/// counts as asked of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobArgs {
     given: Given,
-    asked: RefCell<Asked>,
+    asked: Rc<RefCell<Asked>>,
 }
 
 /// The options.
@@ -45,13 +47,17 @@ pub(super) struct Given {
 }
 
 /// What a job has looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Asked {
     /// The sources that paths may be for.
     sources: BTreeSet<String>,
-    /// How often the paths that are for no source in particular were handed out, less how often another's
-    /// own took their place.
-    shared: u32,
+    /// How often the paths that are for no source in particular were handed out; several sources may use what
+    /// was handed out once.
+    handed: u32,
+    /// How often a source's own took their place.
+    replaced: u32,
+    /// A source reads them.
+    kept: bool,
     /// The source that reads standard input.
     stdin: Option<String>,
     output: bool,
@@ -59,6 +65,13 @@ struct Asked {
     on_error: bool,
     dead_letters: bool,
     set: BTreeSet<String>,
+}
+
+impl Asked {
+    /// Whether nobody can be reading the paths that are for no source in particular.
+    fn shared_is_unread(&self) -> bool {
+        self.handed == 0 || (!self.kept && self.replaced >= self.handed)
+    }
 }
 
 /// The source that the text of `--input` is for, if any, and the path. What cannot be an id is a part of the
@@ -72,13 +85,13 @@ pub(super) fn input(text: &str) -> (Option<String>, String) {
 
 impl JobArgs {
     pub(super) fn new(given: Given) -> Self {
-        Self { given, asked: RefCell::default() }
+        Self { given, asked: Rc::default() }
     }
 
     /// The files that `--input PATH` names, those of one source (`--input ID=PATH`) aside, or `default`.
     #[must_use]
     pub fn inputs_or(&self, default: Inputs) -> Inputs {
-        self.asked.borrow_mut().shared += 1;
+        self.asked.borrow_mut().handed += 1;
         files(&self.shared()).unwrap_or(default)
     }
 
@@ -103,11 +116,13 @@ impl JobArgs {
         default: Inputs,
     ) -> Result<Stream<Identity<String>>> {
         let own = self.own(id);
-        let named = if own.is_empty() { self.shared() } else { own };
+        let is_shared = own.is_empty();
+        let named = if is_shared { self.shared() } else { own };
         if !named.contains(&STDIN) {
             return Ok(self.read(env, id, FileSource::lines(self.inputs_of(id, default))));
         }
         drop(self.inputs_of(id, default));
+        self.asked.borrow_mut().kept |= is_shared;
         let other = self.asked.borrow_mut().stdin.replace(id.to_owned());
         let wrong = match (named.len(), self.rate(), other) {
             (1, None, None) => None,
@@ -138,14 +153,17 @@ impl JobArgs {
         id: &str,
         source: FileSource<F>,
     ) -> Stream<Identity<F::Item>> {
-        let source = match files(&self.own(id)) {
-            Some(own) => {
-                let shared = self.shared();
-                if !shared.is_empty() && source.reads(&shared) {
-                    self.asked.borrow_mut().shared -= 1;
-                }
-                source.reading(own)
+        let (own, shared) = (self.own(id), self.shared());
+        if source.reads(&shared) {
+            let mut asked = self.asked.borrow_mut();
+            if own.is_empty() {
+                asked.kept = true;
+            } else if own != shared {
+                asked.replaced += 1;
             }
+        }
+        let source = match files(&own) {
+            Some(own) => source.reading(own),
             None => source,
         };
         let source = match self.rate() {
@@ -236,7 +254,7 @@ impl JobArgs {
         let mut wrong = Vec::new();
         for (id, path) in &given.inputs {
             match id {
-                None if asked.shared == 0 => wrong.push(format!(
+                None if asked.shared_is_unread() => wrong.push(format!(
                     "--input {path}: the job reads nothing from it{}",
                     listed(&asked.sources, "its sources are")
                 )),
@@ -396,6 +414,38 @@ mod tests {
         two_readers.read_lines(&env, "a", "x".into()).unwrap().sink(DiscardSink::new());
         let error = two_readers.read_lines(&env, "b", "x".into()).unwrap_err().to_string();
         assert!(error.contains("by one source, not by a and b"), "{error}");
+    }
+
+    /// They used to be counted below nothing, or refused though one of the two reads them.
+    #[test]
+    fn inputs_of_two_sources_are_unread_where_both_have_their_own() {
+        let read = |options: &[&str], hard_coded: Option<&str>| {
+            let (args, env) = (args(options), StreamEnvironment::new());
+            let inputs: Inputs = match hard_coded {
+                Some(path) => path.into(),
+                None => args.inputs_or("default".into()),
+            };
+            for id in ["a", "b"] {
+                let source = FileSource::lines(inputs.clone());
+                args.read(&env, id, source).sink(DiscardSink::new());
+            }
+            args.check_all_used()?;
+            Ok::<_, Error>(sources(&env.build()?))
+        };
+        let one = ["--input", "all", "--input", "a=own"];
+        assert_eq!(read(&one, None).unwrap(), ["lines of own", "lines of all"]);
+        let unread = "--input all: the job reads nothing from it (its sources are a, b)";
+        let both = ["--input", "all", "--input", "a=x", "--input", "b=y"];
+        assert_eq!(read(&both, None).unwrap_err().to_string(), unread);
+        assert_eq!(read(&one, Some("all")).unwrap_err().to_string(), unread);
+    }
+
+    #[test]
+    fn what_a_clone_is_asked_for_is_asked_for() {
+        let given = args(&["--set", "n=1", "--rate", "3"]);
+        let clone = given.clone();
+        assert_eq!((clone.get("n"), clone.rate()), (Some("1"), Some(3)));
+        given.check_all_used().unwrap();
     }
 
     #[test]

@@ -8,7 +8,8 @@ use super::bar::{Bar, LogWriter};
 use crate::config::LOG_VARIABLE;
 use crate::error::{Error, Result};
 
-/// Starts logging: what `MILLPOND_LOG` says, such as `millpond=debug`, or else `-v`. A logger that a user's binary has already set stays.
+/// Starts logging: what `MILLPOND_LOG` says, such as `millpond=debug`, or else `-v`. A logger that a user's
+/// binary has already set stays.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Usage`] where the filter is wrong.

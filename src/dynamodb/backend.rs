@@ -3,6 +3,7 @@
 //! Owns the scope of its calls, and when tombstones and expired values may be deleted. How requests are batched, answered and
 //! retried is `read`'s, `write`'s and `call`'s.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub(super) struct Backend {
     caller: Caller,
     scope: Scope,
     tombstone_retention: Duration,
+    /// The greatest wall time so far, in seconds: where the system's clock is set back, tombstones keep their time.
+    greatest: AtomicU64,
     /// Of values and keys that have more bytes.
     sizes: PartSizes,
 }
@@ -44,11 +47,12 @@ impl Backend {
         tombstone_retention: Duration,
         sizes: PartSizes,
     ) -> Self {
-        Self { caller, scope, tombstone_retention, sizes }
+        Self { caller, scope, tombstone_retention, greatest: AtomicU64::default(), sizes }
     }
 
     fn now(&self) -> u64 {
-        self.caller.clock().wall_ms() / 1000
+        let now = self.caller.clock().wall_ms() / 1000;
+        self.greatest.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
     /// When `item` may be deleted, in seconds since 1970; `None`: never.
@@ -227,6 +231,14 @@ impl Store for Backend {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
+    use aws_sdk_dynamodb::config::{HttpClient, RuntimeComponents, SharedHttpClient};
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+    };
+    use aws_smithy_runtime_api::http::StatusCode;
+    use aws_smithy_types::body::SdkBody;
+
     use super::*;
     use crate::clock::Clock;
     use crate::dynamodb::database::Database;
@@ -234,12 +246,18 @@ mod tests {
     use crate::dynamodb::pace::{Ask, Size};
     use crate::dynamodb::{Meter, client};
     use crate::ids::{Incarnation, SlotId};
+    use crate::key_group::KeyGroup;
+    use crate::state::Presence;
 
     /// On a table with so much provisioned capacity, if any, which does not exist.
     fn backend(clock: Clock, units: Option<(u64, u64)>) -> Backend {
         let database = Database::in_memory().unwrap();
         let (embedded, _closed) = Embedded::start(database, &Execution::Inline);
-        let client = client::embedded(embedded.http_client(), None);
+        backend_of(embedded.http_client(), clock, units)
+    }
+
+    fn backend_of(server: SharedHttpClient, clock: Clock, units: Option<(u64, u64)>) -> Backend {
+        let client = client::embedded(server, None);
         let (table, place) = ("table".to_owned(), "here".to_owned());
         let mut caller = Caller::new(client, table, place, Meter::default(), clock, 1);
         caller.pace_for(units);
@@ -272,6 +290,69 @@ mod tests {
 
         let mut awaited = backend.get_block(key);
         assert!(tokio::time::timeout(second / 10, &mut awaited).await.is_err());
+        assert!(backend.health().struggling_for > Duration::ZERO);
+    }
+
+    /// A server that throttles whatever it is asked.
+    #[derive(Clone, Debug)]
+    struct Full;
+
+    impl HttpClient for Full {
+        fn http_connector(
+            &self,
+            _: &HttpConnectorSettings,
+            _: &RuntimeComponents,
+        ) -> SharedHttpConnector {
+            SharedHttpConnector::new(self.clone())
+        }
+    }
+
+    impl HttpConnector for Full {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            let error = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
+            let body = format!(r#"{{"__type":"{error}","message":"too much"}}"#);
+            let status = StatusCode::try_from(400).unwrap();
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(body))))
+        }
+    }
+
+    /// The back-off of these used to be trouble, too.
+    #[tokio::test(start_paused = true)]
+    async fn only_what_is_waited_for_is_trouble_where_the_server_throttles() {
+        let clock = Clock::starting_at(0);
+        let second = Duration::from_secs(1);
+        let key = BlockKey { kind: BlockKind::Segment, slot: SlotId(0), part: 0 };
+        let full = || backend_of(SharedHttpClient::new(Full), clock, None);
+        let refused = |backend: &Backend| !backend.caller.throttling().reasons.is_empty();
+
+        let backend = full();
+        let mut unawaited = backend.get_block_unawaited(key);
+        assert!(tokio::time::timeout(second, &mut unawaited).await.is_err());
+        assert!(refused(&backend));
+        assert_eq!(backend.health().struggling_for, Duration::ZERO);
+
+        let backend = full();
+        let name = |name| Name::new(name).unwrap();
+        let item = ItemKey {
+            operator: name("operator"),
+            state: name("state"),
+            key_group: KeyGroup(3),
+            sort_key: Bytes::from_static(b"key"),
+        };
+        let write = ItemWrite {
+            key: item,
+            item: Item::new(Version::from_number(1), Some(Bytes::new())),
+            presence: Presence::Absent,
+        };
+        let mut materialised = backend.write_items(vec![write]);
+        assert!(tokio::time::timeout(second, &mut materialised).await.is_err());
+        assert!(refused(&backend));
+        assert_eq!(backend.health().struggling_for, Duration::ZERO);
+
+        let backend = full();
+        let mut awaited = backend.get_block(key);
+        assert!(tokio::time::timeout(second, &mut awaited).await.is_err());
+        assert!(refused(&backend));
         assert!(backend.health().struggling_for > Duration::ZERO);
     }
 

@@ -16,7 +16,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::meter::{Meter, Purpose};
-use super::pace::{Lane, Pace};
+use super::pace::{Lane, Pace, Rank};
 use super::portion::Sizes;
 use super::retry::{Backoff, Failure, Trouble, Verdict, judge};
 use super::throttles::{Throttles, Throttling};
@@ -50,14 +50,33 @@ impl fmt::Debug for Caller {
     }
 }
 
+/// Calls that are being retried.
+#[derive(Debug, Default)]
+struct Struggle {
+    /// All, of which the user is told.
+    all: Retried,
+    /// Those that somebody waits for, which are what the health shows.
+    awaited: Retried,
+    /// When the user was told last.
+    told: Option<Instant>,
+}
+
 /// How many calls are being retried, and since when there were any. That others succeed meanwhile
 /// says nothing: one partition may be throttled alone.
 #[derive(Debug, Default)]
-struct Struggle {
+struct Retried {
     calls: usize,
     since: Option<Instant>,
-    /// When the user was told last.
-    told: Option<Instant>,
+}
+
+impl Retried {
+    /// One call less is being retried.
+    fn ended(&mut self) {
+        self.calls -= 1;
+        if self.calls == 0 {
+            self.since = None;
+        }
+    }
 }
 
 /// After so long without success the user is told what is waited for, and then now and again.
@@ -65,9 +84,18 @@ const TELL_AFTER: Duration = Duration::from_secs(3);
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
 impl Struggle {
+    /// A call of `rank` is to be retried, until it has ended.
+    fn begun(&mut self, rank: Rank) {
+        self.all.calls += 1;
+        self.awaited.calls += usize::from(rank.is_awaited());
+    }
+
     /// A try that began at `tried` has failed; for how long calls have struggled, where that is to be told.
-    fn failed(&mut self, tried: Instant, now: Instant) -> Option<Duration> {
-        let passed = now - *self.since.get_or_insert(tried);
+    fn failed(&mut self, rank: Rank, tried: Instant, now: Instant) -> Option<Duration> {
+        if rank.is_awaited() {
+            self.awaited.since.get_or_insert(tried);
+        }
+        let passed = now - *self.all.since.get_or_insert(tried);
         let due = self.told.is_none_or(|told| now - told >= TELL_EVERY);
         (passed >= TELL_AFTER && due).then(|| {
             self.told = Some(now);
@@ -75,10 +103,15 @@ impl Struggle {
         })
     }
 
-    /// No call is being retried any more.
-    fn settled(&mut self) {
-        self.since = None;
-        self.told = None;
+    /// A call of `rank` that has begun to be retried is not any more.
+    fn ended(&mut self, rank: Rank) {
+        if rank.is_awaited() {
+            self.awaited.ended();
+        }
+        self.all.ended();
+        if self.all.calls == 0 {
+            self.told = None;
+        }
     }
 }
 
@@ -240,7 +273,8 @@ impl Caller {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + StdError + 'static,
     {
-        let mut retries = self.retries();
+        // It stands in no queue, as a head does.
+        let mut retries = self.retries(Rank::Head);
         let began = retries.tried;
         let mut answered = false;
         loop {
@@ -257,14 +291,14 @@ impl Caller {
         }
     }
 
-    /// The retries of one call; for calls of which parts are retried.
-    pub(super) fn retries(&self) -> Retries<'_> {
-        Retries { caller: self, failures: 0, tried: self.0.clock.now() }
+    /// The retries of one call of `rank`; for calls of which parts are retried.
+    pub(super) fn retries(&self, rank: Rank) -> Retries<'_> {
+        Retries { caller: self, rank, failures: 0, tried: self.0.clock.now() }
     }
 
-    /// For how long calls have struggled, or have waited for the capacity that the table has.
+    /// For how long calls that somebody waits for have struggled, or have waited for the capacity that the table has.
     pub(super) fn health(&self) -> Health {
-        let retried = lock(&self.0.struggle).since;
+        let retried = lock(&self.0.struggle).awaited.since;
         let since = retried.into_iter().chain(self.pace().awaited_since()).min();
         let struggling_for = since.map_or(Duration::ZERO, |since| self.0.clock.now() - since);
         Health { struggling_for }
@@ -272,10 +306,11 @@ impl Caller {
 }
 
 /// Counts one call's failures in a row, waits between its tries, and shows in the health that it
-/// struggles until it is dropped.
+/// struggles until it is dropped, where somebody waits for it.
 #[derive(Debug)]
 pub(super) struct Retries<'a> {
     caller: &'a Caller,
+    rank: Rank,
     failures: u32,
     /// When the last try began.
     tried: Instant,
@@ -287,8 +322,10 @@ impl Retries<'_> {
         let shared = &self.caller.0;
         let to_tell = {
             let mut struggle = lock(&shared.struggle);
-            struggle.calls += usize::from(self.failures == 0);
-            struggle.failed(self.tried, shared.clock.now())
+            if self.failures == 0 {
+                struggle.begun(self.rank);
+            }
+            struggle.failed(self.rank, self.tried, shared.clock.now())
         };
         if let Some(passed) = to_tell {
             tracing::warn!(
@@ -315,11 +352,7 @@ impl Retries<'_> {
 impl Drop for Retries<'_> {
     fn drop(&mut self) {
         if self.failures > 0 {
-            let mut struggle = lock(&self.caller.0.struggle);
-            struggle.calls -= 1;
-            if struggle.calls == 0 {
-                struggle.settled();
-            }
+            lock(&self.caller.0.struggle).ended(self.rank);
         }
     }
 }
@@ -350,14 +383,34 @@ mod tests {
     fn trouble_is_told_after_3_seconds_and_then_every_30() {
         let start = Clock::starting_at(0).now();
         let at = |seconds| start + Duration::from_secs(seconds);
+        let rank = Rank::Materialise;
         let mut struggle = Struggle::default();
-        assert_eq!(struggle.failed(at(0), at(2)), None);
+        struggle.begun(rank);
+        assert_eq!(struggle.failed(rank, at(0), at(2)), None);
         // A connection that is not refused but never made takes its time to fail.
-        assert_eq!(struggle.failed(at(2), at(5)), Some(Duration::from_secs(5)));
-        assert_eq!(struggle.failed(at(5), at(34)), None);
-        assert_eq!(struggle.failed(at(34), at(35)), Some(Duration::from_secs(35)));
-        struggle.settled();
-        assert_eq!(struggle.failed(at(36), at(38)), None, "a new trouble begins anew");
-        assert_eq!(struggle.failed(at(38), at(39)), Some(Duration::from_secs(3)));
+        assert_eq!(struggle.failed(rank, at(2), at(5)), Some(Duration::from_secs(5)));
+        assert_eq!(struggle.failed(rank, at(5), at(34)), None);
+        assert_eq!(struggle.failed(rank, at(34), at(35)), Some(Duration::from_secs(35)));
+        struggle.ended(rank);
+        struggle.begun(rank);
+        assert_eq!(struggle.failed(rank, at(36), at(38)), None, "a new trouble begins anew");
+        assert_eq!(struggle.failed(rank, at(38), at(39)), Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn awaited_calls_struggle_from_their_own_first_try_until_the_last_has_ended() {
+        let start = Clock::starting_at(0).now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut struggle = Struggle::default();
+        struggle.begun(Rank::Background);
+        struggle.failed(Rank::Background, at(0), at(1));
+        assert_eq!(struggle.awaited.since, None);
+        struggle.begun(Rank::Checkpoint);
+        struggle.failed(Rank::Checkpoint, at(2), at(3));
+        assert_eq!(struggle.awaited.since, Some(at(2)));
+        struggle.ended(Rank::Background);
+        assert_eq!(struggle.awaited.since, Some(at(2)));
+        struggle.ended(Rank::Checkpoint);
+        assert_eq!((struggle.awaited.since, struggle.all.since), (None, None));
     }
 }

@@ -39,7 +39,7 @@ impl Heads {
         change: &HeadChange,
     ) -> Result<HeadAnswer> {
         let update = head_item::update(condition, change);
-        let mut retries = self.caller.retries();
+        let mut retries = self.caller.retries(Rank::Head);
         loop {
             let request = self
                 .caller

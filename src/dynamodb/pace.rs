@@ -42,6 +42,16 @@ pub(super) enum Rank {
     Background,
 }
 
+impl Rank {
+    /// Whether the lease, records or a checkpoint wait for it. What is not may take for ever, and is no trouble.
+    pub(super) fn is_awaited(self) -> bool {
+        match self {
+            Self::Head | Self::Waited | Self::Checkpoint => true,
+            Self::Filter | Self::Materialise | Self::Background => false,
+        }
+    }
+}
+
 /// What a request will take.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Size {

@@ -190,7 +190,7 @@ impl Purge<'_> {
             Ok(WriteRequest::builder().delete_request(delete).build())
         };
         let mut pending = keys.iter().map(request).collect::<Result<Vec<_>>>()?;
-        let mut retries = caller.retries();
+        let mut retries = caller.retries(Rank::Background);
         while !pending.is_empty() {
             let send = || {
                 caller

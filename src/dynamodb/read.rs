@@ -14,7 +14,7 @@ use super::item::{self, Attributes, PK, SK};
 use super::meter::{self, Purpose};
 use super::pace::{Ask, Lane, Rank, Size};
 use super::parts::{self, Row, Torn, place_of_part};
-use super::portion::{Portion, REQUEST_BYTES};
+use super::portion::{Portion, REQUEST_BYTES, entries_of};
 use super::retry::{Failure, Verdict};
 use super::send::Errand;
 use super::write::IN_FLIGHT;
@@ -70,7 +70,7 @@ pub(super) async fn read_all(
     let mut seen = HashSet::with_capacity(wanted.len());
     // In the order of the first mention, so that a run is the same for the same seed.
     let mut left: Vec<&Wanted> = wanted.iter().filter(|w| seen.insert(&w.place)).collect();
-    let mut retries = caller.retries();
+    let mut retries = caller.retries(Rank::Waited);
     let mut tries = 0;
     loop {
         let asked = |wanted: &&Wanted| Asked { place: wanted.place.clone(), bytes: None };
@@ -186,10 +186,10 @@ pub(super) async fn read_rows(
     // As attributes keys take several times as much, so only those of requests under way are made. A chunk that is
     // made later knows what was learnt meanwhile.
     let chunks = std::iter::from_fn(move || {
-        let sizes = caller.sizes();
         let (mut keys, mut whole) = (Vec::new(), 0);
+        let mut last = None;
         while let Some(next) = asked.peek() {
-            let bytes = next.bytes.unwrap_or_else(|| sizes.typical(&next.place.pk));
+            let bytes = next.bytes.unwrap_or_else(|| typical(caller, &next.place.pk, &mut last));
             if keys.len() == KEYS || (whole + bytes > REQUEST_BYTES && !keys.is_empty()) {
                 break;
             }
@@ -214,6 +214,19 @@ pub(super) async fn read_rows(
     Ok(rows)
 }
 
+/// About how many bytes an entry under `pk` takes; `last` is of the owner that was asked about last, mostly the same.
+fn typical(caller: &Caller, pk: &str, last: &mut Option<(String, usize)>) -> usize {
+    let Some(owner) = meter::owner_of(pk) else { return 0 };
+    if let Some((known, bytes)) = last.as_ref()
+        && known == owner
+    {
+        return *bytes;
+    }
+    let bytes = caller.sizes().typical(owner);
+    *last = Some((owner.to_owned(), bytes));
+    bytes
+}
+
 fn take_place(attributes: &mut Attributes) -> Option<Place> {
     match (attributes.remove(PK)?, attributes.remove(SK)?) {
         (AttributeValue::S(pk), AttributeValue::B(sk)) => {
@@ -232,7 +245,7 @@ async fn read_chunk(
 ) -> Result<Vec<Attributes>> {
     let mut items = Vec::with_capacity(left.len());
     let mut portion = Portion::new(each);
-    let mut retries = caller.retries();
+    let mut retries = caller.retries(rank);
     while !left.is_empty() {
         let asked = portion.of(left.len());
         let request = consistent(left.drain(..asked).collect())?;
@@ -263,15 +276,19 @@ async fn read_chunk(
         let unread = answer.unprocessed_keys.take().into_iter().flatten().next();
         let unread = unread.filter(|_| !bites(Tooth::UnprocessedIgnored));
         let unread = unread.map(|(_, unread)| unread.keys).unwrap_or_default();
-        divide(caller, &request, &unread, &found, answered.units);
-        caller.sizes().learn(&found);
-        let bytes: usize = found.iter().map(item::size_of).sum();
+        let sizes: Vec<usize> = found.iter().map(item::size_of).collect();
+        divide(caller, &request, &unread, (&found, &sizes), answered.units);
+        // Before the lock.
+        let entries = entries_of(&found, &sizes);
+        caller.sizes().learn(&entries);
+        drop(entries);
+        let bytes: usize = sizes.iter().sum();
         portion.answered(found.len(), bytes);
         items.extend(found);
         if unread.is_empty() || bytes >= CUT_ANSWER_BYTES {
             answered.book(0.0);
             // Whatever has failed before, this one has not.
-            retries = caller.retries();
+            retries = caller.retries(rank);
         } else {
             caller.meter().throttled(Purpose::Read);
             let failure = Failure::inside("UnprocessedKeys", "keys left unprocessed");
@@ -284,20 +301,20 @@ async fn read_chunk(
     Ok(items)
 }
 
-/// Divides the units of an answer among the states that were read: by the size of what was found; what
+/// Divides the units of an answer among the states that were read: by the sizes of what was found; what
 /// was not costs a unit, too.
 fn divide(
     caller: &Caller,
     request: &KeysAndAttributes,
     unread: &[Attributes],
-    found: &[Attributes],
+    (found, sizes): (&[Attributes], &[usize]),
     units: f64,
 ) {
     let owner = |item| meter::owner_of(pk_of(item)).unwrap_or_default();
-    let extra = |item| (owner(item), meter::read_units_of(item::size_of(item)) - 1.0);
+    let extra = |(item, bytes): (_, &usize)| (owner(item), meter::read_units_of(*bytes) - 1.0);
     let each = request.keys().iter().map(|key| (owner(key), 1.0));
     let not_read = unread.iter().map(|key| (owner(key), -1.0));
-    let owners = each.chain(not_read).chain(found.iter().map(extra));
+    let owners = each.chain(not_read).chain(found.iter().zip(sizes).map(extra));
     caller.meter().divide(Purpose::Read, Lane::Read, units, owners);
 }
 

@@ -133,7 +133,7 @@ impl Caller {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + StdError + 'static,
     {
-        let mut retries = self.retries();
+        let mut retries = self.retries(errand.ask.rank);
         loop {
             match self.try_send(errand, &mut send).await {
                 Err(refusal) if matches!(refusal.verdict, Verdict::Retry { .. }) => {

@@ -152,7 +152,7 @@ async fn write_chunk(
 ) -> Result<Vec<(usize, WriteOutcome)>> {
     let mut outcomes = Vec::with_capacity(pending.len());
     let mut portion = Portion::new(0);
-    let mut retries = caller.retries();
+    let mut retries = caller.retries(Rank::Materialise);
     while !pending.is_empty() {
         if !caller.has_partiql() {
             pending.iter_mut().for_each(|write| write.route = Route::Put);
@@ -177,7 +177,10 @@ async fn write_chunk(
                 retries.wait(&failure).await;
             }
             // Whatever has failed before, this one has not.
-            None => retries = caller.retries(),
+            None => {
+                portion.answered(asked, 0);
+                retries = caller.retries(Rank::Materialise);
+            }
         }
     }
     Ok(outcomes)

@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use futures::FutureExt;
 use tokio::sync::mpsc;
 
-use super::crew::{Crew, Doing, Patience, Stuck};
+use super::crew::{Bound, Crew, Doing, Patience, Stuck};
 use super::job::{Shared, Stop};
 use super::restore::{self, RestorePlan};
 use super::{operator_state, sinks, worker};
@@ -116,7 +116,7 @@ pub(super) async fn attempt(
     let joined = deployment.crew.join(&shared.graph, shared.clock, patience, how);
     match ended {
         Ok(ended) => {
-            if let Err(Stuck { who, waited }) = joined.await {
+            if let Err(Stuck { who, waited, .. }) = joined.await {
                 tracing::warn!("the job has ended, but for {who}, after {waited:?}");
             }
             Ok(Some(ended))
@@ -135,12 +135,19 @@ pub(super) async fn attempt(
 
 /// The attempt failed with `error`, and has not ended.
 fn does_not_end(stuck: &Stuck, error: Error) -> Error {
-    let Stuck { who, waited } = stuck;
-    let message = format!(
-        "{who} does not return, {waited:?} after the attempt had failed ({error}): a function of the job \
-         hangs. No other attempt is begun beside it in this process; run the job again, in another one, to go on. \
-         How long is waited is task.cancellation.timeout"
-    );
+    let Stuck { who, waited, bound } = stuck;
+    let why = match bound {
+        Bound::Whole => {
+            "a function of the job hangs. No other attempt is begun beside it in this process; run the job again, \
+             in another one, to go on. How long is waited is task.cancellation.timeout"
+        }
+        Bound::Stopping => {
+            "a function of the job hangs, or takes long. After a stop nothing is waited for longer than for a lease \
+             (high-availability.lease); run the job again to go on"
+        }
+    };
+    let message =
+        format!("{who} does not return, {waited:?} after the attempt had failed ({error}): {why}");
     Error::new(ErrorKind::Stuck, message).with_source(error)
 }
 

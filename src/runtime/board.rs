@@ -173,16 +173,7 @@ impl Board {
 
     pub(super) fn ended(&self, backend: &dyn Backend, result: &Result<Ended>) {
         self.update(backend, true);
-        self.status.send_modify(|status| {
-            let now_ms = self.clock.wall_ms();
-            status.enter(final_state(result), now_ms);
-            status.ended_ms = Some(now_ms);
-            status.input_slowed = None;
-            if let Err(error) = result {
-                status.last_failure = Some(error.to_string());
-                status.last_failure_kind = Some(error.kind());
-            }
-        });
+        self.status.send_modify(|status| end(status, result, self.clock.wall_ms()));
     }
 
     /// The bill, which takes longer, only now and then and at the end.
@@ -262,6 +253,18 @@ impl Current {
         {
             restored.first_record_ms = Some(millis(at.saturating_duration_since(self.began)));
         }
+    }
+}
+
+/// Makes `status` that of a run which has ended, and waits for nothing any more.
+fn end(status: &mut JobStatus, result: &Result<Ended>, now_ms: u64) {
+    status.enter(final_state(result), now_ms);
+    status.ended_ms = Some(now_ms);
+    status.waiting_for = None;
+    status.input_slowed = None;
+    if let Err(error) = result {
+        status.last_failure = Some(error.to_string());
+        status.last_failure_kind = Some(error.kind());
     }
 }
 
@@ -354,6 +357,18 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A candidate that had found the job finished used to wait for its owner in its last status.
+    #[test]
+    fn a_run_that_has_ended_waits_for_no_other_attempt() {
+        for result in
+            [Ok(Ended::Finished), Ok(Ended::Stopped), Err(Error::internal("it".to_owned()))]
+        {
+            let mut status = JobStatus { waiting_for: Some(3), ..JobStatus::default() };
+            end(&mut status, &result, 9);
+            assert_eq!((status.waiting_for, status.ended_ms), (None, Some(9)), "{result:?}");
+        }
+    }
 
     #[test]
     fn a_vertex_reads_what_its_line_of_the_graph_says() {

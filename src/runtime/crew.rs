@@ -39,6 +39,17 @@ pub(super) struct Stuck {
     pub(super) who: String,
     /// How long they were waited for.
     pub(super) waited: Duration,
+    /// What has ended the wait.
+    pub(super) bound: Bound,
+}
+
+/// What ends a wait for workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// [`Patience::whole`].
+    Whole,
+    /// [`Patience::stopping`].
+    Stopping,
 }
 
 /// All workers of an attempt, by their number.
@@ -67,26 +78,29 @@ impl Crew {
             worker.ask_to_end();
         }
         let mut over = pin!(patience.ends(clock));
-        let told = tokio::select! {
+        let soon = tokio::select! {
             biased;
             () = self.ended() => return Ok(()),
-            () = &mut over => false,
-            () = clock.sleep(TELL_AFTER) => true,
+            bound = &mut over => Some(bound),
+            () = clock.sleep(TELL_AFTER) => None,
         };
-        if told {
-            let who = self.who(graph);
-            tracing::warn!(
-                "the attempt has ended, but for {who}: waiting for that; it ended {how}"
-            );
-            tokio::select! {
-                biased;
-                () = self.ended() => return Ok(()),
-                () = &mut over => {}
+        let bound = match soon {
+            Some(bound) => bound,
+            None => {
+                let who = self.who(graph);
+                tracing::warn!(
+                    "the attempt has ended, but for {who}: waiting for that; it ended {how}"
+                );
+                tokio::select! {
+                    biased;
+                    () = self.ended() => return Ok(()),
+                    bound = &mut over => bound,
+                }
             }
-        }
+        };
         let who = self.who(graph);
         // In the last moment, all may have.
-        if who.is_empty() { Ok(()) } else { Err(Stuck { who, waited: clock.now() - begun }) }
+        if who.is_empty() { Ok(()) } else { Err(Stuck { who, waited: clock.now() - begun, bound }) }
     }
 
     /// # Cancel safety
@@ -116,15 +130,15 @@ impl Crew {
 }
 
 impl Patience {
-    async fn ends(self, clock: Clock) {
+    async fn ends(self, clock: Clock) -> Bound {
         let stopping = async {
             self.stop.await;
             clock.sleep(self.stopping).await;
         };
         tokio::select! {
             biased;
-            () = clock.sleep(self.whole) => {}
-            () = stopping => {}
+            () = clock.sleep(self.whole) => Bound::Whole,
+            () = stopping => Bound::Stopping,
         }
     }
 }
@@ -145,14 +159,22 @@ impl Doing {
     pub(super) fn while_at<T>(&self, vertex: usize, work: impl FnOnce() -> T) -> T {
         // Only ever shown to people.
         self.0.store(vertex, Ordering::Relaxed);
-        let done = work();
-        self.0.store(Self::NOTHING, Ordering::Relaxed);
-        done
+        let _turn = Turn(self);
+        work()
     }
 
     /// The vertex that has its turn.
     fn vertex(&self) -> Option<usize> {
         Some(self.0.load(Ordering::Relaxed)).filter(|vertex| *vertex != Self::NOTHING)
+    }
+}
+
+/// A turn, which ends when this is dropped: also where its work panics.
+struct Turn<'a>(&'a Doing);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(Doing::NOTHING, Ordering::Relaxed);
     }
 }
 
@@ -191,5 +213,36 @@ impl Drop for Told {
     fn drop(&mut self) {
         let task = self.task.take();
         self.doing.while_at(self.vertex, || drop(task));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn work_that_panics_has_ended_too() {
+        let doing = Doing::nothing();
+        let work = || doing.while_at(3, || assert_eq!(doing.vertex(), None, "it panics here"));
+        assert!(catch_unwind(AssertUnwindSafe(work)).is_err());
+        assert_eq!(doing.vertex(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_bounds_the_wait_by_its_own_time() {
+        let clock = Clock::starting_at(0);
+        let patience = |stop: futures::future::BoxFuture<'static, ()>| Patience {
+            whole: Duration::from_secs(180),
+            stopping: Duration::from_secs(3),
+            stop: stop.shared(),
+        };
+        let stopped = patience(std::future::ready(()).boxed());
+        assert_eq!(stopped.ends(clock).await, Bound::Stopping);
+        let unstopped = patience(std::future::pending().boxed());
+        assert_eq!(unstopped.ends(clock).await, Bound::Whole);
     }
 }

@@ -84,8 +84,9 @@ pub(super) async fn prepare(
 }
 
 /// `run` as it is to the sink `id`: is that new to a run that goes on from a checkpoint of the graph that is
-/// `recorded`? Where none is, as after a roll-back, a sink counts as known, so that no results are missed
-/// without a word.
+/// `recorded`? After a roll-back that is still the graph of the checkpoint which was given up: a sink that it lacks the
+/// older checkpoint lacks, too, and one that was added between the two counts as known. So does each where no graph is
+/// recorded: no results are missed without a word.
 fn seen_by(id: &Name, run: &RunIdentity, recorded: &str) -> RunIdentity {
     let added = !run.fresh && !recorded.is_empty() && !rules::has_operator(recorded, id.as_str());
     RunIdentity { added, ..run.clone() }

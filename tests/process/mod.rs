@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Write, pipe};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -166,6 +166,22 @@ fn read(stderr: ChildStderr) -> Receiver<String> {
         }
     });
     lines
+}
+
+/// A pipe that takes nothing more until it is read.
+pub(crate) fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut full) = pipe().unwrap();
+    rustix::io::ioctl_fionbio(&full, true).unwrap();
+    for room in [4096, 1] {
+        let stopped = loop {
+            if let Err(error) = full.write_all(&vec![b'.'; room]) {
+                break error;
+            }
+        };
+        assert_eq!(stopped.kind(), ErrorKind::WouldBlock);
+    }
+    rustix::io::ioctl_fionbio(&full, false).unwrap();
+    (reader, full)
 }
 
 /// Waits until `condition` gives something.

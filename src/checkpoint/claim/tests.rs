@@ -304,6 +304,43 @@ async fn nothing_is_taken_over_from_a_later_owner_that_finishes() {
     assert_eq!(over.attempt, Attempt(2));
 }
 
+/// Two that come at once, where nobody has the job: the first to claim it may finish it before the other's claim.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_started_afresh_that_another_process_has_finished_before_the_claim() {
+    for left in [None, Some(HeadStatus::Failed), Some(HeadStatus::Stopped)] {
+        let world = World::new();
+        let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+        world.complete(&first, 3, 1).await;
+        world.end(left.unwrap_or(HeadStatus::Finished));
+        let mut finished = world.heads.shown();
+        if left.is_some() {
+            let attempt = Attempt(2);
+            finished = Head { attempt, status: HeadStatus::Finished, ..finished };
+        } else {
+            *world.heads.head.lock().unwrap() = None;
+        }
+        let attempt = finished.attempt;
+        *world.heads.rival.lock().unwrap() = Some(finished);
+        let turn = world.claimer(2, |_| {}).claim(&|_| {}).await.unwrap();
+        let Turn::Over(over) = turn else { panic!("{left:?}: taken over") };
+        assert_eq!(over.attempt, attempt);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_shows_life_during_the_look_is_waited_for_anew() {
+    let world = World::new();
+    let first = claim(&mut world.claimer(1, |_| {})).await.unwrap();
+    world.complete(&first, 4, 1).await;
+    let awake = Head { beat: 7, ..world.heads.shown() };
+    let began = world.clock.now();
+    let look = Look::new(&world, None);
+    let claimed = look.claim(world.claimer(2, |o| o.exclusive = false), Some(awake)).await.unwrap();
+    assert_eq!(claimed.mine.attempt, Attempt(2));
+    let waited = world.clock.now() - began;
+    assert!(waited >= LEASE * 2, "{waited:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_owner_that_stops_or_fails_while_it_is_waited_for_is_followed_at_once() {
     for status in [HeadStatus::Stopped, HeadStatus::Failed] {

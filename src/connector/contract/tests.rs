@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
 
 use super::{Kept, sink, source};
-use crate::connector::testing::block_on;
+use crate::connector::testing::{self, block_on};
 use crate::connector::{
     CommitOutcome, Committable, Committer, FileSink, FileSource, Generator, Guarantee, MemorySink,
     MemorySource, Progress, Reader, ReaderContext, RunIdentity, Sink, Source, SplitState, Writer,
@@ -63,23 +65,33 @@ fn memory_and_files_keep_all_promises_of_sinks() {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wrong {
     Nothing,
+    /// Its splits begin elsewhere each time.
+    Unstable,
+    /// All its records have one position.
+    Origins,
     /// Its snapshot lags by one record.
     Position,
     /// It forgets what it has taken when its future is dropped.
     Dropped,
     /// It never says that a split is done.
     Done,
+    /// It leaves a record in the batch.
+    Batch,
     /// It publishes at once.
     Early,
-    /// It publishes again.
+    /// It publishes again, and says that it has not.
     Twice,
+    /// It does not, and says that it has.
+    Outcome,
+    /// It publishes the last of what is committed together.
+    Joined,
     /// It forgets what is owed when it cleans.
     Cleaned,
 }
 
-/// Ten numbers in one split.
+/// Ten numbers in one split, and how often that was looked for.
 #[derive(Debug)]
-struct Ten(Wrong);
+struct Ten(Wrong, AtomicU64);
 
 #[derive(Debug)]
 struct TenReader {
@@ -101,7 +113,9 @@ impl Source for Ten {
     }
 
     fn discover(&self, _: u32) -> Result<Vec<SplitState>> {
-        Ok(vec![SplitState::at("ten", &0u64, false)])
+        let found = self.1.fetch_add(1, Ordering::Relaxed);
+        let first = if self.0 == Wrong::Unstable { found } else { 0 };
+        Ok(vec![SplitState::at("ten", &first, false)])
     }
 
     fn check(&self, _: &[SplitState]) -> Result<()> {
@@ -135,7 +149,8 @@ impl Reader<u64> for TenReader {
             out.values.push(self.next);
             if self.context.with_origin {
                 let split = "ten".into();
-                out.origins.push(crate::record::Origin { split, position: self.next });
+                let position = if self.wrong == Wrong::Origins { 0 } else { self.next };
+                out.origins.push(crate::record::Origin { split, position });
             }
             Ok(Progress::More)
         })
@@ -148,13 +163,15 @@ impl Reader<u64> for TenReader {
 }
 
 fn broken_source(wrong: Wrong) -> Kept {
-    block_on(source::all(&Ten(wrong)))
+    block_on(source::all(&Ten(wrong, AtomicU64::new(0))))
 }
 
 #[test]
 fn a_source_that_breaks_a_promise_is_told_which() {
     broken_source(Wrong::Nothing).unwrap();
     for (wrong, told) in [
+        (Wrong::Unstable, "found again, the splits are "),
+        (Wrong::Origins, "position 0 of split \"ten\" comes twice or late"),
         (Wrong::Position, "gone back to after 1 batches: record 1 of split \"ten\""),
         (Wrong::Dropped, "with futures that were dropped: record 0 of split \"ten\""),
         (Wrong::Done, "all is read, and split \"ten\" is not done"),
@@ -169,7 +186,7 @@ fn a_source_that_breaks_a_promise_is_told_which() {
 struct Faulty(MemorySink<u64>, Wrong);
 
 #[derive(Debug)]
-struct FaultyCommitter(Box<dyn Committer>, Wrong);
+struct FaultyCommitter(Box<dyn Committer>, Faulty);
 
 struct FaultyWriter(Box<dyn Writer<u64>>, Faulty);
 
@@ -191,13 +208,16 @@ impl Sink<u64> for Faulty {
     }
 
     fn committer(&self, operator: &Name) -> Option<Box<dyn Committer>> {
-        Some(Box::new(FaultyCommitter(self.0.committer(operator)?, self.1)))
+        Some(Box::new(FaultyCommitter(self.0.committer(operator)?, self.clone())))
     }
 }
 
 impl Writer<u64> for FaultyWriter {
     fn write(&mut self, batch: &mut Vec<u64>) -> Result<()> {
-        self.0.write(batch)
+        let left = if self.1.1 == Wrong::Batch { batch.pop() } else { None };
+        self.0.write(batch)?;
+        batch.extend(left);
+        Ok(())
     }
 
     fn snapshot(&mut self, at: CheckpointId) -> BoxFuture<'static, Result<Vec<Committable>>> {
@@ -215,20 +235,29 @@ impl Writer<u64> for FaultyWriter {
 
 impl Committer for FaultyCommitter {
     fn commit(&self, committables: &[Committable]) -> Result<Vec<CommitOutcome>> {
-        let outcomes = self.0.commit(committables)?;
-        match self.1 {
-            Wrong::Twice => Ok(vec![CommitOutcome::Committed; outcomes.len()]),
-            Wrong::Nothing
-            | Wrong::Position
-            | Wrong::Dropped
-            | Wrong::Done
-            | Wrong::Early
-            | Wrong::Cleaned => Ok(outcomes),
+        let Faulty(sink, wrong) = &self.1;
+        if *wrong == Wrong::Joined {
+            let last = committables.len().saturating_sub(1);
+            let mut outcomes = self.0.commit(&committables[last..])?;
+            outcomes.resize(committables.len(), CommitOutcome::Committed);
+            return Ok(outcomes);
         }
+        let outcomes = self.0.commit(committables)?;
+        if *wrong == Wrong::Outcome {
+            return Ok(vec![CommitOutcome::Committed; outcomes.len()]);
+        }
+        if *wrong == Wrong::Twice && outcomes.contains(&CommitOutcome::AlreadyCommitted) {
+            // All of it, as if another attempt had written it.
+            let mut writer = sink.writer(testing::writer_context(9, 0))?;
+            writer.write(&mut sink.output())?;
+            let staged = writer.snapshot(CheckpointId(9)).now_or_never().unwrap()?;
+            self.0.commit(&staged)?;
+        }
+        Ok(outcomes)
     }
 
     fn clean(&self, attempt: Attempt, named: &[Committable]) -> Result<()> {
-        let named = if self.1 == Wrong::Cleaned { &[] } else { named };
+        let named = if self.1.1 == Wrong::Cleaned { &[] } else { named };
         self.0.clean(attempt, named)
     }
 }
@@ -246,7 +275,10 @@ fn a_sink_that_breaks_a_promise_is_told_which() {
     broken(Wrong::Nothing).unwrap();
     for (wrong, told) in [
         (Wrong::Early, "before the commit: the output is [1, 2, 3, 4]"),
-        (Wrong::Twice, "outcomes of a commit: [Committed], not [AlreadyCommitted]"),
+        (Wrong::Batch, "left in the batch: [4], not []"),
+        (Wrong::Twice, "committed three times: the output is [1, 2, 3, 4, 1, 2, 3, 4, "),
+        (Wrong::Outcome, "outcomes of a commit: [Committed], not [AlreadyCommitted]"),
+        (Wrong::Joined, "all of three checkpoints: the output is [1, 2, 4], not [1, 2, 3, 4]"),
         (Wrong::Cleaned, "commit failed: "),
     ] {
         let error = broken(wrong).unwrap_err();

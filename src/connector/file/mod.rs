@@ -1,7 +1,8 @@
 //! Files as a source: text lines, CSV and JSON lines, by path, glob or compiled in.
 //!
-//! `inputs` finds and opens files, `pattern` matches their names, `split` is what a manifest keeps, by `tail` a file is known again, `block` reads off the worker,
-//! `format`, `csv` and `cut` cut and parse records, `split_reader` keeps positions, `reader` takes turns.
+//! `inputs` finds and opens files, `pattern` matches their names, `split` is what a manifest keeps, by `tail`
+//! a file is known again, `block` reads off the worker, `format`, `csv` and `cut` cut and parse records,
+//! `split_reader` keeps positions, `reader` takes turns.
 //!
 //! One split a file, or one for each `split_size` bytes: a range owns the lines that *start* in it.
 //! Positions are exact to the byte, so a restart goes on after the last record that was given out.

@@ -74,7 +74,8 @@ fn walk(
     found: &mut Vec<PathBuf>,
 ) -> Result<()> {
     let Some((part, rest)) = parts.split_first() else {
-        found.push(folder.to_owned());
+        // `.` and the empty pattern have no parts.
+        found.push(here(folder).to_owned());
         return Ok(());
     };
     match part {
@@ -208,6 +209,9 @@ mod tests {
             ("o*/", &[]),
         ] {
             assert_eq!(matched(&FILES, pattern), files, "{pattern}");
+        }
+        for pattern in ["", ".", "./."] {
+            assert_eq!(matching(pattern).unwrap(), [Path::new(".")], "{pattern}");
         }
         let error = matching("a/**b/c").unwrap_err().to_string();
         assert!(error.starts_with("the pattern \"a/**b/c\" is not valid: "), "{error}");

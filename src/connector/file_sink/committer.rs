@@ -90,9 +90,9 @@ fn publish(folder: &Folder, name: &str) -> Result<bool> {
     Ok(false)
 }
 
-/// Whether a file that was staged here, and is not any more, was published. Only a commit takes one out of the staging folder that
-/// a manifest names; whoever reads the output may have moved it away since. Where that folder is gone, the
-/// staged file may have gone with it, so the published one must be there.
+/// Whether a file that was staged here, and is not any more, was published. Only a commit takes one out of
+/// the staging folder that a manifest names; whoever reads the output may have moved it away since. Where that
+/// folder is gone, the staged file may have gone with it, so the published one must be there.
 fn is_published(folder: &Folder, name: &str) -> Result<bool> {
     Ok(exists(&folder.staging())? || exists(&folder.target(name))?)
 }

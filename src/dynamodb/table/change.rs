@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::types::{
 use super::super::call::{Caller, Refusal};
 use super::super::item::TTL;
 use super::super::meter::Purpose;
+use super::super::pace::Rank;
 use super::super::retry::{Failure, Verdict};
 use super::POLL;
 use super::found::{Billing, is, is_active};
@@ -61,7 +62,7 @@ where
     F: Future<Output = std::result::Result<T, SdkError<E, HttpResponse>>>,
     E: ProvideErrorMetadata + StdError + 'static,
 {
-    let mut retries = caller.retries();
+    let mut retries = caller.retries(Rank::Head);
     loop {
         match caller.once(Purpose::Protocol, send()).await {
             Err(refusal) if is("LimitExceededException", &refusal) => return Err(refusal),

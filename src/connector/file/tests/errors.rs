@@ -163,10 +163,15 @@ fn usage_errors_come_before_anything_starts() {
     assert!(nothing.to_string().starts_with("no file matches \"/nowhere/at/all/*.md\""));
     let bad = FileSource::lines("a/***").discover(1).unwrap_err();
     assert!(bad.to_string().starts_with("the pattern \"a/***\" is not valid"), "{bad}");
+    let here = FileSource::lines(".").discover(1).unwrap_err();
+    let glob = " is a folder: name its files by a glob, such as \"./*\"";
+    assert!(here.to_string().starts_with("\".\"") && here.to_string().contains(glob), "{here}");
+    let empty = FileSource::lines("").discover(1).unwrap_err();
+    assert!(empty.to_string().starts_with("no file matches \"\""), "{empty}");
     let csv = flights(b"").split_size(100).discover(1).unwrap_err();
     assert!(csv.to_string().contains("quoted_newlines(false)"));
     let followed = FileSource::lines("x").follow().split_size(100).discover(1).unwrap_err();
-    for error in [nothing, bad, csv, followed] {
+    for error in [nothing, bad, here, empty, csv, followed] {
         assert_eq!(error.kind(), ErrorKind::Usage);
     }
 }
