@@ -209,17 +209,18 @@ async fn a_head_that_may_have_moved_is_unknown_and_one_that_surely_has_not_is_se
 async fn health_tells_for_how_long_a_call_is_retried_though_others_succeed() {
     let (_connection, store, script) = scripted().await;
     assert_eq!(store.health().struggling_for, Duration::ZERO);
-    script.next("BatchExecuteStatement", (0..1000).map(|_| Act::Reply(all_throttled)));
-    let writing = store.write_items(writes(0..3, Presence::Absent));
-    assert!(tokio::time::timeout(Duration::from_secs(60), writing).await.is_err());
+    let throttled = |_| Act::error(400, "ThrottlingException");
+    script.next("BatchGetItem", (0..1000).map(throttled));
+    let reading = store.read_items(vec![key(1)]);
+    assert!(tokio::time::timeout(Duration::from_secs(60), reading).await.is_err());
     // The call was dropped, so nothing struggles any more.
     assert_eq!(store.health().struggling_for, Duration::ZERO);
-    let mut writing = store.write_items(writes(0..3, Presence::Absent));
+    let mut reading = store.read_items(vec![key(1)]);
     let clock = Clock::system();
     tokio::select! {
-        _ = &mut writing => panic!("it is throttled"),
+        _ = &mut reading => panic!("it is throttled"),
         () = clock.sleep(Duration::from_secs(60)) => {
-            store.read_items(vec![key(1)]).await.unwrap();
+            store.write_items(writes(0..3, Presence::Absent)).await.unwrap();
             assert!(store.health().struggling_for > Duration::from_secs(59));
         }
     }

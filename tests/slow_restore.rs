@@ -277,7 +277,11 @@ fn whoever_has_stood_by_follows_its_strategy_from_its_first_attempt_on() {
         let source = Hiccup::new(&world.source, At::Check);
         let ended = world.engine.run(tally(source, &world.sink)).await;
         assert_eq!(ended.unwrap(), Ended::Finished);
-        assert_eq!(world.attempt(), 3, "after the owner's 2: what its first look found claimed nothing");
+        assert_eq!(
+            world.attempt(),
+            3,
+            "after the owner's 2: what its first look found claimed nothing"
+        );
         check(&world.sink.output(), &world.input).unwrap();
     });
 }
