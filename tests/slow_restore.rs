@@ -271,7 +271,7 @@ fn whoever_has_stood_by_follows_its_strategy_from_its_first_attempt_on() {
         tokio::select! {
             biased;
             ended = owner.run_until(world.run()) => panic!("it ended: {ended:?}"),
-            () = pass(Duration::from_secs(7)) => {}
+            () = pass(READ + Duration::from_secs(5)) => {}
         }
         drop(owner);
         let source = Hiccup::new(&world.source, At::Check);
