@@ -106,8 +106,8 @@ async fn the_policy_that_is_printed_allows_what_jobs_send_and_no_more() {
     let settings = [&BASIC[..], &eager].concat();
     let mut killed = millpond(folder.path(), &endpoint, &settings);
     killed
-        .arg("--rate=8000")
-        .env(points::KILL_VARIABLE, format!("{}:10", points::AFTER_HEAD_MOVED));
+        .arg("--rate=2000")
+        .env(points::KILL_VARIABLE, format!("{}:20", points::AFTER_HEAD_MOVED));
     assert_eq!(output(killed).await.status.signal(), Some(9));
     // What was written and is not in the log any more is read.
     let run = output(millpond(folder.path(), &endpoint, &settings)).await;
