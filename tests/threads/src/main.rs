@@ -13,6 +13,8 @@ mod codec;
 #[path = "../../../src/error.rs"]
 mod error;
 mod file;
+#[path = "../../../src/handover.rs"]
+mod handover;
 #[path = "../../../src/ids.rs"]
 mod ids;
 #[path = "../../../src/io.rs"]
@@ -40,7 +42,8 @@ mod teeth;
 
 /// As the crate's module of this name has it; what is in it sees the rest as `super`.
 mod connector {
-    pub use crate::source::{Progress, Reader, ReaderContext, Source, SplitState};
+    pub use crate::handover::SplitState;
+    pub use crate::source::{Progress, Reader, ReaderContext, Source};
     pub(crate) use crate::split_bytes;
 }
 
