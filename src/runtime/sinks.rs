@@ -12,7 +12,7 @@ use crate::connector::{self, CommitOutcome, Committable, Committer, RunIdentity}
 use crate::error::Result;
 use crate::ids::{Attempt, Name};
 use crate::io::Io;
-use crate::task::JobGraph;
+use crate::task::{AnySink, JobGraph};
 
 /// The committers of all sinks, by operator id.
 pub(super) struct Sinks {
@@ -56,14 +56,7 @@ pub(super) async fn check(
     recorded: String,
     io: &Io,
 ) -> Result<()> {
-    let graph = Arc::clone(graph);
-    io.blocking(move || {
-        graph.sinks.iter().try_for_each(|(operator, sink)| {
-            let id = &graph.operators[*operator];
-            sink.check(&seen_by(id, &run, &recorded)).map_err(|e| e.at(format!("sink {id}")))
-        })
-    })
-    .await
+    ask_each(graph, run, recorded, io, |sink, run| sink.check(run)).await
 }
 
 /// Checks and claims the outputs for this run, which goes on from a checkpoint of the graph that is `recorded`.
@@ -73,11 +66,21 @@ pub(super) async fn prepare(
     recorded: String,
     io: &Io,
 ) -> Result<()> {
+    ask_each(graph, run, recorded, io, |sink, run| sink.prepare(run)).await
+}
+
+async fn ask_each(
+    graph: &Arc<JobGraph>,
+    run: RunIdentity,
+    recorded: String,
+    io: &Io,
+    ask: fn(&dyn AnySink, &RunIdentity) -> Result<()>,
+) -> Result<()> {
     let graph = Arc::clone(graph);
     io.blocking(move || {
         graph.sinks.iter().try_for_each(|(operator, sink)| {
             let id = &graph.operators[*operator];
-            sink.prepare(&seen_by(id, &run, &recorded)).map_err(|e| e.at(format!("sink {id}")))
+            ask(&**sink, &seen_by(id, &run, &recorded)).map_err(|e| e.at(format!("sink {id}")))
         })
     })
     .await
