@@ -151,6 +151,8 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
     }
 
     async fn run(mut self) -> Result<()> {
+        // A log that is over its bound when it is restored keeps the sources stopped: no step would come first.
+        self.make_room();
         loop {
             // What the first records need comes first.
             if self.begun {
@@ -165,16 +167,21 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             if turn == Turn::Other {
                 self.cleaner.advance(&mut self.state, &self.log)?;
             }
-            self.room.make(&mut self.state, self.reads.bytes() + self.filter.bytes());
-            if self.cleaner.is_idle() && !self.serialising {
-                self.cleaner.begin(&mut self.state, self.room.wants_cleaning());
-            }
+            self.make_room();
             if self.draining {
                 self.tell_drained()?;
             }
             if !self.output.is_ready() {
                 self.output.ready().await?;
             }
+        }
+    }
+
+    /// Has entries leave memory, and begins to clean the log, where either takes too much.
+    fn make_room(&mut self) {
+        self.room.make(&mut self.state, self.reads.bytes() + self.filter.bytes());
+        if self.cleaner.is_idle() && !self.serialising {
+            self.cleaner.begin(&mut self.state, self.room.wants_cleaning());
         }
     }
 

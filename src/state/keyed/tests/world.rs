@@ -11,7 +11,6 @@ use proptest::prelude::*;
 
 use super::acts::Act;
 use super::job::{LATENESS_MS, Setting, Step, check_job_of, step};
-use super::*;
 use crate::state::Ttl;
 
 /// Of values that do not expire.
