@@ -89,7 +89,7 @@ fn hashes_that_are_saved_late_are_found() {
     let setting = Setting { num_retained: 1, filter: true, native: false, ttl: None };
     let check = || check_job_of(setting, &steps, true);
     check();
-    let late = || crate::teeth::with(Tooth::HashesLate, check);
+    let late = || crate::teeth::with(crate::teeth::Tooth::HashesLate, check);
     assert!(std::panic::catch_unwind(late).is_err());
 }
 
