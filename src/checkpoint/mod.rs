@@ -1,6 +1,6 @@
 //! Checkpoints: the rules, the head, manifests, slots and the coordinator.
 //!
-//! Owns section 4 of the design as far as a whole job is concerned. Does not own what is in a segment
+//! Owns the state protocol (`docs/design/0000-state-protocol.md`) as far as a whole job is concerned. Does not own what is in a segment
 //! (`state`), barriers on their way (`exchange`, `task`), or how sinks publish (`connector`).
 
 mod archive;

@@ -1,7 +1,7 @@
 //! The table's layout: which key an item has, and how its parts become attributes and come back.
 //!
-//! Owns the layout of state items, tombstones, segments and manifests (section *Table layout* of the
-//! design) and DynamoDB's size limits. Heads are `head_item`'s. What the bytes of a value or block
+//! Owns the layout of state items, tombstones, segments and manifests (`docs/design/0000-state-protocol.md`)
+//! and DynamoDB's size limits. Heads are `head_item`'s. What the bytes of a value or block
 //! mean is their writers'.
 
 use std::collections::HashMap;
