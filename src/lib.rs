@@ -80,6 +80,11 @@ pub mod testing;
 pub use error::{Error, ErrorKind, Result};
 pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism};
 
+/// The README's code, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub mod readme {}
+
 /// The guide's code, compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide.md")]

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// A module imports only from floors below its own; siblings are blind to each other.
 ///
-/// Finer than the design's table in three places: words are made of words, `stream` builds what
-/// `task` runs, and `cli` starts `server`.
+/// `docs/guide.md` says what they are. Words are made of words, `stream` builds what `task` runs, and `cli` starts
+/// `server`.
 const FLOORS: &[&[&str]] = &[
     &["error", "fuzzing", "sync", "teeth"],
     &["clock", "codec", "cost_control", "disk", "ids", "io", "metrics", "points"],
@@ -183,6 +183,48 @@ fn the_readme_and_the_checks_run_the_same_commands() {
         assert!(checks.lines().any(begins), ".ci/run does not run `{command}`");
     }
     assert!(!checks.contains("|| true"), ".ci/run forgives a failure");
+}
+
+/// What a heading's link ends with, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    heading.to_lowercase().chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn anchors(page: &str) -> BTreeSet<String> {
+    let mut in_code = false;
+    let headings = page.lines().filter_map(|line| {
+        in_code ^= line.starts_with("```");
+        line.strip_prefix('#').filter(|_| !in_code).map(|rest| rest.trim_start_matches('#').trim())
+    });
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn the_documents_link_to_what_is_there() {
+    let mut pages = vec![root().join("README.md"), root().join("CHANGELOG.md")];
+    for folder in ["docs", "docs/design"] {
+        let entries =
+            std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        pages.extend(entries.filter(|path| path.extension().is_some_and(|it| it == "md")));
+    }
+    let mut links = 0;
+    for page in &pages {
+        let text = std::fs::read_to_string(page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            links += 1;
+            let (path, place) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            assert!(target.exists(), "{}: {link} is not there", page.display());
+            let is_there = || anchors(&std::fs::read_to_string(&target).unwrap()).contains(place);
+            assert!(place.is_empty() || is_there(), "{}: no heading {link}", page.display());
+        }
+    }
+    assert!(links > 50, "only {links} links were found");
 }
 
 #[test]

@@ -1,11 +1,17 @@
-//! The sample jobs against a plain sequential computation over the same input.
+//! The sample jobs, and the guide's first one, against a plain sequential computation over the same input.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "guide/visits.rs"]
+#[expect(dead_code, reason = "its `main` is for whoever copies it")]
+mod visits;
 
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use millpond::cli::JobArgs;
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -30,7 +36,12 @@ fn run(folder: &Path, arguments: &[&str], stdin: &[u8]) -> Vec<String> {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.stdout.is_empty(), "results go to the folder");
-    let files = std::fs::read_dir(folder.join("out")).unwrap().map(|entry| entry.unwrap().path());
+    lines_in(&folder.join("out"))
+}
+
+/// What the files of `folder` hold, sorted.
+fn lines_in(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut lines: Vec<String> = files
         .filter(|path| path.is_file())
         .flat_map(|path| {
@@ -129,4 +140,36 @@ fn route_stats_follows_each_route_in_order() {
         assert_eq!(differs, None, "{arguments:?}");
         assert_eq!(found.len(), expected.len(), "{arguments:?}");
     }
+}
+
+/// Its code used to have no `main`, and nothing ran it.
+#[test]
+fn the_guides_first_job_is_a_program_that_does_what_it_says() {
+    let [guide, operations, program] =
+        ["docs/guide.md", "docs/operations.md", "tests/guide/visits.rs"]
+            .map(|path| std::fs::read_to_string(root(path)).unwrap());
+    assert!(guide.contains(&format!("```rust,no_run\n{program}```\n")), "the guide has other code");
+
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let args = JobArgs::of(&["--output", out.to_str().unwrap()]).unwrap();
+    millpond::testing::run(visits::build(&args).unwrap()).unwrap();
+    // Of a thousand visits 143 are of each of the pages 1 to 5, and 142 of page 6.
+    let tenths = (1..=14).map(|tenth| tenth * 10);
+    let mut expected: Vec<String> = (1..=6)
+        .flat_map(|page| tenths.clone().map(move |n| format!("[\"/page/{page}\",{n}]")))
+        .collect();
+    expected.sort();
+    assert_eq!(lines_in(&out), expected);
+
+    // The image on the way to AWS runs this job: it used to name one that no page has.
+    let job = visits::JOB.name;
+    for line in [
+        format!("COPY --from=build /build/{job}/target/release/{job} /usr/local/bin/{job}"),
+        format!("ENTRYPOINT [\"/usr/local/bin/{job}\"]"),
+        format!("CMD [\"run\", \"{job}\"]"),
+    ] {
+        assert!(operations.lines().any(|of_page| of_page == line), "operations.md lacks {line}");
+    }
+    assert!(guide.contains(&format!("name = \"{job}\"\nversion")), "the crate has another name");
 }
