@@ -1,7 +1,7 @@
-//! What a job does so as to cost less: a cheap handle between whoever watches the bill and whoever can
-//! do without.
+//! What a job does to cost less: checkpoints less often, and materialises lazily. A cheap handle, shared by whoever
+//! watches the bill and by those who do either.
 //!
-//! Owns the two levers. When they are moved is `runtime`'s; without `cost.max-usd-per-hour`, never.
+//! Owns the two settings. `runtime` decides when they change; without `cost.max-usd-per-hour` they never do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -30,7 +30,7 @@ pub const BEFORE_MANIFEST_PUT: &str = "before-manifest-put";
 pub const AFTER_MANIFEST_PUT: &str = "after-manifest-put";
 /// Before the head's move is sent.
 pub const BEFORE_HEAD_MOVED: &str = "before-head-moved";
-/// After the head has moved, before anyone is told.
+/// After the head has moved, before anyone is notified.
 pub const AFTER_HEAD_MOVED: &str = "after-head-moved";
 /// Before a sink renames a staged file.
 pub const BEFORE_SINK_RENAMED: &str = "before-sink-renamed";

@@ -276,7 +276,7 @@ impl Claimer {
     }
 
     /// A mistyped call is to leave no trace, least of all to take the job from who can run it or to forget
-    /// checkpoints for a roll-back: what would fail is told before the claim, where it can be.
+    /// checkpoints for a roll-back: what would fail is reported before the claim, if it can be.
     async fn inspect_first(&mut self, decision: &Start, head: Option<&Head>) -> Result<()> {
         let Some(inspect) = self.inspect.clone().filter(|_| !self.restart) else { return Ok(()) };
         let (incarnation, attempt) = match (decision, head) {

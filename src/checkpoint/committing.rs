@@ -43,7 +43,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Publishes `committables` of one sink and ends when all are acknowledged. What is to be tried again
-/// is, after a growing pause, until the future is dropped. What is lost is told last, so that it keeps
+/// is, after a growing pause, until the future is dropped. What is lost is reported last, so that it keeps
 /// nothing else from being published.
 pub(super) async fn commit_all(
     committer: Arc<dyn SinkCommitter>,

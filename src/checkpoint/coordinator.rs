@@ -240,7 +240,7 @@ impl Coordinator {
         }
         match event {
             Event::Tick { struggling } => self.check_timeout(struggling, now, &mut effects),
-            // One that is under way may suffice: where it does not, that is told again once it has completed.
+            // One that is under way may suffice: if it does not, the pressure is reported again once it has completed.
             Event::MemoryPressure => self.pressure |= matches!(self.phase, Phase::Idle),
             Event::Stop => self.stop = true,
             Event::Exhausted { vertex, subtask } => {

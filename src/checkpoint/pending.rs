@@ -36,7 +36,7 @@ pub(super) struct Base {
     pub(super) settled: BTreeSet<Owed>,
     /// Records that lay before the sources' positions when the attempt began.
     pub(super) records: u64,
-    /// The attempt began after the end of all input: nobody is told of it again.
+    /// The attempt began after the end of all input: no operator hears of it again.
     pub(super) input_ended: bool,
 }
 

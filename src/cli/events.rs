@@ -1,7 +1,7 @@
 //! A run's events as JSON lines, for programs that watch one from outside (`--events FILE`).
 //!
 //! Owns their form and how they follow from one status after another. A watch keeps the newest
-//! status only, so what happened twice between two looks is told once.
+//! status only, so what happened twice between two looks is one event.
 
 use std::fs::File;
 use std::io::Write;

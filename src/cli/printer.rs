@@ -34,7 +34,7 @@ struct Waiting {
     bytes: usize,
     /// The newest only.
     progress: Option<Progress>,
-    /// Lines that found no room, since that was told last.
+    /// Lines that found no room, since that was reported last.
     dropped: u64,
     /// Something that was taken out is not printed yet.
     printing: bool,

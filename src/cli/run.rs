@@ -29,7 +29,7 @@ use crate::server::{self, Bound};
 
 /// How often the progress line is drawn.
 const ON_TERMINAL: Duration = Duration::from_millis(200);
-/// How often progress is told where there is no terminal.
+/// How often progress is logged if there is no terminal.
 const IN_LOG: Duration = Duration::from_secs(10);
 
 /// Runs one job.
@@ -188,7 +188,7 @@ struct Watcher<'a> {
     /// Where the status is served, and what is to be said of that, after the first line; `None` once it was.
     served: Option<SocketAddr>,
     notice: Option<String>,
-    /// When progress was told last, and at how many records.
+    /// When progress was reported last, and at how many records.
     told: (Instant, u64),
 }
 

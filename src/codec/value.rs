@@ -54,7 +54,7 @@ pub trait Codec<T>: Send + Sync + 'static {
 pub struct Bincode;
 
 impl Bincode {
-    /// How many bytes `value` takes; 0 where it cannot be encoded, which is told when it is.
+    /// How many bytes `value` takes; 0 where it cannot be encoded, which is an error once it has to be.
     pub(crate) fn length(value: &impl Serialize) -> usize {
         let (mut nowhere, config) = (std::io::sink(), bincode::config::standard());
         bincode::serde::encode_into_std_write(value, &mut nowhere, config).unwrap_or(0)
@@ -84,7 +84,8 @@ impl Bincode {
     }
 }
 
-/// Whether a value is read back that was written; one that cannot be written at all is told of when it is.
+/// Whether a value that was written can be read back. One that cannot be written at all passes: writing it is an
+/// error later.
 fn read_back<T: Serialize + DeserializeOwned>(value: &T) -> Result<(), DecodeError> {
     let mut bytes = Vec::new();
     match Bincode::encode(value, &mut bytes) {

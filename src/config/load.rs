@@ -1,4 +1,4 @@
-//! From what was given to the settings of a run; every error is found before any is told.
+//! From what was given to the settings of a run; every error is found before any is reported.
 //!
 //! Owns precedence and the form of errors.
 

@@ -150,11 +150,10 @@ pub struct StateSettings {
     pub tombstone_retention: Duration,
     /// `execution.async-state.in-flight-records-limit`; default 6,000.
     pub in_flight_records_limit: u32,
-    /// Entries that are serialised between two batches after a barrier; 1,024, which is 0.05 to 0.8 ms, by what the
-    /// processor's caches have of them, but for simulations. No key sets it.
+    /// How many entries are serialised at a time, between two batches after a barrier. 1,024 take 0.05 to 0.8 ms, less the
+    /// more of them are in the processor's caches; simulations use fewer. No key sets it.
     pub slice_entries: usize,
-    /// Rows or entries up to which it is not worth while to give memory back; 4,096, but for simulations. No key
-    /// sets it.
+    /// With fewer rows or entries than this, memory is not given back. 4,096; simulations use fewer. No key sets it.
     pub few_rows: u32,
 }
 

@@ -10,7 +10,7 @@ use super::keys::ENV_PREFIX;
 
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
-/// Whether a variable has exactly the form of one of these. `…_PORT` could be a setting, too, and is told
+/// Whether a variable has exactly the form of one of these. `…_PORT` could be a setting, too, and is recognised
 /// by its text.
 pub(super) fn is_one(name: &str, text: &str) -> bool {
     // With the underscore in front: the Service may be called just so.

@@ -71,7 +71,7 @@ fn every_key_can_be_set_by_its_variable() {
             ..Sources::default()
         };
         if let Err(error) = load(&sources) {
-            // Some keys make no sense alone, which is told about this very key.
+            // Some keys make no sense alone, which is reported about this very key.
             assert!(error.to_string().contains(key.name), "{error}");
             assert!(error.to_string().contains(": "), "{error}");
             assert!(!error.to_string().contains("is no setting"), "{error}");

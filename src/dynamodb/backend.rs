@@ -65,7 +65,7 @@ impl Backend {
         Some(over.saturating_add(self.tombstone_retention.as_secs()))
     }
 
-    /// What an entry is told apart by.
+    /// What distinguishes an entry.
     fn key(&self, mut key: ItemKey) -> ItemKey {
         if bites(Tooth::RestOfKeyIgnored) && parts::is_hidden(&key.sort_key) {
             key.sort_key.truncate(self.sizes.key);

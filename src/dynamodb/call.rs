@@ -53,11 +53,11 @@ impl fmt::Debug for Caller {
 /// Calls that are being retried.
 #[derive(Debug, Default)]
 struct Struggle {
-    /// All, of which the user is told.
+    /// All of them; these are logged.
     all: Retried,
     /// Those that somebody waits for, which are what the health shows.
     awaited: Retried,
-    /// When the user was told last.
+    /// When they were logged last.
     told: Option<Instant>,
 }
 
@@ -79,7 +79,7 @@ impl Retried {
     }
 }
 
-/// After so long without success the user is told what is waited for, and then now and again.
+/// After so long without success what is waited for is logged, and then now and again.
 const TELL_AFTER: Duration = Duration::from_secs(3);
 const TELL_EVERY: Duration = Duration::from_secs(30);
 

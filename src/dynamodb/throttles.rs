@@ -1,6 +1,6 @@
 //! What a table has refused, by reason and place: for logs and status.
 //!
-//! Owns the counts and when the user is told. What is done about it is `limiter`'s.
+//! Owns the counts and when they are logged. What is done about it is `limiter`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Instant};
 
-/// After the first time the user is told, and then so often.
+/// The first refusal is logged at once, further ones so often.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 /// Of the crate `metrics`, for whoever installs a recorder: one for each reason, its label.
 const COUNTER: &str = "millpond_throttled_total";

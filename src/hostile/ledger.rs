@@ -1,7 +1,7 @@
 //! What happens to the items behind: what they cost, and what they were a moment ago.
 //!
 //! Owns the accounts and the memory of replaced values, both only where the plan asks for them. What
-//! is in the table it is told: `server` looks.
+//! is in the table it takes from `server`, which looks.
 
 use std::collections::VecDeque;
 use std::time::Duration;

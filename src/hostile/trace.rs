@@ -1,4 +1,4 @@
-//! What is told of each operation: enough to follow a run, and the same for the same seed.
+//! What a trace has of each operation: enough to follow a run, and the same for the same seed.
 
 use std::fmt;
 use std::time::Duration;

@@ -95,7 +95,7 @@ impl Board {
         self.enter(JobState::Initializing);
     }
 
-    /// A stop is wanted: nothing but an end, good or bad, is told after that.
+    /// A stop is wanted: after that only an end is reported, good or bad.
     pub(super) fn cancelling(&self) {
         self.enter(JobState::Cancelling);
     }

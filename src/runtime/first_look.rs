@@ -1,7 +1,7 @@
 //! What a run looks at before it claims anything: its inputs, its outputs, and the checkpoint that it would go on
 //! from.
 //!
-//! A glob that matches nothing, a folder that is taken, a state that the program lacks is told then, and the table
+//! A glob that matches nothing, a folder that is taken, a state that the program lacks is an error then, and the table
 //! stays as it was: nobody is fenced by a call that cannot run, and no checkpoint is given up for it.
 //! Owns the look and the splits that it found. Whatever may have changed since is checked again where
 //! it counts: outputs when they are claimed, inputs when they are read.

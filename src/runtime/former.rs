@@ -24,7 +24,7 @@ const LATE: u64 = 3;
 const UNTOLD_SLOTS: u64 = 64;
 
 /// Deletes, and never ends. Costs a few `GetItem`s for each incarnation of which it is not known that nothing
-/// is left, and for each of the last three. What goes wrong is told once, and is left to the next start.
+/// is left, and for each of the last three. What goes wrong is logged once, and is left to the next start.
 ///
 /// # Cancel safety
 /// Dropped with the attempt; the next one goes on.

@@ -115,7 +115,7 @@ impl DynamoDbKeyedStateBackendBuilder {
     }
 
     /// The time by which stored values may have expired, milliseconds since 1970; without this the system's.
-    /// What follows is told by [`KeyedState::set_processing_time`].
+    /// Later times are set by [`KeyedState::set_processing_time`].
     #[must_use]
     pub fn now(self, now_ms: u64) -> Self {
         Self { now_ms: Some(now_ms), ..self }

@@ -1,7 +1,7 @@
 //! The in-memory twin, the reference model, as a state backend under a weather: fast, so that many seeds can be tried.
 //!
 //! Owns what a fate does to a call: the promises of `Store` and `HeadStore` are kept (retried until
-//! dropped; an unknown answer of a head's write is told), everything that they leave open happens.
+//! dropped; an unknown answer of a head's write is reported), everything that they leave open happens.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! Where everything that happens in a run is told: the trace, the oracle, and the first thing that was
+//! Where everything that happens in a run is reported: the trace, the oracle, and the first thing that was
 //! wrong.
 //!
 //! Owns the one lock around these. Clones are handles to one run's.

@@ -136,7 +136,7 @@ impl<V: Value> Coding<V> {
         (self.encode)(value, out)
     }
 
-    /// How many bytes a value takes when encoded; `None` where it cannot be, which is told when it is frozen.
+    /// How many bytes a value takes when encoded; `None` where it cannot be, which is an error when it is frozen.
     pub(super) fn length(&self, value: &V) -> Option<usize> {
         if !self.own_codec {
             return Some(Bincode::length(value));

@@ -187,7 +187,7 @@ impl<V> ValueState<V> {
     }
 }
 
-/// Collects the states of one operator; what is wrong with them is told by [`States::finish`].
+/// Collects the states of one operator; what is wrong with them is reported by [`States::finish`].
 #[derive(Debug, Default)]
 pub struct States {
     columns: Vec<Erased>,

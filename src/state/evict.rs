@@ -1,6 +1,6 @@
-//! Leaving memory for want of room: entries whose values are in their items, the longest unused first.
+//! Eviction: entries whose values are in their items leave memory, the longest unused first.
 //!
-//! Owns what may leave and how much of each kind does. When there is want of room is `task`'s; the order is
+//! Owns what may leave and how much of each kind does. When memory is short is `task`'s; the order is
 //! `recency`'s.
 
 use super::cleaning::CleaningRows;

@@ -43,7 +43,7 @@ impl<K: Key> KeyedState<K> {
         self.times.set_processing(now_ms);
     }
 
-    /// The time that was told last.
+    /// The time that was set last.
     #[inline]
     #[must_use]
     pub fn processing_time_ms(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! How much memory values and keys own elsewhere, estimated by the lengths at which they are serialised.
 //!
 //! Owns the lengths by entry, their sums, and which of the changed values are looked at between barriers. A
-//! barrier serialises every changed value, which tells its length for nothing; what changes after it is told by
+//! barrier serialises every changed value, which gives its length for nothing; what changes after it is measured by
 //! [`Heap::look`]. A state whose values own nothing elsewhere has an empty one, and pays nothing.
 //!
 //! ```text

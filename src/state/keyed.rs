@@ -60,7 +60,7 @@ pub struct KeyedConfig {
     pub value_format: ValueFormat,
     /// The filter of absent keys.
     pub filter: FilterConfig,
-    /// Rows or entries up to which it is not worth while to give memory back.
+    /// With fewer rows or entries than this, memory is not given back.
     pub few_rows: u32,
 }
 

@@ -383,7 +383,7 @@ fn is_full<T: Value>(chunk: &Vec<T>, own_codec: Option<Encode<Vec<T>>>) -> bool 
     length >= CHUNK_ELEMENTS || looked_at && length_of(chunk, own_codec) >= CHUNK_BYTES
 }
 
-/// How long a chunk is when encoded: by its last element, or by a codec of the user's own, whose errors are told
+/// How long a chunk is when encoded: by its last element, or by a codec of the user's own, whose errors are reported
 /// when it is frozen.
 fn length_of<T: Value>(chunk: &Vec<T>, own_codec: Option<Encode<Vec<T>>>) -> usize {
     let Some(encode) = own_codec else {

@@ -2,7 +2,7 @@
 //!
 //! Owns what one subtask of one operator keeps for its keys ([`KeyedState`]), how its changes become
 //! segments ([`segment`]) and which of them must become items ([`CleaningPlan`]). Does no I/O: it says
-//! what is to be read and written, and is told what came of it. When to do what is `task`'s.
+//! what is to be read and written, and takes the answers. When to do what is `task`'s.
 //!
 //! # Order of calls
 //! A task owns one [`KeyedState`] for each keyed operator and calls, always between user functions:

@@ -72,7 +72,7 @@ impl KeyQuery {
     }
 }
 
-/// How many bytes of a sub key are told beside the key: none, or those of the namespace.
+/// How many bytes of a sub key are given beside the key: none, or those of the namespace.
 pub(crate) type Told = fn(&[u8]) -> Result<usize, DecodeError>;
 
 /// None of them.
@@ -87,7 +87,7 @@ pub(crate) fn with_namespace<N: SubKey>(sub: &[u8]) -> Result<usize, DecodeError
     Ok(sub.len() - rest.len())
 }
 
-/// A row that has a value in memory, and what is told of its sub key.
+/// A row that has a value in memory, and what is given of its sub key.
 pub(crate) type Resident = (Row, Vec<u8>);
 
 impl<K: Key> KeyedState<K> {
@@ -140,7 +140,7 @@ impl<K: Key> KeyedState<K> {
         Ok(groups)
     }
 
-    /// The keys of one group, and what is told of their sub keys, of which `resident` ones have a value in
+    /// The keys of one group, and what is given of their sub keys, of which `resident` ones have a value in
     /// memory, and `items` are stored.
     ///
     /// # Errors

@@ -152,7 +152,7 @@ impl FilterBuilder {
         std::future::pending().await
     }
 
-    /// Takes what was read. Where it cannot be read, that is told, and the job goes on without.
+    /// Takes what was read. If it cannot be read, that is logged, and the job goes on without.
     pub(super) fn arrived<K: Key>(&mut self, read: Result<Page>, state: &mut KeyedState<K>) {
         match read {
             Ok(page) => self.read = Some(page),

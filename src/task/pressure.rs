@@ -171,7 +171,7 @@ impl Pressure {
         u64::try_from(self.0.target()).unwrap_or(0)
     }
 
-    /// Whether the marks by which entries leave in order are worth while.
+    /// Whether it is time to remember which entries are used, so that the longest unused leave first.
     #[must_use]
     pub fn is_half_full(&self) -> bool {
         load(&self.0.resident_bytes) > self.0.limit() / 2

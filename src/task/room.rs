@@ -35,7 +35,7 @@ pub(super) struct Room {
     aborted: CheckpointId,
     /// Answers to reads that are not in the state yet.
     arriving: u64,
-    /// What the account was told last.
+    /// What was last reported to the account.
     told: MemoryUse,
     /// Bytes that should leave, and may.
     excess: u64,

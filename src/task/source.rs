@@ -45,7 +45,7 @@ pub struct SourceSubtask<T, O> {
     /// Read in this attempt.
     records_read: u64,
     reading: bool,
-    /// What follows was told of the end of all input, in this attempt or before what it has restored.
+    /// The operators after this one know of the end of all input, from this attempt or from what it has restored.
     ended: bool,
     pushes_since_flush: u32,
     /// As last told.
@@ -213,7 +213,7 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
             self.reading = false;
         }
         let mut staged = Vec::new();
-        // The barrier flushes, and after the last one nothing is told any more.
+        // The barrier flushes, and after the last one nothing more is reported.
         self.pushes_since_flush = 0;
         self.tell_lag();
         self.output.barrier(Barrier { checkpoint, last }, &mut staged)?;
@@ -284,7 +284,7 @@ mod tests {
         }
     }
 
-    /// What was told of the batches before stayed for ever.
+    /// What was reported of the batches before used to stay for ever.
     #[test]
     fn the_last_barrier_tells_what_is_left() {
         let (_commands, commands) = mpsc::unbounded_channel();

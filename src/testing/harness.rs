@@ -97,7 +97,7 @@ impl<P: KeyedProcess> Harness<P> {
     /// The function that `new` makes, which is what a job gives to `process`; nothing is stored yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Graph`] where the states that it declares are wrong; all of it is told at once.
+    /// [`ErrorKind::Graph`] where the states that it declares are wrong; all of it is reported at once.
     pub fn new(new: impl Fn(&mut States) -> P + 'static) -> Result<Self> {
         let at = (CheckpointId::NONE, Attempt(1), BEGINNING_MS);
         Self::begin(Box::new(new), Items::default(), Recorded::default(), at)

@@ -139,8 +139,8 @@ impl Runner {
         Self::new(Arc::new(MemoryBackend::new()), config)
     }
 
-    /// Over an embedded DynamoDB in memory that is had through `hostile`, which goes by the same `clock`. A failure
-    /// is followed by what `config` says.
+    /// Over an embedded DynamoDB in memory, whose requests pass through `hostile`. Job and `hostile` share `clock`. After a
+    /// failure, the restart strategy of `config` decides.
     ///
     /// # Errors
     /// What is wrong with the settings of the table.

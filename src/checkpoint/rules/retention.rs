@@ -1,5 +1,5 @@
-//! What is kept: retained checkpoints, live segments, horizons, slots, numbers, and how many failures
-//! are borne.
+//! What is kept: retained checkpoints, live segments, horizons, slots and numbers. And how many failures
+//! are tolerated.
 
 use std::collections::BTreeSet;
 
@@ -155,7 +155,7 @@ pub fn counts_as_failure(store_is_struggling: bool) -> bool {
     !store_is_struggling
 }
 
-/// Whether `failures` in a row are more than is borne.
+/// Whether `failures` in a row are more than is tolerated.
 #[must_use]
 pub fn too_many_failures(failures: u32, tolerable: u32) -> bool {
     failures > tolerable

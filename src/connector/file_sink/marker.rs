@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::connector::RunIdentity;
 
 /// How many ranges of attempts a marker keeps. There is one more for each time that attempts went by without the
-/// folder, and what is owed is of the last ones; of what falls out, output is told as lost that may not be.
+/// folder, and what is owed is of the last ones; output of
+/// attempts that fall out may be reported as lost although it is not.
 const RANGES: usize = 100;
 
 /// Who writes to the folder: `.millpond/<attempt>.json`.

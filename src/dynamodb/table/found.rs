@@ -95,7 +95,7 @@ pub(super) async fn describe(caller: &Caller, patience: Duration) -> Result<Opti
     }
 }
 
-/// The first call of every run: what it is refused for is told with what to do.
+/// The first call of every run: the reason of a refusal is reported with what to do.
 fn advised(failure: &Failure, error: Error) -> Error {
     let advice = match failure.code.as_deref() {
         Some("AccessDeniedException") => {

@@ -196,8 +196,8 @@ fn encoded(key: &impl Key) -> Vec<u8> {
     bytes
 }
 
-/// Keys of more bytes than a sort key may have are told apart, and scans give them whole.
-/// Around and far over DynamoDB's 1,024 bytes, alike up to their ends.
+/// Keys that are longer than a sort key may be are distinct, and scans give them whole. Tried with keys of about
+/// DynamoDB's 1,024 bytes and of many more, which differ at their ends only.
 ///
 /// # Errors
 /// Where that is not so.

@@ -153,7 +153,7 @@ impl<K: Value + Ord, V: Value> OperatorHandle for BroadcastState<K, V> {
     }
 }
 
-/// Collects the lists of one operator; what is wrong with them is told by [`OperatorStates::finish`].
+/// Collects the lists of one operator; what is wrong with them is reported by [`OperatorStates::finish`].
 #[derive(Debug, Default)]
 pub struct OperatorStates(Collected);
 
@@ -201,7 +201,7 @@ impl OperatorStates {
     }
 }
 
-/// Collects the broadcast maps of one operator; what is wrong with them is told by
+/// Collects the broadcast maps of one operator; what is wrong with them is reported by
 /// [`BroadcastStates::finish`].
 #[derive(Debug, Default)]
 pub struct BroadcastStates(Collected);

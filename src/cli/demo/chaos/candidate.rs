@@ -96,7 +96,7 @@ impl Candidate {
         let mut process = this_program()?
             .args(arguments)
             .args(["--with-parent", "--events", "/dev/stdout"])
-            // Each call that is tried again is told, and not only the third second of it.
+            // Each call that is tried again is logged, and not only one that has failed for three seconds.
             .env(crate::config::LOG_VARIABLE, "warn,millpond::dynamodb::call=debug")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

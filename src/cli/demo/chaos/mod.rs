@@ -137,7 +137,7 @@ impl Chaos<'_> {
         let mut owner = world.until_at_work().await?;
         self.bar.suspend(|| print::result(&heading()));
         for (round, disturbance) in Plan::new(self.args.seed).enumerate() {
-            // What missed, such as a zombie that was told before it wrote, is tried again.
+            // What missed, such as a zombie that noticed before it wrote, is tried again.
             if self.is_enough(round, self.clock.now() - began) {
                 let missing = missing(&rows);
                 extra += 1;
