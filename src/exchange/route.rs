@@ -2,6 +2,11 @@
 //!
 //! Owns one partial batch for each target; a batch leaves when it is full, when the task has nothing
 //! else to do, and before every barrier.
+//!
+//! A batch's memory comes back from its receiver, so that its cache lines are those of another core. Written record
+//! by record, each line is asked for several times over, and the core waits. So records are sorted into a buffer a
+//! target that stays in this core's cache, and copied from there by the hundred: at 1,000 keys and parallelism 2
+//! `cargo bench --bench throughput` did 131 to 134 million records a second with it where it had done 117.
 
 use super::channel::Outlet;
 use crate::codec::Key;
@@ -9,8 +14,10 @@ use crate::key_group::{KeyGroup, MaxParallelism};
 use crate::record::{Barrier, Element, Keyed};
 use crate::teeth::{Tooth, bites};
 
-/// Records that are given to their targets at a time, at most, and so what a batch may lack when it leaves.
+/// Records that are sorted at a time, at most.
 const HASHED: usize = 256;
+/// Records that are sorted for one target and not in its batch yet, at most, and so what a batch may lack when it leaves.
+const SORTED: usize = 2 * HASHED;
 
 /// Sends records to the subtasks of one keyed operator.
 #[derive(Debug)]
@@ -19,6 +26,8 @@ pub struct KeyRouter<K, T> {
     /// Hashed, and not yet with their targets.
     hashed: Vec<Keyed<K, T>>,
     at_once: usize,
+    /// Of each target, what comes next in its batch.
+    sorted: Vec<Vec<Keyed<K, T>>>,
     partial: Vec<Vec<Keyed<K, T>>>,
     full: Vec<(usize, Vec<Keyed<K, T>>)>,
     max_parallelism: MaxParallelism,
@@ -35,7 +44,8 @@ impl<K: Key, T> KeyRouter<K, T> {
         max_parallelism: MaxParallelism,
         batch_records: usize,
     ) -> Self {
-        let partial = outlets.iter().map(|_| Vec::with_capacity(batch_records)).collect();
+        let buffers = |records| outlets.iter().map(|_| Vec::with_capacity(records)).collect();
+        let (partial, sorted) = (buffers(batch_records), buffers(SORTED.min(batch_records)));
         let parallelism = outlets.len() as u32;
         let owner = |group| max_parallelism.subtask_of(KeyGroup(group as u16), parallelism) as u16;
         let owners = (0..max_parallelism.get()).map(owner).collect();
@@ -45,6 +55,7 @@ impl<K: Key, T> KeyRouter<K, T> {
             outlets,
             hashed: Vec::with_capacity(at_once),
             at_once,
+            sorted,
             partial,
             full: Vec::new(),
             max_parallelism,
@@ -78,7 +89,7 @@ impl<K: Key, T> KeyRouter<K, T> {
         }
     }
 
-    /// Adds what was hashed to its targets' batches. A loop of its own, because where a record goes to
+    /// Sorts what was hashed by target. A loop of its own, because where a record goes to
     /// depends on its hash: in one loop each record waits for the hash of the one before, and a record
     /// takes 20 ns instead of 8.
     #[inline(never)]
@@ -94,26 +105,34 @@ impl<K: Key, T> KeyRouter<K, T> {
         let mut hashed = std::mem::take(&mut self.hashed);
         let mut records = hashed.drain(..);
         while records.len() > 0 {
-            let number = records.len().min(HASHED);
+            let number = records.len().min(self.at_once);
             // Whichever target they all go to, there is room.
-            for target in 0..self.partial.len() {
-                let batch = self.partial[target].len();
-                if batch > 0 && batch + number > self.batch_records {
-                    self.seal(target);
+            for target in 0..self.sorted.len() {
+                if self.sorted[target].len() + number > SORTED.min(self.batch_records) {
+                    self.hand_on(target);
                 }
             }
-            let (partial, owners) = (&mut self.partial[..], &self.owners[..]);
+            let (sorted, owners) = (&mut self.sorted[..], &self.owners[..]);
             let max_parallelism = self.max_parallelism;
             for record in records.by_ref().take(number) {
                 let group = max_parallelism.group_of(record.hash);
-                let batch = &mut partial[usize::from(owners[usize::from(group.0)])];
+                let sorted = &mut sorted[usize::from(owners[usize::from(group.0)])];
                 // So the loop has no call for growth.
-                assert!(batch.len() < batch.capacity(), "a batch without room");
-                batch.push(record);
+                assert!(sorted.len() < sorted.capacity(), "no room for a record");
+                sorted.push(record);
             }
         }
         drop(records);
         self.hashed = hashed;
+    }
+
+    /// Moves all that is sorted for a target to its batch: filling one to the brim with a part of it took as long as
+    /// the sorting saves.
+    fn hand_on(&mut self, target: usize) {
+        if self.partial[target].len() + self.sorted[target].len() > self.batch_records {
+            self.seal(target);
+        }
+        self.partial[target].append(&mut self.sorted[target]);
     }
 
     #[cold]
@@ -137,6 +156,7 @@ impl<K: Key, T> KeyRouter<K, T> {
     pub fn flush(&mut self) {
         self.distribute();
         for target in 0..self.partial.len() {
+            self.hand_on(target);
             if !self.partial[target].is_empty() {
                 self.seal(target);
             }
@@ -210,8 +230,8 @@ mod tests {
                 for (index, element) in elements.into_iter().enumerate() {
                     let Element::Batch(batch) = element else { panic!("only batches") };
                     assert!((1..=batch_records).contains(&batch.len()), "{}", batch.len());
-                    // Full but for what the hashed ones leave open, and for the last.
-                    assert!(batch.len() + HASHED > batch_records || index + 1 == count);
+                    // Full but for what did not fit whole, and for the last.
+                    assert!(batch.len() + SORTED > batch_records || index + 1 == count);
                     seen += batch.len();
                 }
             }
