@@ -40,7 +40,7 @@ struct Shared {
     rng: Mutex<SmallRng>,
     struggle: Mutex<Struggle>,
     sizes: Mutex<Sizes>,
-    /// Until a server says that it has none.
+    /// Until a server says that it has none, or that it is not allowed.
     partiql: AtomicBool,
 }
 
@@ -210,9 +210,9 @@ impl Caller {
         self.0.partiql.load(Ordering::Relaxed)
     }
 
-    /// Remembers that the server has no PartiQL.
-    pub(super) fn without_partiql(&self) {
-        self.0.partiql.store(false, Ordering::Relaxed);
+    /// Remembers that there is no PartiQL here; whether that is news.
+    pub(super) fn without_partiql(&self) -> bool {
+        self.0.partiql.swap(false, Ordering::Relaxed)
     }
 
     /// The public error of `refusal`.

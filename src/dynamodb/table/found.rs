@@ -95,12 +95,10 @@ pub(super) async fn describe(caller: &Caller, patience: Duration) -> Result<Opti
     }
 }
 
-/// The first call of every run: what it is refused for is told with what to do.
+/// The first call of every run: what it is refused for is told with what to do. Of what is not allowed every
+/// error does.
 fn advised(failure: &Failure, error: Error) -> Error {
     let advice = match failure.code.as_deref() {
-        Some("AccessDeniedException") => {
-            "`millpond table policy` prints what the credentials must be allowed to do"
-        }
         Some("ExpiredTokenException") => {
             "the credentials have expired: renew them, or choose an aws.credentials.provider that \
              fetches new ones"
