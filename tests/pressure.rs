@@ -6,17 +6,19 @@
 
 mod dynamodb_support;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::config::SharedHttpClient;
 use bytes::Bytes;
+use dynamodb_support::script::{Act, Script};
 use dynamodb_support::{Served, key, settings, try_connect, version, write};
 use futures::future::join_all;
 use millpond::KeyGroup;
 use millpond::checkpoint::contract::sample_head;
 use millpond::checkpoint::{HeadChange, HeadCondition};
 use millpond::clock::Clock;
-use millpond::config::{Location, StoreSettings};
+use millpond::config::{Credentials, Location, Secret, StoreSettings};
 use millpond::dynamodb::{Connection, Execution};
 use millpond::hostile::{Fault, Hostile, Limits, Plan, Throughput};
 use millpond::ids::{Incarnation, Name, SlotId};
@@ -88,6 +90,77 @@ async fn what_counts_is_how_the_table_is_found() {
         drop(connection);
         served.stop().await;
     }
+}
+
+/// Auto scaling changes it. It used to be read once: a job that ran stayed at what the table had at its start.
+#[tokio::test(start_paused = true)]
+async fn a_capacity_that_changes_is_followed() {
+    let inside = OnceLock::new();
+    let of_owner = Script::default();
+    let take = |client: SharedHttpClient| of_owner.wrap(inside.get_or_init(|| client).clone());
+    let as_made =
+        StoreSettings { provisioned: Some((20, 20)), ..settings(Location::EmbeddedMemory) };
+    let owner = try_connect(&as_made, Execution::Inline, Some(&take)).await.unwrap();
+    let server = inside.get().unwrap();
+
+    // The same table as that of a server elsewhere.
+    let location = Location::Remote {
+        region: None,
+        endpoint: Some("http://table.invalid".to_owned()),
+        credentials: Credentials::basic("id", Secret::new("secret".to_owned())),
+    };
+    let (clock, script) = (Clock::starting_at(0), Script::default());
+    let hostile = Hostile::new(1, clock, Plan::calm().limited(Limits::provisioned(20, 20)));
+    let wrap = |_| script.wrap(hostile.wrap(server.clone()));
+    let settings = StoreSettings { location, ..as_made };
+    let connection = try_connect(&settings, Execution::Inline, Some(&wrap)).await.unwrap();
+    let job = Name::new("job").unwrap();
+    let store = connection.scoped(&job, Incarnation(1), Duration::from_secs(60));
+    let bench = Bench { hostile, connection, store, clock };
+    let scale = async |units: u32| {
+        let provisioned = Some((u64::from(units), u64::from(units)));
+        let settings = StoreSettings { provisioned, manage: true, ..settings.clone() };
+        let calm = |_| server.clone();
+        try_connect(&settings, Execution::Inline, Some(&calm)).await.unwrap();
+        bench.hostile.set(Plan::calm().limited(Limits::provisioned(units, units)));
+    };
+
+    of_owner.sent();
+    let follow = bench.connection.follow_capacity();
+    let of_embedded = owner.follow_capacity();
+    let work = async {
+        let rate = bench.write(0..1_000).await;
+        assert!((19.0..=21.0).contains(&rate), "{rate}");
+        scale(200).await;
+        // A look that fails changes nothing; the next one comes.
+        script.next("DescribeTable", [Act::error(400, "AccessDeniedException")]);
+        bench.clock.sleep(Duration::from_secs(60)).await;
+        assert_eq!(bench.connection.throttling().write_limit, Some(20.0));
+        bench.clock.sleep(Duration::from_secs(60)).await;
+        // What was saved meanwhile.
+        bench.write(1_000..11_000).await;
+        let rate = bench.write(11_000..21_000).await;
+        println!("{rate:.1} write units a second of 200");
+        assert!((190.0..=206.0).contains(&rate), "{rate}");
+        scale(20).await;
+        bench.clock.sleep(Duration::from_secs(61)).await;
+        bench.write(21_000..23_000).await;
+        let rate = bench.write(23_000..25_000).await;
+        println!("{rate:.1} write units a second of 20");
+        assert!((19.0..=21.0).contains(&rate), "{rate}");
+        assert_eq!(bench.hostile.counts().over_limit, 0);
+        assert_eq!(bench.connection.throttling().last, None);
+        script.sent();
+        bench.clock.sleep(Duration::from_secs(600)).await;
+        script.sent()
+    };
+    let sent = tokio::select! {
+        never = follow => match never {},
+        never = of_embedded => match never {},
+        sent = work => sent,
+    };
+    assert_eq!(sent, ["DescribeTable"; 10], "one a minute");
+    assert_eq!(of_owner.sent(), [""; 0], "an embedded table is nobody else's");
 }
 
 #[tokio::test(start_paused = true)]

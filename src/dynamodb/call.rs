@@ -152,13 +152,6 @@ impl Caller {
         }))
     }
 
-    /// Paces for a table of so many (read, write) units a second; to be called before it is shared.
-    pub(super) fn pace_for(&mut self, units: Option<(u64, u64)>) {
-        if let Some(shared) = Arc::get_mut(&mut self.0) {
-            shared.pace = Pace::new(units, shared.clock);
-        }
-    }
-
     /// When requests may leave.
     pub(super) fn pace(&self) -> &Pace {
         &self.0.pace
