@@ -6,6 +6,7 @@
 
 mod dynamodb_support;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use millpond::checkpoint::contract::sample_head;
 use millpond::checkpoint::{HeadChange, HeadCondition};
 use millpond::clock::Clock;
 use millpond::config::{Credentials, Location, Secret, StoreSettings};
-use millpond::dynamodb::{Connection, Execution};
+use millpond::dynamodb::{Connection, Execution, Partition};
 use millpond::hostile::{Fault, Hostile, Limits, Plan, Throughput};
 use millpond::ids::{Incarnation, Name, SlotId};
 use millpond::state::{
@@ -312,6 +313,81 @@ async fn what_a_checkpoint_waits_for_goes_before_materialising() {
     assert!(longest < Duration::from_millis(2_500), "{longest:?}");
     assert!(rate > 17.0, "{rate}");
     bench.check(0..4_000).await;
+}
+
+/// It used to delete 25 segments at once, of 6,400 units, and ask for 25: all that the table had for seconds, while
+/// the job that had just begun afresh wrote.
+#[tokio::test(start_paused = true)]
+async fn large_segments_are_deleted_so_slowly_that_nobody_else_is_throttled() {
+    const SEGMENTS: u64 = 60;
+    let bench = Bench::new(None, Plan::calm()).await;
+    let job = Name::new("job").unwrap();
+    let block = |slot| BlockKey { slot: SlotId(slot), ..SEGMENT };
+    for slot in 0..SEGMENTS {
+        // Most are small where there is little to write.
+        let bytes = if slot % 3 == 0 { 1 << 10 } else { 255 << 10 };
+        bench.store.put_block(block(slot), version(1, 1), vec![1; bytes].into()).await.unwrap();
+    }
+    bench.hostile.set(Plan::calm().limited(Limits::new_table()));
+    let partition = Partition::SlotsBelow(BlockKind::Segment, SlotId(SEGMENTS));
+    let begun = bench.clock.now();
+    let purge = bench.connection.purge(&job, Incarnation(1), [partition]);
+    let other = bench.connection.scoped(&job, Incarnation(2), Duration::from_secs(60));
+    let job = async {
+        for n in 0..10 {
+            let bytes = Bytes::from(vec![1; 255 << 10]);
+            other.put_block(block(n), version(2, 1), bytes).await.unwrap();
+            bench.clock.sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let (deleted, ()) = tokio::join!(purge, job);
+    assert_eq!(deleted.unwrap(), SEGMENTS);
+    assert_eq!(bench.hostile.counts().over_limit, 0);
+    assert_eq!(bench.connection.throttling().reasons, BTreeMap::new());
+    let took = (bench.clock.now() - begun).as_secs_f64();
+    println!("{SEGMENTS} segments are deleted in {took:.0} s");
+    // 40 of 256 units and 20 of two, at 500 units a second.
+    assert!((20.0..25.0).contains(&took), "{took}");
+    for slot in 0..SEGMENTS {
+        assert!(bench.store.get_block(block(slot)).await.unwrap().is_none(), "{slot}");
+    }
+}
+
+/// A request for more than its second of units leaves, and is waited for afterwards by whoever comes next.
+#[tokio::test(start_paused = true)]
+async fn deletion_from_a_small_table_lets_a_checkpoint_pass() {
+    let bench = Bench::new(Some((20, 20)), Plan::calm().limited(Limits::provisioned(20, 20))).await;
+    let large = |n| {
+        let item = Item::new(version(1, 1), Some(vec![1; 4_000].into()));
+        ItemWrite { key: key(n), item, presence: Presence::Absent }
+    };
+    bench.store.write_items((0..400).map(large).collect()).await.unwrap();
+    // Until the last of these is paid for.
+    bench.clock.sleep(Duration::from_secs(10)).await;
+    let state = |key_group| Partition::State {
+        operator: key(0).operator,
+        state: key(0).state,
+        key_group: KeyGroup(key_group),
+    };
+    let job = Name::new("job").unwrap();
+    let purge = bench.connection.purge(&job, Incarnation(1), (0..16).map(state));
+    let checkpoints = async {
+        let mut longest = Duration::ZERO;
+        for n in 1..=20 {
+            bench.clock.sleep(Duration::from_secs(3)).await;
+            let begun = bench.clock.now();
+            let bytes = Bytes::from_static(b"segment");
+            let other = bench.connection.scoped(&job, Incarnation(2), Duration::from_secs(60));
+            other.put_block(SEGMENT, version(2, n), bytes).await.unwrap();
+            longest = longest.max(bench.clock.now() - begun);
+        }
+        longest
+    };
+    let (deleted, longest) = tokio::join!(purge, checkpoints);
+    assert_eq!(deleted.unwrap(), 400);
+    println!("a checkpoint of a unit waits for {longest:?} at most");
+    assert!(longest < Duration::from_millis(100), "{longest:?}");
+    assert_eq!(bench.hostile.counts().over_limit, 0);
 }
 
 #[tokio::test(start_paused = true)]

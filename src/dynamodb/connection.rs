@@ -231,8 +231,8 @@ impl Connection {
 
     /// Deletes what `incarnation` of `job`, a former one, has under `partitions`, in their order; gives
     /// the number of items, slots deleted unseen included. To be run in the background; may be dropped
-    /// and begun again. A write unit for each KiB that is deleted, one `BatchWriteItem` for 25 items and
-    /// one `Query` for 100, at most 500 units a second.
+    /// and begun again. A write unit for each KiB that is deleted, one `BatchWriteItem` for 25 items of up to 4 KiB or
+    /// fewer larger ones, and one `Query` for 100, at most 500 units a second.
     ///
     /// # Errors
     /// [`ErrorKind::Store`] where the server refuses.
