@@ -248,7 +248,8 @@ async fn what_is_configured_and_cannot_be_seen_is_told() {
         let told = |property: &str, operation: &str| {
             format!(
                 "{property}: configured, and not to be seen, so left as it is: {operation} on table \
-                 millpond-state in eu-west-1 failed: AccessDeniedException: scripted \
+                 millpond-state in eu-west-1 failed: AccessDeniedException: scripted; \
+                 `millpond table policy` prints what the credentials must be allowed to do \
                  table=\"millpond-state\""
             )
         };

@@ -9,9 +9,10 @@
 mod engine_support;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::config::SharedHttpClient;
 use engine_support::{
     Engine, Event, check, clock, embedded, job, ms, pass, simulate, small, tally,
 };
@@ -19,10 +20,14 @@ use futures::FutureExt;
 use millpond::ErrorKind;
 use millpond::checkpoint::rules::StartMode;
 use millpond::checkpoint::{Ended, HeadStatus};
-use millpond::config::{Config, Materialize, RestartStrategy};
+use millpond::config::{
+    Config, Credentials, Location, Materialize, RestartStrategy, Secret, StoreSettings,
+};
 use millpond::connector::{MemorySink, MemorySource};
+use millpond::dynamodb::{Connection, Execution, Options, Wrap};
 use millpond::hostile::{Fault, Hostile, Latency, Limits, Plan};
 use millpond::ids::CheckpointId;
+use millpond::runtime::{Backend, DynamoDbStateBackend};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::LocalSet;
@@ -165,4 +170,45 @@ fn one_seed_is_one_run() {
         assert!(first.lines().count() > 10, "{first}");
         assert!(first == second, "{number}: {first}\n---\n{second}");
     }
+}
+
+/// It used to be read at the start alone.
+#[test]
+fn a_job_that_runs_follows_the_capacity_of_its_table() {
+    let client = OnceLock::new();
+    let inside = |embedded: SharedHttpClient| client.get_or_init(|| embedded).clone();
+    let open = async |location, units, manage| {
+        let store = Config::default().store;
+        let settings =
+            StoreSettings { location, provisioned: Some((units, units)), manage, ..store };
+        let (clock, job) = (clock(), job());
+        let (execution, wrap) = (Execution::Inline, Some(&inside as Wrap<'_>));
+        let options = Options { settings: &settings, job: &job, clock, seed: 7, execution, wrap };
+        Connection::open(options).await.unwrap()
+    };
+    simulate(async {
+        let _owner = open(Location::EmbeddedMemory, 50, false).await;
+        let elsewhere = || Location::Remote {
+            region: None,
+            endpoint: Some("http://table.invalid".to_owned()),
+            credentials: Credentials::basic("id", Secret::new("secret".to_owned())),
+        };
+        let connection = open(elsewhere(), 50, false).await;
+        let backend = Arc::new(DynamoDbStateBackend::new(connection, HOURS));
+        let (_feed, source) = MemorySource::fed(1);
+        let mut config = small();
+        config.checkpointing.interval = ms(10_000);
+        let engine = Engine::new(Arc::clone(&backend) as Arc<dyn Backend>, config);
+        let job = engine.run_until(tally(source, &MemorySink::new()), pass(ms(150_000)));
+        let scaled = async {
+            pass(ms(5_000)).await;
+            assert_eq!(backend.throttling().write_limit, Some(50.0));
+            open(elsewhere(), 500, true).await;
+            pass(ms(60_000)).await;
+            backend.throttling().write_limit
+        };
+        let (ended, limit) = futures::join!(job, scaled);
+        assert_eq!(ended.unwrap(), Ended::Stopped);
+        assert_eq!(limit, Some(500.0));
+    });
 }

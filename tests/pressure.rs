@@ -6,18 +6,21 @@
 
 mod dynamodb_support;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::config::SharedHttpClient;
 use bytes::Bytes;
+use dynamodb_support::script::{Act, Script};
 use dynamodb_support::{Served, key, settings, try_connect, version, write};
 use futures::future::join_all;
 use millpond::KeyGroup;
 use millpond::checkpoint::contract::sample_head;
 use millpond::checkpoint::{HeadChange, HeadCondition};
 use millpond::clock::Clock;
-use millpond::config::{Location, StoreSettings};
-use millpond::dynamodb::{Connection, Execution};
+use millpond::config::{Credentials, Location, Secret, StoreSettings};
+use millpond::dynamodb::{Connection, Execution, Partition};
 use millpond::hostile::{Fault, Hostile, Limits, Plan, Throughput};
 use millpond::ids::{Incarnation, Name, SlotId};
 use millpond::state::{
@@ -88,6 +91,77 @@ async fn what_counts_is_how_the_table_is_found() {
         drop(connection);
         served.stop().await;
     }
+}
+
+/// Auto scaling changes it. It used to be read once: a job that ran stayed at what the table had at its start.
+#[tokio::test(start_paused = true)]
+async fn a_capacity_that_changes_is_followed() {
+    let inside = OnceLock::new();
+    let of_owner = Script::default();
+    let take = |client: SharedHttpClient| of_owner.wrap(inside.get_or_init(|| client).clone());
+    let as_made =
+        StoreSettings { provisioned: Some((20, 20)), ..settings(Location::EmbeddedMemory) };
+    let owner = try_connect(&as_made, Execution::Inline, Some(&take)).await.unwrap();
+    let server = inside.get().unwrap();
+
+    // The same table as that of a server elsewhere.
+    let location = Location::Remote {
+        region: None,
+        endpoint: Some("http://table.invalid".to_owned()),
+        credentials: Credentials::basic("id", Secret::new("secret".to_owned())),
+    };
+    let (clock, script) = (Clock::starting_at(0), Script::default());
+    let hostile = Hostile::new(1, clock, Plan::calm().limited(Limits::provisioned(20, 20)));
+    let wrap = |_| script.wrap(hostile.wrap(server.clone()));
+    let settings = StoreSettings { location, ..as_made };
+    let connection = try_connect(&settings, Execution::Inline, Some(&wrap)).await.unwrap();
+    let job = Name::new("job").unwrap();
+    let store = connection.scoped(&job, Incarnation(1), Duration::from_secs(60));
+    let bench = Bench { hostile, connection, store, clock };
+    let scale = async |units: u32| {
+        let provisioned = Some((u64::from(units), u64::from(units)));
+        let settings = StoreSettings { provisioned, manage: true, ..settings.clone() };
+        let calm = |_| server.clone();
+        try_connect(&settings, Execution::Inline, Some(&calm)).await.unwrap();
+        bench.hostile.set(Plan::calm().limited(Limits::provisioned(units, units)));
+    };
+
+    of_owner.sent();
+    let follow = bench.connection.follow_capacity();
+    let of_embedded = owner.follow_capacity();
+    let work = async {
+        let rate = bench.write(0..1_000).await;
+        assert!((19.0..=21.0).contains(&rate), "{rate}");
+        scale(200).await;
+        // A look that fails changes nothing; the next one comes.
+        script.next("DescribeTable", [Act::error(400, "AccessDeniedException")]);
+        bench.clock.sleep(Duration::from_secs(60)).await;
+        assert_eq!(bench.connection.throttling().write_limit, Some(20.0));
+        bench.clock.sleep(Duration::from_secs(60)).await;
+        // What was saved meanwhile.
+        bench.write(1_000..11_000).await;
+        let rate = bench.write(11_000..21_000).await;
+        println!("{rate:.1} write units a second of 200");
+        assert!((190.0..=206.0).contains(&rate), "{rate}");
+        scale(20).await;
+        bench.clock.sleep(Duration::from_secs(61)).await;
+        bench.write(21_000..23_000).await;
+        let rate = bench.write(23_000..25_000).await;
+        println!("{rate:.1} write units a second of 20");
+        assert!((19.0..=21.0).contains(&rate), "{rate}");
+        assert_eq!(bench.hostile.counts().over_limit, 0);
+        assert_eq!(bench.connection.throttling().last, None);
+        script.sent();
+        bench.clock.sleep(Duration::from_secs(600)).await;
+        script.sent()
+    };
+    let sent = tokio::select! {
+        never = follow => match never {},
+        never = of_embedded => match never {},
+        sent = work => sent,
+    };
+    assert_eq!(sent, ["DescribeTable"; 10], "one a minute");
+    assert_eq!(of_owner.sent(), [""; 0], "an embedded table is nobody else's");
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,6 +313,81 @@ async fn what_a_checkpoint_waits_for_goes_before_materialising() {
     assert!(longest < Duration::from_millis(2_500), "{longest:?}");
     assert!(rate > 17.0, "{rate}");
     bench.check(0..4_000).await;
+}
+
+/// It used to delete 25 segments at once, of 6,400 units, and ask for 25: all that the table had for seconds, while
+/// the job that had just begun afresh wrote.
+#[tokio::test(start_paused = true)]
+async fn large_segments_are_deleted_so_slowly_that_nobody_else_is_throttled() {
+    const SEGMENTS: u64 = 60;
+    let bench = Bench::new(None, Plan::calm()).await;
+    let job = Name::new("job").unwrap();
+    let block = |slot| BlockKey { slot: SlotId(slot), ..SEGMENT };
+    for slot in 0..SEGMENTS {
+        // Most are small where there is little to write.
+        let bytes = if slot % 3 == 0 { 1 << 10 } else { 255 << 10 };
+        bench.store.put_block(block(slot), version(1, 1), vec![1; bytes].into()).await.unwrap();
+    }
+    bench.hostile.set(Plan::calm().limited(Limits::new_table()));
+    let partition = Partition::SlotsBelow(BlockKind::Segment, SlotId(SEGMENTS));
+    let begun = bench.clock.now();
+    let purge = bench.connection.purge(&job, Incarnation(1), [partition]);
+    let other = bench.connection.scoped(&job, Incarnation(2), Duration::from_secs(60));
+    let job = async {
+        for n in 0..10 {
+            let bytes = Bytes::from(vec![1; 255 << 10]);
+            other.put_block(block(n), version(2, 1), bytes).await.unwrap();
+            bench.clock.sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let (deleted, ()) = tokio::join!(purge, job);
+    assert_eq!(deleted.unwrap(), SEGMENTS);
+    assert_eq!(bench.hostile.counts().over_limit, 0);
+    assert_eq!(bench.connection.throttling().reasons, BTreeMap::new());
+    let took = (bench.clock.now() - begun).as_secs_f64();
+    println!("{SEGMENTS} segments are deleted in {took:.0} s");
+    // 40 of 256 units and 20 of two, at 500 units a second.
+    assert!((20.0..25.0).contains(&took), "{took}");
+    for slot in 0..SEGMENTS {
+        assert!(bench.store.get_block(block(slot)).await.unwrap().is_none(), "{slot}");
+    }
+}
+
+/// A request for more than its second of units leaves, and is waited for afterwards by whoever comes next.
+#[tokio::test(start_paused = true)]
+async fn deletion_from_a_small_table_lets_a_checkpoint_pass() {
+    let bench = Bench::new(Some((20, 20)), Plan::calm().limited(Limits::provisioned(20, 20))).await;
+    let large = |n| {
+        let item = Item::new(version(1, 1), Some(vec![1; 4_000].into()));
+        ItemWrite { key: key(n), item, presence: Presence::Absent }
+    };
+    bench.store.write_items((0..400).map(large).collect()).await.unwrap();
+    // Until the last of these is paid for.
+    bench.clock.sleep(Duration::from_secs(10)).await;
+    let state = |key_group| Partition::State {
+        operator: key(0).operator,
+        state: key(0).state,
+        key_group: KeyGroup(key_group),
+    };
+    let job = Name::new("job").unwrap();
+    let purge = bench.connection.purge(&job, Incarnation(1), (0..16).map(state));
+    let checkpoints = async {
+        let mut longest = Duration::ZERO;
+        for n in 1..=20 {
+            bench.clock.sleep(Duration::from_secs(3)).await;
+            let begun = bench.clock.now();
+            let bytes = Bytes::from_static(b"segment");
+            let other = bench.connection.scoped(&job, Incarnation(2), Duration::from_secs(60));
+            other.put_block(SEGMENT, version(2, n), bytes).await.unwrap();
+            longest = longest.max(bench.clock.now() - begun);
+        }
+        longest
+    };
+    let (deleted, longest) = tokio::join!(purge, checkpoints);
+    assert_eq!(deleted.unwrap(), 400);
+    println!("a checkpoint of a unit waits for {longest:?} at most");
+    assert!(longest < Duration::from_millis(100), "{longest:?}");
+    assert_eq!(bench.hostile.counts().over_limit, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -88,6 +88,11 @@ const ALL: &[Wrong] = &[
     ),
     wrong("an endpoint without a scheme", &[".endpoint=localhost:8000"]),
     wrong("an endpoint with a password", &[".endpoint=http://me:wJalrXUtnFEMI@h:8000"]),
+    wrong(
+        "an endpoint of AWS without a region",
+        &[".endpoint=https://dynamodb.eu-west-1.amazonaws.com"],
+    )
+    .by(&["table", "check"]),
     wrong("tags that are none", &[".table.tags=flights"]),
     wrong("a definition without a value", &["rest.port"]),
     wrong("a file that is missing", &[]).by(&["run", "route_stats", "--config", "missing.yaml"]),

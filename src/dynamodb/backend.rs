@@ -259,8 +259,8 @@ mod tests {
     fn backend_of(server: SharedHttpClient, clock: Clock, units: Option<(u64, u64)>) -> Backend {
         let client = client::embedded(server, None);
         let (table, place) = ("table".to_owned(), "here".to_owned());
-        let mut caller = Caller::new(client, table, place, Meter::default(), clock, 1);
-        caller.pace_for(units);
+        let caller = Caller::new(client, table, place, Meter::default(), clock, 1);
+        caller.pace().set_capacity(units);
         let scope = Scope::new(&Name::new("job").unwrap(), Incarnation(1));
         Backend::new(caller, scope, Duration::from_secs(60), PartSizes::default())
     }

@@ -40,7 +40,7 @@ struct Shared {
     rng: Mutex<SmallRng>,
     struggle: Mutex<Struggle>,
     sizes: Mutex<Sizes>,
-    /// Until a server says that it has none.
+    /// Until a server says that it has none, or that it is not allowed.
     partiql: AtomicBool,
 }
 
@@ -152,13 +152,6 @@ impl Caller {
         }))
     }
 
-    /// Paces for a table of so many (read, write) units a second; to be called before it is shared.
-    pub(super) fn pace_for(&mut self, units: Option<(u64, u64)>) {
-        if let Some(shared) = Arc::get_mut(&mut self.0) {
-            shared.pace = Pace::new(units, shared.clock);
-        }
-    }
-
     /// When requests may leave.
     pub(super) fn pace(&self) -> &Pace {
         &self.0.pace
@@ -210,9 +203,9 @@ impl Caller {
         self.0.partiql.load(Ordering::Relaxed)
     }
 
-    /// Remembers that the server has no PartiQL.
-    pub(super) fn without_partiql(&self) {
-        self.0.partiql.store(false, Ordering::Relaxed);
+    /// Remembers that there is no PartiQL here; whether that is news.
+    pub(super) fn without_partiql(&self) -> bool {
+        self.0.partiql.swap(false, Ordering::Relaxed)
     }
 
     /// The public error of `refusal`.

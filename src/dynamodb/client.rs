@@ -1,20 +1,23 @@
 //! SDK clients: for AWS or another server, and for the embedded database.
 //!
 //! Owns every setting of the SDK: its behaviour is pinned, it makes one attempt a call (retries are
-//! ours), and nothing of it reads the environment but the chain of credentials for a server that the
-//! configuration has named.
+//! ours), and the environment is read only for a server that the configuration has named: the chain of
+//! credentials, a proxy, and which of its endpoints AWS is to be reached by.
 
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
     BehaviorVersion, Builder, Region, SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_sdk_dynamodb::{Client, Config};
-use aws_smithy_http_client::tls;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::{Connector, tls};
 
 use super::credentials::{self, Means};
+use super::proxy::proxy;
 use crate::config::Credentials;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -23,8 +26,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// For a whole attempt: long enough for 400 KB over a slow line, short enough that a dead connection
 /// delays a checkpoint by less than its interval.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
-/// What requests to a server are signed for where only its endpoint is configured.
+/// What requests to a server are signed for where only its endpoint is configured. AWS would refuse it.
 const ANY_REGION: &str = "us-east-1";
+/// What the hosts of AWS end with, those of endpoints in a VPC included.
+const HOSTS_OF_AWS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
 
 /// Puts something between the SDK and the server: [`crate::hostile::Hostile::wrap`], in tests.
 pub type Wrap<'a> = &'a (dyn Fn(SharedHttpClient) -> SharedHttpClient + Sync);
@@ -59,14 +64,16 @@ pub(super) fn embedded(http: SharedHttpClient, wrap: Option<Wrap<'_>>) -> Client
 /// A client for a server that the configuration names.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] where the endpoint is no URL.
+/// [`ErrorKind::Config`] where the endpoint is no URL, or one of AWS without a region; or where the environment's
+/// proxy is none.
 pub(super) async fn remote(
     region: Option<&str>,
     endpoint: Option<&str>,
     credentials: &Credentials,
     wrap: Option<Wrap<'_>>,
 ) -> Result<Client> {
-    let http = http_client();
+    let http = http_client(proxy(|name| std::env::var(name).ok())?);
+    let endpoint = endpoint.map(|endpoint| checked(endpoint, region)).transpose()?;
     let region = Region::new(region.unwrap_or(ANY_REGION).to_owned());
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -74,36 +81,70 @@ pub(super) async fn remote(
         .build();
     let means = Means { region: region.clone(), http: http.clone(), timeouts: timeouts.clone() };
     let mut config = base()
-        .region(region)
+        .region(region.clone())
         .timeout_config(timeouts)
-        .http_client(wrapped(wrap, http))
+        .http_client(wrapped(wrap, http.clone()))
         .credentials_provider(credentials::provider(credentials, &means).await);
-    if let Some(endpoint) = endpoint {
-        config = config.endpoint_url(checked(endpoint)?);
-    }
+    match endpoint {
+        Some(endpoint) => config.set_endpoint_url(Some(endpoint.to_owned())),
+        None => {
+            let loaded = Box::pin(of_environment(region, http)).await;
+            config.set_account_id_endpoint_mode(loaded.account_id_endpoint_mode().cloned())
+        }
+    };
     Ok(Client::from_conf(config.build()))
 }
 
-/// Speaks TLS to `https://` endpoints, and none to `http://` ones.
-fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-        .build_https()
+/// Speaks TLS to `https://` endpoints, through `proxy` where there is one, and none to `http://` ones.
+fn http_client(proxy: Option<ProxyConfig>) -> SharedHttpClient {
+    let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
+    let builder = aws_smithy_http_client::Builder::new();
+    let Some(proxy) = proxy else { return builder.tls_provider(provider).build_https() };
+    builder.build_with_connector_fn(move |settings, components| {
+        let connector = Connector::builder().proxy_config(proxy.clone());
+        let mut connector = connector.tls_provider(provider.clone());
+        connector.set_connector_settings(settings.cloned());
+        if let Some(components) = components {
+            connector.set_sleep_impl(components.sleep_impl());
+        }
+        connector.build()
+    })
 }
 
-fn checked(endpoint: &str) -> Result<&str> {
+/// What the environment and the profile say, for the one setting that is theirs: whether AWS is reached by an
+/// endpoint of the account's own, where the credentials name the account. Networks that let only the region's pass
+/// switch that off there, for all programs.
+async fn of_environment(region: Region, http: SharedHttpClient) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .region(region)
+        .http_client(http)
+        // Or a wrong word for one in the environment would be a panic.
+        .retry_config(RetryConfig::disabled())
+        .no_credentials()
+        .load()
+        .await
+}
+
+/// `endpoint`, if it can be reached and signed for.
+fn checked<'a>(endpoint: &'a str, region: Option<&str>) -> Result<&'a str> {
     let url = endpoint.parse::<http::Uri>().ok();
     let scheme = url.as_ref().and_then(http::Uri::scheme_str);
-    if matches!(scheme, Some("http" | "https")) {
-        return Ok(endpoint);
+    let wrong = |why: String| {
+        let message = format!("state.backend.dynamodb.endpoint is {endpoint:?}; {why}");
+        Err(Error::new(ErrorKind::Config, message))
+    };
+    if !matches!(scheme, Some("http" | "https")) {
+        return wrong("use a URL such as http://localhost:8000".to_owned());
     }
-    Err(Error::new(
-        ErrorKind::Config,
-        format!(
-            "state.backend.dynamodb.endpoint is {endpoint:?}; use a URL such as \
-             http://localhost:8000"
-        ),
-    ))
+    let host = url.as_ref().and_then(http::Uri::host).unwrap_or_default().to_ascii_lowercase();
+    if region.is_none() && HOSTS_OF_AWS.iter().any(|end| host.ends_with(end)) {
+        return wrong(
+            "that is one of AWS, which takes only what is signed for its region: set aws.region \
+             too, for example: aws.region=eu-west-1"
+                .to_owned(),
+        );
+    }
+    Ok(endpoint)
 }
 
 #[cfg(test)]
@@ -143,7 +184,7 @@ mod tests {
         let config = base()
             .region(Region::from_static(ANY_REGION))
             .endpoint_url("http://127.0.0.1:9")
-            .http_client(http_client())
+            .http_client(http_client(None))
             .credentials_provider(chain)
             .build();
         let sent = Client::from_conf(config).describe_table().table_name("table").send().await;
@@ -169,9 +210,25 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_a_url() {
-        assert!(checked("http://localhost:8000").is_ok());
-        assert!(checked("https://dynamodb.eu-west-1.amazonaws.com").is_ok());
-        let error = checked("localhost:8000").unwrap_err();
+        assert!(checked("http://localhost:8000", None).is_ok());
+        let error = checked("localhost:8000", None).unwrap_err();
         assert!(error.to_string().contains("state.backend.dynamodb.endpoint"), "{error}");
+    }
+
+    /// It used to be signed for `us-east-1`, whatever the endpoint.
+    #[test]
+    fn an_endpoint_of_aws_goes_with_a_region() {
+        for endpoint in [
+            "https://dynamodb.eu-west-1.amazonaws.com",
+            "https://vpce-1.dynamodb.eu-west-1.vpce.amazonaws.com:443/",
+            "https://dynamodb.cn-north-1.amazonaws.com.cn",
+            "https://DynamoDB.eu-west-1.API.AWS",
+        ] {
+            assert!(checked(endpoint, Some("eu-west-1")).is_ok());
+            let error = checked(endpoint, None).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.to_string().contains("set aws.region"), "{error}");
+        }
+        assert!(checked("https://amazonaws.com.example.com", None).is_ok());
     }
 }

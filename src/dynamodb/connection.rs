@@ -3,6 +3,7 @@
 //! Owns the choice of the store from the settings, and the life of the embedded one. Only the
 //! configuration chooses: nothing in the environment makes a connection go to AWS.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +32,9 @@ use crate::config::{Location, StoreSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Incarnation, Name};
 use crate::state::Store;
+
+/// Between two looks at which capacity the table has. Auto scaling takes minutes to decide.
+const LOOK_AT_CAPACITY: Duration = Duration::from_secs(60);
 
 /// How a connection is opened.
 #[derive(Clone)]
@@ -108,7 +112,7 @@ impl Connection {
         // Both are large, and every run's future would hold them.
         let provisioned = Box::pin(table::ensure(&connection.caller, &settings, embedded)).await?;
         if provisioned != settings.provisioned {
-            connection.caller.pace_for(provisioned);
+            connection.caller.pace().set_capacity(provisioned);
             connection.settings.provisioned = provisioned;
         }
         Ok(connection)
@@ -122,7 +126,7 @@ impl Connection {
         let settings = options.settings.clone();
         let reached = reach(&options).await?;
         let meter = Meter::default();
-        let mut caller = Caller::new(
+        let caller = Caller::new(
             reached.client,
             options.settings.table.clone(),
             reached.place,
@@ -130,7 +134,7 @@ impl Connection {
             options.clock,
             options.seed,
         );
-        caller.pace_for(options.settings.provisioned);
+        caller.pace().set_capacity(options.settings.provisioned);
         let (embedded, exclusive) = (reached.embedded, reached.exclusive);
         Ok(Self { caller, meter, settings, embedded, exclusive, sizes: PartSizes::default() })
     }
@@ -182,6 +186,30 @@ impl Connection {
         self.settings.provisioned
     }
 
+    /// Looks each minute at which capacity the table has, and paces by that: auto scaling changes it. Never ends;
+    /// delays nothing, costs one `DescribeTable` a minute, which is free, and takes no answer for one that says that
+    /// nothing has changed. Of an embedded table nothing is asked.
+    pub fn follow_capacity(&self) -> impl Future<Output = Infallible> + Send + use<> {
+        let caller = self.embedded.is_none().then(|| self.caller.clone());
+        let mut known = self.settings.provisioned;
+        async move {
+            let Some(caller) = caller else { return std::future::pending().await };
+            loop {
+                caller.clock().sleep(LOOK_AT_CAPACITY).await;
+                let Some(found) = table::capacity(&caller).await else { continue };
+                if found != known {
+                    let capacity = match found {
+                        Some((read, write)) => format!("{read} read and {write} write units"),
+                        None => "no provisioned capacity".to_owned(),
+                    };
+                    tracing::info!("{}: the table has {capacity} now", caller.place());
+                    caller.pace().set_capacity(found);
+                    known = found;
+                }
+            }
+        }
+    }
+
     /// What this connection has consumed.
     #[must_use]
     pub fn meter(&self) -> Meter {
@@ -203,8 +231,8 @@ impl Connection {
 
     /// Deletes what `incarnation` of `job`, a former one, has under `partitions`, in their order; gives
     /// the number of items, slots deleted unseen included. To be run in the background; may be dropped
-    /// and begun again. A write unit for each KiB that is deleted, one `BatchWriteItem` for 25 items and
-    /// one `Query` for 100, at most 500 units a second.
+    /// and begun again. A write unit for each KiB that is deleted, one `BatchWriteItem` for 25 items of up to 4 KiB or
+    /// fewer larger ones, and one `Query` for 100, at most 500 units a second.
     ///
     /// # Errors
     /// [`ErrorKind::Store`] where the server refuses.

@@ -76,6 +76,24 @@ impl Bucket {
         }
     }
 
+    /// The table has another capacity from `now` on. More is used at once, since the table says that it is there;
+    /// of what was saved at most a second's stays.
+    pub(super) fn set_capacity(&mut self, capacity: Option<u64>, waiting: bool, now: Instant) {
+        self.turn(waiting, now);
+        let fresh = Self::new(capacity, now);
+        if self.capacity == fresh.capacity {
+            return;
+        }
+        // Below its capacity the table has throttled: less of it does not make that better.
+        self.rate = match (self.capacity.zip(self.rate), fresh.capacity) {
+            (Some((old, rate)), Some(new)) if new < old => Some(rate.min(new)),
+            (_, new) => new,
+        };
+        let none_before = self.capacity.is_none();
+        self.level = if none_before { fresh.level } else { self.level.min(fresh.level) };
+        self.capacity = fresh.capacity;
+    }
+
     /// Units a second; `None`: as many as there are.
     pub(super) fn rate(&self) -> Option<f64> {
         self.rate
@@ -209,6 +227,28 @@ mod tests {
         let mut bucket = Bucket::new(Some(20), start);
         let (passed, _) = pump(&mut bucket, start, Duration::from_secs(60), 5.0, |_, _| true);
         assert!((1195.0..=1225.0).contains(&passed), "{passed}");
+    }
+
+    #[test]
+    fn another_capacity_is_the_rate_from_then_on() {
+        let start = Clock::starting_at(0).now();
+        let minute = Duration::from_secs(60);
+        let mut bucket = Bucket::new(Some(20), start);
+        let mut now = start;
+        for (capacity, least, most) in [(200, 11_900.0, 12_250.0), (20, 1_190.0, 1_225.0)] {
+            bucket.set_capacity(Some(capacity), true, now);
+            assert_eq!(bucket.rate(), Some(capacity as f64));
+            let (passed, _) = pump(&mut bucket, now, minute, 5.0, |_, _| true);
+            assert!((least..=most).contains(&passed), "{capacity}: {passed}");
+            now += minute;
+        }
+        // What the table has refused is not to be had because it has less now.
+        bucket.answered(100.0, 50.0, 50.0, now);
+        bucket.set_capacity(Some(19), true, now + WINDOW);
+        let rate = bucket.rate().unwrap();
+        assert!(rate < 12.0, "{rate}");
+        bucket.set_capacity(None, true, now + WINDOW);
+        assert_eq!(bucket.wait(1e9), None);
     }
 
     #[test]

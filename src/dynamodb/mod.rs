@@ -26,6 +26,7 @@ mod native;
 mod pace;
 mod parts;
 mod portion;
+mod proxy;
 mod purge;
 mod put;
 mod read;

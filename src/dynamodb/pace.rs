@@ -187,6 +187,18 @@ impl Pace {
         of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The table has so many (read, write) provisioned units a second from now on, or is on demand. Who waits sees
+    /// it when it looks again, within a [`WINDOW`].
+    pub(super) fn set_capacity(&self, provisioned: Option<(u64, u64)>) {
+        let now = self.0.clock.now();
+        let (read, write) = provisioned.unzip();
+        for (lane, capacity) in [(Lane::Read, read), (Lane::Write, write)] {
+            let mut traffic = self.traffic(lane);
+            let waiting = !traffic.queue.is_empty();
+            traffic.bucket.set_capacity(capacity, waiting, now);
+        }
+    }
+
     /// Units a second; `None`: no limit.
     pub(super) fn rate(&self, lane: Lane) -> Option<f64> {
         self.traffic(lane).bucket.rate()

@@ -34,6 +34,14 @@ const PAGE: i32 = 100;
 const WRITE_UNITS_PER_SECOND: f64 = 500.0;
 /// The same of read units: half of what one partition has.
 const READ_UNITS_PER_SECOND: f64 = 1500.0;
+/// Write units that a request of several deletions takes at most, about: a fifth of a second's at that pace. A
+/// deletion takes as many as the item's KiB, of a segment up to 400: 25 of these at once would take all that the
+/// table has for seconds.
+const UNITS_OF_REQUEST: f64 = 100.0;
+/// What an item takes that is deleted unseen, until some were deleted.
+const UNITS_UNSEEN: f64 = 256.0;
+/// Write units for the KiB of a read unit.
+const WRITE_UNITS_OF_READ: f64 = 4.0;
 /// Shorter waits are saved up: a timer is not so exact.
 const LEAST_WAIT: Duration = Duration::from_millis(10);
 /// Empty slots in a row after which there is no other. Segments' puts of one checkpoint may land in any order,
@@ -64,14 +72,14 @@ pub enum Partition {
 }
 
 /// Deletes all of `partitions`, one after the other, slowly; gives the number of items deleted. A write
-/// unit for each KiB, one `BatchWriteItem` for 25 items, one `Query` for 100 items of a state or of
-/// manifests; segments below a slot are deleted unseen.
+/// unit for each KiB, one `BatchWriteItem` for 25 items of up to 4 KiB or fewer larger ones, one `Query` for 100
+/// items of a state or of manifests; segments below a slot are deleted unseen.
 pub(super) async fn purge(
     caller: &Caller,
     scope: &Scope,
     partitions: impl IntoIterator<Item = Partition>,
 ) -> Result<u64> {
-    let mut purge = Purge { caller, scope, owed: Duration::ZERO };
+    let mut purge = Purge { caller, scope, owed: Duration::ZERO, each: UNITS_UNSEEN };
     let mut deleted = 0;
     for partition in partitions {
         deleted += purge.partition(partition).await?;
@@ -89,6 +97,8 @@ struct Purge<'a> {
     scope: &'a Scope,
     /// What the pace demands to wait and was not waited yet.
     owed: Duration,
+    /// What the deletion of an item takes, units: by what reading it took, or by the last ones.
+    each: f64,
 }
 
 impl Purge<'_> {
@@ -98,12 +108,17 @@ impl Purge<'_> {
                 self.all_under(&self.scope.state_pk(&operator, &state, key_group.0)).await
             }
             Partition::SlotsBelow(BlockKind::Segment, end) => {
-                let key = |slot| item::key_of(self.scope.slot_pk(BlockKind::Segment, slot), ONLY);
-                let keys: Vec<Attributes> = (0..end.0).rev().map(key).collect();
-                for chunk in keys.chunks(DELETES) {
-                    self.delete(chunk).await?;
+                let scope = self.scope;
+                let key = |slot| item::key_of(scope.slot_pk(BlockKind::Segment, slot), ONLY);
+                let mut slots = (0..end.0).rev();
+                self.each = UNITS_UNSEEN;
+                loop {
+                    let chunk: Vec<_> = slots.by_ref().take(self.chunk()).map(key).collect();
+                    if chunk.is_empty() {
+                        return Ok(end.0);
+                    }
+                    self.delete(&chunk).await?;
                 }
-                Ok(end.0)
             }
             Partition::SlotsBelow(BlockKind::Manifest, end) => {
                 let mut parts = 0;
@@ -137,13 +152,23 @@ impl Purge<'_> {
         loop {
             let (keys, more) = self.first_keys(pk).await?;
             deleted += keys.len() as u64;
-            for chunk in keys.chunks(DELETES) {
+            let mut left = keys.as_slice();
+            while !left.is_empty() {
+                let (chunk, others) = left.split_at(self.chunk().min(left.len()));
                 self.delete(chunk).await?;
+                left = others;
             }
             if !more {
                 return Ok(deleted);
             }
         }
+    }
+
+    /// How many items a request deletes: on a small table as many as a second's units are for.
+    fn chunk(&self) -> usize {
+        let rate = self.caller.pace().rate(Lane::Write).unwrap_or(f64::MAX);
+        let units = UNITS_OF_REQUEST.min(rate);
+        ((units / self.each.max(1.0)) as usize).clamp(1, DELETES)
     }
 
     /// Waits as long as `units` take at the pace.
@@ -177,7 +202,11 @@ impl Purge<'_> {
         let answer = answered.book(0.0);
         self.pace(units, READ_UNITS_PER_SECOND).await;
         let more = answer.last_evaluated_key.is_some_and(|key| !key.is_empty());
-        Ok((answer.items.unwrap_or_default(), more))
+        let keys = answer.items.unwrap_or_default();
+        if !keys.is_empty() {
+            self.each = 1.0 + WRITE_UNITS_OF_READ * units / keys.len() as f64;
+        }
+        Ok((keys, more))
     }
 
     async fn delete(&mut self, keys: &[Attributes]) -> Result<()> {
@@ -200,16 +229,20 @@ impl Purge<'_> {
                     .return_consumed_capacity(ReturnConsumedCapacity::Total)
                     .send()
             };
-            let size = Size::Units(pending.len() as f64);
+            let size = Size::Units(pending.len() as f64 * self.each);
             let pks: Vec<&str> = keys.iter().map(read::pk_of).collect();
             points::hit(points::BEFORE_DELETION);
             match caller.try_send(Errand { ask: ask(Lane::Write, size), pks: &pks }, send).await {
                 Ok(mut answered) => {
                     points::hit(points::AFTER_DELETION);
-                    let units = answered.units;
+                    let (units, asked) = (answered.units, pending.len());
                     let left = answered.answer.unprocessed_items.take().into_iter().flatten();
                     let left: Vec<_> = left.flat_map(|(_, requests)| requests).collect();
-                    answered.book(left.len() as f64 / pending.len() as f64);
+                    answered.book(left.len() as f64 / asked as f64);
+                    if units > 0.0 && left.len() < asked {
+                        // Halved at most: small ones among large ones do not make the next ones small.
+                        self.each = (self.each / 2.0).max(units / (asked - left.len()) as f64);
+                    }
                     self.pace(units, WRITE_UNITS_PER_SECOND).await;
                     pending = left;
                     if !pending.is_empty() {

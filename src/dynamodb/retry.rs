@@ -16,6 +16,10 @@ use crate::error::{Error, ErrorKind};
 /// The code under which the embedded DynamoDB reports a disk that is full, gone or forbidden.
 pub(super) const STORAGE_FAILURE: &str = "EmbeddedStorageFailure";
 
+/// What to do where credentials are not allowed to do something.
+pub(super) const ALLOWED: &str =
+    "`millpond table policy` prints what the credentials must be allowed to do";
+
 /// How far a request got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
@@ -155,6 +159,11 @@ impl Failure {
         word.unwrap_or("throttled without a code")
     }
 
+    /// Whether the credentials are not allowed to do it: the code of a whole request, or that of a statement.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self.code.as_deref(), Some("AccessDeniedException" | "AccessDenied"))
+    }
+
     /// The public error of a final failure of `what`.
     pub(super) fn to_error(&self, what: &str, place: &str) -> Error {
         let kind = match judge(self) {
@@ -163,7 +172,8 @@ impl Failure {
         };
         let code = self.code.as_deref().filter(|code| *code != STORAGE_FAILURE);
         let code = code.map(|code| format!("{code}: ")).unwrap_or_default();
-        Error::new(kind, format!("{what} on {place} failed: {code}{}", self.message))
+        let advice = if self.is_denied() { format!("; {ALLOWED}") } else { String::new() };
+        Error::new(kind, format!("{what} on {place} failed: {code}{}{advice}", self.message))
     }
 }
 

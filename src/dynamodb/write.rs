@@ -8,7 +8,8 @@
 //!
 //! Owns the routes; the words of a statement are `statement`'s, puts are `whole`'s, which also has all
 //! that is larger than an item. A failed condition that shows the item decides at once: done, or fenced.
-//! A throttled statement goes the same way again. Servers without PartiQL get `PutItem`s.
+//! A throttled statement goes the same way again. Where there is no PartiQL, or it is not allowed, there are
+//! `PutItem`s.
 
 use aws_sdk_dynamodb::operation::batch_execute_statement::BatchExecuteStatementError;
 use aws_sdk_dynamodb::types::{
@@ -23,7 +24,7 @@ use super::meter::{self, Purpose};
 use super::pace::{Ask, Lane, Rank, Size};
 use super::parts::Row;
 use super::portion::{Portion, REQUEST_BYTES};
-use super::retry::{Failure, Trouble, Verdict, judge};
+use super::retry::{ALLOWED, Failure, Trouble, Verdict, judge};
 use super::send::Errand;
 use super::statement::statement;
 use super::whole;
@@ -274,12 +275,32 @@ fn refused_batch(
     if matches!(refusal.verdict, Verdict::Retry { .. }) {
         return Ok((Vec::new(), batch, Some(refusal.failure.clone())));
     }
-    if lacks_partiql(&refusal.failure) {
-        tracing::info!(place = caller.place(), "no PartiQL here: items are put one by one");
-        caller.without_partiql();
+    if lacks_partiql(&refusal.failure) || refusal.failure.is_denied() {
+        put_from_now_on(caller, &refusal.failure);
         return Ok((Vec::new(), batch, None));
     }
     Err(caller.error("BatchExecuteStatement", refusal))
+}
+
+/// There are no statements for this connection, as `failure` says: that is told once.
+///
+/// A policy made by hand often lacks the actions of PartiQL, which are needed only when the log is materialised,
+/// hours after the job was started; every attempt used to fail on it. Where puts are not allowed either, their
+/// error says so.
+fn put_from_now_on(caller: &Caller, failure: &Failure) {
+    let place = caller.place();
+    if !caller.without_partiql() {
+        return;
+    }
+    if failure.is_denied() {
+        tracing::warn!(
+            "{place}: statements are not allowed, so items are put one by one, each by a request of its \
+             own: {}; allow dynamodb:PartiQLInsert and dynamodb:PartiQLUpdate: {ALLOWED}",
+            failure.message
+        );
+    } else {
+        tracing::info!(place, "no PartiQL here: items are put one by one");
+    }
 }
 
 /// Whether a server says that it does not know `BatchExecuteStatement`.
@@ -317,6 +338,10 @@ fn step(
         Verdict::ConditionFailed => Ok(by_item_shown(write, error)?),
         Verdict::Final(_) if code == "DuplicateItem" => {
             write.route = write.route.next();
+            Ok(Step::Again)
+        }
+        Verdict::Final(_) if failure.is_denied() => {
+            put_from_now_on(caller, &failure);
             Ok(Step::Again)
         }
         Verdict::Final(_) => Err(failure.to_error("a statement", caller.place())),

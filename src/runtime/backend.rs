@@ -1,8 +1,10 @@
 //! What the runtime needs of a state backend: heads, stores and what they cost. Flink: `StateBackend`.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::status::CapacityUnits;
@@ -62,6 +64,11 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Provisioned capacity, in (read, write) units a second; `None` where each request is charged.
     fn provisioned(&self) -> Option<(u64, u64)> {
         None
+    }
+
+    /// Follows the capacity while a job runs; never ends.
+    fn follow_capacity(&self) -> BoxFuture<'static, Infallible> {
+        std::future::pending().boxed()
     }
 
     /// What was refused because it was too much.

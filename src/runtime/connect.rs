@@ -1,6 +1,7 @@
 //! What the runtime asks of state backends, answered: by a DynamoDB, and by the in-memory twin for tests.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
@@ -48,6 +49,10 @@ impl Backend for DynamoDbStateBackend {
 
     fn provisioned(&self) -> Option<(u64, u64)> {
         self.connection().provisioned()
+    }
+
+    fn follow_capacity(&self) -> BoxFuture<'static, Infallible> {
+        self.connection().follow_capacity().boxed()
     }
 
     fn throttling(&self) -> Throttling {

@@ -174,6 +174,7 @@ pub async fn run(
         result = Box::pin(supervise(&shared, options, identity, stop)) => result,
         never = shared.status.keep_current(&*shared.backend) => match never {},
         never = tell_of_stop(&shared, stopping) => match never {},
+        never = shared.backend.follow_capacity() => match never {},
     };
     shared.status.ended(&*shared.backend, &result);
     result

@@ -42,7 +42,8 @@ pub(in crate::config) static AWS_KEYS: &[Key] = &[
         Kind::Text { at: at!(region) },
         "eu-central-1",
         "The AWS region of the table. AWS is reached only where this key or the endpoint is configured \
-         here: a region or credentials in the SDK's own environment or profile never choose it.",
+         here: a region or credentials in the SDK's own environment or profile never choose it. An endpoint of \
+         AWS needs it, too.",
     ),
     Key::new(
         PROVIDER,

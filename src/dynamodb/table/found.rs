@@ -27,6 +27,16 @@ pub(super) enum Billing {
     Provisioned(u64, u64),
 }
 
+impl Billing {
+    /// (read, write) capacity units a second, where those are what is paid for.
+    pub(super) fn provisioned(self) -> Option<(u64, u64)> {
+        match self {
+            Self::Provisioned(read, write) if read > 0 && write > 0 => Some((read, write)),
+            Self::Provisioned(..) | Self::OnDemand(..) => None,
+        }
+    }
+}
+
 /// A property that a server may not tell: it does not have it, or the right to see it is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Told<T> {
@@ -95,12 +105,23 @@ pub(super) async fn describe(caller: &Caller, patience: Duration) -> Result<Opti
     }
 }
 
-/// The first call of every run: the reason of a refusal is reported with what to do.
+/// The table as one call shows it, where it does: a failure is no error, and not tried again.
+pub(super) async fn look(caller: &Caller) -> Option<Found> {
+    let sent = caller.client().describe_table().table_name(caller.table()).send();
+    match caller.once(Purpose::Protocol, sent).await {
+        Ok(answer) => answer.table.as_ref().map(of_description),
+        Err(refusal) => {
+            let why = &refusal.failure.message;
+            tracing::debug!("{}: the table could not be looked at: {why}", caller.place());
+            None
+        }
+    }
+}
+
+/// The first call of every run: the reason of a refusal is reported with what to do. An error of what is not allowed
+/// has that by itself.
 fn advised(failure: &Failure, error: Error) -> Error {
     let advice = match failure.code.as_deref() {
-        Some("AccessDeniedException") => {
-            "`millpond table policy` prints what the credentials must be allowed to do"
-        }
         Some("ExpiredTokenException") => {
             "the credentials have expired: renew them, or choose an aws.credentials.provider that \
              fetches new ones"

@@ -15,7 +15,7 @@ mod policy;
 
 use std::time::Duration;
 
-use found::{Billing, Found, Told};
+use found::{Found, Told};
 pub use plan::{Difference, Plan, Remedy};
 pub use policy::policy;
 
@@ -88,10 +88,14 @@ pub(super) async fn ensure(
              state.backend.dynamodb.table.manage is false"
         );
     }
-    Ok(match found.billing {
-        Billing::Provisioned(read, write) if read > 0 && write > 0 => Some((read, write)),
-        Billing::Provisioned(..) | Billing::OnDemand(..) => None,
-    })
+    Ok(found.billing.provisioned())
+}
+
+/// The capacity that the table has now, in (read, write) units a second, `None` on demand; `None` of that where it
+/// was not told, for whatever reason. One `DescribeTable`.
+pub(super) async fn capacity(caller: &Caller) -> Option<Option<(u64, u64)>> {
+    let found = found::look(caller).await?;
+    Some(found.billing.provisioned())
 }
 
 /// What is configured and cannot be seen is not changed: whoever relies on it is to know. Tags of a table
