@@ -105,9 +105,11 @@ fn advised(failure: &Failure, error: Error) -> Error {
             "the credentials have expired: renew them, or choose an aws.credentials.provider that \
              fetches new ones"
         }
+        Some("InvalidSignatureException" | "RequestTimeTooSkewed" | "RequestExpired") => {
+            "look at the machine's clock, and at aws.credentials.provider and its keys"
+        }
         Some(
             "UnrecognizedClientException"
-            | "InvalidSignatureException"
             | "IncompleteSignatureException"
             | "MissingAuthenticationTokenException"
             | "InvalidClientTokenId",
