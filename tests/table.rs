@@ -10,6 +10,7 @@ mod process;
 use std::path::Path;
 use std::process::Output;
 
+use dynamodb_support::aws::{backups, count};
 use dynamodb_support::script::{Act, Script};
 use dynamodb_support::{Tokio, settings, try_connect};
 use millpond::ErrorKind;
@@ -96,6 +97,13 @@ fn a_table_is_planned_made_changed_and_deleted() {
          unbounded read and 9 write units a second\n  deletion protection: off -> on"
     );
     expect(&go("apply", &bounded), 0, &expected);
+
+    let free = [MANAGE, "table.max-write-request-units=none", "table.deletion-protection=true"];
+    let expected = format!(
+        "{at} is changed:\n  billing: on demand, at most unbounded read and 9 write units a second -> on \
+         demand"
+    );
+    expect(&go("apply", &free), 0, &expected);
 
     let protected = go("destroy", &[MANAGE, "--yes"]);
     assert_eq!(protected.status.code(), Some(1));
@@ -190,20 +198,6 @@ async fn reach(settings: &StoreSettings, script: &Script) -> Connection {
 
 fn embedded() -> StoreSettings {
     settings(Location::EmbeddedMemory)
-}
-
-/// Answers of continuous backups, which the embedded DynamoDB does not have.
-fn backups(status: &str) -> Act {
-    let recovery = format!(r#"{{"PointInTimeRecoveryStatus":"{status}"}}"#);
-    let status = r#""ContinuousBackupsStatus":"ENABLED""#;
-    let body = format!(
-        r#"{{"ContinuousBackupsDescription":{{{status},"PointInTimeRecoveryDescription":{recovery}}}}}"#
-    );
-    Act::Answer(200, body)
-}
-
-fn count(sent: &[String], operation: &str) -> usize {
-    sent.iter().filter(|sent| *sent == operation).count()
 }
 
 #[tokio::test]
