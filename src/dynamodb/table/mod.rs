@@ -150,7 +150,7 @@ fn check(caller: &Caller, plan: &Plan) -> Result<()> {
     Err(Error::new(ErrorKind::Store, message))
 }
 
-/// Changes what differs and may be changed; after a change that is refused only the TTL, of which nobody is short.
+/// Changes what differs and may be changed. After a change that is refused the TTL alone is switched on all the same.
 async fn carry_out(
     caller: &Caller,
     settings: &StoreSettings,
