@@ -5,65 +5,16 @@
 
 mod dynamodb_support;
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use dynamodb_support::aws::{
+    FIVE, ON_DEMAND, always, done, in_use, not_found, open, reached, remote, server, table, tagged,
+    tags, ttl,
+};
 use dynamodb_support::script::{Act, Script};
-use dynamodb_support::{settings, try_connect};
 use millpond::ErrorKind;
 use millpond::clock::Clock;
-use millpond::config::{Credentials, Location, Secret, StoreSettings};
-use millpond::dynamodb::{Connection, Execution, Options};
-use millpond::ids::Name;
-
-fn remote(region: Option<&str>, endpoint: Option<&str>) -> StoreSettings {
-    settings(Location::Remote {
-        region: region.map(str::to_owned),
-        endpoint: endpoint.map(str::to_owned),
-        credentials: Credentials::basic("id", Secret::new("secret".to_owned())),
-    })
-}
-
-/// What a run's start comes to, and the warnings on its way.
-async fn open(
-    settings: &StoreSettings,
-    script: &Script,
-) -> (millpond::Result<Connection>, Vec<String>) {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .without_time()
-        .with_ansi(false)
-        .with_target(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _logged = tracing::subscriber::set_default(subscriber);
-    let wrap = |client| script.wrap(client);
-    let opened = try_connect(settings, Execution::Inline, Some(&wrap)).await;
-    let written = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let lines = written.lines().map(|line| line.trim().trim_start_matches("WARN ").to_owned());
-    (opened, lines.collect())
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// So many that nobody gets to their end.
-fn always(act: fn() -> Act) -> impl Iterator<Item = Act> {
-    (0..1_000).map(move |_| act())
-}
+use millpond::config::StoreSettings;
 
 /// It used to be waited for without end.
 #[tokio::test(start_paused = true)]
@@ -109,6 +60,7 @@ async fn a_server_that_has_answered_is_waited_for_as_long_as_it_takes() {
     script.next("DescribeTable", [table("CREATING", ON_DEMAND)]);
     script.next("DescribeTable", (0..20).map(|_| Act::Refuse));
     script.next("DescribeTable", [table("ACTIVE", ON_DEMAND)]);
+    script.next("GetItem", [done()]);
     script.next("DescribeTimeToLive", [ttl("ENABLED")]);
     let clock = Clock::system();
     let began = clock.now();
@@ -117,46 +69,13 @@ async fn a_server_that_has_answered_is_waited_for_as_long_as_it_takes() {
     assert!(clock.now() - began > Duration::from_secs(90));
 }
 
-fn server() -> StoreSettings {
-    remote(Some("eu-west-1"), None)
-}
-
-const ON_DEMAND: &str = r#""BillingModeSummary":{"BillingMode":"PAY_PER_REQUEST"}"#;
-const FIVE: &str = r#""ProvisionedThroughput":{"ReadCapacityUnits":5,"WriteCapacityUnits":5}"#;
-
-/// A table of Millpond.
-fn table(status: &str, billing: &str) -> Act {
-    let keys = r#""KeySchema":[{"AttributeName":"pk","KeyType":"HASH"},
-        {"AttributeName":"sk","KeyType":"RANGE"}]"#;
-    let types = r#""AttributeDefinitions":[{"AttributeName":"pk","AttributeType":"S"},
-        {"AttributeName":"sk","AttributeType":"B"}]"#;
-    let status = format!(r#""TableStatus":"{status}","TableArn":"arn:aws:dynamodb:x""#);
-    Act::Answer(200, format!(r#"{{"Table":{{{status},{keys},{types},{billing}}}}}"#))
-}
-
-fn ttl(status: &str) -> Act {
-    let ttl = format!(r#"{{"TimeToLiveStatus":"{status}","AttributeName":"ttl"}}"#);
-    Act::Answer(200, format!(r#"{{"TimeToLiveDescription":{ttl}}}"#))
-}
-
-fn done() -> Act {
-    Act::Answer(200, "{}".to_owned())
-}
-
-fn not_found() -> Act {
-    Act::error(400, "ResourceNotFoundException")
-}
-
-fn in_use() -> Act {
-    Act::error(400, "ResourceInUseException")
-}
-
 /// It used to be taken for one of one's own, and the configured capacity for its.
 #[tokio::test(start_paused = true)]
 async fn a_table_that_another_process_makes_meanwhile_is_used_as_it_is_found() {
     let script = Script::default();
     script.next("DescribeTable", [not_found(), table("CREATING", FIVE), table("ACTIVE", FIVE)]);
     script.next("CreateTable", [in_use()]);
+    script.next("GetItem", [done()]);
     script.next("DescribeTimeToLive", [ttl("DISABLED")]);
     script.next("UpdateTimeToLive", [done()]);
     let settings = StoreSettings { provisioned: Some((20, 40)), ..server() };
@@ -179,29 +98,13 @@ async fn a_table_that_vanishes_before_it_can_be_used_is_made_again() {
     let looks = [table("CREATING", ON_DEMAND), not_found(), table("ACTIVE", ON_DEMAND)];
     script.next("DescribeTable", looks);
     script.next("CreateTable", [in_use(), done(), done()]);
+    script.next("GetItem", [done()]);
     script.next("DescribeTimeToLive", [ttl("ENABLED")]);
     let (opened, warned) = open(&server(), &script).await;
     assert_eq!(opened.unwrap().provisioned(), None);
     assert_eq!(warned, Vec::<String>::new());
     let made = script.sent().iter().filter(|sent| *sent == "CreateTable").count();
     assert_eq!(made, 3);
-}
-
-fn tagged(settings: StoreSettings) -> StoreSettings {
-    let tags = [("stage".to_owned(), "live".to_owned())].into();
-    StoreSettings { tags, ..settings }
-}
-
-fn tags(list: &str) -> Act {
-    Act::Answer(200, format!(r#"{{"Tags":[{list}]}}"#))
-}
-
-async fn reached(settings: &StoreSettings, script: &Script) -> Connection {
-    let (job, clock) = (Name::new("job").unwrap(), Clock::system());
-    let wrap = |client| script.wrap(client);
-    let (execution, wrap) = (Execution::Inline, Some(&wrap as _));
-    let options = Options { settings, job: &job, clock, seed: 7, execution, wrap };
-    Connection::reach(options).await.unwrap()
 }
 
 /// AWS takes tags at once and lists them later; `apply` used to end with 1 for that.

@@ -7,9 +7,11 @@
 mod dynamodb_support;
 mod process;
 
+use std::io::Write;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
+use dynamodb_support::aws::{backups, count};
 use dynamodb_support::script::{Act, Script};
 use dynamodb_support::{Tokio, settings, try_connect};
 use millpond::ErrorKind;
@@ -97,6 +99,13 @@ fn a_table_is_planned_made_changed_and_deleted() {
     );
     expect(&go("apply", &bounded), 0, &expected);
 
+    let free = [MANAGE, "table.max-write-request-units=none", "table.deletion-protection=true"];
+    let expected = format!(
+        "{at} is changed:\n  billing: on demand, at most unbounded read and 9 write units a second -> on \
+         demand"
+    );
+    expect(&go("apply", &free), 0, &expected);
+
     let protected = go("destroy", &[MANAGE, "--yes"]);
     assert_eq!(protected.status.code(), Some(1));
     assert!(text(&protected.stderr).contains("is protected from deletion"), "{protected:?}");
@@ -109,6 +118,40 @@ fn a_table_is_planned_made_changed_and_deleted() {
     assert_eq!(go("check", &[]).status.code(), Some(0), "it is there still");
     expect(&go("destroy", &[MANAGE, "--yes"]), 0, &format!("{at} is deleted"));
     expect(&go("destroy", &[MANAGE, "--yes"]), 0, &format!("{at} is not there"));
+    let missing = go("destroy", &[MANAGE, "--json"]);
+    let expected = json!({ "table": at, "deleted": false });
+    assert_eq!(serde_json::from_slice::<Value>(&missing.stdout).unwrap(), expected);
+    assert_eq!(missing.status.code(), Some(0));
+}
+
+/// What it prints where a person at a terminal answers `no`. `script` makes the terminal, which shows the answer and
+/// the question too.
+#[test]
+#[cfg(target_os = "linux")]
+fn who_is_asked_and_says_no_gets_json_too() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(table(folder.path(), "apply", &[]).status.code(), Some(0));
+    let asked = |what: &str| {
+        let command = format!("{} table {what} {ON} --json", env!("CARGO_BIN_EXE_millpond"));
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+        process::apart(&mut script, folder.path());
+        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"no\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+        let said = text(&output.stdout);
+        let json = said.split_once('{').unwrap_or_else(|| panic!("no JSON: {said}")).1;
+        serde_json::from_str::<Value>(&format!("{{{json}")).unwrap()
+    };
+    let at = "embedded DynamoDB on state.db";
+    let manage = format!("-Dstate.backend.dynamodb.{MANAGE}");
+    let kept = json!({ "table": at, "deleted": false });
+    assert_eq!(asked(&format!("destroy {manage}")), kept);
+    let nothing =
+        json!({ "job": "route_stats", "incarnations": 0, "items": 0, "write-units": 0.0 });
+    assert_eq!(asked("purge route_stats"), nothing);
+    assert_eq!(table(folder.path(), "check", &[]).status.code(), Some(0), "it is there still");
 }
 
 #[test]
@@ -190,20 +233,6 @@ async fn reach(settings: &StoreSettings, script: &Script) -> Connection {
 
 fn embedded() -> StoreSettings {
     settings(Location::EmbeddedMemory)
-}
-
-/// Answers of continuous backups, which the embedded DynamoDB does not have.
-fn backups(status: &str) -> Act {
-    let recovery = format!(r#"{{"PointInTimeRecoveryStatus":"{status}"}}"#);
-    let status = r#""ContinuousBackupsStatus":"ENABLED""#;
-    let body = format!(
-        r#"{{"ContinuousBackupsDescription":{{{status},"PointInTimeRecoveryDescription":{recovery}}}}}"#
-    );
-    Act::Answer(200, body)
-}
-
-fn count(sent: &[String], operation: &str) -> usize {
-    sent.iter().filter(|sent| *sent == operation).count()
 }
 
 #[tokio::test]

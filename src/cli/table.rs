@@ -19,7 +19,7 @@ use crate::config::{self, Config, Location};
 use crate::dynamodb::{self, Connection, Execution, Options, Plan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
-use crate::runtime::{self, Backend, DynamoDbStateBackend, PurgeOptions};
+use crate::runtime::{self, Backend, DynamoDbStateBackend, PurgeOptions, Purged};
 
 /// How long a server may be silent: a person is waiting, where a job would.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -107,8 +107,9 @@ async fn apply(connection: &Connection, json: bool) -> Result<Exit> {
 
 async fn destroy(connection: &Connection, args: &DestroyArgs) -> Result<Exit> {
     let plan = look(connection).await?;
+    let shown = |deleted: bool| json!({ "table": plan.table, "deleted": deleted });
     if !plan.exists {
-        print::note(&format!("{} is not there", plan.table));
+        nothing_done(args.table.json, &shown(false), &format!("{} is not there", plan.table));
         return Ok(Exit::Done);
     }
     let what = format!(
@@ -118,12 +119,11 @@ async fn destroy(connection: &Connection, args: &DestroyArgs) -> Result<Exit> {
         text::bytes(plan.bytes),
     );
     if !agreed(&what, args.yes)? {
+        nothing_done(args.table.json, &shown(false), UNCHANGED);
         return Ok(Exit::Failed);
     }
     connection.table().destroy().await?;
-    print_done(args.table.json, &json!({ "table": plan.table, "deleted": true }), || {
-        format!("{} is deleted", plan.table)
-    });
+    print_done(args.table.json, &shown(true), || format!("{} is deleted", plan.table));
     Ok(Exit::Done)
 }
 
@@ -143,7 +143,16 @@ async fn purge(
     } else {
         format!("This deletes the state of job {job} in {}.", plan.table)
     };
+    let shown = |purged: Purged, write_units: f64| {
+        json!({
+            "job": job.to_string(),
+            "incarnations": purged.incarnations,
+            "items": purged.items,
+            "write-units": write_units,
+        })
+    };
     if !agreed(&what, args.yes)? {
+        nothing_done(args.table.json, &shown(Purged::default(), 0.0), UNCHANGED);
         return Ok(Exit::Failed);
     }
     let backend = DynamoDbStateBackend::new(connection, config.state.tombstone_retention);
@@ -154,13 +163,7 @@ async fn purge(
     };
     let purged = runtime::purge(&backend, job, options, Clock::system(), seed()?).await?;
     let written = backend.consumed().write.total();
-    let shown = json!({
-        "job": job.to_string(),
-        "incarnations": purged.incarnations,
-        "items": purged.items,
-        "write-units": written,
-    });
-    print_done(args.table.json, &shown, || {
+    print_done(args.table.json, &shown(purged, written), || {
         format!(
             "{} items of {} incarnations of job {job} are deleted; write units: {written:.1}",
             text::grouped(purged.items),
@@ -186,11 +189,18 @@ fn agreed(what: &str, yes: bool) -> Result<bool> {
         .lock()
         .read_line(&mut answer)
         .map_err(|e| Error::new(ErrorKind::Io, format!("cannot read the answer: {e}")))?;
-    let agreed = answer.trim().eq_ignore_ascii_case("yes");
-    if !agreed {
-        print::note("nothing is changed");
+    Ok(answer.trim().eq_ignore_ascii_case("yes"))
+}
+
+const UNCHANGED: &str = "nothing is changed";
+
+/// The result of a command that had nothing to do, or may not; without `--json` that is a note, and no result.
+fn nothing_done(json: bool, shown: &serde_json::Value, note: &str) {
+    if json {
+        print::result(&format!("{shown:#}"));
+    } else {
+        print::note(note);
     }
-    Ok(agreed)
 }
 
 fn tell(plan: &Plan, json: bool, text: &str) -> Result<()> {

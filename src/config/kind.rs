@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use super::units::{parse_duration, parse_size, show_duration, show_size};
-use super::{Secret, nearest};
+use super::{Bound, Secret, nearest};
 
 /// The way to a field.
 type At<T> = fn(&mut Draft) -> &mut T;
@@ -41,8 +41,8 @@ pub(super) enum Kind {
     Units {
         at: At<u64>,
     },
-    OptionalUnits {
-        at: At<Option<u64>>,
+    Bound {
+        at: At<Option<Bound>>,
     },
     Factor {
         least: f64,
@@ -107,7 +107,7 @@ impl Kind {
                 *at(draft) = Some(count(text, least, u32::MAX)?);
             }
             Self::Units { at } => *at(draft) = count::<u64>(text, 1, 1_000_000)?,
-            Self::OptionalUnits { at } => *at(draft) = Some(count::<u64>(text, 1, 1_000_000)?),
+            Self::Bound { at } => *at(draft) = Some(bound(text)?),
             Self::Factor { least, most, at } => *at(draft) = factor(text, least, most)?,
             Self::OptionalFactor { least, most, at } => {
                 *at(draft) = Some(factor(text, least, most)?);
@@ -137,7 +137,7 @@ impl Kind {
             Self::Count { at, .. } => at(draft).to_string(),
             Self::OptionalCount { at, .. } => return at(draft).map(|n| n.to_string()),
             Self::Units { at } => at(draft).to_string(),
-            Self::OptionalUnits { at } => return at(draft).map(|n| n.to_string()),
+            Self::Bound { .. } => return None,
             Self::OptionalSwitch { at } => return at(draft).map(|on| on.to_string()),
             Self::Tags { .. } => return None,
             Self::Factor { at, .. } => at(draft).to_string(),
@@ -158,10 +158,10 @@ impl Kind {
         match self {
             Self::Duration { .. } => "duration".to_owned(),
             Self::Size { .. } => "size".to_owned(),
-            Self::Count { .. }
-            | Self::OptionalCount { .. }
-            | Self::Units { .. }
-            | Self::OptionalUnits { .. } => "integer".to_owned(),
+            Self::Count { .. } | Self::OptionalCount { .. } | Self::Units { .. } => {
+                "integer".to_owned()
+            }
+            Self::Bound { .. } => "integer, or `none`".to_owned(),
             Self::Factor { .. } | Self::OptionalFactor { .. } => "number".to_owned(),
             Self::Switch { .. } | Self::OptionalSwitch { .. } => "boolean".to_owned(),
             Self::Tags { .. } => "`name=value` pairs with commas between them".to_owned(),
@@ -215,6 +215,14 @@ where
         .ok()
         .filter(|n| *n >= least && *n <= most)
         .ok_or_else(|| format!("it must be a whole number from {least} to {most}"))
+}
+
+fn bound(text: &str) -> Result<Bound, String> {
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(Bound::None);
+    }
+    let units = count::<u64>(text, 1, 1_000_000);
+    units.map(Bound::Units).map_err(|wrong| format!("{wrong}, or none"))
 }
 
 fn factor(text: &str, least: f64, most: f64) -> Result<f64, String> {

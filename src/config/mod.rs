@@ -175,6 +175,26 @@ pub enum ValueFormat {
     Native,
 }
 
+/// The most request units a second that a table on demand takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// `none`: as many as come; a bound that the table has is taken away.
+    None,
+    /// So many.
+    Units(u64),
+}
+
+impl Bound {
+    /// So many; `None` where there is no bound.
+    #[must_use]
+    pub fn units(self) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::Units(units) => Some(units),
+        }
+    }
+}
+
 /// Which DynamoDB, and which table of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreSettings {
@@ -191,9 +211,9 @@ pub struct StoreSettings {
     /// `….table.point-in-time-recovery`; `None`: as the table has it.
     pub point_in_time_recovery: Option<bool>,
     /// `….table.max-read-request-units`, a second; `None`: as the table has it.
-    pub max_read_units: Option<u64>,
+    pub max_read_units: Option<Bound>,
     /// `….table.max-write-request-units`, a second; `None`: as the table has it.
-    pub max_write_units: Option<u64>,
+    pub max_write_units: Option<Bound>,
     /// Where it is.
     pub location: Location,
 }

@@ -181,6 +181,22 @@ fn a_smaller_cache_takes_the_logs_default_with_it() {
 }
 
 #[test]
+fn a_bound_of_a_table_is_a_number_or_none() {
+    let bound = |value: &str| {
+        load(&with(&[&format!("state.backend.dynamodb.table.max-read-request-units={value}")]))
+    };
+    for (value, expected) in [("none", Bound::None), ("None", Bound::None), ("7", Bound::Units(7))]
+    {
+        assert_eq!(bound(value).unwrap().store.max_read_units, Some(expected));
+    }
+    assert_eq!(load(&with(&[])).unwrap().store.max_read_units, None);
+    for wrong in ["0", "nothing"] {
+        let error = bound(wrong).unwrap_err().to_string();
+        assert!(error.contains("a whole number from 1 to 1000000, or none"), "{error}");
+    }
+}
+
+#[test]
 fn a_region_or_an_endpoint_is_what_chooses_a_remote_table() {
     let credentials = [
         "aws.credentials.provider.basic.accesskeyid=id",

@@ -18,7 +18,8 @@ use rand::rngs::SmallRng;
 use super::meter::{Meter, Purpose};
 use super::pace::{Lane, Pace, Rank};
 use super::portion::Sizes;
-use super::retry::{Backoff, Failure, Trouble, Verdict, judge};
+use super::retry::{Backoff, Failure, Trouble, Verdict};
+use super::signatures::Signatures;
 use super::throttles::{Throttles, Throttling};
 use crate::clock::{Clock, Instant};
 use crate::error::Error;
@@ -38,6 +39,7 @@ struct Shared {
     clock: Clock,
     backoff: Backoff,
     rng: Mutex<SmallRng>,
+    signatures: Signatures,
     struggle: Mutex<Struggle>,
     sizes: Mutex<Sizes>,
     /// Until a server says that it has none, or that it is not allowed.
@@ -146,6 +148,7 @@ impl Caller {
             clock,
             backoff: Backoff::default(),
             rng: Mutex::new(SmallRng::seed_from_u64(seed)),
+            signatures: Signatures::default(),
             struggle: Mutex::default(),
             sizes: Mutex::default(),
             partiql: AtomicBool::new(true),
@@ -225,10 +228,13 @@ impl Caller {
         self.0.meter.sent(purpose);
         // The SDK's futures take 10 KiB and more.
         match Box::pin(sent).await {
-            Ok(answer) => Ok(answer),
+            Ok(answer) => {
+                self.0.signatures.accepted();
+                Ok(answer)
+            }
             Err(error) => {
                 let failure = Failure::of(&error);
-                let verdict = judge(&failure);
+                let verdict = self.0.signatures.judge(&failure, self.0.clock);
                 if let Verdict::Retry { trouble: Trouble::Throttled, .. } = verdict {
                     self.0.meter.throttled(purpose);
                 }

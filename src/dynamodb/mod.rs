@@ -34,6 +34,7 @@ mod retry;
 mod scan;
 mod send;
 mod served;
+mod signatures;
 mod statement;
 mod table;
 mod tap;

@@ -55,6 +55,9 @@ pub(super) enum Trouble {
     Unreachable,
     /// The server says it failed.
     Internal,
+    /// The signature was refused, as it is where the clock is off. Nothing was looked at that was sent. How often it
+    /// is tried again is `signatures`'s.
+    Signature,
 }
 
 /// What to do about a failure.
@@ -111,6 +114,9 @@ fn judge_code(code: &str) -> Option<Verdict> {
         | "ServiceUnavailable"
         | "ServiceUnavailableException"
         | "ReplicatedWriteConflictException" => retry(Trouble::Internal, false),
+        "InvalidSignatureException" | "RequestTimeTooSkewed" | "RequestExpired" => {
+            retry(Trouble::Signature, true)
+        }
         STORAGE_FAILURE => Verdict::Final(ErrorKind::Io),
         _ => return None,
     })
@@ -290,7 +296,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_failure_has_its_verdict() {
-        use Trouble::{Internal, Throttled, Unreachable};
+        use Trouble::{Internal, Signature, Throttled, Unreachable};
         let retry = |trouble, surely_not_applied| Verdict::Retry { trouble, surely_not_applied };
         let table = [
             (
@@ -304,6 +310,9 @@ mod tests {
             (Reach::Answered(400), Some("ThrottlingException"), retry(Throttled, true)),
             (Reach::Answered(500), Some("InternalServerError"), retry(Internal, false)),
             (Reach::Answered(503), None, retry(Internal, false)),
+            (Reach::Answered(400), Some("InvalidSignatureException"), retry(Signature, true)),
+            (Reach::Answered(403), Some("RequestTimeTooSkewed"), retry(Signature, true)),
+            (Reach::Answered(400), Some("RequestExpired"), retry(Signature, true)),
             (Reach::Answered(400), Some("AccessDeniedException"), Verdict::Final(ErrorKind::Store)),
             (Reach::Answered(400), Some("ValidationException"), Verdict::Final(ErrorKind::Store)),
             (Reach::Answered(500), Some(STORAGE_FAILURE), Verdict::Final(ErrorKind::Io)),

@@ -16,6 +16,8 @@ use serde_json::Value;
 pub(crate) enum Act {
     /// It is not sent; this is the answer.
     Answer(u16, String),
+    /// The same, of a server whose clock shows this (an HTTP date).
+    AnswerAt(u16, String, &'static str),
     /// It is not sent; the answer is made of the request's body.
     Reply(fn(&Value) -> Value),
     /// It is sent; the answer is changed on the way.
@@ -45,6 +47,7 @@ pub(crate) struct Script(Arc<Mutex<Shared>>);
 struct Shared {
     acts: Vec<(&'static str, VecDeque<Act>)>,
     sent: Vec<String>,
+    signed: Vec<String>,
 }
 
 impl std::fmt::Debug for Script {
@@ -69,13 +72,19 @@ impl Script {
         std::mem::take(&mut self.0.lock().unwrap().sent)
     }
 
+    /// The dates by which requests were signed since the last time this was asked.
+    pub(crate) fn signed(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap().signed)
+    }
+
     /// Wraps a client.
     pub(crate) fn wrap(&self, inner: SharedHttpClient) -> SharedHttpClient {
         SharedHttpClient::new(Scripted { script: self.clone(), inner })
     }
 
-    fn take(&self, operation: &str) -> Option<Act> {
+    fn take(&self, operation: &str, signed: Option<&str>) -> Option<Act> {
         let mut shared = self.0.lock().unwrap();
+        shared.signed.extend(signed.map(str::to_owned));
         shared.sent.push(operation.to_owned());
         let acts = shared.acts.iter_mut().filter(|(name, _)| *name == operation);
         acts.filter_map(|(_, acts)| acts.pop_front()).next()
@@ -112,9 +121,15 @@ impl HttpConnector for ScriptedConnector {
         let answer = |status: u16, body: String| {
             Ok(HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body)))
         };
-        match self.script.take(&operation) {
+        match self.script.take(&operation, request.headers().get("x-amz-date")) {
             None | Some(Act::Pass) => self.inner.call(request),
             Some(Act::Answer(status, body)) => HttpConnectorFuture::ready(answer(status, body)),
+            Some(Act::AnswerAt(status, body, date)) => {
+                HttpConnectorFuture::ready(answer(status, body).map(|mut answer| {
+                    answer.headers_mut().insert("date", date);
+                    answer
+                }))
+            }
             Some(Act::Reply(reply)) => {
                 let body = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
                 HttpConnectorFuture::ready(answer(200, reply(&body).to_string()))

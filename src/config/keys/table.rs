@@ -46,17 +46,18 @@ pub(in crate::config) static TABLE_KEYS: &[Key] = &[
     .by_default("as the table has it; off where it is made"),
     Key::new(
         MOST_READ,
-        Kind::OptionalUnits { at: at!(config.store.max_read_units) },
+        Kind::Bound { at: at!(config.store.max_read_units) },
         "4000",
         "On demand: the most read request units a second, above which DynamoDB throttles: a bound of \
-         the bill.",
+         the bill. `none` takes away a bound that the table has.",
     )
     .by_default("as the table has it; no bound where it is made"),
     Key::new(
         MOST_WRITE,
-        Kind::OptionalUnits { at: at!(config.store.max_write_units) },
+        Kind::Bound { at: at!(config.store.max_write_units) },
         "4000",
-        "On demand: the most write request units a second, above which DynamoDB throttles.",
+        "On demand: the most write request units a second, above which DynamoDB throttles. `none` takes \
+         away a bound that the table has.",
     )
     .by_default("as the table has it; no bound where it is made"),
 ];

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -18,11 +19,14 @@ use super::super::item::TTL;
 use super::super::meter::Purpose;
 use super::super::pace::Rank;
 use super::super::retry::{Failure, Verdict};
-use super::POLL;
-use super::found::{Billing, is, is_active};
+use super::found::{Billing, Found, Told, is, ttl};
 use super::plan::{billing, our_keys};
+use super::ready::{Wait, settled};
 use crate::config::StoreSettings;
 use crate::error::{Error, Result};
+
+/// For how long a table may refuse that its TTL is switched on, since it is in use or not known yet.
+const TTL_SETTLES: Duration = Duration::from_secs(60);
 
 fn incomplete(error: impl std::fmt::Display) -> Error {
     Error::internal(format!("the table's definition is not complete: {error}"))
@@ -39,12 +43,21 @@ fn capacity(read: u64, write: u64) -> Result<ProvisionedThroughput> {
     capacity.build().map_err(incomplete)
 }
 
-/// `None` where nothing is bounded.
-fn bounds(read: Option<u64>, write: Option<u64>) -> Option<OnDemandThroughput> {
+/// (read, write) request units a second.
+type Bounds = (Option<u64>, Option<u64>);
+
+/// What takes a bound away.
+const UNBOUNDED: i64 = -1;
+
+/// What makes bounds of those that are there; `None` where there are none, and none are wanted.
+fn bounds(wanted: Bounds, there: Bounds) -> Option<OnDemandThroughput> {
+    let of =
+        |wanted: Option<u64>, there: Option<u64>| wanted.map(units).or(there.map(|_| UNBOUNDED));
+    let (read, write) = (of(wanted.0, there.0), of(wanted.1, there.1));
     read.or(write)?;
     let bounds = OnDemandThroughput::builder()
-        .set_max_read_request_units(read.map(units))
-        .set_max_write_request_units(write.map(units));
+        .set_max_read_request_units(read)
+        .set_max_write_request_units(write);
     Some(bounds.build())
 }
 
@@ -95,7 +108,7 @@ pub(super) async fn create(caller: &Caller, settings: &StoreSettings) -> Result<
     request = match billing(settings, None) {
         Billing::OnDemand(read, write) => request
             .billing_mode(BillingMode::PayPerRequest)
-            .set_on_demand_throughput(bounds(read, write)),
+            .set_on_demand_throughput(bounds((read, write), (None, None))),
         Billing::Provisioned(read, write) => request
             .billing_mode(BillingMode::Provisioned)
             .provisioned_throughput(capacity(read, write)?),
@@ -111,49 +124,68 @@ pub(super) async fn create(caller: &Caller, settings: &StoreSettings) -> Result<
     }
 }
 
-/// Has the table paid in another way, and waits until it is.
-pub(super) async fn pay(caller: &Caller, wanted: Billing, found: Billing) -> Result<()> {
-    let request = caller.client().update_table().table_name(caller.table());
-    let was_on_demand = matches!(found, Billing::OnDemand(..));
-    let request = match wanted {
-        Billing::OnDemand(read, write) => {
-            let mode = (!was_on_demand).then_some(BillingMode::PayPerRequest);
-            request.set_billing_mode(mode).set_on_demand_throughput(bounds(read, write))
+/// Has the table paid as `settings` say, and waits until it is.
+pub(super) async fn pay(caller: &Caller, settings: &StoreSettings) -> Result<()> {
+    let differing = |found: &Found, request: UpdateTableFluentBuilder| {
+        let (wanted, found) = (billing(settings, Some(found.billing)), found.billing);
+        if wanted == found {
+            return Ok(None);
         }
-        Billing::Provisioned(read, write) => {
-            let mode = was_on_demand.then_some(BillingMode::Provisioned);
-            request.set_billing_mode(mode).provisioned_throughput(capacity(read, write)?)
-        }
+        Ok(Some(match (wanted, found) {
+            (Billing::OnDemand(read, write), Billing::OnDemand(was_read, was_write)) => {
+                let bounds = bounds((read, write), (was_read, was_write));
+                request.set_on_demand_throughput(bounds)
+            }
+            (Billing::OnDemand(read, write), Billing::Provisioned(..)) => request
+                .billing_mode(BillingMode::PayPerRequest)
+                .set_on_demand_throughput(bounds((read, write), (None, None))),
+            (Billing::Provisioned(read, write), was) => {
+                let was_on_demand = matches!(was, Billing::OnDemand(..));
+                request
+                    .set_billing_mode(was_on_demand.then_some(BillingMode::Provisioned))
+                    .provisioned_throughput(capacity(read, write)?)
+            }
+        }))
     };
-    update(caller, request).await
+    update(caller, differing).await
 }
 
 /// Protects the table from deletion, or not, and waits until it is so.
 pub(super) async fn protect(caller: &Caller, on: bool) -> Result<()> {
-    let request = caller.client().update_table().table_name(caller.table());
-    update(caller, request.deletion_protection_enabled(on)).await
+    let differing = |found: &Found, request: UpdateTableFluentBuilder| {
+        let differs = found.deletion_protection != on;
+        Ok(differs.then(|| request.deletion_protection_enabled(on)))
+    };
+    update(caller, differing).await
 }
 
-/// One change at a time: those before it are waited for.
-async fn update(caller: &Caller, request: UpdateTableFluentBuilder) -> Result<()> {
+/// One change at a time: those before it are waited for. `differing` completes the request for the table as it then is;
+/// it gives `None` where nothing differs any more, since another process has done it, or a request of ours whose
+/// answer was lost. DynamoDB refuses such a request, and calls it not valid.
+async fn update(
+    caller: &Caller,
+    differing: impl Fn(&Found, UpdateTableFluentBuilder) -> Result<Option<UpdateTableFluentBuilder>>,
+) -> Result<()> {
+    let mut wait = Wait::new(caller);
+    let mut not_valid = None;
     loop {
-        settle(caller).await?;
+        let found = settled(caller).await?;
+        let request = caller.client().update_table().table_name(caller.table());
+        let Some(request) = differing(&found, request)? else { return Ok(()) };
+        if let Some(error) = not_valid {
+            return Err(error);
+        }
         match send(caller, || request.clone().send()).await {
-            Ok(_) => return settle(caller).await,
+            Ok(_) => return settled(caller).await.map(drop),
             Err(refusal) if is("ResourceInUseException", &refusal) => {
-                caller.clock().sleep(POLL).await;
+                wait.next("another change of it is under way").await;
+            }
+            Err(refusal) if is("ValidationException", &refusal) => {
+                not_valid = Some(caller.error("UpdateTable", &refusal));
             }
             Err(refusal) => return Err(caller.error("UpdateTable", &refusal)),
         }
     }
-}
-
-/// Waits until no change of the table is under way.
-async fn settle(caller: &Caller) -> Result<()> {
-    while !is_active(caller).await? {
-        caller.clock().sleep(POLL).await;
-    }
-    Ok(())
 }
 
 /// Switches the TTL on; the failure where it cannot be.
@@ -168,8 +200,24 @@ pub(super) async fn expire(caller: &Caller) -> Result<std::result::Result<(), Fa
         .update_time_to_live()
         .table_name(caller.table())
         .time_to_live_specification(specification);
-    let sent = send(caller, || request.clone().send()).await;
-    Ok(sent.map(drop).map_err(|refusal| refusal.failure))
+    let deadline = caller.clock().now() + TTL_SETTLES;
+    let mut wait = Wait::new(caller);
+    loop {
+        let refusal = match send(caller, || request.clone().send()).await {
+            Ok(_) => return Ok(Ok(())),
+            Err(refusal) => refusal,
+        };
+        let passes =
+            is("ResourceInUseException", &refusal) || is("ResourceNotFoundException", &refusal);
+        if passes && caller.clock().now() < deadline {
+            wait.next("its TTL cannot be changed yet").await;
+            continue;
+        }
+        // Another process was first, or an answer of ours was lost.
+        let is_on = is("ValidationException", &refusal)
+            && ttl(caller).await? == Told::Is(Some(TTL.to_owned()));
+        return Ok(if is_on { Ok(()) } else { Err(refusal.failure) });
+    }
 }
 
 /// Switches continuous backups on or off.
@@ -183,12 +231,13 @@ pub(super) async fn back_up(caller: &Caller, on: bool) -> Result<()> {
         .update_continuous_backups()
         .table_name(caller.table())
         .point_in_time_recovery_specification(specification);
+    let mut wait = Wait::new(caller);
     loop {
         match send(caller, || request.clone().send()).await {
             Ok(_) => return Ok(()),
             // A table that was just made has its backups a moment later.
             Err(refusal) if is("ContinuousBackupsUnavailableException", &refusal) => {
-                caller.clock().sleep(POLL).await;
+                wait.next("its backups cannot be changed yet").await;
             }
             Err(refusal) => return Err(caller.error("UpdateContinuousBackups", &refusal)),
         }
@@ -203,11 +252,12 @@ pub(super) async fn label(
 ) -> Result<()> {
     let tags = tags.iter().map(tag).collect::<Result<Vec<_>>>()?;
     let request = caller.client().tag_resource().resource_arn(arn).set_tags(Some(tags));
+    let mut wait = Wait::new(caller);
     loop {
         match send(caller, || request.clone().send()).await {
             Ok(_) => return Ok(()),
             Err(refusal) if is("ResourceInUseException", &refusal) => {
-                caller.clock().sleep(POLL).await;
+                wait.next("its tags cannot be changed yet").await;
             }
             Err(refusal) => return Err(caller.error("TagResource", &refusal)),
         }
@@ -217,6 +267,7 @@ pub(super) async fn label(
 /// Deletes the table with all that is in it, and waits until it is gone; one that is gone is as good.
 pub(super) async fn delete(caller: &Caller) -> Result<()> {
     let request = caller.client().delete_table().table_name(caller.table());
+    let mut wait = Wait::new(caller);
     loop {
         match send(caller, || request.clone().send()).await {
             Ok(_) => {}
@@ -225,6 +276,6 @@ pub(super) async fn delete(caller: &Caller) -> Result<()> {
             Err(refusal) if is("ResourceInUseException", &refusal) => {}
             Err(refusal) => return Err(caller.error("DeleteTable", &refusal)),
         }
-        caller.clock().sleep(POLL).await;
+        wait.next("it is being deleted").await;
     }
 }

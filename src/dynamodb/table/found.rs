@@ -61,7 +61,7 @@ impl<T> Told<T> {
 /// What is known of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Found {
-    pub(super) usable: bool,
+    pub(super) status: TableStatus,
     pub(super) arn: Option<String>,
     pub(super) keys: Vec<KeyAttribute>,
     pub(super) billing: Billing,
@@ -73,6 +73,13 @@ pub(super) struct Found {
     /// As DynamoDB last counted them, up to six hours ago.
     pub(super) items: u64,
     pub(super) bytes: u64,
+}
+
+impl Found {
+    /// Whether items can be read and written: also while it is being changed.
+    pub(super) fn is_usable(&self) -> bool {
+        matches!(self.status, TableStatus::Active | TableStatus::Updating)
+    }
 }
 
 /// Which properties are looked at, each at the price of a call.
@@ -126,9 +133,11 @@ fn advised(failure: &Failure, error: Error) -> Error {
             "the credentials have expired: renew them, or choose an aws.credentials.provider that \
              fetches new ones"
         }
+        Some("InvalidSignatureException" | "RequestTimeTooSkewed" | "RequestExpired") => {
+            "look at the machine's clock, and at aws.credentials.provider and its keys"
+        }
         Some(
             "UnrecognizedClientException"
-            | "InvalidSignatureException"
             | "IncompleteSignatureException"
             | "MissingAuthenticationTokenException"
             | "InvalidClientTokenId",
@@ -181,7 +190,8 @@ fn of_description(table: &TableDescription) -> Found {
         )
     };
     Found {
-        usable: matches!(table.table_status(), Some(TableStatus::Active | TableStatus::Updating)),
+        // One that does not say is waited for.
+        status: table.table_status().cloned().unwrap_or(TableStatus::Creating),
         arn: table.table_arn().map(str::to_owned),
         keys: keys.collect(),
         billing,
@@ -192,14 +202,6 @@ fn of_description(table: &TableDescription) -> Found {
         items: units(table.item_count()).unwrap_or(0),
         bytes: units(table.table_size_bytes()).unwrap_or(0),
     }
-}
-
-/// Whether the table is active: no change of it is under way.
-pub(super) async fn is_active(caller: &Caller) -> Result<bool> {
-    let send = || caller.client().describe_table().table_name(caller.table()).send();
-    let answer = caller.call(Purpose::Protocol, send).await;
-    let answer = answer.map_err(|refusal| caller.error("DescribeTable", &refusal))?;
-    Ok(answer.table().and_then(TableDescription::table_status) == Some(&TableStatus::Active))
 }
 
 /// The attribute of the TTL, where it is on.

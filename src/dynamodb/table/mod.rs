@@ -2,7 +2,7 @@
 //! that says so.
 //!
 //! ```text
-//! found (a look) ─► plan (pure: what differs, what may be done) ─► change (one call each)
+//! ready (looks, until it can be used) ─► plan (pure: what differs, what may be done) ─► change (one call each)
 //! ```
 //!
 //! Owns what a start does about the table, and the operations of `millpond table`. A table that was
@@ -12,6 +12,7 @@ mod change;
 mod found;
 mod plan;
 mod policy;
+mod ready;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub use plan::{Difference, Plan, Remedy};
 pub use policy::policy;
 
 use plan::{TAGS, TTL_ATTRIBUTE};
+use ready::usable;
 
 use super::call::Caller;
 use super::item::TTL;
@@ -72,8 +74,10 @@ pub(super) async fn ensure(
     check(caller, &plan)?;
     tell_of_hidden(caller, &found, origin);
     if settings.manage || origin == Origin::Made {
-        carry_out(caller, settings, &found, origin).await?;
-        return Ok(settings.provisioned);
+        let Err(error) = carry_out(caller, settings, &found, origin).await else {
+            return Ok(settings.provisioned);
+        };
+        return left_as_it_is(caller, error).await;
     }
     // A run like this one has made it, and may have ended before that.
     let expires = embedded || origin == Origin::Anothers;
@@ -98,6 +102,25 @@ pub(super) async fn capacity(caller: &Caller) -> Option<Option<(u64, u64)>> {
     Some(found.billing.provisioned())
 }
 
+/// A job can run though a change was refused, perhaps until tomorrow: it is told of that, and starts on the table as
+/// it is. Gives its capacity.
+async fn left_as_it_is(caller: &Caller, refused: Error) -> Result<Option<(u64, u64)>> {
+    if refused.kind() != ErrorKind::Store {
+        return Err(refused);
+    }
+    match found::describe(caller, Duration::MAX).await? {
+        Some(found) if found.is_usable() => {
+            tracing::warn!(
+                table = caller.table(),
+                "left as it is, since a change was refused: {}; `millpond table plan` says what differs",
+                refused.message()
+            );
+            Ok(found.billing.provisioned())
+        }
+        _ => Err(refused),
+    }
+}
+
 /// What is configured and cannot be seen is not changed: whoever relies on it is to know. Tags of a table
 /// that was made here were given with it.
 fn tell_of_hidden(caller: &Caller, found: &Found, origin: Origin) {
@@ -116,35 +139,6 @@ fn tell_of_hidden(caller: &Caller, found: &Found, origin: Origin) {
     }
 }
 
-/// The table once it can be used, and whether it was made here.
-async fn usable(caller: &Caller, settings: &StoreSettings) -> Result<(Found, Origin)> {
-    let mut origin = Origin::Found;
-    // It was made here and has not been seen since.
-    let mut awaited = false;
-    let mut patience = PATIENCE;
-    loop {
-        match found::describe(caller, patience).await? {
-            None if !awaited => {
-                awaited = change::create(caller, settings).await?;
-                origin = if awaited { Origin::Made } else { Origin::Anothers };
-                if !awaited {
-                    caller.clock().sleep(POLL).await;
-                }
-            }
-            Some(table) if table.usable => {
-                check(caller, &plan::plan(caller.place(), settings, Some(&table)))?;
-                return Ok((found::complete(caller, table, plan::ask(settings)).await?, origin));
-            }
-            // Being made or deleted, by us or by another; or not to be seen yet.
-            seen => {
-                awaited &= seen.is_none();
-                caller.clock().sleep(POLL).await;
-            }
-        }
-        patience = Duration::MAX;
-    }
-}
-
 fn check(caller: &Caller, plan: &Plan) -> Result<()> {
     let obstacles = plan.obstacles();
     if obstacles.is_empty() {
@@ -155,18 +149,29 @@ fn check(caller: &Caller, plan: &Plan) -> Result<()> {
     Err(Error::new(ErrorKind::Store, message))
 }
 
-/// Changes what differs and may be changed. Of a table that was made here billing, tags and protection are
-/// as they were asked for, whether or not the server shows them yet.
+/// Changes what differs and may be changed. After a change that is refused the TTL alone is switched on all the same.
 async fn carry_out(
     caller: &Caller,
     settings: &StoreSettings,
     found: &Found,
     origin: Origin,
 ) -> Result<()> {
+    let changed = change_all(caller, settings, found, origin).await;
+    expire(caller, found).await?;
+    changed
+}
+
+/// All but the TTL. Of a table that was made here billing, tags and protection are as they were asked for, whether
+/// or not the server shows them yet.
+async fn change_all(
+    caller: &Caller,
+    settings: &StoreSettings,
+    found: &Found,
+    origin: Origin,
+) -> Result<()> {
     if origin != Origin::Made {
-        let wanted = plan::billing(settings, Some(found.billing));
-        if wanted != found.billing {
-            change::pay(caller, wanted, found.billing).await?;
+        if plan::billing(settings, Some(found.billing)) != found.billing {
+            change::pay(caller, settings).await?;
         }
         let protection = settings.deletion_protection;
         if let Some(on) = protection.filter(|on| *on != found.deletion_protection) {
@@ -185,7 +190,7 @@ async fn carry_out(
     {
         change::back_up(caller, on).await?;
     }
-    expire(caller, found).await
+    Ok(())
 }
 
 /// Without TTL tombstones stay, which costs storage and no correctness: so a server that has none, or
@@ -269,17 +274,17 @@ impl Table {
         } else {
             expire(&self.caller, &found).await?;
         }
-        self.plan_once_tags_show().await
+        self.plan_once_tags_show(self.settings.manage || origin == Origin::Made).await
     }
 
-    /// A tag that was taken is listed a moment later.
-    async fn plan_once_tags_show(&self) -> Result<Plan> {
+    /// A tag that was taken is listed a moment later; those of a table that is not `ours` were not given.
+    async fn plan_once_tags_show(&self, ours: bool) -> Result<Plan> {
         let clock = self.caller.clock();
         let deadline = clock.now() + TAGS_SHOW;
         loop {
             let plan = self.plan().await?;
             let tags_differ = plan.differences.iter().any(|d| d.property == TAGS);
-            if !(tags_differ && self.settings.manage) || clock.now() >= deadline {
+            if !(tags_differ && ours) || clock.now() >= deadline {
                 return Ok(plan);
             }
             clock.sleep(POLL).await;

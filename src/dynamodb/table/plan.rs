@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::super::item::{PK, SK, TTL};
 use super::found::{Ask, Billing, Found, KeyAttribute, Told};
-use crate::config::StoreSettings;
+use crate::config::{Bound, StoreSettings};
 
 /// What is to be done about a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -86,10 +86,16 @@ pub(super) fn ask(settings: &StoreSettings) -> Ask {
 pub(super) fn billing(settings: &StoreSettings, found: Option<Billing>) -> Billing {
     match (settings.provisioned, found) {
         (Some((read, write)), _) => Billing::Provisioned(read, write),
-        (None, Some(Billing::OnDemand(read, write))) => {
-            Billing::OnDemand(settings.max_read_units.or(read), settings.max_write_units.or(write))
+        (None, found) => {
+            let (read, write) = match found {
+                Some(Billing::OnDemand(read, write)) => (read, write),
+                Some(Billing::Provisioned(..)) | None => (None, None),
+            };
+            Billing::OnDemand(
+                settings.max_read_units.map_or(read, Bound::units),
+                settings.max_write_units.map_or(write, Bound::units),
+            )
         }
-        (None, _) => Billing::OnDemand(settings.max_read_units, settings.max_write_units),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Each property that may differ, alone.
 
+use aws_sdk_dynamodb::types::TableStatus;
+
 use super::*;
-use crate::config::Config;
+use crate::config::{Bound, Config};
 
 fn settings() -> StoreSettings {
     Config::default().store
@@ -9,7 +11,7 @@ fn settings() -> StoreSettings {
 
 fn found() -> Found {
     Found {
-        usable: true,
+        status: TableStatus::Active,
         arn: Some("arn".to_owned()),
         keys: our_keys(),
         billing: Billing::OnDemand(None, None),
@@ -60,7 +62,7 @@ fn what_is_not_configured_is_left_as_it_is() {
     };
     assert!(plan("t", &settings(), Some(&found)).differences.is_empty());
     // A bound that is configured takes the other one with it as it is.
-    let settings = StoreSettings { max_write_units: Some(9), ..settings() };
+    let settings = StoreSettings { max_write_units: Some(Bound::Units(9)), ..settings() };
     assert_eq!(billing(&settings, Some(found.billing)), Billing::OnDemand(Some(5), Some(9)));
 }
 
@@ -118,9 +120,23 @@ fn billing_and_capacity_can_be_changed() {
     let wanted = "provisioned, 20 read and 40 write units";
     expect(&more, &provisioned, ("billing", shown, wanted, Remedy::Change));
     expect(&more, &found(), ("billing", "on demand", wanted, Remedy::Change));
-    let bounded = StoreSettings { max_read_units: Some(9), ..settings() };
+    let bounded = StoreSettings { max_read_units: Some(Bound::Units(9)), ..settings() };
     let wanted = "on demand, at most 9 read and unbounded write units a second";
     expect(&bounded, &found(), ("billing", "on demand", wanted, Remedy::Change));
+}
+
+#[test]
+fn a_bound_can_be_taken_away() {
+    let found = Found { billing: Billing::OnDemand(Some(5), Some(6)), ..found() };
+    let shown = "on demand, at most 5 read and 6 write units a second";
+    let one = StoreSettings { max_read_units: Some(Bound::None), ..settings() };
+    let wanted = "on demand, at most unbounded read and 6 write units a second";
+    expect(&one, &found, ("billing", shown, wanted, Remedy::Change));
+    let both = StoreSettings { max_write_units: Some(Bound::None), ..one };
+    expect(&both, &found, ("billing", shown, "on demand", Remedy::Change));
+    let free = Found { billing: Billing::OnDemand(None, None), ..found };
+    assert!(plan("t", &both, Some(&free)).differences.is_empty());
+    assert_eq!(billing(&both, None), Billing::OnDemand(None, None));
 }
 
 #[test]
