@@ -213,16 +213,8 @@ fn config(case: Case, location: Location) -> Config {
 }
 
 fn options(config: &Config, seed: u8) -> Result<RunOptions> {
-    Ok(RunOptions {
-        job: Name::new("throughput")?,
-        config: config.clone(),
-        mode: StartMode::Auto,
-        take_over: true,
-        replace_output: false,
-        roll_back: None,
-        abandon_output: false,
-        seed: [seed; 32],
-    })
+    let options = RunOptions::new(Name::new("throughput")?, config.clone(), [seed; 32]);
+    Ok(RunOptions { take_over: true, ..options })
 }
 
 async fn connect(config: &Config, place: &Place, clock: Clock) -> Result<Connection> {
@@ -253,11 +245,11 @@ fn millpond(case: Case) -> Result<Ran> {
         let serving = connection.serve(listener, std::future::pending());
         let backend = Arc::new(DynamoDbStateBackend::new(connection, Duration::from_secs(3600)));
         let wiring = Wiring {
-            backend: Arc::clone(&backend) as _,
             place: place.clone(),
             clock,
             metrics: metrics.clone(),
             status,
+            ..Wiring::inline(Arc::clone(&backend) as _)
         };
         let graph = graph(case.keys, Keep::nothing(), false)?;
         let mut seen = watched.clone();
@@ -322,16 +314,10 @@ fn verify(endpoint: &str, case: Case, records: u64) -> Result<()> {
     // The restored checkpoint is to stay the last one.
     config.checkpointing.interval = Duration::from_secs(3600);
     let kept = Keep::first_of_each(case.keys);
-    let (status, _watched) = watch::channel(JobStatus::default());
     main_runtime()?.block_on(async {
         let connection = connect(&config, &place, clock).await?;
-        let wiring = Wiring {
-            backend: Arc::new(DynamoDbStateBackend::new(connection, Duration::from_secs(3600))),
-            place: place.clone(),
-            clock,
-            metrics: Metrics::default(),
-            status,
-        };
+        let backend = Arc::new(DynamoDbStateBackend::new(connection, Duration::from_secs(3600)));
+        let wiring = Wiring { place: place.clone(), clock, ..Wiring::inline(backend) };
         let mut options = options(&config, 2)?;
         options.mode = StartMode::Resume;
         let graph = graph(case.keys, kept.clone(), true)?;

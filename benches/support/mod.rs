@@ -11,12 +11,10 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use millpond::checkpoint::rules::StartMode;
 use millpond::clock::Clock;
 use millpond::config::{Config, Location, Materialize};
 use millpond::dynamodb::{Connection, Execution, Options, Wrap};
 use millpond::ids::Name;
-use millpond::metrics::Metrics;
 use millpond::operator::{Context, KeyedProcess};
 use millpond::runtime::{self, DynamoDbStateBackend, JobStatus, Place, RunOptions, Wiring};
 use millpond::state::{States, ValueDescriptor, ValueState};
@@ -176,23 +174,9 @@ pub(crate) fn run_through(
         let (status, mut watched) = watch::channel(JobStatus::default());
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&now_ns().to_le_bytes());
-        let options = RunOptions {
-            job,
-            config,
-            mode: StartMode::default(),
-            take_over: false,
-            replace_output: false,
-            roll_back: None,
-            abandon_output: false,
-            seed,
-        };
-        let wiring = Wiring {
-            backend: Arc::new(DynamoDbStateBackend::new(connection, retention)),
-            place,
-            clock,
-            metrics: Metrics::default(),
-            status,
-        };
+        let options = RunOptions::new(job, config, seed);
+        let backend = Arc::new(DynamoDbStateBackend::new(connection, retention));
+        let wiring = Wiring { place, clock, status, ..Wiring::inline(backend) };
         let job = runtime::run(graph, wiring, options, std::future::pending());
         let ended = {
             let watch = async {
