@@ -15,6 +15,10 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+#[path = "../src/splitmix.rs"]
+#[expect(dead_code, reason = "only the finaliser is of use here")]
+mod splitmix;
+
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +41,7 @@ use millpond::state::{States, ValueDescriptor, ValueState};
 use millpond::stream::StreamEnvironment;
 use millpond::task::JobGraph;
 use millpond::{Error, Result};
+use splitmix::mix;
 use tokio::sync::watch;
 
 /// Completed checkpoints inside the timed span, at least.
@@ -44,14 +49,6 @@ const CHECKPOINTS: u64 = 15;
 /// A pause at a checkpoint is shorter.
 const MOST_PAUSE_US: u64 = 10_000;
 const COUNT: ValueDescriptor<u64> = ValueDescriptor::new("count");
-
-/// The finaliser of SplitMix64.
-#[inline]
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
 
 /// One configuration.
 #[derive(Clone, Copy)]

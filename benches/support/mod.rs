@@ -5,6 +5,9 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
+#[path = "../../src/splitmix.rs"]
+mod splitmix;
+
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -20,6 +23,7 @@ use millpond::runtime::{self, DynamoDbStateBackend, JobStatus, Place, RunOptions
 use millpond::state::{States, ValueDescriptor, ValueState};
 use millpond::task::JobGraph;
 use millpond::{Error, ErrorKind, Result};
+pub(crate) use splitmix::mix;
 use tokio::sync::watch;
 
 /// What a child is to do.
@@ -230,11 +234,4 @@ pub(crate) fn resident_kb() -> (u64, u64) {
         line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
     };
     (find("VmHWM:"), find("VmRSS:"))
-}
-
-/// The finaliser of SplitMix64: numbers in random order.
-pub(crate) fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
