@@ -1,6 +1,6 @@
 //! The binary as a user meets it: what it prints where, how it stops, what it exits with.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(unix)]
 
 mod process;
