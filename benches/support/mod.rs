@@ -51,6 +51,11 @@ pub(crate) fn now_ns() -> u64 {
     u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Seconds since [`now_ns`] was `begun`.
+pub(crate) fn seconds_since(begun: u64) -> f64 {
+    (now_ns() - begun) as f64 / 1e9
+}
+
 /// Tells the parent, where there is one.
 pub(crate) fn mark(name: &str, text: impl std::fmt::Display) {
     if role().is_none() {
@@ -115,6 +120,14 @@ impl Worker {
             }
         }
         Err(Error::internal(format!("the child ended before {name:?}; it said {marks:?}")))
+    }
+
+    /// The numbers that its mark called `name` says.
+    pub(crate) fn numbers<const N: usize>(&mut self, name: &str) -> Result<[f64; N]> {
+        let marks = self.until(name)?;
+        let text = marks.last().map_or("", |mark| &mark.text);
+        let numbers: Vec<f64> = text.split(' ').filter_map(|n| n.parse().ok()).collect();
+        numbers.try_into().map_err(|_| Error::internal(format!("the child said {text:?}")))
     }
 
     /// Ends it by SIGKILL and waits until it is gone.
