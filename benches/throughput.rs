@@ -34,7 +34,7 @@ use millpond::connector::{
 };
 use millpond::dynamodb::{Connection, Execution, Options};
 use millpond::ids::{CheckpointId, Name};
-use millpond::metrics::Metrics;
+use millpond::metrics::{Metrics, Pauses};
 use millpond::operator::{Context, KeyedProcess};
 use millpond::runtime::{self, DynamoDbStateBackend, JobStatus, Place, RunOptions, Wiring};
 use millpond::state::{States, ValueDescriptor, ValueState};
@@ -105,19 +105,18 @@ fn measure(cases: &[Case]) -> Result<u64> {
         let alone_us = held_up(case.parallelism);
         let ran = millpond(*case)?;
         let rate = ran.records as f64 / ran.seconds / 1e6;
-        let mut pauses = ran.pauses_us;
-        pauses.sort_unstable();
-        longest_us = longest_us.max(pauses.last().copied().unwrap_or(u64::MAX));
-        let ms = |us: Option<&u64>| us.map_or(0.0, |us| *us as f64 / 1000.0);
+        let pauses = ran.pauses;
+        longest_us = longest_us.max(if pauses.number == 0 { u64::MAX } else { pauses.longest_us });
+        let ms = |us: u64| us as f64 / 1000.0;
         println!(
             "{:>9} | {:>11} | {plain:>11.1} | {rate:>8.1} | {:>5.2} | {:>11} | {:>12.2} | {:>7.2} | {:>13.2}",
             case.keys,
             case.parallelism,
             rate / plain,
             ran.checkpoints,
-            ms(pauses.get(pauses.len() / 2)),
-            ms(pauses.last()),
-            ms(Some(&alone_us)),
+            ms(pauses.median_us),
+            ms(pauses.longest_us),
+            ms(alone_us),
         );
     }
     Ok(longest_us)
@@ -164,7 +163,7 @@ struct Ran {
     records: u64,
     seconds: f64,
     checkpoints: u64,
-    pauses_us: Vec<u64>,
+    pauses: Pauses,
 }
 
 /// Counts, and where it is asked to, gives out each record with the count that it made.
@@ -266,7 +265,7 @@ fn millpond(case: Case) -> Result<Ran> {
             served = serving => served?,
         }
         let checkpoints = watched.borrow().checkpoints.counts.completed;
-        Ok(Ran { records, seconds, checkpoints, pauses_us: metrics.checkpoint_pauses_us() })
+        Ok(Ran { records, seconds, checkpoints, pauses: metrics.checkpoint_pauses() })
     });
     drop(place);
     if let Some(io) = Arc::into_inner(io) {
