@@ -93,16 +93,9 @@ fn measure() -> Result<bool> {
         for start in ["fresh", "again"] {
             let given = [("RECORDS", records), ("RATE", rate), ("FILTER", filter)];
             let mut worker = Worker::start("count", &file, &given)?;
-            let marks = worker.until("ready")?;
-            worker.kill()?;
-            let text = marks.last().map(|mark| mark.text.clone()).unwrap_or_default();
-            let numbers: Vec<f64> = text.split(' ').filter_map(|n| n.parse().ok()).collect();
             let [records, reads, saved, chunks_read, items, chunks, memory, units, written] =
-                numbers[..]
-            else {
-                println!("failed: {text}");
-                return Ok(false);
-            };
+                worker.numbers("ready")?;
+            worker.kill()?;
             let share = reads / records;
             holds &= filter == 0 || share < BELOW;
             println!(

@@ -9,11 +9,15 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+#[path = "../src/splitmix.rs"]
+mod splitmix;
+
 use std::collections::VecDeque;
 use std::process::ExitCode;
 
 use millpond::clock::Clock;
 use millpond::state::{Recency, Standing};
+use splitmix::mix;
 
 const KEYS: u32 = 1_000_000;
 const ROOM: u32 = 100_000;
@@ -259,13 +263,6 @@ impl Policy for S3Fifo {
     }
 }
 
-/// The finaliser of SplitMix64.
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
 /// Draws keys; rank and key have nothing to do with each other.
 struct Draw {
     state: u64,
@@ -287,8 +284,7 @@ impl Draw {
     }
 
     fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.state)
+        splitmix::next(&mut self.state)
     }
 
     fn uniform(&mut self) -> u32 {

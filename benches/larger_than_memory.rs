@@ -31,8 +31,11 @@ use millpond::operator::{Context, KeyedProcess};
 use millpond::runtime::{self, JobStatus, Place};
 use millpond::state::{States, ValueDescriptor, ValueState};
 use millpond::stream::StreamEnvironment;
+use millpond::task::JobGraph;
 use millpond::{Error, ErrorKind, Result};
-use support::{Worker, given, given_file, mark, mix, now_ns, resident_kb, run_through};
+use support::{
+    Worker, given, given_file, mark, mix, now_ns, resident_kb, run_through, seconds_since,
+};
 
 const KEYS: u64 = 1_000_000;
 /// Holds 100,000 keys of `u64` → `u64`: some 38 bytes each.
@@ -145,12 +148,12 @@ fn settings(location: Location, cache_bytes: u64) -> Config {
     config
 }
 
-fn counts(is_zipf: bool) -> Result<()> {
-    let records = if is_zipf { 4 * KEYS } else { 2 * KEYS };
-    let draw = zipf();
-    let counted = Counted::new();
-    let beside = Arc::clone(&counted);
-    let key = move |index| if is_zipf { draw(index) } else { uniform(index, KEYS) };
+fn counting(
+    records: u64,
+    key: impl Fn(u64) -> u64 + Send + Sync + 'static,
+    counted: &Arc<Counted>,
+) -> Result<JobGraph> {
+    let beside = Arc::clone(counted);
     let env = StreamEnvironment::new();
     env.source(Generator::new(records, key))
         .key_by(|key| *key)
@@ -159,20 +162,29 @@ fn counts(is_zipf: bool) -> Result<()> {
             Count { count: states.value(COUNT), counted: Arc::clone(&beside) }
         })
         .sink(DiscardSink::new());
+    env.build()
+}
+
+fn counts(is_zipf: bool) -> Result<()> {
+    let records = if is_zipf { 4 * KEYS } else { 2 * KEYS };
+    let draw = zipf();
+    let counted = Counted::new();
+    let key = move |index| if is_zipf { draw(index) } else { uniform(index, KEYS) };
+    let graph = counting(records, key, &counted)?;
     let begun = now_ns();
     let mut most = 0;
     let mut last = JobStatus::default();
     // Uniform, each key comes once before any comes again: what is new is neither found nor missed.
     let first = if is_zipf { 0 } else { KEYS };
     let mut before = None;
-    run_through(env.build()?, settings(Location::EmbeddedMemory, CACHE_BYTES), None, |status| {
+    run_through(graph, settings(Location::EmbeddedMemory, CACHE_BYTES), None, |status| {
         most = most.max(status.memory.entries);
         if status.metrics.records_processed >= first {
             before.get_or_insert(status.metrics);
         }
         last = status.clone();
     })?;
-    let seconds = (now_ns() - begun) as f64 / 1e9;
+    let seconds = seconds_since(begun);
     let all: u64 = counted.counts.iter().map(|n| u64::from(n.load(Ordering::Relaxed))).sum();
     let distinct = counted.counts.iter().filter(|n| n.load(Ordering::Relaxed) > 0).count();
     let wrong = counted.wrong.load(Ordering::Relaxed);
@@ -215,7 +227,7 @@ fn memory(keys: u64) -> Result<()> {
             last = status.clone();
         }
     })?;
-    let seconds = (now_ns() - begun) as f64 / 1e9;
+    let seconds = seconds_since(begun);
     let (peak, now) = resident_kb();
     let rate = records as f64 / seconds;
     mark(
@@ -235,36 +247,23 @@ fn latency() -> Result<()> {
     let single = single_reads(&|client| hostile.wrap(client))?;
     hostile.set(Plan { latency: Latency::NONE, ..slow.clone() });
     let counted = Counted::new();
-    let beside = Arc::clone(&counted);
     let records = KEYS + 600_000;
-    let env = StreamEnvironment::new();
-    env.source(Generator::new(records, |index| uniform(index, KEYS)))
-        .key_by(|key| *key)
-        .process(move |states: &mut States| {
-            const COUNT: ValueDescriptor<u64> = ValueDescriptor::new("count");
-            Count { count: states.value(COUNT), counted: Arc::clone(&beside) }
-        })
-        .sink(DiscardSink::new());
+    let graph = counting(records, |index| uniform(index, KEYS), &counted)?;
     // From the first look after each key has come once.
     let mut from: Option<(u64, u64)> = None;
     let mut to = (0, 0);
     let mut last = JobStatus::default();
-    run_through(
-        env.build()?,
-        settings(Location::EmbeddedMemory, CACHE_BYTES),
-        Some(&wrap),
-        |status| {
-            let done = status.metrics.records_processed;
-            if done >= KEYS && from.is_none() {
-                hostile.set(slow.clone());
-                from = Some((done, now_ns()));
-            }
-            if done > to.0 {
-                to = (done, now_ns());
-            }
-            last = status.clone();
-        },
-    )?;
+    run_through(graph, settings(Location::EmbeddedMemory, CACHE_BYTES), Some(&wrap), |status| {
+        let done = status.metrics.records_processed;
+        if done >= KEYS && from.is_none() {
+            hostile.set(slow.clone());
+            from = Some((done, now_ns()));
+        }
+        if done > to.0 {
+            to = (done, now_ns());
+        }
+        last = status.clone();
+    })?;
     let wrong = counted.wrong.load(Ordering::Relaxed);
     let (Some(from), 0) = (from, wrong) else {
         return Err(Error::internal(format!("{wrong} counts are wrong")));
@@ -294,7 +293,7 @@ fn single_reads(wrap: millpond::dynamodb::Wrap<'_>) -> Result<f64> {
         for _ in 0..SINGLE_READS {
             heads.read(&job).await?;
         }
-        Ok(SINGLE_READS as f64 / ((now_ns() - begun) as f64 / 1e9))
+        Ok(SINGLE_READS as f64 / seconds_since(begun))
     })
 }
 
@@ -303,19 +302,14 @@ fn measure() -> Result<()> {
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|arg| arg == name);
     let folder = tempfile::tempdir().map_err(|e| Error::internal(format!("no folder: {e}")))?;
     let child = |role: &str, name: &str, numbers: &[(&str, u64)]| {
-        let mut worker = Worker::start(role, &folder.path().join(name), numbers)?;
-        let marks = worker.until(role)?;
-        let text = marks.last().map_or("", |mark| &mark.text);
-        Ok::<Vec<f64>, Error>(text.split(' ').filter_map(|n| n.parse().ok()).collect())
+        Worker::start(role, &folder.path().join(name), numbers)
     };
     let mut missed = Vec::new();
     if is_wanted("counts") {
         println!("a count over {KEYS} keys with a cache of {CACHE_BYTES} bytes, all exact");
         for (name, is_zipf) in [("uniform", 0), ("zipf 1.0", 1)] {
-            let numbers = child("counts", "none", &[("ZIPF", is_zipf)])?;
-            let [most, distinct, hits, reads, writes, rate] = numbers[..] else {
-                return Err(Error::internal(format!("a child said {numbers:?}")));
-            };
+            let mut child = child("counts", "none", &[("ZIPF", is_zipf)])?;
+            let [most, distinct, hits, reads, writes, rate] = child.numbers("counts")?;
             println!(
                 "  {name:<9} {distinct:>8} keys came, at most {most:>7} in memory; {:.1} % of records waited for no read, \
                  {reads:.3} reads and {writes:.3} items a record, {rate:.0} records/s",
@@ -330,10 +324,8 @@ fn measure() -> Result<()> {
         println!("resident memory with a cache of 64 MiB, DynamoDB on a file");
         let mut peaks = Vec::new();
         for keys in [200_000, 2_000_000] {
-            let numbers = child("memory", &format!("{keys}.db"), &[("KEYS", keys)])?;
-            let [peak, now, entries, most, rate] = numbers[..] else {
-                return Err(Error::internal(format!("a child said {numbers:?}")));
-            };
+            let mut child = child("memory", &format!("{keys}.db"), &[("KEYS", keys)])?;
+            let [peak, now, entries, most, rate] = child.numbers("memory")?;
             println!(
                 "  {keys:>9} keys: {:.1} MiB at most, {:.1} at the end; {entries} in memory, state took \
                  {:.1} MiB at most; {rate:.0} records/s",
@@ -350,10 +342,7 @@ fn measure() -> Result<()> {
         }
     }
     if is_wanted("latency") {
-        let numbers = child("latency", "none", &[])?;
-        let [rate, single, records] = numbers[..] else {
-            return Err(Error::internal(format!("a child said {numbers:?}")));
-        };
+        let [rate, single, records] = child("latency", "none", &[])?.numbers("latency")?;
         println!(
             "with 5 ms more for every call: {rate:.0} records/s over {records} records, {single:.0} single \
              reads/s: {:.0} times (bound: {TIMES_AS_FAST})",

@@ -24,7 +24,7 @@ use millpond::{Error, Result};
 use support::{Count, Worker, config, given, given_file, mark, mix, resident_kb, run};
 
 const KEYS: u64 = 1_000_000;
-const LIMIT_KB: u64 = 200_000_000 / 1024;
+const LIMIT_KB: f64 = 200e6 / 1024.0;
 /// Checkpoints to be taken once all keys are there: their memory counts, too.
 const CHECKPOINTS: u64 = 5;
 
@@ -113,14 +113,9 @@ fn texts(restarted: bool) -> Result<()> {
 }
 
 /// What a child said: the highest and the last resident size, in kB.
-fn measured(worker: &mut Worker, keys: u64) -> Result<(u64, u64)> {
-    let marks = worker.until("memory")?;
-    let text = marks.last().map_or("", |mark| &mark.text);
-    let numbers: Vec<u64> = text.split(' ').filter_map(|n| n.parse().ok()).collect();
-    let [peak, now, entries] = numbers[..] else {
-        return Err(Error::internal(format!("the child said {text:?}")));
-    };
-    if entries < keys * 99 / 100 || peak == 0 {
+fn measured(worker: &mut Worker, keys: u64) -> Result<(f64, f64)> {
+    let [peak, now, entries] = worker.numbers("memory")?;
+    if entries < keys as f64 * 0.99 || peak == 0.0 {
         return Err(Error::internal(format!("{entries} keys of {keys} in {peak} kB")));
     }
     Ok((peak, now))
@@ -147,6 +142,6 @@ fn measure_all() -> Result<()> {
     if met { Ok(()) } else { Err(Error::internal("more than it may be")) }
 }
 
-fn mb(kb: u64) -> f64 {
-    kb as f64 * 1024.0 / 1e6
+fn mb(kb: f64) -> f64 {
+    kb * 1024.0 / 1e6
 }

@@ -4,6 +4,10 @@
 //! random order, as a task does it. Throughput is in keys (or entries) a second. What goes to the embedded
 //! DynamoDB, on a file and a thread of its own, is beside bare calls of the SDK to the same one.
 
+#[path = "../src/splitmix.rs"]
+#[expect(dead_code, reason = "only the finaliser is of use here")]
+mod splitmix;
+
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -26,6 +30,7 @@ use millpond::state::{
     RawSegment, RestorePoint, States, Store, ValueDescriptor, ValueState, segment,
 };
 use millpond::{Error, KeyGroup, KeyGroupRange, MaxParallelism, Result};
+use splitmix::mix;
 
 const BATCH: usize = 1024;
 const RANGE: KeyGroupRange = KeyGroupRange { first: KeyGroup(0), last: KeyGroup(127) };
@@ -63,13 +68,6 @@ impl Counts {
         }
         self.state.end_batch();
     }
-}
-
-/// The finaliser of SplitMix64: keys in random order.
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 fn batches(keys: u64) -> Vec<Vec<(KeyHash, u64)>> {

@@ -15,6 +15,10 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+#[path = "../src/splitmix.rs"]
+#[expect(dead_code, reason = "only the finaliser is of use here")]
+mod splitmix;
+
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,13 +34,14 @@ use millpond::connector::{
 };
 use millpond::dynamodb::{Connection, Execution, Options};
 use millpond::ids::{CheckpointId, Name};
-use millpond::metrics::Metrics;
+use millpond::metrics::{Metrics, Pauses};
 use millpond::operator::{Context, KeyedProcess};
 use millpond::runtime::{self, DynamoDbStateBackend, JobStatus, Place, RunOptions, Wiring};
 use millpond::state::{States, ValueDescriptor, ValueState};
 use millpond::stream::StreamEnvironment;
 use millpond::task::JobGraph;
 use millpond::{Error, Result};
+use splitmix::mix;
 use tokio::sync::watch;
 
 /// Completed checkpoints inside the timed span, at least.
@@ -44,14 +49,6 @@ const CHECKPOINTS: u64 = 15;
 /// A pause at a checkpoint is shorter.
 const MOST_PAUSE_US: u64 = 10_000;
 const COUNT: ValueDescriptor<u64> = ValueDescriptor::new("count");
-
-/// The finaliser of SplitMix64.
-#[inline]
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
 
 /// One configuration.
 #[derive(Clone, Copy)]
@@ -108,19 +105,18 @@ fn measure(cases: &[Case]) -> Result<u64> {
         let alone_us = held_up(case.parallelism);
         let ran = millpond(*case)?;
         let rate = ran.records as f64 / ran.seconds / 1e6;
-        let mut pauses = ran.pauses_us;
-        pauses.sort_unstable();
-        longest_us = longest_us.max(pauses.last().copied().unwrap_or(u64::MAX));
-        let ms = |us: Option<&u64>| us.map_or(0.0, |us| *us as f64 / 1000.0);
+        let pauses = ran.pauses;
+        longest_us = longest_us.max(if pauses.number == 0 { u64::MAX } else { pauses.longest_us });
+        let ms = |us: u64| us as f64 / 1000.0;
         println!(
             "{:>9} | {:>11} | {plain:>11.1} | {rate:>8.1} | {:>5.2} | {:>11} | {:>12.2} | {:>7.2} | {:>13.2}",
             case.keys,
             case.parallelism,
             rate / plain,
             ran.checkpoints,
-            ms(pauses.get(pauses.len() / 2)),
-            ms(pauses.last()),
-            ms(Some(&alone_us)),
+            ms(pauses.median_us),
+            ms(pauses.longest_us),
+            ms(alone_us),
         );
     }
     Ok(longest_us)
@@ -167,7 +163,7 @@ struct Ran {
     records: u64,
     seconds: f64,
     checkpoints: u64,
-    pauses_us: Vec<u64>,
+    pauses: Pauses,
 }
 
 /// Counts, and where it is asked to, gives out each record with the count that it made.
@@ -213,16 +209,8 @@ fn config(case: Case, location: Location) -> Config {
 }
 
 fn options(config: &Config, seed: u8) -> Result<RunOptions> {
-    Ok(RunOptions {
-        job: Name::new("throughput")?,
-        config: config.clone(),
-        mode: StartMode::Auto,
-        take_over: true,
-        replace_output: false,
-        roll_back: None,
-        abandon_output: false,
-        seed: [seed; 32],
-    })
+    let options = RunOptions::new(Name::new("throughput")?, config.clone(), [seed; 32]);
+    Ok(RunOptions { take_over: true, ..options })
 }
 
 async fn connect(config: &Config, place: &Place, clock: Clock) -> Result<Connection> {
@@ -253,11 +241,11 @@ fn millpond(case: Case) -> Result<Ran> {
         let serving = connection.serve(listener, std::future::pending());
         let backend = Arc::new(DynamoDbStateBackend::new(connection, Duration::from_secs(3600)));
         let wiring = Wiring {
-            backend: Arc::clone(&backend) as _,
             place: place.clone(),
             clock,
             metrics: metrics.clone(),
             status,
+            ..Wiring::inline(Arc::clone(&backend) as _)
         };
         let graph = graph(case.keys, Keep::nothing(), false)?;
         let mut seen = watched.clone();
@@ -277,7 +265,7 @@ fn millpond(case: Case) -> Result<Ran> {
             served = serving => served?,
         }
         let checkpoints = watched.borrow().checkpoints.counts.completed;
-        Ok(Ran { records, seconds, checkpoints, pauses_us: metrics.checkpoint_pauses_us() })
+        Ok(Ran { records, seconds, checkpoints, pauses: metrics.checkpoint_pauses() })
     });
     drop(place);
     if let Some(io) = Arc::into_inner(io) {
@@ -322,16 +310,10 @@ fn verify(endpoint: &str, case: Case, records: u64) -> Result<()> {
     // The restored checkpoint is to stay the last one.
     config.checkpointing.interval = Duration::from_secs(3600);
     let kept = Keep::first_of_each(case.keys);
-    let (status, _watched) = watch::channel(JobStatus::default());
     main_runtime()?.block_on(async {
         let connection = connect(&config, &place, clock).await?;
-        let wiring = Wiring {
-            backend: Arc::new(DynamoDbStateBackend::new(connection, Duration::from_secs(3600))),
-            place: place.clone(),
-            clock,
-            metrics: Metrics::default(),
-            status,
-        };
+        let backend = Arc::new(DynamoDbStateBackend::new(connection, Duration::from_secs(3600)));
+        let wiring = Wiring { place: place.clone(), clock, ..Wiring::inline(backend) };
         let mut options = options(&config, 2)?;
         options.mode = StartMode::Resume;
         let graph = graph(case.keys, kept.clone(), true)?;

@@ -67,6 +67,7 @@ pub mod runtime;
 pub mod server;
 #[cfg(feature = "test-kit")]
 pub mod simulation;
+mod splitmix;
 pub mod state;
 pub mod stream;
 mod sync;

@@ -2,8 +2,8 @@
 //!
 //! Owns the counters and their snapshot. Exporting them is `server`'s and `cli`'s.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -39,27 +39,90 @@ pub struct Metrics(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     counters: Counters,
-    pauses_us: Mutex<Vec<u64>>,
+    pauses: Histogram,
 }
-
-/// How many pauses are kept: the first ones of a run.
-const MAX_PAUSES: usize = 100_000;
 
 impl Metrics {
     /// Adds a worker's pause at a checkpoint, in microseconds: the longest gap between two processed
     /// batches of one keyed subtask from barrier to last slice. One call a subtask and checkpoint.
     pub fn checkpoint_pause(&self, us: u64) {
-        let mut pauses = self.0.pauses_us.lock().unwrap_or_else(PoisonError::into_inner);
-        if pauses.len() < MAX_PAUSES {
-            pauses.push(us);
-        }
+        self.0.pauses.add(us);
     }
 
-    /// All pauses so far, in microseconds, in the order of checkpoints.
+    /// The pauses so far.
     #[must_use]
-    pub fn checkpoint_pauses_us(&self) -> Vec<u64> {
-        self.0.pauses_us.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn checkpoint_pauses(&self) -> Pauses {
+        self.0.pauses.pauses()
     }
+}
+
+/// How long checkpoints kept workers from their records, since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Pauses {
+    /// How many pauses: one a keyed subtask and checkpoint.
+    pub number: u64,
+    /// The median, in microseconds, to within 2 %.
+    pub median_us: u64,
+    /// The longest one, in microseconds.
+    pub longest_us: u64,
+}
+
+/// Each power of two has as many buckets, so that one is a 32nd of its least number wide.
+const BUCKETS_OF_A_POWER: usize = 32;
+/// Up to 2^32 microseconds, over an hour; what is more counts as the most.
+const BUCKETS: usize = (32 - 4) * BUCKETS_OF_A_POWER;
+
+/// Numbers, counted by their size in memory that does not grow.
+struct Histogram {
+    buckets: [AtomicU32; BUCKETS],
+    longest: AtomicU64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { buckets: std::array::from_fn(|_| AtomicU32::new(0)), longest: AtomicU64::new(0) }
+    }
+}
+
+impl std::fmt::Debug for Histogram {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.pauses().fmt(f)
+    }
+}
+
+impl Histogram {
+    fn add(&self, number: u64) {
+        self.buckets[bucket(number)].fetch_add(1, Ordering::Relaxed);
+        self.longest.fetch_max(number, Ordering::Relaxed);
+    }
+
+    fn pauses(&self) -> Pauses {
+        let counts = || self.buckets.iter().map(|count| u64::from(count.load(Ordering::Relaxed)));
+        let number: u64 = counts().sum();
+        let longest_us = self.longest.load(Ordering::Relaxed);
+        let sums = counts().scan(0, |sum, count| {
+            *sum += count;
+            Some(*sum)
+        });
+        let median = sums.take_while(|&sum| sum <= number / 2).count();
+        let median_us = if number == 0 { 0 } else { middle(median).min(longest_us) };
+        Pauses { number, median_us, longest_us }
+    }
+}
+
+/// Where `number` is counted: by its highest bit and the five that follow.
+fn bucket(number: u64) -> usize {
+    let power = number.checked_ilog2().unwrap_or(0).saturating_sub(5);
+    // Of the 6 bits that are left, the highest is set, but in the numbers below 32.
+    let within = usize::try_from(number >> power).unwrap_or(usize::MAX);
+    (power as usize * BUCKETS_OF_A_POWER + within).min(BUCKETS - 1)
+}
+
+/// The middle of the numbers that are counted in `bucket`.
+fn middle(bucket: usize) -> u64 {
+    let power = (bucket / BUCKETS_OF_A_POWER).saturating_sub(1);
+    let within = (bucket - power * BUCKETS_OF_A_POWER) as u64;
+    (within << power) + ((1 << power) >> 1)
 }
 
 counters! {
@@ -200,6 +263,38 @@ mod tests {
         metrics.clone().records_read(2);
         metrics.records_read(3);
         assert_eq!(metrics.snapshot().records_read, 5);
+    }
+
+    /// All of them used to be kept, up to a hundred thousand.
+    #[test]
+    fn median_and_longest_pause_are_told_from_memory_that_does_not_grow() {
+        let metrics = Metrics::default();
+        assert_eq!(metrics.checkpoint_pauses(), Pauses::default());
+        for us in [0, 7, 31, 32, 63, 64, 1_000, 4_321, 123_456, 3_600_000_000] {
+            let one = Metrics::default();
+            (0..3).for_each(|_| one.checkpoint_pause(us));
+            let Pauses { number, median_us, longest_us } = one.checkpoint_pauses();
+            assert_eq!((number, longest_us), (3, us));
+            assert!(median_us.abs_diff(us) * 50 <= us, "{us}: {median_us}");
+        }
+        (1..=1_001).for_each(|us| metrics.checkpoint_pause(us * 10));
+        let told = metrics.checkpoint_pauses();
+        assert_eq!((told.number, told.longest_us), (1_001, 10_010));
+        assert!(told.median_us.abs_diff(5_010) <= 100, "{told:?}");
+        metrics.checkpoint_pause(u64::MAX);
+        assert_eq!(metrics.checkpoint_pauses().longest_us, u64::MAX);
+    }
+
+    #[test]
+    fn buckets_follow_one_another_without_gap() {
+        let mut last = 0;
+        for number in 0..1 << 16 {
+            let this = bucket(number);
+            assert!(this == last || this == last + 1, "{number}");
+            last = this;
+        }
+        assert_eq!(bucket(u64::from(u32::MAX)), BUCKETS - 1);
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
     }
 
     #[test]

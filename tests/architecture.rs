@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// `docs/guide.md` says what they are. Words are made of words, `stream` builds what `task` runs, and `cli` starts
 /// `server`.
 const FLOORS: &[&[&str]] = &[
-    &["error", "fuzzing", "sync", "teeth"],
+    &["error", "fuzzing", "splitmix", "sync", "teeth"],
     &["clock", "codec", "cost_control", "disk", "ids", "io", "metrics", "points"],
     &["config", "handover", "key_group", "record"],
     &["hostile", "state"],

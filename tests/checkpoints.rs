@@ -51,6 +51,7 @@ fn barriers_pass_a_source_that_waits_and_one_that_has_ended() {
                 assert!(sink.output().len() as u64 + 8 > n, "{n}: {}", sink.output().len());
             }
             assert!(engine.status().checkpoints.counts.completed > 15);
+            assert!(engine.status().pauses.number > 15, "{:?}", engine.status().pauses);
             feed.close();
             pass(ms(100)).await;
             assert!(!engine.status().state.is_final(), "one source has not ended");

@@ -1,25 +1,20 @@
 //! The binary as a user meets it: what it prints where, how it stops, what it exits with.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(unix)]
+
+mod process;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
-fn millpond(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("MILLPOND_") {
-            command.env_remove(name);
-        }
-    }
-    // No test may find, or leave, anything in the user's data folder.
-    command.args(arguments).env("XDG_DATA_HOME", folder).current_dir(folder).stdin(Stdio::null());
-    command
-}
+use process::{Running, lines, millpond};
 
+const IN_MEMORY: &str = "state.backend.dynamodb.local-in-memory=true";
+
+/// With both of its outputs, which [`process::run`] does not keep.
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     millpond(folder, arguments).output().unwrap()
 }
@@ -30,55 +25,6 @@ fn code(output: &Output) -> Option<i32> {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// A run whose standard error is read line by line.
-struct Running {
-    child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
-}
-
-impl Running {
-    fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut child = millpond(folder, arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        Self { child, lines }
-    }
-
-    /// The next line that contains `part`.
-    fn until(&mut self, part: &str) -> String {
-        let mut seen = Vec::new();
-        for line in self.lines.by_ref() {
-            let line = line.unwrap();
-            if line.contains(part) {
-                return line;
-            }
-            seen.push(line);
-        }
-        panic!("no line with {part:?} in {seen:#?}")
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
-    }
-
-    fn end(mut self) -> (Option<i32>, Vec<String>) {
-        let rest = self.lines.map(Result::unwrap).collect();
-        (self.child.wait().unwrap().code(), rest)
-    }
-}
-
-fn lines_in(folder: &Path) -> usize {
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let shown = files.filter(|path| {
-        path.is_file() && !path.file_name().unwrap().to_string_lossy().starts_with('.')
-    });
-    shown.map(|path| std::fs::read_to_string(path).unwrap().lines().count()).sum()
 }
 
 #[test]
@@ -126,9 +72,8 @@ fn an_input_may_be_named_by_its_source() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("a=1")).unwrap();
     std::fs::write(folder.path().join("a=1/x"), "one two\n").unwrap();
-    let memory = "state.backend.dynamodb.local-in-memory=true";
     for input in ["lines=a=1/x", "./a=1/x"] {
-        let arguments = ["run", "word_count", "--no-rest", "-D", memory, "--input", input];
+        let arguments = ["run", "word_count", "--no-rest", "-D", IN_MEMORY, "--input", input];
         let output = run(folder.path(), &arguments);
         assert_eq!(code(&output), Some(0), "{input}: {}", text(&output.stderr));
         assert_eq!(text(&output.stdout).lines().count(), 2, "{input}");
@@ -143,8 +88,7 @@ fn settings_and_output_that_are_not_unicode_are_refused() {
 
     let folder = tempfile::tempdir().unwrap();
     let odd = std::ffi::OsStr::from_bytes(b"caf\xe9");
-    let memory = "state.backend.dynamodb.local-in-memory=true";
-    let arguments = ["run", "route_stats", "--no-rest", "-D", memory, "--output", "out"];
+    let arguments = ["run", "route_stats", "--no-rest", "-D", IN_MEMORY, "--output", "out"];
     let output = millpond(folder.path(), &arguments).env("MILLPOND_REST_PORT", odd).output();
     let output = output.unwrap();
     assert_eq!(code(&output), Some(2));
@@ -171,8 +115,7 @@ fn the_reference_is_what_docs_hold() {
 #[test]
 fn a_run_says_what_it_does_first_and_sums_up_last() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = "state.backend.dynamodb.local-in-memory=true";
-    let output = run(folder.path(), &["run", "route_stats", "--no-rest", "-D", memory]);
+    let output = run(folder.path(), &["run", "route_stats", "--no-rest", "-D", IN_MEMORY]);
     let said = text(&output.stderr);
     assert_eq!(code(&output), Some(0), "{said}");
     assert_eq!(text(&output.stdout).lines().count(), 20_000);
@@ -187,6 +130,33 @@ fn a_run_says_what_it_does_first_and_sums_up_last() {
     }
 }
 
+/// Settings are what the store is chosen by, never credentials that lie about.
+#[test]
+fn credentials_in_the_environment_do_not_make_a_run_use_aws() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in.txt"), "one two\n").unwrap();
+    let arguments = ["run", "word_count", "--no-rest", "--input", "in.txt"];
+    let mut command = millpond(folder.path(), &arguments);
+    command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");
+    command.env("AWS_REGION", "eu-central-1").env("AWS_PROFILE", "production");
+    let ran = Running::spawn(command).end();
+    ran.expect(0, &[]);
+    let first = ran.said.lines().next().unwrap();
+    assert!(first.starts_with("word_count starts afresh on embedded DynamoDB"), "{}", ran.said);
+}
+
+#[test]
+fn a_job_on_standard_input_says_first_that_it_cannot_be_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["run", "word_count", "--no-rest", "-D", IN_MEMORY, "--input", "-"];
+    // Nothing is on it.
+    let ran = process::run(folder.path(), &arguments);
+    ran.expect(0, &[]);
+    let first =
+        "word_count starts afresh, since its input cannot be replayed, on embedded DynamoDB";
+    assert!(ran.said.starts_with(first), "{}", ran.said);
+}
+
 #[test]
 fn a_signal_stops_gracefully_and_the_next_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -199,23 +169,19 @@ fn a_signal_stops_gracefully_and_the_next_run_goes_on() {
         std::thread::park_timeout(std::time::Duration::from_millis(500));
         running.signal(signal);
         running.until("stopping after a last checkpoint");
-        let (code, rest) = running.end();
-        assert_eq!(code, Some(130), "{rest:?}");
-        assert!(rest.iter().any(|line| line.starts_with("route_stats stopped: ")), "{rest:?}");
+        running.end().expect(130, &["\nroute_stats stopped: "]);
     }
-    let last = run(folder.path(), &arguments);
-    let said = text(&last.stderr);
-    assert_eq!(code(&last), Some(0), "{said}");
-    assert!(said.starts_with("route_stats goes on from checkpoint "), "{said}");
-    assert_eq!(lines_in(&output), 20_000);
+    let last = process::run(folder.path(), &arguments);
+    last.expect(0, &[]);
+    assert!(last.said.starts_with("route_stats goes on from checkpoint "), "{}", last.said);
+    assert_eq!(lines(&output).len(), 20_000);
 }
 
 #[test]
 fn the_status_is_served_while_a_job_runs_and_a_busy_port_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = "state.backend.dynamodb.local-in-memory=true";
     let arguments =
-        ["run", "route_stats", "-v", "--rate", "2000", "-D", memory, "-D", "rest.port=0"];
+        ["run", "route_stats", "-v", "--rate", "2000", "-D", IN_MEMORY, "-D", "rest.port=0"];
     let mut running = Running::start(folder.path(), &arguments);
     running.until("route_stats starts afresh");
     let line = running.until("the status is on http://");
@@ -229,12 +195,11 @@ fn the_status_is_served_while_a_job_runs_and_a_busy_port_is_told() {
     assert!(ask(&address, "/health").starts_with("HTTP/1.1 200"));
 
     let port = format!("rest.port={}", address.rsplit(':').next().unwrap());
-    let busy = run(folder.path(), &["run", "route_stats", "-D", memory, "-D", &port]);
-    assert_eq!(code(&busy), Some(2));
-    assert!(text(&busy.stderr).contains("rest.port: cannot listen on"), "{}", text(&busy.stderr));
+    let busy = process::run(folder.path(), &["run", "route_stats", "-D", IN_MEMORY, "-D", &port]);
+    busy.expect(2, &["rest.port: cannot listen on"]);
 
     running.signal("-TERM");
-    assert_eq!(running.end().0, Some(130));
+    running.end().expect(130, &[]);
 }
 
 fn ask(address: &str, path: &str) -> String {
@@ -252,13 +217,11 @@ fn two_runs_on_one_file_exclude_each_other() {
     let arguments = ["run", "route_stats", "--no-rest", "--rate", "2000", "-D", file];
     let mut running = Running::start(folder.path(), &arguments);
     running.until("route_stats starts afresh");
-    let second = run(folder.path(), &arguments);
-    let said = text(&second.stderr);
-    assert_eq!(code(&second), Some(2), "{said}");
-    assert!(said.starts_with("error: "), "{said}");
-    assert!(said.contains("one.db") && said.contains(&running.child.id().to_string()), "{said}");
+    let second = process::run(folder.path(), &arguments);
+    second.expect(2, &["one.db", &running.id().to_string()]);
+    assert!(second.said.starts_with("error: "), "{}", second.said);
     running.signal("-TERM");
-    assert_eq!(running.end().0, Some(130));
+    running.end().expect(130, &[]);
 }
 
 #[test]
@@ -304,43 +267,38 @@ fn a_retained_checkpoint_is_gone_back_to_and_others_are_named() {
             "-Dexecution.checkpointing.interval=50 ms",
             "-Dstate.checkpoints.num-retained=3",
         ];
-        let output = run(folder.path(), &[&call[..], more].concat());
-        (code(&output), text(&output.stderr))
+        process::run(folder.path(), &[&call[..], more].concat())
     };
-    let (ended, said) = go(&["--roll-back=1"]);
-    assert_eq!(ended, Some(2), "{said}");
-    assert!(said.contains("checkpoint 1 is not retained: there is none under this name"), "{said}");
+    let none = "checkpoint 1 is not retained: there is none under this name";
+    go(&["--roll-back=1"]).expect(2, &[none]);
     // Half a second, and so some checkpoints.
-    assert_eq!(go(&["--rate=40000"]).0, Some(0));
-    assert_eq!(lines_in(&folder.path().join("out")), 20_000);
+    go(&["--rate=40000"]).expect(0, &[]);
+    let out = folder.path().join("out");
+    assert_eq!(lines(&out).len(), 20_000);
 
-    let (ended, said) = go(&["--roll-back=999999"]);
-    assert_eq!(ended, Some(2), "{said}");
+    let refused = go(&["--roll-back=999999"]);
+    refused.expect(2, &[]);
+    let said = refused.said;
     let named = said.split_once("checkpoint 999999 is not retained; retained are ");
     let retained: Vec<&str> = named.unwrap().1.trim_end().split(", ").collect();
     assert_eq!(retained.len(), 3, "{said}");
 
-    let (ended, said) = go(&["--roll-back", retained[0]]);
-    assert_eq!(ended, Some(0), "{said}");
+    let gone_back = go(&["--roll-back", retained[0]]);
     let from = format!("route_stats goes on from checkpoint {} ", retained[0]);
-    assert!(said.starts_with(&from), "{said}");
+    gone_back.expect(0, &[]);
+    assert!(gone_back.said.starts_with(&from), "{}", gone_back.said);
     // What was published after it stays, and is written again, the same.
-    let out = folder.path().join("out");
-    assert!(lines_in(&out) > 20_000);
-    let files = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
-    let read = |path| std::fs::read_to_string(path).unwrap();
-    let all: String = files.filter(|path| path.is_file()).map(read).collect();
-    let each: std::collections::HashSet<&str> = all.lines().collect();
-    assert_eq!(each.len(), 20_000);
+    let mut written = lines(&out);
+    assert!(written.len() > 20_000);
+    written.dedup();
+    assert_eq!(written.len(), 20_000);
 }
 
 #[test]
 fn more_kills_than_there_is_time_for_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let output = run(folder.path(), &["demo", "recovery", "--kills", "90"]);
-    let said = text(&output.stderr);
-    assert_eq!(code(&output), Some(2), "{said}");
-    assert!(said.contains("use --rate 666 or less, or fewer --kills"), "{said}");
+    let refused = process::run(folder.path(), &["demo", "recovery", "--kills", "90"]);
+    refused.expect(2, &["use --rate 666 or less, or fewer --kills"]);
 }
 
 #[test]
@@ -405,15 +363,7 @@ fn a_log_on_a_full_disk_stops_no_job() {
     let arguments = ["run", "route_stats", "--output=out", "--no-rest", "-vv"];
     let status = millpond(folder.path(), &arguments).stderr(full).status().unwrap();
     assert_eq!(status.code(), Some(0));
-    assert_eq!(lines_in(&folder.path().join("out")), 20_000);
-}
-
-/// The lines of all files of a folder that are there for all to see.
-fn lines_of(folder: &Path) -> Vec<String> {
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let shown = files.filter(|path| path.is_file());
-    let texts = shown.map(|path| std::fs::read_to_string(path).unwrap());
-    texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    assert_eq!(lines(&folder.path().join("out")).len(), 20_000);
 }
 
 #[test]
@@ -435,23 +385,18 @@ fn a_job_that_failed_at_a_bad_line_goes_on_and_writes_such_lines_aside_once() {
         ];
         let mut command = millpond(folder.path(), &all.concat());
         kill.map(|point| command.env("MILLPOND_KILL_AT", point));
-        let output = command.output().unwrap();
-        (code(&output), text(&output.stderr))
+        Running::spawn(command).end()
     };
     // Slowly, so that checkpoints are completed before the line.
-    let (code, said) = run(&["--rate", "400"], None);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("flights.csv, line 251"), "{said}");
-    assert!(said.contains("--on-error dead-letter=FOLDER"), "{said}");
+    let failed = run(&["--rate", "400"], None);
+    failed.expect(1, &["flights.csv, line 251", "--on-error dead-letter=FOLDER"]);
     let aside = ["--on-error", "dead-letter=aside", "--resume"];
     for point in ["before-sink-renamed", "after-sink-renamed", "after-head-moved:2"] {
-        let (code, said) = run(&[&aside[..], &["--rate", "200"]].concat(), Some(point));
-        assert_eq!(code, None, "{point}: {said}");
+        let killed = run(&[&aside[..], &["--rate", "200"]].concat(), Some(point));
+        assert!(killed.was_killed(), "{point}: {killed:?}");
     }
-    let (code, said) = run(&aside, None);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("goes on"), "{said}");
-    let mut letters: Vec<serde_json::Value> = lines_of(&folder.path().join("aside"))
+    run(&aside, None).expect(0, &["goes on"]);
+    let mut letters: Vec<serde_json::Value> = lines(&folder.path().join("aside"))
         .iter()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
@@ -462,10 +407,9 @@ fn a_job_that_failed_at_a_bad_line_goes_on_and_writes_such_lines_aside_once() {
     assert_eq!(letters[0]["raw"], "late,A,B");
     assert_eq!(letters[0]["byte"], 25 + 9 * 6 + 90 * 7 + 150 * 8);
     assert!(letters[0]["reason"].as_str().unwrap().contains("column delay"), "{letters:?}");
-    assert_eq!(lines_of(&folder.path().join("out")).len(), ROWS - 2);
+    assert_eq!(lines(&folder.path().join("out")).len(), ROWS - 2);
     // The next run begins anew, and does without such a folder.
-    let (code, said) = run(&["--replace", "--on-error", "skip"], None);
-    assert_eq!(code, Some(0), "{said}");
+    run(&["--replace", "--on-error", "skip"], None).expect(0, &[]);
 }
 
 #[test]
@@ -478,24 +422,16 @@ fn results_of_a_state_that_was_lost_are_replaced_where_that_is_asked_for() {
             &["-D", "state.backend.dynamodb.local-db-path=state.db"],
             more,
         ];
-        let output = run(folder.path(), &all.concat());
-        (code(&output), text(&output.stderr))
+        process::run(folder.path(), &all.concat())
     };
     for more in [&[][..], &["--fresh", "--replace"]] {
-        let (code, said) = run(more);
-        assert_eq!(code, Some(0), "{said}");
+        run(more).expect(0, &[]);
     }
     for name in ["state.db", "state.db-wal", "state.db-shm"] {
         drop(std::fs::remove_file(folder.path().join(name)));
     }
-    let (code, said) = run(&[]);
-    assert_eq!(code, Some(2), "{said}");
-    assert!(
-        said.contains("whose state is gone (it got to attempt 2, this is attempt 1)"),
-        "{said}"
-    );
-    assert!(said.contains("--replace to remove earlier results"), "{said}");
-    let (code, said) = run(&["--replace"]);
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(lines_of(&folder.path().join("out")).len(), 2);
+    let lost = "whose state is gone (it got to attempt 2, this is attempt 1)";
+    run(&[]).expect(2, &[lost, "--replace to remove earlier results"]);
+    run(&["--replace"]).expect(0, &[]);
+    assert_eq!(lines(&folder.path().join("out")).len(), 2);
 }

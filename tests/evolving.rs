@@ -7,8 +7,9 @@ mod engine_support;
 use engine_support::{Engine, Event, embedded, head, job, ms, pass, simulate, small, tally};
 use millpond::checkpoint::{Ended, HeadChange, HeadCondition, HeadStore, Identity};
 use millpond::config::Materialize;
-use millpond::connector::{FileSink, Generator, MemorySink, MemorySource};
-use millpond::operator::{self, Context, KeyedProcess};
+use millpond::connector::{FileSink, Generator, MemoryFeed, MemorySink, MemorySource};
+use millpond::operator::{self, Chain, Context, KeyedProcess};
+use millpond::runtime::MemoryBackend;
 use millpond::state::{States, ValueDescriptor, ValueState};
 use millpond::stream::{Stream, StreamEnvironment};
 use millpond::task::JobGraph;
@@ -56,21 +57,31 @@ impl KeyedProcess for Count {
 
 /// What all versions of the job read and write.
 struct World {
+    feed: MemoryFeed<u64>,
     numbers: MemorySource<u64>,
     counted: MemorySink<Counted>,
 }
 
 impl World {
+    fn new() -> Self {
+        let (feed, numbers) = MemorySource::fed(1);
+        Self { feed, numbers, counted: MemorySink::new() }
+    }
+
+    /// A number of each key.
+    fn feed_all(&self) {
+        self.feed.push(0, 0..KEYS);
+    }
+
     fn graph(&self, version: u32) -> JobGraph {
         let env = StreamEnvironment::new();
-        env.source(self.numbers.clone())
-            .uid("numbers")
-            .key_by(|n| n % KEYS)
-            .process(move |states: &mut States| Count::new(states, version))
-            .uid("count")
-            .sink(self.counted.clone())
-            .uid("out");
+        self.count(env.source(self.numbers.clone()).uid("numbers"), version);
         env.build().unwrap()
+    }
+
+    /// What all versions do with their numbers in the end.
+    fn count(&self, numbers: Stream<impl Chain<Out = u64>>, version: u32) {
+        counts(numbers, version).sink(self.counted.clone()).uid("out");
     }
 
     /// What was given out since `from`, by key.
@@ -79,6 +90,23 @@ impl World {
         given.sort_unstable();
         given
     }
+}
+
+fn counts(
+    numbers: Stream<impl Chain<Out = u64>>,
+    version: u32,
+) -> Stream<operator::Identity<Counted>> {
+    numbers
+        .key_by(|n| n % KEYS)
+        .process(move |states: &mut States| Count::new(states, version))
+        .uid("count")
+}
+
+/// Keeps each checkpoint that there is to go back to.
+fn retaining() -> (Engine, MemoryBackend) {
+    let mut config = small();
+    config.checkpointing.num_retained = 50;
+    Engine::twin(config)
 }
 
 fn all(counted: impl Fn(u64) -> Counted) -> Vec<Counted> {
@@ -93,28 +121,21 @@ async fn run_a_while(engine: &Engine, graph: JobGraph) {
 fn functions_without_state_come_and_go() {
     simulate(async {
         let (engine, _) = Engine::twin(small());
-        let (feed, numbers) = MemorySource::fed(1);
-        let world = World { numbers, counted: MemorySink::new() };
-        feed.push(0, 0..KEYS);
+        let world = World::new();
+        world.feed_all();
         run_a_while(&engine, world.graph(1)).await;
 
-        feed.push(0, 0..KEYS);
+        world.feed_all();
         let env = StreamEnvironment::new();
-        env.source(world.numbers.clone())
-            .uid("numbers")
-            .map(|n| n * 2)
-            .filter(|n| n % 2 == 0)
-            .flat_map(|n| [n / 2, n / 2])
-            .key_by(|n| n % KEYS)
-            .process(|states: &mut States| Count::new(states, 1))
-            .uid("count")
+        let numbers = env.source(world.numbers.clone()).uid("numbers");
+        counts(numbers.map(|n| n * 2).filter(|n| n % 2 == 0).flat_map(|n| [n / 2, n / 2]), 1)
             .filter(|(_, count, _)| *count == 3)
             .sink(world.counted.clone())
             .uid("out");
         run_a_while(&engine, env.build().unwrap()).await;
         assert_eq!(world.given(KEYS as usize), all(|key| (key, 3, None)));
 
-        feed.push(0, 0..KEYS);
+        world.feed_all();
         run_a_while(&engine, world.graph(1)).await;
         assert_eq!(world.given(2 * KEYS as usize), all(|key| (key, 4, None)));
     });
@@ -124,10 +145,9 @@ async fn adds_a_state(materialize: Materialize) {
     let mut config = small();
     config.state.materialize = materialize;
     let engine = Engine::new(embedded(None).await, config);
-    let (feed, numbers) = MemorySource::fed(1);
-    let world = World { numbers, counted: MemorySink::new() };
+    let world = World::new();
     for round in 1..5 {
-        feed.push(0, round * KEYS..(round + 1) * KEYS);
+        world.feed.push(0, round * KEYS..(round + 1) * KEYS);
         let from = world.counted.output().len();
         run_a_while(&engine, world.graph(if round < 3 { 1 } else { 2 })).await;
         let last = |key| (round > 3).then_some((round - 1) * KEYS + key);
@@ -151,9 +171,8 @@ fn a_state_that_is_added_begins_empty_and_the_others_go_on() {
 fn sources_operators_and_sinks_are_added_and_begin_from_nothing() {
     simulate(async {
         let (engine, _) = Engine::twin(small());
-        let (feed, numbers) = MemorySource::fed(1);
-        let world = World { numbers, counted: MemorySink::new() };
-        feed.push(0, 0..KEYS);
+        let world = World::new();
+        world.feed_all();
         run_a_while(&engine, world.graph(1)).await;
 
         let (late, of_late) = MemorySource::fed(2);
@@ -165,14 +184,10 @@ fn sources_operators_and_sinks_are_added_and_begin_from_nothing() {
             let numbers = env.source(world.numbers.clone()).uid("numbers");
             let (left, right) = late.union(numbers).tee();
             right.key_by(|n| n % 2).reduce(|a, b| a + b).uid("sum").sink(sums.clone()).uid("sums");
-            left.key_by(|n| n % KEYS)
-                .process(|states: &mut States| Count::new(states, 1))
-                .uid("count")
-                .sink(world.counted.clone())
-                .uid("out");
+            world.count(left, 1);
             env.build().unwrap()
         };
-        feed.push(0, 0..KEYS / 2);
+        world.feed.push(0, 0..KEYS / 2);
         late.push(1, KEYS / 2..KEYS);
         run_a_while(&engine, with_more()).await;
         assert_eq!(world.given(KEYS as usize), all(|key| (key, 2, None)));
@@ -209,9 +224,8 @@ fn a_sink_of_files_that_is_added_begins_in_a_new_folder() {
         let folder = tempfile::tempdir().unwrap();
         let audit = folder.path().join("audit");
         let (engine, twin) = Engine::twin(small());
-        let (feed, numbers) = MemorySource::fed(1);
-        let world = World { numbers, counted: MemorySink::new() };
-        feed.push(0, 0..KEYS);
+        let world = World::new();
+        world.feed_all();
         run_a_while(&engine, world.graph(1)).await;
         let before = head(&twin).checkpoint;
 
@@ -219,17 +233,13 @@ fn a_sink_of_files_that_is_added_begins_in_a_new_folder() {
             let env = StreamEnvironment::new();
             let (left, right) = env.source(world.numbers.clone()).uid("numbers").tee();
             right.sink(FileSink::json_lines(&audit)).uid("audit");
-            left.key_by(|n| n % KEYS)
-                .process(|states: &mut States| Count::new(states, 1))
-                .uid("count")
-                .sink(world.counted.clone())
-                .uid("out");
+            world.count(left, 1);
             env.build().unwrap()
         };
         // Killed before its first checkpoint, and after some.
         let late = engine.with(|config| config.checkpointing.interval = ms(3_600_000));
         for (engine, from) in [(&late, KEYS), (&engine, 2 * KEYS)] {
-            feed.push(0, from..from + KEYS);
+            world.feed.push(0, from..from + KEYS);
             tokio::select! {
                 ended = engine.run(with_audit()) => panic!("{ended:?}"),
                 () = pass(ms(100 + 2 * 5_000)) => {}
@@ -239,7 +249,7 @@ fn a_sink_of_files_that_is_added_begins_in_a_new_folder() {
             assert_eq!(head(&twin).checkpoint == before, is_late);
             assert_eq!(numbers_in(&audit).is_empty(), is_late);
         }
-        feed.push(0, 3 * KEYS..4 * KEYS);
+        world.feed.push(0, 3 * KEYS..4 * KEYS);
         run_a_while(&engine, with_audit()).await;
         assert!(numbers_in(&audit).into_iter().eq(KEYS..4 * KEYS));
         assert_eq!(world.given(3 * KEYS as usize), all(|key| (key, 4, None)));
@@ -256,28 +266,21 @@ fn a_sink_of_files_that_is_added_begins_in_a_new_folder() {
 fn a_version_that_has_completed_no_checkpoint_binds_nobody() {
     simulate(async {
         let (engine, twin) = Engine::twin(small());
-        let (feed, numbers) = MemorySource::fed(1);
-        let world = World { numbers, counted: MemorySink::new() };
-        feed.push(0, 0..KEYS);
+        let world = World::new();
+        world.feed_all();
         run_a_while(&engine, world.graph(1)).await;
         let recorded = head(&twin).identity;
 
-        feed.push(0, [u64::MAX]);
+        world.feed.push(0, [u64::MAX]);
         let error = engine.run(world.graph(2)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::User, "{error}");
         assert_eq!(head(&twin).identity, recorded);
 
         // The program of before, mended.
         let env = StreamEnvironment::new();
-        env.source(world.numbers.clone())
-            .uid("numbers")
-            .filter(|n| *n != u64::MAX)
-            .key_by(|n| n % KEYS)
-            .process(|states: &mut States| Count::new(states, 1))
-            .uid("count")
-            .sink(world.counted.clone())
-            .uid("out");
-        feed.push(0, 0..KEYS);
+        let numbers = env.source(world.numbers.clone()).uid("numbers");
+        world.count(numbers.filter(|n| *n != u64::MAX), 1);
+        world.feed_all();
         run_a_while(&engine, env.build().unwrap()).await;
         assert_eq!(world.given(KEYS as usize), all(|key| (key, 2, None)));
         let now = head(&twin).identity;
@@ -289,15 +292,12 @@ fn a_version_that_has_completed_no_checkpoint_binds_nobody() {
 fn going_back_to_a_checkpoint_of_before_a_state_was_added_takes_either_program() {
     for version in [1, 2] {
         simulate(async move {
-            let mut config = small();
-            config.checkpointing.num_retained = 50;
-            let (mut engine, twin) = Engine::twin(config);
-            let (feed, numbers) = MemorySource::fed(1);
-            let world = World { numbers, counted: MemorySink::new() };
-            feed.push(0, 0..KEYS);
+            let (mut engine, twin) = retaining();
+            let world = World::new();
+            world.feed_all();
             run_a_while(&engine, world.graph(1)).await;
             let older = head(&twin).checkpoint;
-            feed.push(0, 0..KEYS);
+            world.feed_all();
             run_a_while(&engine, world.graph(2)).await;
             let newer = head(&twin).checkpoint;
 
@@ -306,7 +306,7 @@ fn going_back_to_a_checkpoint_of_before_a_state_was_added_takes_either_program()
             run_a_while(&engine, world.graph(version)).await;
             assert_eq!(world.given(from), all(|key| (key, 2, None)));
             engine.roll_back = None;
-            feed.push(0, 0..KEYS);
+            world.feed_all();
             run_a_while(&engine, world.graph(version)).await;
             let last = |key| (version == 2).then_some(key);
             assert_eq!(world.given(from + KEYS as usize), all(|key| (key, 3, last(key))));
@@ -320,15 +320,12 @@ fn going_back_to_a_checkpoint_of_before_a_state_was_added_takes_either_program()
 #[test]
 fn going_back_to_a_checkpoint_that_has_more_than_the_program_is_refused_and_forgets_nothing() {
     simulate(async {
-        let mut config = small();
-        config.checkpointing.num_retained = 50;
-        let (mut engine, twin) = Engine::twin(config);
-        let (feed, numbers) = MemorySource::fed(1);
-        let world = World { numbers, counted: MemorySink::new() };
-        feed.push(0, 0..KEYS);
+        let (mut engine, twin) = retaining();
+        let world = World::new();
+        world.feed_all();
         run_a_while(&engine, world.graph(2)).await;
         let older = head(&twin).checkpoint;
-        feed.push(0, 0..KEYS);
+        world.feed_all();
         run_a_while(&engine, world.graph(2)).await;
         let before = head(&twin);
         assert!(before.retained.iter().any(|newer| newer.checkpoint > older));
@@ -340,13 +337,7 @@ fn going_back_to_a_checkpoint_that_has_more_than_the_program_is_refused_and_forg
         assert_eq!(head(&twin), before);
 
         let env = StreamEnvironment::new();
-        env.source(world.numbers.clone())
-            .uid("others")
-            .key_by(|n| n % KEYS)
-            .process(|states: &mut States| Count::new(states, 2))
-            .uid("count")
-            .sink(world.counted.clone())
-            .uid("out");
+        world.count(env.source(world.numbers.clone()).uid("others"), 2);
         let error = engine.run(env.build().unwrap()).await.unwrap_err();
         assert!(error.to_string().contains("has splits of source numbers"), "{error}");
         assert_eq!(world.counted.output().len(), given);
@@ -361,15 +352,13 @@ fn going_back_to_a_checkpoint_that_has_more_than_the_program_is_refused_and_forg
 #[test]
 fn what_dies_after_going_back_still_binds_whoever_goes_on() {
     simulate(async {
-        let mut config = small();
-        config.checkpointing.num_retained = 50;
-        let (mut engine, twin) = Engine::twin(config);
+        let (mut engine, twin) = retaining();
         let (feed, numbers) = MemorySource::fed(1);
         let (other, others) = MemorySource::fed(1);
-        let (small, large) = (MemorySink::new(), MemorySink::new());
+        let (smaller, larger) = (MemorySink::new(), MemorySink::new());
         let graph = |ids: [&str; 2], more: bool| {
             let env = StreamEnvironment::new();
-            for (source, id, sink) in [(&numbers, ids[0], &small), (&others, ids[1], &large)] {
+            for (source, id, sink) in [(&numbers, ids[0], &smaller), (&others, ids[1], &larger)] {
                 let of = if id == ids[0] { "numbers" } else { "others" };
                 let stream = env.source(source.clone()).uid(of).key_by(|n| n % KEYS);
                 let count = stream.process(move |states: &mut States| Count::new(states, 1));
@@ -407,9 +396,9 @@ fn what_dies_after_going_back_still_binds_whoever_goes_on() {
         assert_eq!(head(&twin), left);
 
         // The older checkpoint has nothing of what the newer program had more.
-        let from = large.output().len();
+        let from = larger.output().len();
         run_a_while(&engine, graph(["small", "large"], false)).await;
-        let mut given = large.output().split_off(from);
+        let mut given = larger.output().split_off(from);
         given.sort_unstable();
         assert_eq!(given, all(|key| (key, 1, None)));
         let now = head(&twin).identity;

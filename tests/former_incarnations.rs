@@ -12,19 +12,14 @@ use bytes::Bytes;
 use dynamodb_support::connect;
 use millpond::KeyGroup;
 use millpond::checkpoint::rules::StartMode;
-use millpond::clock::Clock;
 use millpond::codec::Key;
 use millpond::config::{Config, Location, Materialize};
 use millpond::connector::{DiscardSink, Generator};
 use millpond::dynamodb::Execution;
 use millpond::ids::{Attempt, CheckpointId, Incarnation, Name, SlotId, Version};
-use millpond::metrics::Metrics;
-use millpond::runtime::{
-    self, Backend, DynamoDbStateBackend, JobStatus, Left, Place, RunOptions, Wiring,
-};
+use millpond::runtime::{self, Backend, DynamoDbStateBackend, Left, RunOptions, Wiring};
 use millpond::state::{BlockKey, BlockKind, FILTER_STATE, ItemKey, ItemRange};
 use millpond::stream::StreamEnvironment;
-use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 const KEYS: u64 = 500;
@@ -51,23 +46,12 @@ async fn run(
     let mut config = Config { parallelism: 2, max_parallelism: groups, ..Config::default() };
     config.state.materialize = Materialize::Eager;
     config.checkpointing.interval = Duration::from_millis(300);
-    let clock = Clock::system();
-    let wiring = Wiring {
-        backend: Arc::clone(backend) as _,
-        place: Place::Inline,
-        clock,
-        metrics: Metrics::default(),
-        status: watch::channel(JobStatus::default()).0,
-    };
+    let wiring = Wiring::inline(Arc::clone(backend) as _);
+    let clock = wiring.clock;
     let options = RunOptions {
-        job: job(),
-        config,
         mode: if fresh { StartMode::Fresh } else { StartMode::Auto },
         take_over: true,
-        replace_output: false,
-        roll_back: None,
-        abandon_output: false,
-        seed: [7; 32],
+        ..RunOptions::new(job(), config, [7; 32])
     };
     let graph = env.build().unwrap();
     let ended = Box::pin(runtime::run(graph, wiring, options, std::future::pending()));

@@ -15,17 +15,15 @@ use dynamodb_support::{Tokio, connect};
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use millpond::checkpoint::{Manifest, Slots, read_manifest};
-use millpond::clock::Clock;
 use millpond::codec::{Bincode, Codec, Key};
 use millpond::config::{Config, Location};
 use millpond::connector::{DiscardSink, Generator};
 use millpond::dynamodb::Execution;
 use millpond::ids::{Attempt, CheckpointId, Incarnation, Name, Version};
 use millpond::io::Io;
-use millpond::metrics::Metrics;
 use millpond::runtime::{
-    self, Backend, DynamoDbKeyedStateBackendBuilder, DynamoDbStateBackend, JobStatus,
-    KeyedStateBackend, Place, RunOptions, SnapshotStrategy, Wiring,
+    self, Backend, DynamoDbKeyedStateBackendBuilder, DynamoDbStateBackend, KeyedStateBackend,
+    RunOptions, SnapshotStrategy, Wiring,
 };
 use millpond::state::{
     Block, BlockKey, BlockKind, Columns, Health, Item, ItemKey, ItemRange, ItemWrite, KeyQuery,
@@ -33,7 +31,6 @@ use millpond::state::{
 };
 use millpond::stream::StreamEnvironment;
 use millpond::{Error, ErrorKind, MaxParallelism, Result};
-use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 const KEYS: u64 = 50;
@@ -50,23 +47,9 @@ async fn ran() -> (Arc<DynamoDbStateBackend>, Arc<dyn Store>, Manifest) {
         .uid("largest")
         .sink(DiscardSink::new());
     let job = Name::new("job").unwrap();
-    let wiring = Wiring {
-        backend: Arc::clone(&backend) as _,
-        place: Place::Inline,
-        clock: Clock::system(),
-        metrics: Metrics::default(),
-        status: watch::channel(JobStatus::default()).0,
-    };
-    let options = RunOptions {
-        job: job.clone(),
-        config: Config { parallelism: 2, ..Config::default() },
-        mode: Default::default(),
-        take_over: false,
-        replace_output: false,
-        roll_back: None,
-        abandon_output: false,
-        seed: [7; 32],
-    };
+    let wiring = Wiring::inline(Arc::clone(&backend) as _);
+    let config = Config { parallelism: 2, ..Config::default() };
+    let options = RunOptions::new(job.clone(), config, [7; 32]);
     let graph = env.build().unwrap();
     let run = Box::pin(runtime::run(graph, wiring, options, std::future::pending()));
     LocalSet::new().run_until(run).await.unwrap();

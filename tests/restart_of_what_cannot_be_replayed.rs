@@ -9,7 +9,7 @@ mod engine_support;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use engine_support::{Engine, Once, ms, simulate, small};
+use engine_support::{Engine, Wrapped, ms, simulate, small};
 use millpond::config::{Config, RestartStrategy};
 use millpond::connector::{DiscardSink, MemorySource, Source};
 use millpond::stream::StreamEnvironment;
@@ -56,7 +56,7 @@ fn restarted(replayable: bool) -> String {
         let restart = RestartStrategy::FixedDelay { attempts: 1, delay: ms(1) };
         let (engine, _) = Engine::twin(Config { restart, ..small() });
         let (feed, source) = MemorySource::fed(2);
-        let graph = if replayable { unlucky(source) } else { unlucky(Once(source)) };
+        let graph = if replayable { unlucky(source) } else { unlucky(Wrapped::once(source)) };
         feed.push(0, 0..10);
         let failing = async {
             engine.until(|s| s.checkpoints.counts.completed == 1).await;

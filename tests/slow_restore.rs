@@ -11,16 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine_support::{Engine, Event, check, clock, head, job, ms, pass, simulate, small, tally};
+use engine_support::{
+    At, Engine, Event, Wrapped, check, clock, head, job, ms, pass, simulate, small, tally,
+};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use millpond::checkpoint::rules::StartMode;
 use millpond::checkpoint::{Ended, HeadChange, HeadCondition, HeadStatus, HeadStore};
 use millpond::clock::Clock;
 use millpond::config::{Config, RestartStrategy};
-use millpond::connector::{
-    MemoryFeed, MemorySink, MemorySource, Reader, ReaderContext, Source, SplitState,
-};
+use millpond::connector::{MemoryFeed, MemorySink, MemorySource};
 use millpond::ids::{Incarnation, Name, Version};
 use millpond::runtime::{Backend, CapacityUnits, JobState, Left, MemoryBackend};
 use millpond::state::{
@@ -173,64 +173,16 @@ fn a_restore_longer_than_the_lease_is_not_taken_over() {
     });
 }
 
-/// Fails the first time, where it is.
-#[derive(Debug)]
-struct Hiccup {
-    source: MemorySource<Event>,
-    at: At,
-    over: AtomicBool,
-}
-
-/// Where a source fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
-    /// Before the workers are started.
-    Check,
-    /// In one of them.
-    Reader,
-}
-
-impl Hiccup {
-    fn new(source: &MemorySource<Event>, at: At) -> Self {
-        Self { source: source.clone(), at, over: AtomicBool::new(false) }
-    }
-
-    fn pass(&self, at: At) -> Result<()> {
-        if at != self.at || self.over.swap(true, Ordering::Relaxed) {
+/// Fails the first time that it is at `place`.
+fn hiccup(source: &MemorySource<Event>, place: At) -> Wrapped<Event> {
+    let over = AtomicBool::new(false);
+    let at = move |at| {
+        if at != place || over.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Io, "a hiccup"))
-    }
-}
-
-impl Source for Hiccup {
-    type Item = Event;
-
-    fn describe(&self) -> String {
-        self.source.describe()
-    }
-
-    fn bounded(&self) -> bool {
-        self.source.bounded()
-    }
-
-    fn discover(&self, parallelism: u32) -> Result<Vec<SplitState>> {
-        self.source.discover(parallelism)
-    }
-
-    fn check(&self, splits: &[SplitState]) -> Result<()> {
-        self.pass(At::Check)?;
-        self.source.check(splits)
-    }
-
-    fn reader(
-        &self,
-        splits: Vec<SplitState>,
-        context: ReaderContext,
-    ) -> Result<Box<dyn Reader<Event>>> {
-        self.pass(At::Reader)?;
-        self.source.reader(splits, context)
-    }
+    };
+    Wrapped { source: source.clone(), replayable: true, at: Box::new(at) }
 }
 
 /// The counter stood still between attempts: a candidate took over, and the owner was fenced for good.
@@ -241,7 +193,7 @@ fn an_owner_that_waits_for_its_next_attempt_is_not_taken_over() {
         let delay = Duration::from_secs(10);
         world.engine.config.restart = RestartStrategy::FixedDelay { attempts: 1, delay };
         world.finish();
-        let source = Hiccup::new(&world.source, At::Reader);
+        let source = hiccup(&world.source, At::Reader);
         let owner = world.engine.run(tally(source, &world.sink));
         let candidate = async {
             pass(ms(500)).await;
@@ -264,7 +216,7 @@ fn whoever_has_stood_by_follows_its_strategy_from_its_first_attempt_on() {
         world.engine.config.restart = RestartStrategy::FixedDelay { attempts: 1, delay };
         world.finish();
         // Whoever waits for nobody is told at once.
-        let source = Hiccup::new(&world.source, At::Check);
+        let source = hiccup(&world.source, At::Check);
         let error = world.engine.run(tally(source, &world.sink)).await.unwrap_err();
         assert_eq!((error.kind(), world.attempt()), (ErrorKind::Io, 1), "nothing is claimed");
         let owner = LocalSet::new();
@@ -274,7 +226,7 @@ fn whoever_has_stood_by_follows_its_strategy_from_its_first_attempt_on() {
             () = pass(READ + Duration::from_secs(5)) => {}
         }
         drop(owner);
-        let source = Hiccup::new(&world.source, At::Check);
+        let source = hiccup(&world.source, At::Check);
         let ended = world.engine.run(tally(source, &world.sink)).await;
         assert_eq!(ended.unwrap(), Ended::Finished);
         assert_eq!(

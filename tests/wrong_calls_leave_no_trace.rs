@@ -8,7 +8,7 @@ mod engine_support;
 use std::fs;
 use std::path::Path;
 
-use engine_support::{Engine, Once, head, job, ms, pass, simulate, small};
+use engine_support::{Engine, Wrapped, head, job, ms, pass, simulate, small};
 use millpond::ErrorKind;
 use millpond::checkpoint::rules::StartMode;
 use millpond::checkpoint::{Ended, HeadStatus};
@@ -121,14 +121,17 @@ fn a_source_that_cannot_be_replayed_gives_up_state_only_where_that_is_asked_for(
     simulate(async {
         let (mut engine, twin) = Engine::twin(small());
         let (feed, numbers) = MemorySource::fed(1);
-        let (_open, once) = MemorySource::fed(1);
+        let (_open, once) = MemorySource::<u64>::fed(1);
         let sink = MemorySink::new();
         let graph = |is_added: bool| {
             let env = StreamEnvironment::new();
             let sum = env.source(numbers.clone()).uid("numbers").key_by(|n| n % 2);
             sum.reduce(|a, b| a + b).uid("sum").sink(sink.clone()).uid("sums");
             if is_added {
-                env.source(Once(once.clone())).uid("once").sink(MemorySink::new()).uid("out");
+                env.source(Wrapped::once(once.clone()))
+                    .uid("once")
+                    .sink(MemorySink::new())
+                    .uid("out");
             }
             env.build().unwrap()
         };

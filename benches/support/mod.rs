@@ -5,23 +5,25 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
+#[path = "../../src/splitmix.rs"]
+mod splitmix;
+
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use millpond::checkpoint::rules::StartMode;
 use millpond::clock::Clock;
 use millpond::config::{Config, Location, Materialize};
 use millpond::dynamodb::{Connection, Execution, Options, Wrap};
 use millpond::ids::Name;
-use millpond::metrics::Metrics;
 use millpond::operator::{Context, KeyedProcess};
 use millpond::runtime::{self, DynamoDbStateBackend, JobStatus, Place, RunOptions, Wiring};
 use millpond::state::{States, ValueDescriptor, ValueState};
 use millpond::task::JobGraph;
 use millpond::{Error, ErrorKind, Result};
+pub(crate) use splitmix::mix;
 use tokio::sync::watch;
 
 /// What a child is to do.
@@ -47,6 +49,11 @@ pub(crate) fn given_file() -> PathBuf {
 pub(crate) fn now_ns() -> u64 {
     let passed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Seconds since [`now_ns`] was `begun`.
+pub(crate) fn seconds_since(begun: u64) -> f64 {
+    (now_ns() - begun) as f64 / 1e9
 }
 
 /// Tells the parent, where there is one.
@@ -115,6 +122,14 @@ impl Worker {
         Err(Error::internal(format!("the child ended before {name:?}; it said {marks:?}")))
     }
 
+    /// The numbers that its mark called `name` says.
+    pub(crate) fn numbers<const N: usize>(&mut self, name: &str) -> Result<[f64; N]> {
+        let marks = self.until(name)?;
+        let text = marks.last().map_or("", |mark| &mark.text);
+        let numbers: Vec<f64> = text.split(' ').filter_map(|n| n.parse().ok()).collect();
+        numbers.try_into().map_err(|_| Error::internal(format!("the child said {text:?}")))
+    }
+
     /// Ends it by SIGKILL and waits until it is gone.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.child.kill().map_err(failed)?;
@@ -176,23 +191,9 @@ pub(crate) fn run_through(
         let (status, mut watched) = watch::channel(JobStatus::default());
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&now_ns().to_le_bytes());
-        let options = RunOptions {
-            job,
-            config,
-            mode: StartMode::default(),
-            take_over: false,
-            replace_output: false,
-            roll_back: None,
-            abandon_output: false,
-            seed,
-        };
-        let wiring = Wiring {
-            backend: Arc::new(DynamoDbStateBackend::new(connection, retention)),
-            place,
-            clock,
-            metrics: Metrics::default(),
-            status,
-        };
+        let options = RunOptions::new(job, config, seed);
+        let backend = Arc::new(DynamoDbStateBackend::new(connection, retention));
+        let wiring = Wiring { place, clock, status, ..Wiring::inline(backend) };
         let job = runtime::run(graph, wiring, options, std::future::pending());
         let ended = {
             let watch = async {
@@ -246,11 +247,4 @@ pub(crate) fn resident_kb() -> (u64, u64) {
         line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
     };
     (find("VmHWM:"), find("VmRSS:"))
-}
-
-/// The finaliser of SplitMix64: numbers in random order.
-pub(crate) fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Lag;
 use crate::record::{Batch, Origin};
+use crate::splitmix;
 
 /// A source of records that a function makes of their index.
 ///
@@ -58,17 +59,14 @@ impl Generator<fn(u64) -> u64> {
         count: u64,
         make: impl Fn(u64, u64) -> T,
     ) -> Generator<impl Fn(u64) -> T> {
-        let make = move |index: u64| make(index, mix(seed ^ mix(index)));
+        let make = move |index: u64| make(index, mixed(seed ^ mixed(index)));
         Generator { count: Some(count), seed: Some(seed), make: Arc::new(make), pace: None }
     }
 }
 
-/// The finaliser of splitmix64.
-fn mix(mut x: u64) -> u64 {
-    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+/// The first number of a generator that begins at `x`.
+fn mixed(mut x: u64) -> u64 {
+    splitmix::next(&mut x)
 }
 
 impl<F> fmt::Debug for Generator<F> {
@@ -272,6 +270,9 @@ mod tests {
         };
         assert_eq!(run(1), run(1));
         assert_ne!(run(1), run(2));
+        // A job that goes on with another version generates the same.
+        let pinned = [(0, 0x64bf_61b5_12ff_abe7), (1, 0x7716_da39_cba2_75b2)];
+        assert!(pinned.iter().all(|record| run(7).contains(record)));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Randomness that is the same on every machine and for every version of every dependency.
 //!
-//! Owns the generator (`SplitMix64`) and what is drawn from it, by arithmetic that IEEE 754 fixes to
+//! Owns what is drawn from a generator (`SplitMix64`), by arithmetic that IEEE 754 fixes to
 //! the last bit: a mathematical library may round otherwise elsewhere.
 
 use std::time::Duration;
+
+use crate::splitmix;
 
 /// A generator of its own for each call, so that one call's draws do not shift another's.
 #[derive(Clone, Debug)]
@@ -18,11 +20,7 @@ impl Dice {
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        splitmix::next(&mut self.0)
     }
 
     /// From 0 up to, not including, 1.

@@ -184,6 +184,7 @@ impl Board {
         let current = self.current();
         self.status.send_modify(|status| {
             status.metrics = metrics;
+            status.pauses = self.metrics.checkpoint_pauses();
             status.consumed = consumed;
             if let Some((cost, throttling)) = money {
                 (status.cost, status.throttling) = (cost, throttling);

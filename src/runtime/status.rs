@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::dynamodb::{Share, Throttling};
 use crate::error::ErrorKind;
 use crate::ids::Name;
-use crate::metrics::{Lag, Snapshot};
+use crate::metrics::{Lag, Pauses, Snapshot};
 
 /// One job and its current attempt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -57,6 +57,8 @@ pub struct JobStatus {
     pub lag: Lag,
     /// All about checkpoints.
     pub checkpoints: Checkpoints,
+    /// How long these kept workers from their records.
+    pub pauses: Pauses,
     /// What state takes.
     pub memory: Memory,
     /// Read and write units that DynamoDB said it charged for, since the process began.

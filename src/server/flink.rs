@@ -88,6 +88,7 @@ pub(super) fn details(status: &JobStatus, now_ms: u64) -> Value {
         "throttling": status.throttling,
         "memory": status.memory,
         "input-slowed": status.input_slowed,
+        "checkpoint-pauses": status.pauses,
         "counters": status.metrics,
     })
 }

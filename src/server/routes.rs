@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
     use crate::dynamodb::{Purpose, Share};
-    use crate::metrics::Lag;
+    use crate::metrics::{Lag, Pauses};
     use crate::runtime::{
         CheckpointEntry, CheckpointState, PricedShare, Restore, Ship, Vertex, VertexInput, hex_id,
     };
@@ -121,6 +121,7 @@ mod tests {
             started_ms: 1_000,
             max_parallelism: 128,
             lag: Lag::bytes(9),
+            pauses: Pauses { number: 4, median_us: 300, longest_us: 900 },
             entered_ms: [
                 (JobState::Created, 1_000),
                 (JobState::Initializing, 1_010),
@@ -231,6 +232,8 @@ mod tests {
         assert_eq!(body["maxParallelism"], 128);
         assert_eq!(body["now"], 5000);
         assert_eq!(body["lag"], json!({ "records": null, "bytes": 9 }));
+        let pauses = json!({ "number": 4, "median_us": 300, "longest_us": 900 });
+        assert_eq!(body["checkpoint-pauses"], pauses);
         let vertex = &body["vertices"][0];
         assert_eq!(vertex["status"], "RUNNING");
         assert_eq!(vertex["metrics"]["read-records"], 7);

@@ -19,7 +19,7 @@ use crate::checkpoint::Ended;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::metrics::Metrics;
-use crate::runtime::{Backend, JobStatus, Place, RunOptions, Wiring, run};
+use crate::runtime::{Backend, JobStatus, RunOptions, Wiring, run};
 use crate::task::JobGraph;
 
 /// How a run has ended, once it has.
@@ -66,11 +66,10 @@ impl Process {
         let (sender, status) = watch::channel(JobStatus::default());
         let backend = Gated::new(Arc::clone(&common.backend), gate.clone(), exclusive);
         let wiring = Wiring {
-            backend: Arc::new(backend),
-            place: Place::Inline,
             clock: common.clock,
             metrics: common.metrics.clone(),
             status: sender,
+            ..Wiring::inline(Arc::new(backend))
         };
         let (stop, stopped) = oneshot::channel();
         let outcome = Outcome::default();

@@ -11,6 +11,7 @@ use super::report::{Counts, Failure, Report};
 use super::{Options, run_with};
 use crate::error::Result;
 use crate::runtime::in_parallel;
+use crate::splitmix::mix;
 
 /// What many runs have met together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,15 +34,9 @@ impl Totals {
         self.runs += 1;
         self.over_dynamodb += u64::from(report.what.ends_with("dynamodb"));
         self.counts += report.counts;
-        self.digest = self.digest.wrapping_add(mixed(report.seed ^ mixed(report.digest)));
+        // No bit of the sum stands for one bit of what is added.
+        self.digest = self.digest.wrapping_add(mix(report.seed ^ mix(report.digest)));
     }
-}
-
-/// The finaliser of SplitMix64: no bit of a sum stands for one bit of what is added.
-fn mixed(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 impl fmt::Display for Totals {

@@ -137,15 +137,11 @@ impl World {
             seen.oracle.allowed.fresh |= mode == StartMode::Fresh;
         }
         let options = RunOptions {
-            job: self.job.clone(),
-            config,
             mode,
-            take_over: false,
             // What a fresh start finds in a folder is of the run before it.
             replace_output: true,
-            abandon_output: false,
             roll_back,
-            seed: self.random.random(),
+            ..RunOptions::new(self.job.clone(), config, self.random.random())
         };
         let graph = self.scenario.graph().map_err(|e| e.to_string())?;
         let process = Process::start(

@@ -188,20 +188,7 @@ impl CleaningRows {
     }
 }
 
-/// Looks up missing values in all segments, in any order, of their checkpoint and operator. Runs off
-/// the workers.
-///
-/// # Errors
-/// [`ErrorKind::Corrupt`] where a segment cannot be read or an entry is in none of them.
-pub fn find_values(segments: &[Segment], missing: Vec<Missing>) -> Result<Vec<Found>> {
-    let mut ordered: Vec<&Segment> = segments.iter().collect();
-    ordered.sort_by_key(|segment| (segment.range.first, segment.sequence));
-    let mut finder = Finder::new(missing);
-    ordered.into_iter().try_for_each(|segment| finder.look(segment))?;
-    finder.finish()
-}
-
-/// Looks up missing values in one segment after the other, so that none has to stay in memory.
+/// Looks up missing values in one segment after the other, so that none has to stay in memory. Runs off the workers.
 #[derive(Debug)]
 pub struct Finder {
     /// What is looked for, in the order of states and keys, and whether it was found. As the answer will be:

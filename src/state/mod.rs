@@ -25,7 +25,7 @@
 //!    aborted checkpoint needs no call: its segments are carried.
 //! 6. *Cleaning.* [`KeyedState::plan_cleaning`]; off the worker [`CleaningPlan::compute`]; in slices
 //!    [`KeyedState::collect`], whose writes go to the store and whose missing values are read back
-//!    from the plan's checkpoint's segments by [`find_values`] and given to [`KeyedState::found`]; when
+//!    from the plan's checkpoint's segments by a [`Finder`] and given to [`KeyedState::found`]; when
 //!    every write is answered, [`KeyedState::cleaned`].
 //! 7. *Memory.* Between batches, while [`KeyedState::resident_bytes`] exceeds what the state may take,
 //!    [`KeyedState::evict_bytes`], else [`KeyedState::cool`]. Where the former finds nothing, changes must be
@@ -89,9 +89,7 @@ pub use admission::Read;
 pub use ahead::MapKeys;
 pub use barrier::{Barrier, Horizons};
 pub use changes::Changes;
-pub use cleaning::{
-    CleaningLimits, CleaningPlan, CleaningRows, Collected, Finder, Found, Missing, find_values,
-};
+pub use cleaning::{CleaningLimits, CleaningPlan, CleaningRows, Collected, Finder, Found, Missing};
 #[expect(clippy::module_name_repetitions, reason = "values would be declared otherwise")]
 pub use declared::{DeclaredState, DeclaredStates};
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]

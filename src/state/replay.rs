@@ -19,14 +19,6 @@ use crate::teeth::{Tooth, bites};
 pub(super) type Carries = HashMap<KeyGroupRange, Carry>;
 
 impl<K: Key> KeyedState<K> {
-    /// Whether `segment` may hold entries of this operator and subtask, after its horizon.
-    #[must_use]
-    pub fn wants(&self, segment: &Segment) -> bool {
-        segment.operator == self.config.operator
-            && segment.range.intersects(self.config.range)
-            && segment.version.checkpoint > self.horizon()
-    }
-
     /// Makes room for `keys` keys, so that the index need not grow step by step during a replay, which
     /// takes some 0.2 µs an entry. A good number is that of the entries of the checkpoint that has
     /// most, times this subtask's share of their segments' ranges.

@@ -7,6 +7,7 @@ mod build;
 mod cleaner;
 mod filter;
 mod keyed;
+mod keyless;
 mod log;
 mod output;
 mod parked;

@@ -212,38 +212,66 @@ pub(crate) fn check(lines: &[Line], input: &[Vec<Event>]) -> std::result::Result
     if lines.len() == records { Ok(()) } else { Err(format!("{} of {records}", lines.len())) }
 }
 
-/// Numbers that arrive once.
-#[derive(Debug)]
-pub(crate) struct Once(pub(crate) MemorySource<u64>);
+/// A source over one in memory that differs from it in what a test wants.
+pub(crate) struct Wrapped<T> {
+    pub(crate) source: MemorySource<T>,
+    pub(crate) replayable: bool,
+    /// Called before the workers are started, and in each of them.
+    pub(crate) at: Box<dyn Fn(At) -> Result<()> + Send + Sync>,
+}
 
-impl Source for Once {
-    type Item = u64;
+/// Where a source may fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// Before the workers are started.
+    Check,
+    /// In one of them.
+    Reader,
+}
+
+impl<T> Wrapped<T> {
+    /// Records that arrive once.
+    pub(crate) fn once(source: MemorySource<T>) -> Self {
+        Self { source, replayable: false, at: Box::new(|_| Ok(())) }
+    }
+}
+
+impl<T> std::fmt::Debug for Wrapped<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wrapped")
+    }
+}
+
+impl<T: Clone + Send + 'static> Source for Wrapped<T> {
+    type Item = T;
 
     fn describe(&self) -> String {
-        self.0.describe()
+        self.source.describe()
     }
 
     fn replayable(&self) -> bool {
-        false
+        self.replayable
     }
 
     fn bounded(&self) -> bool {
-        true
+        self.source.bounded()
     }
 
     fn discover(&self, parallelism: u32) -> Result<Vec<SplitState>> {
-        self.0.discover(parallelism)
+        self.source.discover(parallelism)
     }
 
     fn check(&self, splits: &[SplitState]) -> Result<()> {
-        self.0.check(splits)
+        (self.at)(At::Check)?;
+        self.source.check(splits)
     }
 
     fn reader(
         &self,
         splits: Vec<SplitState>,
         context: ReaderContext,
-    ) -> Result<Box<dyn Reader<u64>>> {
-        self.0.reader(splits, context)
+    ) -> Result<Box<dyn Reader<T>>> {
+        (self.at)(At::Reader)?;
+        self.source.reader(splits, context)
     }
 }

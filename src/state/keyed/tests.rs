@@ -20,8 +20,8 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::key_group::KeyGroup;
 use crate::state::{
-    Barrier, CleaningLimits, Collected, Item, ItemWrite, PendingWrite, Presence, RawSegment,
-    States, Stats, ValueDescriptor, find_values, segment,
+    Barrier, CleaningLimits, Collected, Finder, Found, Item, ItemWrite, Missing, PendingWrite,
+    Presence, RawSegment, States, Stats, ValueDescriptor, segment,
 };
 
 const EAGER: CleaningLimits =
@@ -101,6 +101,24 @@ fn stored(raw: &RawSegment, attempt: u64) -> segment::Segment {
     let version = crate::ids::Version { attempt: Attempt(attempt), checkpoint: raw.checkpoint };
     let bytes = segment::encode(raw, version, &config(1).operator, config(1).range).unwrap();
     segment::decode(&bytes).unwrap()
+}
+
+/// Looks up missing values in all segments, in any order, of their checkpoint and operator.
+fn find_values(segments: &[segment::Segment], missing: Vec<Missing>) -> Result<Vec<Found>> {
+    let mut ordered: Vec<_> = segments.iter().collect();
+    ordered.sort_by_key(|segment| (segment.range.first, segment.sequence));
+    let mut finder = Finder::new(missing);
+    ordered.into_iter().try_for_each(|segment| finder.look(segment))?;
+    finder.finish()
+}
+
+impl<K: Key> KeyedState<K> {
+    /// Whether `segment` may hold entries of this operator and subtask, after its horizon.
+    fn wants(&self, segment: &segment::Segment) -> bool {
+        segment.operator == self.config.operator
+            && segment.range.intersects(self.config.range)
+            && segment.version.checkpoint > self.horizon()
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Any bytes as a segment, and any bytes as the entries of one.
 
 use super::super::writer::Writer;
+use super::tests::checksummed;
 use super::*;
 use crate::error::ErrorKind;
 use crate::fuzzing::Target;
@@ -30,15 +31,6 @@ fn stored(raw: &RawSegment) -> Vec<u8> {
     let version = Version { attempt: Attempt(2), checkpoint: raw.checkpoint };
     let range = KeyGroupRange { first: KeyGroup(3), last: KeyGroup(90) };
     encode(raw, version, &name("op"), range).unwrap().to_vec()
-}
-
-fn with_checksum(mut bytes: Vec<u8>) -> Vec<u8> {
-    if bytes.len() >= CHECKED_FROM {
-        bytes[..4].copy_from_slice(MAGIC);
-        let checksum = crc32fast::hash(&bytes[CHECKED_FROM..]);
-        bytes[4..CHECKED_FROM].copy_from_slice(&checksum.to_le_bytes());
-    }
-    bytes
 }
 
 /// Reads all entries, with and without one before.
@@ -72,7 +64,7 @@ fn told(error: &Error) -> String {
 
 #[test]
 fn any_bytes_are_a_segment_or_an_error() {
-    let mut target = Target::new("segment").repair(with_checksum).memory(4 << 20);
+    let mut target = Target::new("segment").repair(checksummed).memory(4 << 20);
     for limit in [40, 100, 4096] {
         target = raw(limit).iter().fold(target, |target, raw| target.seed(stored(raw)));
     }

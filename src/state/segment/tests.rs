@@ -61,7 +61,7 @@ fn a_large_entry_takes_its_length_in_segments_and_not_its_square() {
 }
 
 /// A segment with a true checksum, whatever else is wrong with it.
-fn checksummed(mut bytes: Vec<u8>) -> Vec<u8> {
+pub(super) fn checksummed(mut bytes: Vec<u8>) -> Vec<u8> {
     if bytes.len() >= CHECKED_FROM {
         bytes[..4].copy_from_slice(MAGIC);
         let checksum = crc32fast::hash(&bytes[CHECKED_FROM..]);

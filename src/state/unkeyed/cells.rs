@@ -68,9 +68,11 @@ fn prove<T: Value>(elements: &Elements) -> Result<(), DecodeError> {
     first.transpose().map(drop)
 }
 
-/// Each element goes to one subtask.
+/// A list, of which a restore has for a subtask what is dealt out to it, or all.
 pub(super) struct ListCell<T> {
     pub(super) items: Vec<T>,
+    /// Of a union list, whose subtasks are given all elements each.
+    pub(super) own: Option<Box<Own<T>>>,
     pub(super) migrations: Migrations<T>,
 }
 
@@ -99,56 +101,13 @@ impl<T: Value> Cell for ListCell<T> {
         &mut self,
         elements: &Elements,
         recorded: Option<&Encoding>,
-        _: SubtaskId,
-    ) -> Result<(), DecodeError> {
-        self.items = self.migrations.decode_all(elements, recorded)?;
-        Ok(())
-    }
-
-    fn data(&self) -> &dyn Any {
-        &self.items
-    }
-
-    fn data_mut(&mut self) -> &mut dyn Any {
-        &mut self.items
-    }
-}
-
-/// Every subtask is given all elements and keeps its own.
-pub(super) struct UnionCell<T> {
-    pub(super) items: Vec<T>,
-    pub(super) own: Box<Own<T>>,
-    pub(super) migrations: Migrations<T>,
-}
-
-impl<T: Value> Cell for UnionCell<T> {
-    fn encoding(&self) -> Encoding {
-        encoding_of::<T>()
-    }
-
-    fn known(&self) -> Vec<Encoding> {
-        self.migrations.known()
-    }
-
-    fn cannot_read(&self) -> Option<String> {
-        Bincode::cannot_read::<T>()
-    }
-
-    fn prove(&self, elements: &Elements) -> Result<(), DecodeError> {
-        prove::<T>(elements)
-    }
-
-    fn encode(&self) -> Result<Elements, DecodeError> {
-        encode_all(self.items.iter())
-    }
-
-    fn restore(
-        &mut self,
-        elements: &Elements,
-        recorded: Option<&Encoding>,
         subtask: SubtaskId,
     ) -> Result<(), DecodeError> {
-        self.items = (self.own)(self.migrations.decode_all(elements, recorded)?, subtask);
+        let items = self.migrations.decode_all(elements, recorded)?;
+        self.items = match &self.own {
+            None => items,
+            Some(own) => own(items, subtask),
+        };
         Ok(())
     }
 

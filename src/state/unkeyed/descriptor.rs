@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use super::cells::{BroadcastMap, Cell, ListCell, MapCell, UnionCell};
+use super::cells::{BroadcastMap, Cell, ListCell, MapCell, Own};
 use super::elements::OperatorStateKind;
 use super::live::OperatorState;
 use super::migrations::Migrations;
@@ -171,7 +171,7 @@ impl OperatorStates {
         descriptor: OperatorListDescriptor<T>,
     ) -> OperatorListState<T> {
         let OperatorListDescriptor { name, migrations } = descriptor;
-        let cell = ListCell::<T> { items: Vec::new(), migrations };
+        let cell = ListCell::<T> { items: Vec::new(), own: None, migrations };
         let index = self.0.add(name, OperatorStateKind::List, cell);
         OperatorListState { index, data: PhantomData }
     }
@@ -186,7 +186,8 @@ impl OperatorStates {
         own: impl Fn(Vec<T>, SubtaskId) -> Vec<T> + 'static,
     ) -> UnionListState<T> {
         let UnionListDescriptor { name, migrations } = descriptor;
-        let cell = UnionCell::<T> { items: Vec::new(), own: Box::new(own), migrations };
+        let own: Option<Box<Own<T>>> = Some(Box::new(own));
+        let cell = ListCell::<T> { items: Vec::new(), own, migrations };
         let index = self.0.add(name, OperatorStateKind::Union, cell);
         UnionListState { index, data: PhantomData }
     }

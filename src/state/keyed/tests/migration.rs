@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{EAGER, config, stored};
+use super::{EAGER, config, find_values, stored};
 use crate::codec::{Codec, DecodeError, Key, Value};
 use crate::config::ValueFormat;
 use crate::error::{ErrorKind, Result};
@@ -11,7 +11,6 @@ use crate::state::segment::Segment;
 use crate::state::{
     AggregatingDescriptor, Barrier, Item, ItemKey, KeyedState, ListDescriptor, PendingWrite,
     ReducingDescriptor, RestorePoint, StateFormats, States, ValueDescriptor, ValueState,
-    find_values,
 };
 
 const TOTAL: &str = "total";
