@@ -113,6 +113,12 @@ impl<K: Key> KeyedState<K> {
             && lives.is_none_or(|lives| lives.ttl.is_by_event_time())
     }
 
+    /// Whether no record so far is too late to see a value that was stored and is not gone.
+    pub(super) fn is_seen_by_all(&self, column: ColumnId, stored: &Stored<'_>) -> bool {
+        let lives = self.columns[column.index()].lives();
+        lives.is_none_or(|lives| !self.times.may_hide(&lives.ttl, lives.of_stored(stored.expires)))
+    }
+
     /// Looks at some entries of each state whose values expire, and takes away what is over.
     pub(super) fn sweep_expired(&mut self) {
         for i in 0..self.times.states.len() {

@@ -296,6 +296,15 @@ impl Times {
         stored.is_some_and(|expiry| !expiry.event_time && is_over(expiry.ms, self.processing_ms))
     }
 
+    /// Whether a record so far, or the clock, is past `expires_ms`.
+    pub(super) fn may_hide(&self, ttl: &Ttl, expires_ms: u64) -> bool {
+        let latest = match ttl.time {
+            TtlTime::Processing => self.processing_ms,
+            TtlTime::Event { .. } => self.greatest_event_ms,
+        };
+        is_over(expires_ms, latest)
+    }
+
     /// Whether a value that expires at `expires_ms` may be cleaned away.
     pub(super) fn has_lapsed(&self, ttl: &Ttl, expires_ms: u64) -> bool {
         let now = match ttl.time {

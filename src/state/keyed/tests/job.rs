@@ -11,7 +11,9 @@ use super::model::{At, Model, Stored};
 use super::*;
 use crate::ids::Version;
 use crate::state::segment::Segment;
-use crate::state::{CleaningRows, FilterChunks, ItemKey, Missing, Read, Scan, Scanned, Ttl};
+use crate::state::{
+    CleaningRows, FilterChunks, ItemKey, Missing, Read, Scan, ScanPage, Scanned, Ttl,
+};
 
 mod checkpoints;
 mod checks;
