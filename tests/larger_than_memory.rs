@@ -65,6 +65,8 @@ fn state_ten_times_its_cache_is_exact_and_stays_within_bounds() {
         let missed = counters.items_read + counters.reads_saved;
         let misses = missed as f64 / 3.0 / counters.records_processed as f64;
         assert!((0.3..0.67).contains(&misses), "{misses} of {counters:?}");
+        let told = engine.status().vertices.into_iter().find_map(|v| v.filter_false_positives);
+        assert!(told.is_some_and(|share| share > 0.0 && share < 0.2), "{told:?}");
         // And what is read is there, though the filter has a quarter of a small cache.
         assert!(counters.items_not_found * 100 < counters.reads_saved, "{counters:?}");
     });

@@ -242,6 +242,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 self.state.completed(if to_newest { checkpoint } else { oldest_retained });
                 self.log.completed(&self.state);
                 self.room.completed(checkpoint, &self.state);
+                self.filter.tell(&self.state);
             }
             Command::Aborted { checkpoint } => {
                 self.snapshots.aborted(checkpoint);
