@@ -207,6 +207,8 @@ pub(super) struct Times {
     /// Of the record that runs.
     event_ms: Option<u64>,
     greatest_event_ms: u64,
+    /// Of each state, how many entries are to be looked at still since the last barrier.
+    pub(super) due: u32,
     /// The states whose values expire, with where the sweep of each goes on.
     pub(super) states: Vec<(ColumnId, Ttl, u32)>,
     /// Entries that the record that runs has read, where that begins their time anew.
