@@ -169,7 +169,7 @@ fn restarted_over(bounds: impl FnOnce(Memory) -> (u64, u64)) -> String {
         script.script().hold(Call::WriteItems);
         let outside = async {
             pass(ms(1000)).await;
-            let reason = restart.status().input_slowed.expect("the sources wait");
+            let reason = restart.status().input_slowed.unwrap();
             assert_eq!(restart.metrics.snapshot().records_processed, KEYS);
             script.script().release(Call::WriteItems);
             pass(ms(1000)).await;
