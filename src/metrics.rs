@@ -2,8 +2,9 @@
 //!
 //! Owns the counters and their snapshot. Exporting them is `server`'s and `cli`'s.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -174,6 +175,8 @@ struct VertexTotals {
     records_out: AtomicU64,
     left_records: Left,
     left_bytes: Left,
+    /// By subtask, what its filter of absent keys takes for known: told once a checkpoint.
+    filters: Mutex<BTreeMap<u32, f64>>,
 }
 
 /// What subtasks know to be left, in one unit.
@@ -246,6 +249,23 @@ impl VertexCounters {
         self.0.left_bytes.moved(before.bytes, now.bytes);
     }
 
+    /// The share of absent keys that the filter of subtask `index` takes for stored; `None` where it does not answer.
+    /// One call a subtask and checkpoint.
+    pub fn filter_is(&self, index: u32, false_positives: Option<f64>) {
+        let mut filters = self.0.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        match false_positives {
+            Some(share) => filters.insert(index, share),
+            None => filters.remove(&index),
+        };
+    }
+
+    /// That share in the subtask where it is greatest, as of its last checkpoint.
+    #[must_use]
+    pub fn filter_false_positives(&self) -> Option<f64> {
+        let filters = self.0.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        filters.values().copied().max_by(f64::total_cmp)
+    }
+
     /// How far a source's subtasks are behind the end of their input, as far as they know.
     #[must_use]
     pub fn lag(&self) -> Lag {
@@ -295,6 +315,18 @@ mod tests {
         }
         assert_eq!(bucket(u64::from(u32::MAX)), BUCKETS - 1);
         assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn of_filters_the_least_exact_one_is_told() {
+        let counters = VertexCounters::default();
+        assert_eq!(counters.filter_false_positives(), None);
+        for (index, share) in [(0, 0.001), (1, 0.2), (2, 0.01)] {
+            counters.filter_is(index, Some(share));
+        }
+        assert_eq!(counters.filter_false_positives(), Some(0.2));
+        counters.filter_is(1, None);
+        assert_eq!(counters.filter_false_positives(), Some(0.01));
     }
 
     #[test]

@@ -123,3 +123,22 @@ fn values_live_as_long_as_they_are_to_whether_they_are_in_memory_in_the_log_or_i
     simulate(check(true, ValueFormat::Codec));
     simulate(check(true, ValueFormat::Native));
 }
+
+/// It used to stay until some did.
+#[test]
+fn what_has_expired_leaves_memory_though_no_input_comes() {
+    simulate(async {
+        let mut config = small();
+        config.state.materialize = Materialize::Eager;
+        let (engine, _) = Engine::twin(config);
+        let (feed, source) = MemorySource::fed(1);
+        feed.push(0, 0..KEYS);
+        tokio::select! {
+            ended = engine.run(graph(&source, &MemorySink::new())) => panic!("it ended: {ended:?}"),
+            () = pass(ms(3000)) => {}
+        }
+        let status = engine.status();
+        assert_eq!(status.metrics.records_processed, KEYS);
+        assert_eq!(status.memory.entries, 0, "{:?}", status.memory);
+    });
+}

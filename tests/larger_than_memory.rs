@@ -65,6 +65,8 @@ fn state_ten_times_its_cache_is_exact_and_stays_within_bounds() {
         let missed = counters.items_read + counters.reads_saved;
         let misses = missed as f64 / 3.0 / counters.records_processed as f64;
         assert!((0.3..0.67).contains(&misses), "{misses} of {counters:?}");
+        let told = engine.status().vertices.into_iter().find_map(|v| v.filter_false_positives);
+        assert!(told.is_some_and(|share| share > 0.0 && share < 0.2), "{told:?}");
         // And what is read is there, though the filter has a quarter of a small cache.
         assert!(counters.items_not_found * 100 < counters.reads_saved, "{counters:?}");
     });
@@ -169,6 +171,8 @@ enum Ask {
     Put(u64, usize),
     /// How long all entries are.
     Sum,
+    /// 1 where it has none, else 0.
+    IsEmpty,
 }
 
 struct Texts {
@@ -192,6 +196,10 @@ impl KeyedProcess for Texts {
             Ask::Sum => {
                 let sum = context.map(self.map).iter()?.map(|(_, text)| text.len()).sum();
                 context.emit(sum);
+            }
+            Ask::IsEmpty => {
+                let is_empty = context.map(self.map).is_empty()?;
+                context.emit(usize::from(is_empty));
             }
         }
         Ok(())
@@ -328,7 +336,8 @@ fn small_items_that_are_read_at_a_time_are_bounded_too() {
     });
 }
 
-/// All of a range used to be read before anybody looked how much it was.
+/// All of a range used to be read before anybody looked how much it was. Whether there is any of it could not be told
+/// either.
 #[test]
 fn a_map_that_does_not_fit_into_memory_is_named_before_it_is_read_whole() {
     simulate(async {
@@ -350,6 +359,11 @@ fn a_map_that_does_not_fit_into_memory_is_named_before_it_is_read_whole() {
         let stopped = pass(ms(1000));
         engine.run_until(texts(source.clone(), &sink), stopped).await.unwrap();
         assert_eq!(sink.output(), [500_000], "in pages, where it fits");
+
+        feed.push(0, [(7, Ask::IsEmpty)]);
+        let stopped = pass(ms(1000));
+        engine.run_until(texts(source.clone(), &sink), stopped).await.unwrap();
+        assert_eq!(sink.output(), [500_000, 0], "however much it is");
 
         let script = store(&twin);
         let before = script.script().count(Call::ScanItems);

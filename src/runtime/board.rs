@@ -221,6 +221,7 @@ impl Current {
         status.position = self.position + status.metrics.records_read - self.live.read_before;
         for (vertex, counters) in status.vertices.iter_mut().zip(self.live.counters.iter()) {
             (vertex.records_in, vertex.records_out) = counters.get();
+            vertex.filter_false_positives = counters.filter_false_positives();
         }
         let lags = self.live.counters.iter().map(VertexCounters::lag);
         status.lag = lags.fold(Lag::default(), Lag::and);
@@ -294,6 +295,7 @@ fn vertices(graph: &JobGraph, parallelism: u32) -> Vec<Vertex> {
             inputs: inputs(lines.get(vertex.operator()).copied(), vertex.is_keyed()),
             records_in: 0,
             records_out: 0,
+            filter_false_positives: None,
         })
         .collect()
 }

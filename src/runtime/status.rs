@@ -159,7 +159,7 @@ pub enum Start {
 }
 
 /// One vertex of the job graph.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Vertex {
     /// The id of its first operator.
     pub id: String,
@@ -173,6 +173,10 @@ pub struct Vertex {
     pub records_in: u64,
     /// Records that left it in this attempt.
     pub records_out: u64,
+    /// Of keys that have no item, the share that the filter of absent keys takes for stored, which costs a read each:
+    /// in the subtask where it is greatest, at its last checkpoint. `None` where no filter answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter_false_positives: Option<f64>,
 }
 
 /// One input of a vertex.

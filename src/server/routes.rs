@@ -136,6 +136,7 @@ mod tests {
                     inputs: Vec::new(),
                     records_in: 7,
                     records_out: 6,
+                    filter_false_positives: None,
                 },
                 Vertex {
                     id: "counts".to_owned(),
@@ -144,6 +145,7 @@ mod tests {
                     inputs: vec![VertexInput { from: "lines".to_owned(), ship: Ship::Hash }],
                     records_in: 6,
                     records_out: 6,
+                    filter_false_positives: None,
                 },
             ],
             ..JobStatus::default()

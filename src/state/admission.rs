@@ -231,12 +231,7 @@ impl<K: Key> KeyedState<K> {
         if !self.learnt_much.is_empty() {
             self.forget_ranges();
         }
-        if !self.untouched_entries.is_empty() {
-            self.leave_all_untouched();
-        }
-        while let Some(row) = self.untouched.pop() {
-            self.vacate_if_nothing(row);
-        }
+        self.leave_all_untouched();
         self.leave_some();
     }
 
@@ -258,7 +253,18 @@ impl<K: Key> KeyedState<K> {
         }
     }
 
-    fn leave_all_untouched(&mut self) {
+    /// What no record uses, and holds nothing, is given away.
+    #[inline]
+    pub(super) fn leave_all_untouched(&mut self) {
+        if !self.untouched_entries.is_empty() {
+            self.leave_untouched_entries();
+        }
+        while let Some(row) = self.untouched.pop() {
+            self.vacate_if_nothing(row);
+        }
+    }
+
+    fn leave_untouched_entries(&mut self) {
         for (column, entry) in std::mem::take(&mut self.untouched_entries) {
             self.leave_if_nothing(column, entry);
         }

@@ -126,6 +126,7 @@ impl<K: Key> KeyedState<K> {
             self.writer.begin(checkpoint);
         }
         self.keep_late();
+        self.begin_sweep();
         Ok(barrier)
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 
 use super::store::{
-    Block, BlockKey, BlockKind, Item, ItemKey, ItemWrite, MAX_BLOCK_BYTES, Presence, Store,
+    Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemWrite, MAX_BLOCK_BYTES, Presence, Store,
     WriteOutcome,
 };
 use crate::error::Result as MillpondResult;
@@ -47,6 +47,7 @@ pub async fn all(mut fresh: impl FnMut() -> Arc<dyn Store>) -> Kept {
     scan::a_scan_can_be_read_in_pages(&*fresh()).await?;
     scan::an_expiry_belongs_to_its_value(&*fresh()).await?;
     scopes_are_apart(&*fresh(), &*fresh()).await?;
+    what_is_over_is_no_trouble(&*fresh()).await?;
     values_that_do_not_fit_are_an_error(&*fresh()).await
 }
 
@@ -115,6 +116,31 @@ async fn write(
 async fn read(store: &dyn Store, key: ItemKey) -> Result<Option<Item>, String> {
     let items = ok("read", store.read_items(vec![key]).await)?;
     items.first().cloned().ok_or_else(|| "a read has no answer".to_owned())
+}
+
+/// Calls that were answered, refused or given up leave no trouble behind in [`Store::health`].
+///
+/// # Errors
+/// Where that is not so.
+pub async fn what_is_over_is_no_trouble(store: &dyn Store) -> Kept {
+    let well = |what: &str| same(what, &store.health(), &Health::default());
+    well("the health before any call")?;
+    for n in 0..100 {
+        write(store, key(n)?, item(version(1, 1), "one"), Presence::Absent).await?;
+        read(store, key(n)?).await?;
+        well("the health after answers")?;
+    }
+    let block = BlockKey { kind: BlockKind::Segment, slot: SlotId(0), part: 0 };
+    let bytes = Bytes::from(vec![0; MAX_BLOCK_BYTES + 1]);
+    if store.put_block(block, version(1, 1), bytes).await.is_ok() {
+        return Err("a block that is too large was stored".to_owned());
+    }
+    well("the health after a refusal")?;
+    for n in 0..100 {
+        // Begun, and perhaps answered at once.
+        let _ = futures::poll!(store.read_items(vec![key(n)?]));
+    }
+    well("the health after calls that were given up")
 }
 
 /// Answers to reads are in the order of the keys, and there is one for each.

@@ -1,6 +1,7 @@
 //! What becomes of values whose time is over.
 //!
-//! Hidden they are by whoever reads them (`ttl`). They go in three ways: with the sweep between batches,
+//! Hidden they are by whoever reads them (`ttl`). They go in three ways: with the sweep between batches, and after
+//! each barrier where no batch comes,
 //! when they are read back from log or table and the clock has passed them, and as the log is cleaned
 //! (`cleaning`), which writes a tombstone in their place or nothing. Deleting the items of values that nobody asks
 //! for any more is the table's.
@@ -20,6 +21,11 @@ use crate::teeth::{Tooth, bites};
 
 /// Entries of each state that one batch looks at for what has expired: a microsecond or two.
 const SWEPT: u32 = 32;
+/// Those that are looked at after each barrier, where batches do not: some milliseconds, so that a subtask without input
+/// costs little however often there is a checkpoint, and a million entries are through after sixteen.
+const SWEPT_AFTER_BARRIER: u32 = 64 << 10;
+/// Those that are looked at of these at a time: some 50 µs, for which a batch may have to wait.
+const SWEPT_AT_ONCE: u32 = 1024;
 
 impl<K: Key> KeyedState<K> {
     /// Whether values of any state expire. If so, each record stands between [`KeyedState::record_at`] and
@@ -113,12 +119,44 @@ impl<K: Key> KeyedState<K> {
             && lives.is_none_or(|lives| lives.ttl.is_by_event_time())
     }
 
+    /// Whether no record so far is too late to see a value that was stored and is not gone.
+    pub(super) fn is_seen_by_all(&self, column: ColumnId, stored: &Stored<'_>) -> bool {
+        let lives = self.columns[column.index()].lives();
+        lives.is_none_or(|lives| !self.times.may_hide(&lives.ttl, lives.of_stored(stored.expires)))
+    }
+
     /// Looks at some entries of each state whose values expire, and takes away what is over.
     pub(super) fn sweep_expired(&mut self) {
+        self.sweep(SWEPT);
+    }
+
+    /// After a barrier all that is in memory should be looked at, as far as that may be.
+    pub(super) fn begin_sweep(&mut self) {
+        let ends = self.times.states.iter().map(|(column, ..)| self.columns[column.index()].end());
+        self.times.due = ends.max().unwrap_or(0).min(SWEPT_AFTER_BARRIER);
+    }
+
+    /// Whether [`KeyedState::sweep_some`] has something to look at.
+    #[inline]
+    #[must_use]
+    pub fn has_sweep(&self) -> bool {
+        self.times.due > 0
+    }
+
+    /// Looks at some of what is to be looked at after a barrier, which batches do too, and takes away what is over. To
+    /// be called between batches, after [`KeyedState::set_processing_time`]; rows are good until then, as until
+    /// [`KeyedState::end_batch`].
+    pub fn sweep_some(&mut self) {
+        self.sweep(SWEPT_AT_ONCE.min(self.times.due));
+        self.leave_all_untouched();
+    }
+
+    fn sweep(&mut self, entries: u32) {
+        self.times.due = self.times.due.saturating_sub(entries);
         for i in 0..self.times.states.len() {
             let (column, ttl, mut next) = self.times.states[i];
             let end = self.columns[column.index()].end();
-            for _ in 0..SWEPT.min(end) {
+            for _ in 0..entries.min(end) {
                 next = if next >= end { 0 } else { next };
                 self.sweep_entry(column, &ttl, next);
                 next += 1;

@@ -262,16 +262,23 @@ impl Filter {
     /// The size of bits to replace full ones. The old ones answer until the new ones are complete; where there is
     /// no room for both, folded, so that they leave most of it: until then they are less exact.
     fn larger(&mut self) -> Option<u64> {
-        let (bits, max_bytes) = (self.bits.as_mut()?, self.config.max_bytes);
-        let bytes = Bloom::bytes_for(bits.held().saturating_mul(2));
-        if bits.bytes() + bytes <= max_bytes {
-            return Some(bytes);
-        }
-        let rest = max_bytes.saturating_sub(bits.bytes() / FOLDS);
-        if bytes.min(rest) < bits.bytes().saturating_mul(3) / 2 || !bits.fold(FOLDS as usize) {
+        let (bytes, folds) = self.growth()?;
+        if folds && !self.bits.as_mut()?.fold(FOLDS as usize) {
             return None;
         }
-        Some(bytes.min(rest))
+        Some(bytes)
+    }
+
+    /// That size, and whether the old bits must be folded for it; `None`: they have come to their greatest size.
+    fn growth(&self) -> Option<(u64, bool)> {
+        let (bits, max_bytes) = (self.bits.as_ref()?, self.config.max_bytes);
+        let bytes = Bloom::bytes_for(bits.held().saturating_mul(2));
+        if bits.bytes() + bytes <= max_bytes {
+            return Some((bytes, false));
+        }
+        let bytes = bytes.min(max_bytes.saturating_sub(bits.bytes() / FOLDS));
+        let is_worth_it = bytes >= bits.bytes().saturating_mul(3) / 2;
+        (is_worth_it && bits.can_fold(FOLDS as usize)).then_some((bytes, true))
     }
 
     /// Hashes of chunks, of whichever group.
@@ -330,9 +337,18 @@ impl Filter {
         bits.map(Bloom::bytes).sum::<u64>() + early as u64
     }
 
-    /// Hashes that it knows, where it answers, and the share of others that it takes for known.
-    pub(super) fn held(&self) -> Option<(u64, f64)> {
-        self.bits.as_ref().map(|bits| (bits.held(), bits.false_positives()))
+    /// Hashes that it knows, where it answers.
+    pub(super) fn held(&self) -> Option<u64> {
+        self.bits.as_ref().map(Bloom::held)
+    }
+
+    /// The share of other hashes that it takes for known, where it answers, and whether it is full and cannot grow:
+    /// then the share becomes no less. Looks at some 4096 blocks.
+    pub(super) fn false_positives(&self) -> Option<(f64, bool)> {
+        let bits = self.bits.as_ref()?;
+        let may_grow = self.build.is_some() || self.has_failed;
+        let is_greatest = !may_grow && bits.is_full() && self.growth().is_none();
+        Some((bits.false_positives(), is_greatest))
     }
 }
 
@@ -410,8 +426,16 @@ mod tests {
         }
         assert_eq!(filter.bytes(), CONFIG.max_bytes / 8 * 7);
         assert!(all.iter().all(|hash| !filter.denies(*hash, || KeyGroup(0))));
-        let (_, wrong) = filter.held().unwrap();
-        assert!(wrong < 0.004, "{wrong}");
+        let (wrong, is_greatest) = filter.false_positives().unwrap();
+        assert!(wrong < 0.004 && !is_greatest, "{wrong}");
+        // There is no room for more, so that it is less and less exact from here on.
+        hashes(1_000_000, 60_000).for_each(|hash| filter.add(hash));
+        assert_eq!(filter.next_group(), None);
+        let (wrong, is_greatest) = filter.false_positives().unwrap();
+        assert!(wrong > 0.05 && is_greatest, "{wrong}");
+        let unknown = hashes(2_000_000, 10_000);
+        let taken = unknown.filter(|hash| !filter.denies(*hash, || KeyGroup(0))).count() as f64;
+        assert!((taken / 10_000.0 - wrong).abs() < 0.02, "{taken} of 10,000, not {wrong}");
     }
 
     #[test]

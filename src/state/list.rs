@@ -179,15 +179,18 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
         Ok(self.oldest_first().filter_map(read).flatten())
     }
 
-    /// Whether there is no element.
+    /// Whether there is no element. However long the list is, it is read no further than to the first page that has
+    /// one.
     ///
     /// # Errors
-    /// As [`List::get`], where none is in memory.
+    /// [`ErrorKind::Suspended`] where none is in memory, and one may have to be read first.
     pub fn is_empty(&mut self) -> Result<bool> {
         if self.any_in_memory() {
             return Ok(false);
         }
-        self.need()?;
+        let range = self.whole();
+        let column = self.handle.column;
+        self.state.need_any::<(N, ChunkId), Vec<T>>(column, self.row, || range)?;
         Ok(!self.any_in_memory())
     }
 

@@ -242,6 +242,12 @@ impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
         self.all(from, within).filter_map(move |(entry, key)| Some((key, read(entry)?)))
     }
 
+    fn need_any(&mut self) -> Result<()> {
+        let namespace = self.namespace;
+        let all = || bytes_of_range::<N, MK>(namespace, &..);
+        self.state.need_any::<(N, MK), V>(self.handle.column, self.row, all)
+    }
+
     fn need_all(&mut self) -> Result<()> {
         let namespace = self.namespace;
         self.need(|| bytes_of_range::<N, MK>(namespace, &..))
@@ -254,15 +260,15 @@ impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
         all.any(|(entry, _)| self.state.peek_value(values, entry).is_some())
     }
 
-    /// Whether there is no entry.
+    /// Whether there is no entry. However large the map is, it is read no further than to the first page that has one.
     ///
     /// # Errors
-    /// As [`Map::iter`], where none is in memory.
+    /// [`crate::ErrorKind::Suspended`] where none is in memory, and one may have to be read first.
     pub fn is_empty(&mut self) -> Result<bool> {
         if self.any_in_memory() {
             return Ok(false);
         }
-        self.need_all()?;
+        self.need_any()?;
         Ok(!self.any_in_memory())
     }
 

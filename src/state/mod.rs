@@ -30,6 +30,7 @@
 //! 7. *Memory.* Between batches, while [`KeyedState::resident_bytes`] exceeds what the state may take,
 //!    [`KeyedState::evict_bytes`], else [`KeyedState::cool`]. Where the former finds nothing, changes must be
 //!    committed and cleaned first. No new batch while [`KeyedState::wants_quiet`].
+//!    While [`KeyedState::has_sweep`], and nothing else is to be done, [`KeyedState::sweep_some`].
 //! 8. *The filter of absent keys*, after a restore and when it must grow: while there is a
 //!    [`KeyedState::filter_scan`], that is read from the store page by page, and
 //!    [`KeyedState::filter_read`] takes over in slices what [`FilterChunks::of`] makes of each off the worker.

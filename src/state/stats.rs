@@ -202,7 +202,7 @@ impl<K: Key> KeyedState<K> {
             rows: self.rows.len() as u64,
             resident_bytes: self.resident_bytes(),
             filter_bytes: self.filter_bytes(),
-            filter_hashes: self.filter.held().map(|(hashes, _)| hashes),
+            filter_hashes: self.filter.held(),
         }
     }
 }

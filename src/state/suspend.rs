@@ -36,6 +36,8 @@ pub struct Scan {
     taken_bytes: usize,
     /// Whether there was no tombstone.
     traceless: bool,
+    /// Whether one entry that has a value will do.
+    any: bool,
 }
 
 /// A state call ends with it where something must be read first.
@@ -186,7 +188,23 @@ impl<K: Key> KeyedState<K> {
         range: impl FnOnce() -> SubRange,
     ) -> Result<()> {
         let Some(sub) = self.lacking::<S, V>(id, row, range) else { return Ok(()) };
-        self.scan(id, row, sub);
+        self.scan(id, row, sub, false);
+        self.effects.suspended = true;
+        Err(suspended())
+    }
+
+    /// Sees to it that an entry of a range of which none in memory has a value is there, if one has a value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Suspended`] where it must be read first.
+    pub(super) fn need_any<S: SubKey, V: Value>(
+        &mut self,
+        id: ColumnId,
+        row: Row,
+        range: impl FnOnce() -> SubRange,
+    ) -> Result<()> {
+        let Some(sub) = self.lacking::<S, V>(id, row, range) else { return Ok(()) };
+        self.scan(id, row, sub, true);
         self.effects.suspended = true;
         Err(suspended())
     }
@@ -201,7 +219,7 @@ impl<K: Key> KeyedState<K> {
         let Some(sub) = self.lacking::<S, V>(id, row, range) else { return };
         let asked = self.scanning.get(&row.0);
         if !asked.is_some_and(|asked| asked.contains(&(id, sub.clone()))) {
-            self.scan(id, row, sub);
+            self.scan(id, row, sub, false);
         }
     }
 
@@ -228,8 +246,11 @@ impl<K: Key> KeyedState<K> {
         Some(sub)
     }
 
-    fn scan(&mut self, column: ColumnId, row: Row, sub: SubRange) {
-        self.scanning.entry(row.0).or_default().push((column, sub.clone()));
+    fn scan(&mut self, column: ColumnId, row: Row, sub: SubRange, any: bool) {
+        // Whoever asks ahead for all of it must not take a part for that.
+        if !any {
+            self.scanning.entry(row.0).or_default().push((column, sub.clone()));
+        }
         let mut key = Vec::new();
         self.rows.key(row.0).encode(&mut key);
         let to = sub.to.as_ref().map(|to| [&key[..], to].concat()).or_else(|| successor(&key));
@@ -241,7 +262,8 @@ impl<K: Key> KeyedState<K> {
             to: to.map(Bytes::from),
         };
         let key = key.into();
-        self.scans.push(Scan { row, column, range, key, sub, taken_bytes: 0, traceless: true });
+        let (taken_bytes, traceless) = (0, true);
+        self.scans.push(Scan { row, column, range, key, sub, taken_bytes, traceless, any });
         self.await_one_more(row);
     }
 
@@ -274,6 +296,7 @@ impl<K: Key> KeyedState<K> {
         let corrupt = |error: DecodeError| {
             Error::new(ErrorKind::Corrupt, format!("item of state {name}: {error}"))
         };
+        let mut found = false;
         for Scanned { sort_key, item } in page.items {
             // Another key's, where the range could not be told more exactly.
             let Some(sub) = sort_key.strip_prefix(&scan.key[..]) else { continue };
@@ -291,9 +314,14 @@ impl<K: Key> KeyedState<K> {
             let values = &mut self.columns[column];
             let entry = values.entry_of(scan.row.0, sub).map_err(&corrupt)?;
             values.restore(entry, Some(stored), Meta::loaded().noted()).map_err(&corrupt)?;
+            found |= self.is_seen_by_all(scan.column, &stored);
             if self.outlives(scan.column, &stored) {
                 self.touch(column, entry);
             }
+        }
+        // Of the rest nothing is known.
+        if scan.any && found && page.rest.is_some() {
+            return self.answered(scan.row).map(Some);
         }
         if let Some(rest) = page.rest {
             scan.range = rest;

@@ -207,6 +207,8 @@ pub(super) struct Times {
     /// Of the record that runs.
     event_ms: Option<u64>,
     greatest_event_ms: u64,
+    /// Of each state, how many entries are to be looked at still since the last barrier.
+    pub(super) due: u32,
     /// The states whose values expire, with where the sweep of each goes on.
     pub(super) states: Vec<(ColumnId, Ttl, u32)>,
     /// Entries that the record that runs has read, where that begins their time anew.
@@ -294,6 +296,15 @@ impl Times {
     /// will see it again.
     pub(super) fn is_gone(&self, stored: Option<Expiry>) -> bool {
         stored.is_some_and(|expiry| !expiry.event_time && is_over(expiry.ms, self.processing_ms))
+    }
+
+    /// Whether a record so far, or the clock, is past `expires_ms`.
+    pub(super) fn may_hide(&self, ttl: &Ttl, expires_ms: u64) -> bool {
+        let latest = match ttl.time {
+            TtlTime::Processing => self.processing_ms,
+            TtlTime::Event { .. } => self.greatest_event_ms,
+        };
+        is_over(expires_ms, latest)
     }
 
     /// Whether a value that expires at `expires_ms` may be cleaned away.

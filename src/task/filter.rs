@@ -18,7 +18,7 @@ use crate::codec::Key;
 use crate::error::{Error, Result};
 use crate::ids::{Name, SubtaskId};
 use crate::io::Io;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, VertexCounters};
 use crate::state::{FilterChunks, FilterScan, KeyedState, Store};
 
 /// Hashes that are taken over at once: some 0.1 ms.
@@ -32,14 +32,19 @@ const SHARE_OF_CACHE: u64 = 16;
 const MAX_PAGE_BYTES: u64 = 64 << 10;
 /// A page at the least, a chunk: caches that give less are those of tests.
 const MIN_PAGE_BYTES: u64 = 1 << 10;
+/// What a full filter may take for known of what is not, before a warning.
+const MOST_FALSE: f64 = 0.05;
 
 /// Builds one subtask's filter.
 pub(super) struct FilterBuilder {
     io: Io,
     store: Arc<dyn Store>,
     metrics: Metrics,
+    counters: VertexCounters,
     operator: Name,
     subtask: SubtaskId,
+    /// That the filter is too small for what there is.
+    has_warned: bool,
     bounds: Bounds,
     under_way: FuturesUnordered<BoxFuture<'static, Result<Page>>>,
     /// What was read and is being taken over.
@@ -104,8 +109,10 @@ impl FilterBuilder {
             io: context.io.clone(),
             store: Arc::clone(&context.store),
             metrics: context.metrics.clone(),
+            counters: context.counters[context.vertex].clone(),
             operator,
             subtask: context.subtask,
+            has_warned: false,
             bounds: Bounds::of(context.config.state.cache_bytes, shares),
             under_way: FuturesUnordered::new(),
             read: None,
@@ -174,6 +181,27 @@ impl FilterBuilder {
         );
     }
 
+    /// Tells how exact the filter is: once a checkpoint. Where it has become too inexact, and that for good, there is
+    /// a warning, once.
+    pub(super) fn tell<K: Key>(&mut self, state: &KeyedState<K>) {
+        let told = state.filter_false_positives();
+        self.counters.filter_is(self.subtask.index, told.map(|(share, _)| share));
+        if let Some((share, true)) = told
+            && share > MOST_FALSE
+            && !self.has_warned
+        {
+            self.has_warned = true;
+            tracing::warn!(
+                operator = %self.operator,
+                subtask = %self.subtask,
+                "the filter of absent keys has come to its greatest size and takes {:.0} % of new keys for stored \
+                 ones, each of which costs a read: raise state.backend.dynamodb.cache-size, of which filters take \
+                 a quarter at most",
+                share * 100.0
+            );
+        }
+    }
+
     /// Whether there is something to take over.
     pub(super) fn has_slices(&self) -> bool {
         self.read.is_some()
@@ -199,6 +227,9 @@ impl FilterBuilder {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+
     use xxhash_rust::xxh64::xxh64;
 
     use super::*;
@@ -239,8 +270,8 @@ mod tests {
         ItemWrite { key, item: Item::new(version, Some(value)), presence: Presence::Absent }
     }
 
-    /// After a restart from a table that has items.
-    fn restored() -> KeyedState<u64> {
+    /// After a restart from a table that has items, with a filter of at most so many bytes.
+    fn restored(max_bytes: u64) -> KeyedState<u64> {
         let max_parallelism = MaxParallelism::new(128).unwrap();
         let config = KeyedConfig {
             operator: Name::new("counts").unwrap(),
@@ -250,7 +281,7 @@ mod tests {
             attempt: Attempt(2),
             segment_bytes: 1 << 18,
             value_format: ValueFormat::Codec,
-            filter: FilterConfig { max_bytes: 1 << 22, first_bytes: 1 << 12, chunk_hashes: 112 },
+            filter: FilterConfig { max_bytes, first_bytes: 1 << 12, chunk_hashes: 112 },
             few_rows: 2,
         };
         let mut states = States::new();
@@ -259,6 +290,73 @@ mod tests {
         let mut state = KeyedState::new(config, states.finish().unwrap(), at).unwrap();
         state.finish_restore().unwrap();
         state
+    }
+
+    fn builder(store: &MemoryStore, metrics: &Metrics, bounds: Bounds) -> FilterBuilder {
+        FilterBuilder {
+            io: Io::new(Tokio),
+            store: Arc::new(store.clone()),
+            metrics: metrics.clone(),
+            counters: VertexCounters::default(),
+            operator: Name::new("counts").unwrap(),
+            subtask: SubtaskId { index: 0, parallelism: 1 },
+            has_warned: false,
+            bounds,
+            under_way: FuturesUnordered::new(),
+            read: None,
+            rest: None,
+            arrived: Arc::default(),
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Nobody used to see why reads became more and more.
+    #[tokio::test]
+    async fn a_filter_that_is_too_small_is_told_and_warned_of_once() {
+        for (max_bytes, is_too_small) in [(1 << 22, false), (1 << 12, true)] {
+            let (store, log) = (MemoryStore::new(), Log::default());
+            store.write_items((0..128).map(|group| chunk(group, 0)).collect()).await.unwrap();
+            let mut state = restored(max_bytes);
+            let mut builder = builder(&store, &Metrics::default(), Bounds::of(1 << 20, 1));
+            builder.tell(&state);
+            assert_eq!(builder.counters.filter_false_positives(), None, "it does not answer yet");
+            while state.stats().filter_hashes.is_none() {
+                builder.begin(&mut state);
+                let page = builder.wait().await;
+                builder.arrived(page, &mut state);
+                while builder.has_slices() {
+                    builder.slice(&mut state);
+                }
+            }
+            let writer = log.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_writer(move || writer.clone())
+                .finish();
+            tracing::subscriber::with_default(subscriber, || {
+                builder.tell(&state);
+                builder.tell(&state);
+            });
+            let share = builder.counters.filter_false_positives().unwrap();
+            assert_eq!(share > MOST_FALSE, is_too_small, "{share}");
+            let written = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(written.lines().count(), usize::from(is_too_small), "{written}");
+            for part in ["operator=counts", "subtask=1/1", "% of new keys", "cache-size"] {
+                assert_eq!(written.contains(part), is_too_small, "{part} in {written}");
+            }
+        }
     }
 
     /// Whole key groups used to be read, eight at a time by each subtask, and nothing counted them.
@@ -270,19 +368,8 @@ mod tests {
         let (store, metrics) = (MemoryStore::new(), Metrics::default());
         let all = (0..groups).flat_map(|group| (0..chunks).map(move |number| chunk(group, number)));
         store.write_items(all.collect()).await.unwrap();
-        let mut state = restored();
-        let mut builder = FilterBuilder {
-            io: Io::new(Tokio),
-            store: Arc::new(store.clone()),
-            metrics: metrics.clone(),
-            operator: Name::new("counts").unwrap(),
-            subtask: SubtaskId { index: 0, parallelism: 1 },
-            bounds: Bounds::of(CACHE, SUBTASKS),
-            under_way: FuturesUnordered::new(),
-            read: None,
-            rest: None,
-            arrived: Arc::default(),
-        };
+        let mut state = restored(1 << 22);
+        let mut builder = builder(&store, &metrics, Bounds::of(CACHE, SUBTASKS));
         store.script().hold(Call::ScanItems);
         builder.begin(&mut state);
         store.script().arrived(Call::ScanItems, builder.bounds.pages).await;

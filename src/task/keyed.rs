@@ -218,6 +218,10 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             () = tokio::task::yield_now(), if self.has_more_to_do() => {
                 self.unflushed = false;
                 self.state.leave_some();
+                if self.state.has_sweep() {
+                    self.state.set_processing_time(self.clock.wall_ms());
+                    self.state.sweep_some();
+                }
                 self.output.flush()?;
             }
         }
@@ -232,6 +236,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             || self.cleaner.is_due()
             || self.filter.has_slices()
             || self.state.has_leaving()
+            || self.state.has_sweep()
     }
 
     fn on_command(&mut self, command: Command) {
@@ -242,6 +247,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 self.state.completed(if to_newest { checkpoint } else { oldest_retained });
                 self.log.completed(&self.state);
                 self.room.completed(checkpoint, &self.state);
+                self.filter.tell(&self.state);
             }
             Command::Aborted { checkpoint } => {
                 self.snapshots.aborted(checkpoint);

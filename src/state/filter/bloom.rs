@@ -91,8 +91,7 @@ impl Bloom {
     /// Lays blocks that are next to each other on top of one another, `times` each, which leaves it that much
     /// smaller and less exact; whether that was possible.
     pub(super) fn fold(&mut self, times: usize) -> bool {
-        let blocks = self.blocks.len() / times;
-        if blocks == 0 || blocks * times != self.blocks.len() {
+        if !self.can_fold(times) {
             return false;
         }
         let folded = self.blocks.chunks(times).map(|together| {
@@ -101,6 +100,11 @@ impl Bloom {
         });
         self.blocks = folded.collect();
         true
+    }
+
+    /// Whether [`Bloom::fold`] is possible.
+    pub(super) fn can_fold(&self, times: usize) -> bool {
+        self.blocks.len() >= times && self.blocks.len().is_multiple_of(times)
     }
 
     /// How many different hashes it holds, a little less than were added.

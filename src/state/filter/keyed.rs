@@ -329,6 +329,13 @@ impl<K: Key> KeyedState<K> {
         self.filter.fail();
     }
 
+    /// The share of keys without an item that the filter takes for such as have one, where it answers, and whether
+    /// it is full and cannot grow. Takes some 50 µs.
+    #[must_use]
+    pub fn filter_false_positives(&self) -> Option<(f64, bool)> {
+        self.filter.false_positives()
+    }
+
     /// Reads that the filter saved since the last call.
     pub fn take_reads_saved(&mut self) -> u64 {
         std::mem::take(&mut self.filter.saved)

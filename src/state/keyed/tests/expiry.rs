@@ -89,6 +89,34 @@ fn a_value_is_hidden_as_soon_as_its_time_is_over_and_each_write_begins_it_anew()
     assert_eq!(program.look(&table, 1, 202), None);
 }
 
+/// They used to stay as long as no input came.
+#[test]
+fn what_has_expired_goes_after_a_barrier_in_slices_where_no_batch_comes() {
+    const KEYS: u64 = 3000;
+    let mut table = Table::default();
+    let mut program = table.start(1, 0, of(Some(TEN))).unwrap();
+    for key in 0..KEYS {
+        program.put(&table, key, 100, 7);
+    }
+    let present = |program: &Program<u64>| {
+        let values = &program.state.columns[0];
+        (0..values.end()).filter(|entry| values.is_present(*entry)).count()
+    };
+    program.complete(&mut table, 1);
+    program.state.set_processing_time(200);
+    assert_eq!(present(&program), 3000);
+    for left in [1976, 952, 0] {
+        assert!(program.state.has_sweep());
+        program.state.sweep_some();
+        assert_eq!(present(&program), left);
+    }
+    assert!(!program.state.has_sweep());
+    assert_eq!(program.state.stats().dirty_entries, KEYS, "the log is told");
+    program.complete(&mut table, 2);
+    let mut restored = table.start(2, 2, of(None)).unwrap();
+    assert_eq!(restored.look(&table, 1, 100), None);
+}
+
 #[test]
 fn what_has_expired_makes_room_for_the_default() {
     let table = Table::default();

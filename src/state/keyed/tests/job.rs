@@ -11,7 +11,7 @@ use super::model::{At, Model, Stored};
 use super::*;
 use crate::ids::Version;
 use crate::state::segment::Segment;
-use crate::state::{CleaningRows, FilterChunks, ItemKey, Read, Scan, Scanned, Ttl};
+use crate::state::{CleaningRows, FilterChunks, ItemKey, Read, Scan, ScanPage, Scanned, Ttl};
 
 mod checkpoints;
 mod checks;

@@ -2,13 +2,14 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::*;
 use crate::ids::Version;
 use crate::state::sub_column::SubColumn;
 use crate::state::{
     AggregatingDescriptor, AggregatingState, ItemKey, ListDescriptor, ListState, MapDescriptor,
-    MapState, Namespaced, Read, ReducingDescriptor, ReducingState, Scan, ScanPage, Scanned,
+    MapState, Namespaced, Read, ReducingDescriptor, ReducingState, Scan, ScanPage, Scanned, Ttl,
 };
 
 /// The states of one key, with a table.
@@ -27,8 +28,12 @@ pub(super) struct Maps {
 
 impl Maps {
     fn at(attempt: u64, at: RestorePoint) -> Self {
+        Self::with_map(MapDescriptor::new("map"), attempt, at)
+    }
+
+    fn with_map(map: MapDescriptor<String, u64>, attempt: u64, at: RestorePoint) -> Self {
         let mut states = States::new();
-        let map = states.map(MapDescriptor::new("map"));
+        let map = states.map(map);
         let list = states.list(ListDescriptor::new("list"));
         let daily = states.namespaced().value(ValueDescriptor::new("daily"));
         let worst =
@@ -109,6 +114,25 @@ impl Maps {
         for scan in self.state.take_scans() {
             let scanned = self.scanned(&scan);
             self.state.scanned(&scan, scanned).unwrap();
+        }
+    }
+
+    /// How many pages, of one item each, a record reads that is suspended once.
+    fn pages_of<T>(&mut self, process: impl Fn(&mut KeyedState<u64>, Row) -> Result<T>) -> usize {
+        let row = self.row();
+        self.state.begin_record();
+        assert!(process(&mut self.state, row).is_err());
+        assert!(self.state.end_record().unwrap());
+        assert!(self.state.take_reads().is_empty());
+        let mut scan = self.state.take_scans().remove(0);
+        let mut pages = 1;
+        loop {
+            let page = self.page(&scan, 1);
+            if let Some(resident) = self.state.page_scanned(&mut scan, page).unwrap() {
+                assert!(resident);
+                return pages;
+            }
+            pages += 1;
         }
     }
 
@@ -376,6 +400,81 @@ fn a_map_is_cleared_and_empty_without_reading_what_is_known() {
     assert_eq!(maps.record(|state, row| state.map(map, row).is_empty()), (true, 0));
     assert_eq!(maps.clean().len(), 2, "tombstones");
     assert_eq!(maps.entries(), (vec![], 1));
+}
+
+/// All of it used to be read, and it was an error where that did not fit.
+#[test]
+fn a_map_that_is_not_empty_is_read_to_the_first_page_that_shows_it() {
+    let mut maps = Maps::new();
+    for key in ["a", "b", "c", "d"] {
+        maps.put(key, 1);
+    }
+    maps.clean();
+    maps.remove("a");
+    maps.clean();
+    maps.evict();
+    let map = maps.map;
+    let pages = maps.pages_of(|state, row| state.map(map, row).is_empty());
+    assert_eq!(pages, 2, "a tombstone, an entry");
+    assert_eq!(maps.record(|state, row| state.map(map, row).is_empty()), (false, 0));
+    assert_eq!(maps.get("d"), (Some(1), 1), "of the rest nothing is known");
+    assert_eq!(maps.entries().0.len(), 3);
+    for key in ["b", "c", "d"] {
+        maps.remove(key);
+    }
+    maps.clean();
+    maps.evict();
+    assert_eq!(maps.pages_of(|state, row| state.map(map, row).is_empty()), 4, "all are gone");
+    assert_eq!(maps.record(|state, row| state.map(map, row).is_empty()), (true, 0));
+}
+
+#[test]
+fn a_list_that_is_not_empty_is_read_to_the_first_page_that_shows_it() {
+    let mut maps = Maps::new();
+    let list = maps.list;
+    for element in 0..4 {
+        let row = maps.row();
+        maps.state.list(list, row).add(element);
+        maps.state.end_batch();
+        maps.clean();
+    }
+    maps.evict();
+    let row = maps.row();
+    maps.state.list(list, row).add(4);
+    maps.state.end_batch();
+    maps.clean();
+    maps.evict();
+    assert_eq!(maps.pages_of(|state, row| state.list(list, row).is_empty()), 1);
+    assert_eq!(maps.record(|state, row| state.list(list, row).is_empty()), (false, 0));
+    // Part of it in memory, what is added comes last all the same.
+    let row = maps.row();
+    maps.state.list(list, row).add(5);
+    let all = |state: &mut KeyedState<u64>, row| {
+        Ok(state.list(list, row).get()?.copied().collect::<Vec<_>>())
+    };
+    assert_eq!(maps.record(all), ((0..6).collect(), 1));
+}
+
+/// Else it would ask again and again for what it does not see.
+#[test]
+fn what_is_over_for_a_record_does_not_show_it_that_a_map_is_not_empty() {
+    let ttl = Ttl::new(Duration::from_millis(10)).by_event_time(Duration::from_secs(1));
+    let descriptor = MapDescriptor::new("map").with_ttl(ttl);
+    let mut maps = Maps::with_map(descriptor, 1, RestorePoint::default());
+    maps.state.finish_restore().unwrap();
+    for (key, time) in [("a", 100), ("b", 100), ("c", 120), ("d", 120)] {
+        maps.state.record_at(Some(time));
+        maps.put(key, 1);
+    }
+    maps.clean();
+    maps.evict();
+    let map = maps.map;
+    let is_empty = |state: &mut KeyedState<u64>, row| {
+        state.record_at(Some(125));
+        state.map(map, row).is_empty()
+    };
+    assert_eq!(maps.pages_of(is_empty), 3);
+    assert_eq!(maps.record(is_empty), (false, 0));
 }
 
 /// A map's entry used to come back so: the answer is older than the removal.

@@ -116,8 +116,8 @@ impl World {
                     Answer::Item(read, item) => {
                         (read.row, subtask.state.loaded(&read, item.as_ref()).unwrap())
                     }
-                    Answer::Range(scan, items) => {
-                        (scan.row, subtask.state.scanned(&scan, items).unwrap())
+                    Answer::Range(mut scan, items) => {
+                        (scan.row, in_pages(&mut subtask.state, &mut scan, items))
                     }
                 };
                 if resident {
@@ -145,5 +145,20 @@ impl World {
             self.answer(usize::MAX);
         }
         assert!(self.subtasks.iter().all(|subtask| subtask.parked.is_empty()));
+    }
+}
+
+/// A page of so many items at a time, as the store had them when it was asked.
+const PAGE_ITEMS: usize = 2;
+
+/// Answers `scan` until no more is to be read; whether its row is resident then.
+fn in_pages(state: &mut KeyedState<u16>, scan: &mut Scan, mut items: Vec<Scanned>) -> bool {
+    loop {
+        let more = items.split_off(items.len().min(PAGE_ITEMS));
+        let rest = (!more.is_empty()).then(|| scan.range.clone());
+        if let Some(resident) = state.page_scanned(scan, ScanPage { items, rest }).unwrap() {
+            return resident;
+        }
+        items = more;
     }
 }
