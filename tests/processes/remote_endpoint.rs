@@ -103,8 +103,9 @@ async fn the_policy_that_is_printed_allows_what_jobs_send_and_no_more() {
     let mut killed = millpond(folder.path(), &endpoint, &settings);
     killed
         .arg("--rate=2000")
-        .env(points::KILL_VARIABLE, format!("{}:20", points::AFTER_HEAD_MOVED));
-    assert_eq!(output(killed).await.status.signal(), Some(9));
+        .env(points::KILL_VARIABLE, format!("{}:6", points::AFTER_HEAD_MOVED));
+    let killed = output(killed).await;
+    assert_eq!(killed.status.signal(), Some(9), "{}", said(&killed));
     // What was written and is not in the log any more is read.
     let run = output(millpond(folder.path(), &endpoint, &settings)).await;
     assert!(run.status.success(), "{}", said(&run));
