@@ -144,7 +144,7 @@ impl World<'_> {
     /// It used to keep the lease for ever, and nobody went on.
     fn one_that_hangs_for_good_ends_its_process_and_a_candidate_goes_on(&self) {
         let name = "for-good";
-        let mut owner = self.start(name, Some(FOR_EVER), &["-Dtask.cancellation.timeout=6 s"]);
+        let mut owner = self.start(name, Some(FOR_EVER), &["-Dtask.cancellation.timeout=4 s"]);
         let candidate = self.candidate(&mut owner, name);
         // It beats until it gives up: else the candidate would have taken over before.
         owner.end().expect(
@@ -171,7 +171,7 @@ impl World<'_> {
 
     fn one_that_returns_late_keeps_its_job(&self) {
         let name = "late";
-        let mut owner = self.start(name, Some(10), &[]);
+        let mut owner = self.start(name, Some(7), &[]);
         let candidate = self.candidate(&mut owner, name);
         owner.end().expect(0, &["restarting in", "finished"]);
         let candidate = candidate.end();

@@ -1,6 +1,6 @@
 //! The promises of a store of heads, as tests that every one of them must pass.
 //!
-//! Owns the suite; running it is the stores' (`tests/contract_*.rs`). Each function takes a store and
+//! Owns the suite; running it is the stores' (`tests/dynamodb/contract_*.rs`). Each function takes a store and
 //! a name that has no head yet, and fails with a sentence.
 
 use std::sync::Arc;

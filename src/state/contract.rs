@@ -1,6 +1,6 @@
 //! The promises of a store, as tests that every one of them must pass.
 //!
-//! Owns the suite; running it is the stores' (`tests/contract_*.rs`). Each function takes a store of a
+//! Owns the suite; running it is the stores' (`tests/dynamodb/contract_*.rs`). Each function takes a store of a
 //! scope that is empty, and fails with a sentence. [`all`] runs all but those of [`mod@large`] values.
 
 pub mod large;

@@ -1,13 +1,11 @@
 //! A DynamoDB on AWS, of which nothing is there but the answers that a script gives.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use millpond::clock::Clock;
 use millpond::config::{Credentials, Location, Secret, StoreSettings};
 use millpond::dynamodb::{Connection, Execution, Options};
 use millpond::ids::Name;
 
+use super::logs::warnings;
 use super::script::{Act, Script};
 use super::{settings, try_connect};
 
@@ -25,34 +23,8 @@ pub(crate) async fn open(
     settings: &StoreSettings,
     script: &Script,
 ) -> (millpond::Result<Connection>, Vec<String>) {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .without_time()
-        .with_ansi(false)
-        .with_target(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _logged = tracing::subscriber::set_default(subscriber);
     let wrap = |client| script.wrap(client);
-    let opened = try_connect(settings, Execution::Inline, Some(&wrap)).await;
-    let written = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let lines = written.lines().map(|line| line.trim().trim_start_matches("WARN ").to_owned());
-    (opened, lines.collect())
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+    warnings(try_connect(settings, Execution::Inline, Some(&wrap))).await
 }
 
 /// So many that nobody gets to their end.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub(crate) mod aws;
+pub(crate) mod logs;
 pub(crate) mod promises;
 pub(crate) mod reader;
 pub(crate) mod script;

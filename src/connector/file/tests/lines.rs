@@ -35,7 +35,7 @@ fn piece() -> impl Strategy<Value = &'static [u8]> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn each_line_comes_once_whatever_the_ranges_reads_and_restarts(

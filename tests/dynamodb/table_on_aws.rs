@@ -1,0 +1,314 @@
+//! What AWS's control plane does to a table's start and management: refusals that pass, answers that are lost,
+//! states that last.
+
+use std::time::Duration;
+
+use millpond::ErrorKind;
+use millpond::clock::Clock;
+use millpond::config::StoreSettings;
+
+use crate::dynamodb_support::aws::{
+    FIVE, ON_DEMAND, always, backups, count, done, in_use, not_found, open, reached, server, table,
+    tagged, tags, ttl,
+};
+use crate::dynamodb_support::script::{Act, Script};
+
+const TWENTY: &str = r#""ProvisionedThroughput":{"ReadCapacityUnits":20,"WriteCapacityUnits":40}"#;
+
+const LATER: &str = "Fri, 01 Jan 2100 00:00:00 GMT";
+
+fn wrong_signature() -> Act {
+    let body = r#"{"__type":"InvalidSignatureException","message":"Signature expired"}"#;
+    Act::AnswerAt(400, body.to_owned(), LATER)
+}
+
+/// It used to end the start, though the SDK knew better by then.
+#[tokio::test(start_paused = true)]
+async fn a_wrong_clock_costs_a_request() {
+    let script = Script::default();
+    script.next("DescribeTable", [wrong_signature(), table("ACTIVE", ON_DEMAND)]);
+    script.next("DescribeTimeToLive", [ttl("ENABLED")]);
+    let (opened, warned) = open(&server(), &script).await;
+    opened.unwrap();
+    assert_eq!(warned, Vec::<String>::new());
+    let signed = script.signed();
+    assert!(!signed[0].starts_with("2100"), "{signed:?}");
+    assert!(signed[1].starts_with("21000101T0"), "the SDK signs by the server's clock: {signed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signature_that_goes_on_being_refused_ends_the_start_and_names_clock_and_keys() {
+    for code in ["InvalidSignatureException", "RequestTimeTooSkewed", "RequestExpired"] {
+        let script = Script::default();
+        script.next("DescribeTable", (0..99).map(|_| Act::error(400, code)));
+        let clock = Clock::system();
+        let began = clock.now();
+        let (opened, _) = open(&server(), &script).await;
+        let error = opened.unwrap_err();
+        assert!(clock.now() - began < Duration::from_secs(5));
+        assert_eq!(error.kind(), ErrorKind::Store);
+        let expected = format!(
+            "DescribeTable on table millpond-state in eu-west-1 failed: {code}: scripted; look at the \
+             machine's clock, and at aws.credentials.provider and its keys"
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+/// Requests of items know a new table later than the control plane does. That used to end the first run.
+#[tokio::test(start_paused = true)]
+async fn a_new_table_is_handed_out_once_its_items_answer() {
+    for created in [done(), in_use()] {
+        let script = Script::default();
+        script.next("DescribeTable", [not_found(), table("CREATING", ON_DEMAND)]);
+        script.next("DescribeTable", [table("ACTIVE", ON_DEMAND)]);
+        script.next("CreateTable", [created]);
+        script.next("GetItem", [not_found(), not_found(), not_found(), done()]);
+        script.next("DescribeTimeToLive", [ttl("ENABLED")]);
+        let (opened, warned) = open(&server(), &script).await;
+        opened.unwrap();
+        assert_eq!(warned, Vec::<String>::new());
+        assert_eq!(count(&script.sent(), "GetItem"), 4);
+    }
+    // One that was there is not asked.
+    let script = Script::default();
+    script.next("DescribeTable", [table("ACTIVE", ON_DEMAND)]);
+    script.next("DescribeTimeToLive", [ttl("ENABLED")]);
+    open(&server(), &script).await.0.unwrap();
+    assert_eq!(script.sent(), ["DescribeTable", "DescribeTimeToLive"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn items_that_do_not_answer_for_a_minute_end_the_start() {
+    let script = Script::default();
+    script.next("DescribeTable", [not_found(), table("ACTIVE", ON_DEMAND)]);
+    script.next("CreateTable", [done()]);
+    script.next("GetItem", always(not_found));
+    let clock = Clock::system();
+    let began = clock.now();
+    let error = open(&server(), &script).await.0.unwrap_err();
+    let passed = (clock.now() - began).as_secs();
+    assert!((60..70).contains(&passed), "{passed}");
+    assert!(error.to_string().contains("GetItem on table millpond-state"), "{error}");
+    // Whoever only makes tables need not be allowed to read them.
+    let script = Script::default();
+    script.next("DescribeTable", [not_found(), not_found(), table("ACTIVE", ON_DEMAND)]);
+    script.next("DescribeTable", [table("ACTIVE", ON_DEMAND)]);
+    script.next("CreateTable", [done()]);
+    script.next("GetItem", [Act::error(400, "AccessDeniedException")]);
+    script.next("DescribeTimeToLive", [ttl("ENABLED"), ttl("ENABLED")]);
+    let connection = reached(&server(), &script).await;
+    assert!(!connection.table().apply().await.unwrap().has_changes());
+}
+
+/// The second look that finds nothing used to make it another's, whose backups are not switched on.
+#[tokio::test(start_paused = true)]
+async fn a_table_made_here_stays_ours_though_a_look_misses_it() {
+    let script = Script::default();
+    let looks = [not_found(), table("CREATING", ON_DEMAND), not_found()];
+    script.next("DescribeTable", looks);
+    script.next("DescribeTable", [table("ACTIVE", ON_DEMAND)]);
+    script.next("CreateTable", [done(), in_use()]);
+    script.next("GetItem", [done()]);
+    script.next("DescribeTimeToLive", [ttl("ENABLED")]);
+    script.next("DescribeContinuousBackups", [backups("DISABLED")]);
+    script.next("UpdateContinuousBackups", [backups("ENABLED")]);
+    let settings = StoreSettings { point_in_time_recovery: Some(true), ..server() };
+    let (opened, warned) = open(&settings, &script).await;
+    opened.unwrap();
+    assert_eq!(warned, Vec::<String>::new());
+    assert_eq!(script.sent().last().unwrap(), "UpdateContinuousBackups");
+}
+
+/// What another process makes after ours was deleted is not ours.
+#[tokio::test(start_paused = true)]
+async fn a_table_that_was_seen_being_deleted_is_not_ours_any_more() {
+    let script = Script::default();
+    let looks = [not_found(), table("DELETING", ON_DEMAND), not_found()];
+    script.next("DescribeTable", looks);
+    script.next("DescribeTable", [table("ACTIVE", ON_DEMAND)]);
+    script.next("CreateTable", [done(), in_use()]);
+    script.next("GetItem", [done()]);
+    script.next("DescribeTimeToLive", [ttl("ENABLED")]);
+    script.next("DescribeContinuousBackups", [backups("DISABLED")]);
+    // It would be taken, if it were sent.
+    script.next("UpdateContinuousBackups", [backups("ENABLED")]);
+    let settings = StoreSettings { point_in_time_recovery: Some(true), ..server() };
+    let (opened, warned) = open(&settings, &script).await;
+    opened.unwrap();
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(warned[0].starts_with("point-in-time recovery: off; configured: on"), "{warned:?}");
+}
+
+/// They used to be waited for without end and without a word.
+#[tokio::test(start_paused = true)]
+async fn states_without_an_end_are_told_with_what_to_do() {
+    for (status, advice) in [
+        ("INACCESSIBLE_ENCRYPTION_CREDENTIALS", "enable that key and its grant within seven days"),
+        ("ARCHIVING", "restore the backup that DynamoDB has made of it as another table"),
+        ("ARCHIVED", "set state.backend.dynamodb.table to that"),
+    ] {
+        let script = Script::default();
+        script.next("DescribeTable", (0..1_000).map(|_| table(status, ON_DEMAND)));
+        let error = open(&server(), &script).await.0.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store);
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("table millpond-state in eu-west-1 is {status}: ")),
+            "{text}"
+        );
+        assert!(text.contains(advice), "{text}");
+        assert_eq!(script.sent().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_lasts_is_told_after_3_seconds_and_then_every_30() {
+    for (status, seconds) in [("CREATING", "[3, 33, 63]"), ("DELETING", "[3, 33, 63]")] {
+        let script = Script::default();
+        script.next("DescribeTable", (0..140).map(|_| table(status, ON_DEMAND)));
+        script.next("DescribeTable", [table("ACTIVE", ON_DEMAND)]);
+        script.next("GetItem", [done()]);
+        script.next("DescribeTimeToLive", [ttl("ENABLED")]);
+        let (opened, warned) = open(&server(), &script).await;
+        opened.unwrap();
+        let seconds: Vec<u64> = serde_json::from_str(seconds).unwrap();
+        let line = |s| {
+            let place = "table millpond-state in eu-west-1";
+            format!("{place}: it is {status}; waited for {s} s, waiting on")
+        };
+        assert_eq!(warned, seconds.into_iter().map(line).collect::<Vec<_>>());
+    }
+}
+
+fn managed() -> StoreSettings {
+    StoreSettings { manage: true, provisioned: Some((20, 40)), ..server() }
+}
+
+fn not_valid() -> Act {
+    Act::error(400, "ValidationException")
+}
+
+/// `UpdateTable` is no put: DynamoDB refuses a request for what is so already.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_there_already_is_done() {
+    let wanted = || table("ACTIVE", TWENTY);
+    let cases: [(&str, Vec<Act>, Vec<Act>); 4] = [
+        // Another process has changed it between two looks.
+        ("before", vec![wanted()], vec![]),
+        ("meanwhile", vec![table("ACTIVE", FIVE), wanted()], vec![not_valid()]),
+        (
+            "under way",
+            vec![table("ACTIVE", FIVE), table("UPDATING", FIVE), wanted()],
+            vec![in_use()],
+        ),
+        // A lost answer is asked for again.
+        (
+            "lost",
+            vec![table("ACTIVE", FIVE), wanted()],
+            vec![Act::Answer(200, "cut sho".to_owned()), not_valid()],
+        ),
+    ];
+    for (case, looks, answers) in cases {
+        let script = Script::default();
+        let changes = answers.len();
+        script.next("DescribeTable", [table("ACTIVE", FIVE)]);
+        script.next("DescribeTable", looks);
+        script.next("DescribeTimeToLive", [ttl("ENABLED")]);
+        script.next("UpdateTable", answers);
+        let (opened, warned) = open(&managed(), &script).await;
+        assert_eq!(opened.unwrap().provisioned(), Some((20, 40)), "{case}");
+        assert_eq!(warned, Vec::<String>::new(), "{case}");
+        let sent = script.sent();
+        assert_eq!(count(&sent, "UpdateTable"), changes, "{case}: {sent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_not_valid_and_not_there_is_an_error() {
+    let script = Script::default();
+    script.next("DescribeTable", (0..9).map(|_| table("ACTIVE", FIVE)));
+    script.next("DescribeTimeToLive", [ttl("ENABLED"), ttl("ENABLED")]);
+    script.next("UpdateTable", [not_valid()]);
+    let error = reached(&managed(), &script).await.table().apply().await.unwrap_err();
+    assert!(error.to_string().contains("UpdateTable on "), "{error}");
+    assert_eq!(count(&script.sent(), "UpdateTable"), 1);
+}
+
+/// It used to end the start: a capacity may be decreased so many times a day, and a job must run meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_change_is_refused_starts_on_the_table_as_it_is() {
+    let script = Script::default();
+    script.next("DescribeTable", (0..3).map(|_| table("ACTIVE", FIVE)));
+    script.next("DescribeTimeToLive", [ttl("DISABLED")]);
+    script.next("UpdateTable", [Act::error(400, "LimitExceededException")]);
+    script.next("UpdateTimeToLive", [done()]);
+    let (opened, warned) = open(&managed(), &script).await;
+    assert_eq!(opened.unwrap().provisioned(), Some((5, 5)));
+    let expected = "left as it is, since a change was refused: UpdateTable on table millpond-state in \
+                    eu-west-1 failed: LimitExceededException: scripted; `millpond table plan` says what \
+                    differs table=\"millpond-state\"";
+    assert_eq!(warned, [expected]);
+    assert_eq!(count(&script.sent(), "UpdateTimeToLive"), 1, "the TTL is switched on all the same");
+}
+
+/// The first run's TTL used to stay off, with a warning, where the table was not at rest yet.
+#[tokio::test(start_paused = true)]
+async fn a_ttl_that_cannot_be_switched_on_yet_is_tried_again() {
+    let script = Script::default();
+    script.next("DescribeTable", [not_found(), table("ACTIVE", ON_DEMAND)]);
+    script.next("CreateTable", [done()]);
+    script.next("GetItem", [done()]);
+    script.next("DescribeTimeToLive", [ttl("DISABLED")]);
+    script.next("UpdateTimeToLive", [in_use(), not_found(), in_use(), done()]);
+    let (opened, warned) = open(&server(), &script).await;
+    opened.unwrap();
+    assert_eq!(warned, Vec::<String>::new());
+    assert_eq!(count(&script.sent(), "UpdateTimeToLive"), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ttl_that_another_has_switched_on_meanwhile_is_on() {
+    for (found, told) in [("ENABLING", 0), ("ENABLED", 0), ("DISABLED", 1)] {
+        let script = Script::default();
+        script.next("DescribeTable", [not_found(), table("ACTIVE", ON_DEMAND)]);
+        script.next("CreateTable", [done()]);
+        script.next("GetItem", [done()]);
+        script.next("DescribeTimeToLive", [ttl("DISABLED"), ttl(found)]);
+        script.next("UpdateTimeToLive", [not_valid()]);
+        let (opened, warned) = open(&server(), &script).await;
+        opened.unwrap();
+        assert_eq!(warned.len(), told, "{found}: {warned:?}");
+    }
+    // A table that stays in use is used without, after a minute.
+    let script = Script::default();
+    script.next("DescribeTable", [not_found(), table("ACTIVE", ON_DEMAND)]);
+    script.next("CreateTable", [done()]);
+    script.next("GetItem", [done()]);
+    script.next("DescribeTimeToLive", [ttl("DISABLED")]);
+    script.next("UpdateTimeToLive", always(in_use));
+    let clock = Clock::system();
+    let began = clock.now();
+    let (opened, warned) = open(&server(), &script).await;
+    opened.unwrap();
+    assert!(warned.last().unwrap().starts_with("TTL could not be switched on"), "{warned:?}");
+    let passed = (clock.now() - began).as_secs();
+    assert!((60..65).contains(&passed), "{passed}");
+}
+
+/// Those of a table that `apply` has made used to be waited for only where it is managed.
+#[tokio::test(start_paused = true)]
+async fn tags_of_a_table_that_apply_makes_are_waited_for() {
+    let script = Script::default();
+    script.next("DescribeTable", [not_found(), not_found()]);
+    script.next("DescribeTable", always(|| table("ACTIVE", ON_DEMAND)));
+    script.next("CreateTable", [done()]);
+    script.next("GetItem", [done()]);
+    script.next("DescribeTimeToLive", always(|| ttl("ENABLED")));
+    script.next("ListTagsOfResource", (0..9).map(|_| tags("")));
+    script.next("ListTagsOfResource", [tags(r#"{"Key":"stage","Value":"live"}"#)]);
+    let connection = reached(&tagged(server()), &script).await;
+    let plan = connection.table().apply().await.unwrap();
+    assert!(!plan.has_changes(), "{plan:?}");
+    assert_eq!(count(&script.sent(), "TagResource"), 0, "they were given with it");
+}
