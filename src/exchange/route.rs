@@ -14,10 +14,13 @@ use crate::key_group::{KeyGroup, MaxParallelism};
 use crate::record::{Barrier, Element, Keyed};
 use crate::teeth::{Tooth, bites};
 
-/// Records that are sorted at a time, at most.
-const HASHED: usize = 256;
-/// Records that are sorted for one target and not in its batch yet, at most, and so what a batch may lack when it leaves.
-const SORTED: usize = 2 * HASHED;
+/// Records that are sorted for one target and not in its batch yet, at most, and so what a batch may lack when it
+/// leaves; never more than half of it.
+const MOST_SORTED: usize = 512;
+/// However many targets there are, and however large records are: fewer are not worth a copy.
+const LEAST_SORTED: usize = 64;
+/// What they may take over all targets: most of a core's first cache.
+const SORTED_BYTES: usize = 24 << 10;
 
 /// Sends records to the subtasks of one keyed operator.
 #[derive(Debug)]
@@ -26,7 +29,8 @@ pub struct KeyRouter<K, T> {
     /// Hashed, and not yet with their targets.
     hashed: Vec<Keyed<K, T>>,
     at_once: usize,
-    /// Of each target, what comes next in its batch.
+    /// Of each target, what comes next in its batch: so many at most.
+    sorted_at_once: usize,
     sorted: Vec<Vec<Keyed<K, T>>>,
     partial: Vec<Vec<Keyed<K, T>>>,
     full: Vec<(usize, Vec<Keyed<K, T>>)>,
@@ -45,16 +49,21 @@ impl<K: Key, T> KeyRouter<K, T> {
         batch_records: usize,
     ) -> Self {
         let buffers = |records| outlets.iter().map(|_| Vec::with_capacity(records)).collect();
-        let (partial, sorted) = (buffers(batch_records), buffers(SORTED.min(batch_records)));
+        let sorted_at_once = sorted_at_once(size_of::<Keyed<K, T>>(), outlets.len(), batch_records);
+        let (partial, sorted) = (buffers(batch_records), buffers(sorted_at_once));
         let parallelism = outlets.len() as u32;
         let owner = |group| max_parallelism.subtask_of(KeyGroup(group as u16), parallelism) as u16;
         let owners = (0..max_parallelism.get()).map(owner).collect();
         // One target's batch is what was hashed.
-        let at_once = if outlets.len() == 1 { batch_records } else { HASHED.min(batch_records) };
+        let at_once = match outlets.len() {
+            1 => batch_records,
+            _ => sorted_at_once.div_ceil(2),
+        };
         Self {
             outlets,
             hashed: Vec::with_capacity(at_once),
             at_once,
+            sorted_at_once,
             sorted,
             partial,
             full: Vec::new(),
@@ -108,7 +117,7 @@ impl<K: Key, T> KeyRouter<K, T> {
             let number = records.len().min(self.at_once);
             // Whichever target they all go to, there is room.
             for target in 0..self.sorted.len() {
-                if self.sorted[target].len() + number > SORTED.min(self.batch_records) {
+                if self.sorted[target].len() + number > self.sorted_at_once {
                     self.hand_on(target);
                 }
             }
@@ -192,6 +201,16 @@ impl<K: Key, T> KeyRouter<K, T> {
     }
 }
 
+/// How many records of `record_bytes` are sorted for each of `targets` before they are copied to its batch; none for one
+/// target, whose batch is what was hashed.
+fn sorted_at_once(record_bytes: usize, targets: usize, batch_records: usize) -> usize {
+    let most = SORTED_BYTES / record_bytes.max(1) / targets.max(1);
+    match targets {
+        1 => 0,
+        _ => most.clamp(LEAST_SORTED, MOST_SORTED).min(batch_records / 2).max(1),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
@@ -231,7 +250,8 @@ mod tests {
                     let Element::Batch(batch) = element else { panic!("only batches") };
                     assert!((1..=batch_records).contains(&batch.len()), "{}", batch.len());
                     // Full but for what did not fit whole, and for the last.
-                    assert!(batch.len() + SORTED > batch_records || index + 1 == count);
+                    let lacks = sorted_at_once(16, parallelism, batch_records).max(1);
+                    assert!(batch.len() + lacks > batch_records || index + 1 == count);
                     seen += batch.len();
                 }
             }

@@ -144,6 +144,7 @@ fn vertex(vertex: &Vertex, status: &JobStatus, now_ms: u64) -> Value {
         "end-time": end_time(status),
         "duration": duration(status, now_ms),
         "tasks": tasks,
+        "filter-false-positives": vertex.filter_false_positives,
         "metrics": {
             "read-bytes": 0,
             "read-bytes-complete": false,

@@ -145,7 +145,7 @@ mod tests {
                     inputs: vec![VertexInput { from: "lines".to_owned(), ship: Ship::Hash }],
                     records_in: 6,
                     records_out: 6,
-                    filter_false_positives: None,
+                    filter_false_positives: Some(0.01),
                 },
             ],
             ..JobStatus::default()
@@ -347,6 +347,7 @@ mod tests {
         });
         let vertex = &body["vertices"][1];
         assert_eq!(only(&fields, vertex), expected);
+        assert_eq!(vertex["filter-false-positives"], 0.01);
         assert_eq!(vertex["tasks"].as_object().unwrap().len(), 10);
         assert_eq!(vertex["metrics"].as_object().unwrap().len(), 11);
         assert!(counts.len() == 32 && counts.bytes().all(|b| b.is_ascii_hexdigit()), "{counts}");

@@ -14,7 +14,7 @@ use super::coding::Stored;
 use super::descriptor::ColumnId;
 use super::entries::Entries;
 use super::keyed::{KeyedState, Row};
-use super::ttl::{Lives, Ttl, TtlTime};
+use super::ttl::{Lives, Ttl, TtlTime, Visibility};
 use crate::codec::{Key, Value};
 use crate::ids::SubtaskId;
 use crate::teeth::{Tooth, bites};
@@ -24,7 +24,8 @@ const SWEPT: u32 = 32;
 /// Those that are looked at after each barrier, where batches do not: some milliseconds, so that a subtask without input
 /// costs little however often there is a checkpoint, and a million entries are through after sixteen.
 const SWEPT_AFTER_BARRIER: u32 = 64 << 10;
-/// Those that are looked at of these at a time: some 50 µs, for which a batch may have to wait.
+/// Those that are looked at of these at a time, over all states: some 50 µs where little is over, for which a batch may
+/// have to wait.
 const SWEPT_AT_ONCE: u32 = 1024;
 
 impl<K: Key> KeyedState<K> {
@@ -122,7 +123,10 @@ impl<K: Key> KeyedState<K> {
     /// Whether no record so far is too late to see a value that was stored and is not gone.
     pub(super) fn is_seen_by_all(&self, column: ColumnId, stored: &Stored<'_>) -> bool {
         let lives = self.columns[column.index()].lives();
-        lives.is_none_or(|lives| !self.times.may_hide(&lives.ttl, lives.of_stored(stored.expires)))
+        lives.is_none_or(|lives| {
+            lives.ttl.visibility != Visibility::NeverReturnExpired
+                || !self.times.may_hide(&lives.ttl, lives.of_stored(stored.expires))
+        })
     }
 
     /// Looks at some entries of each state whose values expire, and takes away what is over.
@@ -132,6 +136,9 @@ impl<K: Key> KeyedState<K> {
 
     /// After a barrier all that is in memory should be looked at, as far as that may be.
     pub(super) fn begin_sweep(&mut self) {
+        if !self.times.may_have_lapsed() {
+            return;
+        }
         let ends = self.times.states.iter().map(|(column, ..)| self.columns[column.index()].end());
         self.times.due = ends.max().unwrap_or(0).min(SWEPT_AFTER_BARRIER);
     }
@@ -147,7 +154,8 @@ impl<K: Key> KeyedState<K> {
     /// be called between batches, after [`KeyedState::set_processing_time`]; rows are good until then, as until
     /// [`KeyedState::end_batch`].
     pub fn sweep_some(&mut self) {
-        self.sweep(SWEPT_AT_ONCE.min(self.times.due));
+        let states = self.times.states.len().max(1) as u32;
+        self.sweep((SWEPT_AT_ONCE / states).max(1).min(self.times.due));
         self.leave_all_untouched();
     }
 

@@ -207,6 +207,8 @@ pub(super) struct Times {
     /// Of the record that runs.
     event_ms: Option<u64>,
     greatest_event_ms: u64,
+    /// Its value when entries were last to be looked at after a barrier.
+    swept_to_event_ms: u64,
     /// Of each state, how many entries are to be looked at still since the last barrier.
     pub(super) due: u32,
     /// The states whose values expire, with where the sweep of each goes on.
@@ -233,6 +235,13 @@ impl Times {
     pub(super) fn set_event(&mut self, event_ms: Option<u64>) {
         self.event_ms = event_ms;
         self.greatest_event_ms = self.greatest_event_ms.max(event_ms.unwrap_or(0));
+    }
+
+    /// Whether any value may have lapsed since the last call: by the times of records only where one has come.
+    pub(super) fn may_have_lapsed(&mut self) -> bool {
+        let moved = self.greatest_event_ms > self.swept_to_event_ms;
+        self.swept_to_event_ms = self.greatest_event_ms;
+        moved || self.states.iter().any(|(_, ttl, _)| !ttl.is_by_event_time())
     }
 
     fn now(&self, ttl: &Ttl) -> Option<u64> {
@@ -341,5 +350,19 @@ mod tests {
         assert_eq!(times.expiry(&Ttl::new(Duration::from_millis(7))), Some(12));
         let by_records = Ttl::new(Duration::MAX).by_event_time(Duration::ZERO);
         assert_eq!(times.expiry(&by_records), None, "no record runs");
+    }
+
+    #[test]
+    fn by_the_times_of_records_nothing_lapses_while_none_comes() {
+        let by_records = Ttl::new(Duration::from_millis(7)).by_event_time(Duration::ZERO);
+        let mut times = Times::new(5, [Some(by_records)].into_iter());
+        assert!(!times.may_have_lapsed());
+        times.set_event(Some(10));
+        assert!(times.may_have_lapsed());
+        times.set_event(Some(9));
+        assert!(!times.may_have_lapsed());
+        let by_both = [by_records, Ttl::new(Duration::from_millis(7))].map(Some);
+        let mut times = Times::new(5, by_both.into_iter());
+        assert!(times.may_have_lapsed() && times.may_have_lapsed());
     }
 }

@@ -218,7 +218,8 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             () = tokio::task::yield_now(), if self.has_more_to_do() => {
                 self.unflushed = false;
                 self.state.leave_some();
-                if self.state.has_sweep() {
+                // What is not serialised yet would be for each entry that is swept, and the segments come first.
+                if self.state.has_sweep() && !self.serialising {
                     self.state.set_processing_time(self.clock.wall_ms());
                     self.state.sweep_some();
                 }

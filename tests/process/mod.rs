@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Write, pipe};
+use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -85,6 +85,12 @@ impl Running {
         let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().expect("starts");
         let lines = read(child.stderr.take().unwrap());
         Self { child, lines, said: String::new() }
+    }
+
+    /// Waits for the first byte in the pipe that it has as standard output, and reads no more of it.
+    pub(crate) fn writes(&mut self) {
+        let pipe = self.child.stdout.as_mut().expect("a pipe");
+        pipe.read_exact(&mut [0]).expect("a byte");
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -415,6 +415,7 @@ fn a_second_signal_leaves_at_once_where_the_last_checkpoint_cannot_end() {
     let command = millpond(folder.path(), &[&RUN[..], &[INPUT]].concat());
     let mut running = Running::spawn_to(command, Stdio::piped());
     running.until("starts afresh");
+    running.writes();
     running.signal("-INT");
     running.until("stopping after a last checkpoint; again to leave at once");
     assert!(running.is_alive());
