@@ -19,10 +19,10 @@ use super::meter::{Meter, Purpose};
 use super::pace::{Lane, Pace, Rank};
 use super::portion::Sizes;
 use super::retry::{Backoff, Failure, Trouble, Verdict};
-use super::signatures::Signatures;
+use super::signatures::{REFUSALS_OF_CALL, Signatures};
 use super::throttles::{Throttles, Throttling};
 use crate::clock::{Clock, Instant};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::state::Health;
 
 /// What all calls of a connection share.
@@ -277,10 +277,11 @@ impl Caller {
         let began = retries.tried;
         let mut answered = false;
         loop {
-            let refusal = match self.once(purpose, send()).await {
+            let mut refusal = match self.once(purpose, send()).await {
                 Err(refusal) => refusal,
                 answer => return answer,
             };
+            refusal.verdict = retries.judge(refusal.verdict);
             let Verdict::Retry { trouble, .. } = refusal.verdict else { return Err(refusal) };
             answered |= trouble == Trouble::Throttled;
             if !answered && self.clock().now() - began >= patience {
@@ -292,7 +293,7 @@ impl Caller {
 
     /// The retries of one call of `rank`; for calls of which parts are retried.
     pub(super) fn retries(&self, rank: Rank) -> Retries<'_> {
-        Retries { caller: self, rank, failures: 0, tried: self.0.clock.now() }
+        Retries { caller: self, rank, failures: 0, signatures: 0, tried: self.0.clock.now() }
     }
 
     /// For how long calls that somebody waits for have struggled, or have waited for the capacity that the table has.
@@ -311,11 +312,24 @@ pub(super) struct Retries<'a> {
     caller: &'a Caller,
     rank: Rank,
     failures: u32,
+    /// How often its signature was refused.
+    signatures: u32,
     /// When the last try began.
     tried: Instant,
 }
 
 impl Retries<'_> {
+    /// `verdict` about the last try; but a signature that was refused too often is final.
+    pub(super) fn judge(&mut self, verdict: Verdict) -> Verdict {
+        if matches!(verdict, Verdict::Retry { trouble: Trouble::Signature, .. }) {
+            self.signatures += 1;
+            if self.signatures >= REFUSALS_OF_CALL {
+                return Verdict::Final(ErrorKind::Store);
+            }
+        }
+        verdict
+    }
+
     /// Waits before the next try.
     pub(super) async fn wait(&mut self, failure: &Failure) {
         let shared = &self.caller.0;

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
@@ -29,7 +30,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
 /// What requests to a server are signed for where only its endpoint is configured. AWS would refuse it.
 const ANY_REGION: &str = "us-east-1";
 /// What the hosts of AWS end with, those of endpoints in a VPC included.
-const HOSTS_OF_AWS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
+const HOSTS_OF_AWS: [&str; 4] =
+    [".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws"];
 
 /// Puts something between the SDK and the server: [`crate::hostile::Hostile::wrap`], in tests.
 pub type Wrap<'a> = &'a (dyn Fn(SharedHttpClient) -> SharedHttpClient + Sync);
@@ -72,8 +74,10 @@ pub(super) async fn remote(
     credentials: &Credentials,
     wrap: Option<Wrap<'_>>,
 ) -> Result<Client> {
-    let http = http_client(proxy(|name| std::env::var(name).ok())?);
     let endpoint = endpoint.map(|endpoint| checked(endpoint, region)).transpose()?;
+    // What credentials come from may be behind the proxy all the same.
+    let tls = endpoint.is_none_or(is_https);
+    let http = http_client(proxy(|name| std::env::var(name).ok(), tls)?);
     let region = Region::new(region.unwrap_or(ANY_REGION).to_owned());
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -88,7 +92,7 @@ pub(super) async fn remote(
     match endpoint {
         Some(endpoint) => config.set_endpoint_url(Some(endpoint.to_owned())),
         None => {
-            let loaded = Box::pin(of_environment(region, http)).await;
+            let loaded = Box::pin(of_environment(region, http, credentials)).await;
             config.set_account_id_endpoint_mode(loaded.account_id_endpoint_mode().cloned())
         }
     };
@@ -111,11 +115,31 @@ fn http_client(proxy: Option<ProxyConfig>) -> SharedHttpClient {
     })
 }
 
-/// What the environment and the profile say, for the one setting that is theirs: whether AWS is reached by an
+/// What the environment and the profile say, the configured one where there is one, for the one setting that is theirs: whether AWS is reached by an
 /// endpoint of the account's own, where the credentials name the account. Networks that let only the region's pass
 /// switch that off there, for all programs.
-async fn of_environment(region: Region, http: SharedHttpClient) -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::v2026_01_12())
+async fn of_environment(
+    region: Region,
+    http: SharedHttpClient,
+    credentials: &Credentials,
+) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
+    let base = match credentials {
+        Credentials::AssumeRole { base, .. } => base,
+        credentials => credentials,
+    };
+    if let Credentials::Profile { name, file } = base {
+        if let Some(name) = name {
+            loader = loader.profile_name(name);
+        }
+        if let Some(file) = file {
+            let files = EnvConfigFiles::builder()
+                .include_default_config_file(true)
+                .with_file(EnvConfigFileKind::Credentials, file);
+            loader = loader.profile_files(files.build());
+        }
+    }
+    loader
         .region(region)
         .http_client(http)
         // Or a wrong word for one in the environment would be a panic.
@@ -123,6 +147,17 @@ async fn of_environment(region: Region, http: SharedHttpClient) -> SdkConfig {
         .no_credentials()
         .load()
         .await
+}
+
+/// Whether `endpoint` is one of AWS itself.
+pub(super) fn is_of_aws(endpoint: &str) -> bool {
+    let url = endpoint.parse::<http::Uri>().unwrap_or_default();
+    let host = url.host().unwrap_or_default().to_ascii_lowercase();
+    HOSTS_OF_AWS.iter().any(|end| host.ends_with(end))
+}
+
+fn is_https(endpoint: &str) -> bool {
+    endpoint.parse::<http::Uri>().is_ok_and(|url| url.scheme_str() == Some("https"))
 }
 
 /// `endpoint`, if it can be reached and signed for.
@@ -136,8 +171,7 @@ fn checked<'a>(endpoint: &'a str, region: Option<&str>) -> Result<&'a str> {
     if !matches!(scheme, Some("http" | "https")) {
         return wrong("use a URL such as http://localhost:8000".to_owned());
     }
-    let host = url.as_ref().and_then(http::Uri::host).unwrap_or_default().to_ascii_lowercase();
-    if region.is_none() && HOSTS_OF_AWS.iter().any(|end| host.ends_with(end)) {
+    if region.is_none() && is_of_aws(endpoint) {
         return wrong(
             "that is one of AWS, which takes only what is signed for its region: set aws.region \
              too, for example: aws.region=eu-west-1"
@@ -223,6 +257,7 @@ mod tests {
             "https://vpce-1.dynamodb.eu-west-1.vpce.amazonaws.com:443/",
             "https://dynamodb.cn-north-1.amazonaws.com.cn",
             "https://DynamoDB.eu-west-1.API.AWS",
+            "https://dynamodb.eusc-de-east-1.amazonaws.eu",
         ] {
             assert!(checked(endpoint, Some("eu-west-1")).is_ok());
             let error = checked(endpoint, None).unwrap_err();

@@ -188,9 +188,14 @@ impl Connection {
 
     /// Looks each minute at which capacity the table has, and paces by that: auto scaling changes it. Never ends;
     /// delays nothing, costs one `DescribeTable` a minute, which is free, and takes no answer for one that says that
-    /// nothing has changed. Of an embedded table nothing is asked.
+    /// nothing has changed. Nothing is asked of any other server than AWS: it scales nothing, and may count all items
+    /// to describe a table.
     pub fn follow_capacity(&self) -> impl Future<Output = Infallible> + Send + use<> {
-        let caller = self.embedded.is_none().then(|| self.caller.clone());
+        let of_aws = match &self.settings.location {
+            Location::Remote { endpoint, .. } => endpoint.as_deref().is_none_or(client::is_of_aws),
+            Location::EmbeddedMemory | Location::EmbeddedFile(_) => false,
+        };
+        let caller = of_aws.then(|| self.caller.clone());
         let mut known = self.settings.provisioned;
         async move {
             let Some(caller) = caller else { return std::future::pending().await };

@@ -64,7 +64,7 @@ impl Heads {
                     let head = head_item::read(job, &attributes)?;
                     return Ok(HeadAnswer::Applied(Box::new(head)));
                 }
-                Err(refusal) => match refusal.verdict {
+                Err(refusal) => match retries.judge(refusal.verdict) {
                     Verdict::ConditionFailed => {
                         self.meter_refused(&refusal);
                         return Ok(HeadAnswer::Refused);

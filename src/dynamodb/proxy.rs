@@ -13,24 +13,37 @@ const DIRECT: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// What a proxy cannot reach on behalf of this machine: its own addresses, and those that mean it alone.
 const OF_THIS_MACHINE: &str = "localhost,127.0.0.0/8,::1/128,169.254.0.0/16,fd00:ec2::/32";
 
-/// The proxy for `https://`; `None` where `variable` names none.
+/// The proxy for `https://`; `None` where `variable` names none. `ALL_PROXY` is for other programs too, and may name one
+/// of another protocol (`socks5://`): that is a warning. Where the store is not `needed` to be reached by it, one that
+/// cannot be used is passed over.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] where a variable has no URL. It is not shown, since proxies' passwords are in them.
-pub(super) fn proxy(variable: impl Fn(&str) -> Option<String>) -> Result<Option<ProxyConfig>> {
+pub(super) fn proxy(
+    variable: impl Fn(&str) -> Option<String>,
+    needed: bool,
+) -> Result<Option<ProxyConfig>> {
     let given = |name: &&'static str| {
         let text = variable(name).filter(|text| !text.trim().is_empty())?;
         Some((*name, text.trim().to_owned()))
     };
     let Some((name, url)) = PROXY.iter().find_map(given) else { return Ok(None) };
     let url = if url.contains("://") { url } else { format!("http://{url}") };
-    let proxy = ProxyConfig::https(url).map_err(|_| {
-        let message = format!(
-            "the environment variable {name} is no URL of a proxy; use one such as \
+    let speaks_http = url.starts_with("http://") || url.starts_with("https://");
+    let Ok(proxy) = ProxyConfig::https(url) else {
+        let wrong = format!(
+            "the environment variable {name} is no URL of an HTTP proxy; use one such as \
              http://proxy.example.com:3128, or unset it"
         );
-        Error::new(ErrorKind::Config, message)
-    })?;
+        return match needed {
+            false => Ok(None),
+            true if !speaks_http && name.eq_ignore_ascii_case("ALL_PROXY") => {
+                tracing::warn!("the store is reached directly: {wrong}");
+                Ok(None)
+            }
+            true => Err(Error::new(ErrorKind::Config, wrong)),
+        };
+    };
     let direct = DIRECT.iter().find_map(given).map(|(_, hosts)| hosts);
     let direct = direct.into_iter().chain([OF_THIS_MACHINE.to_owned()]).collect::<Vec<_>>();
     Ok(Some(proxy.no_proxy(direct.join(","))))
@@ -45,7 +58,7 @@ mod tests {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, text)| (*text).to_owned())
         };
-        proxy(all).map(|proxy| proxy.map(|proxy| format!("{proxy:?}")))
+        proxy(all, true).map(|proxy| proxy.map(|proxy| format!("{proxy:?}")))
     }
 
     #[test]
@@ -63,5 +76,22 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("HTTPS_PROXY"), "{error}");
         assert!(!error.to_string().contains("wJalr"), "{error}");
+    }
+
+    /// It used to stop every run, those that no proxy is for included.
+    #[test]
+    fn a_proxy_that_is_not_for_http_stops_only_those_who_ask_for_it() {
+        for (variable, url, refused) in [
+            ("ALL_PROXY", "socks5://localhost:1080", false),
+            ("all_proxy", "socks5h://localhost:1080", false),
+            ("ALL_PROXY", "http://", true),
+            ("HTTPS_PROXY", "socks5://localhost:1080", true),
+        ] {
+            let found = of(&[(variable, url)]);
+            assert_eq!(found.is_err(), refused, "{variable}={url}");
+            assert_eq!(found.unwrap_or(None), None, "{variable}={url}");
+            let found = proxy(|name| (name == variable).then(|| url.to_owned()), false);
+            assert!(found.unwrap().is_none(), "{variable}={url}");
+        }
     }
 }

@@ -239,9 +239,11 @@ impl Purge<'_> {
                     let left = answered.answer.unprocessed_items.take().into_iter().flatten();
                     let left: Vec<_> = left.flat_map(|(_, requests)| requests).collect();
                     answered.book(left.len() as f64 / asked as f64);
-                    if units > 0.0 && left.len() < asked {
-                        // Halved at most: small ones among large ones do not make the next ones small.
-                        self.each = (self.each / 2.0).max(units / (asked - left.len()) as f64);
+                    if left.len() < asked {
+                        // Halved at most: small ones among large ones do not make the next ones small. A server that
+                        // reports no units charges none.
+                        let each = units / (asked - left.len()) as f64;
+                        self.each = (self.each / 2.0).max(each).max(1.0);
                     }
                     self.pace(units, WRITE_UNITS_PER_SECOND).await;
                     pending = left;
@@ -252,10 +254,10 @@ impl Purge<'_> {
                         retries.wait(&failure).await;
                     }
                 }
-                Err(refusal) if matches!(refusal.verdict, Verdict::Retry { .. }) => {
-                    retries.wait(&refusal.failure).await;
-                }
-                Err(refusal) => return Err(caller.error("BatchWriteItem", &refusal)),
+                Err(refusal) => match retries.judge(refusal.verdict) {
+                    Verdict::Retry { .. } => retries.wait(&refusal.failure).await,
+                    _ => return Err(caller.error("BatchWriteItem", &refusal)),
+                },
             }
         }
         Ok(())

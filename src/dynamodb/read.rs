@@ -262,13 +262,15 @@ async fn read_chunk(
         };
         let mut answered = match caller.try_send(Errand { ask, pks: &pks }, send).await {
             Ok(answered) => answered,
-            Err(refusal) if matches!(refusal.verdict, Verdict::Retry { .. }) => {
+            Err(refusal) => {
+                if !matches!(retries.judge(refusal.verdict), Verdict::Retry { .. }) {
+                    return Err(caller.error("BatchGetItem", &refusal));
+                }
                 portion.failed(asked, &refusal.failure);
                 retries.wait(&refusal.failure).await;
                 left.splice(..0, request.keys);
                 continue;
             }
-            Err(refusal) => return Err(caller.error("BatchGetItem", &refusal)),
         };
         let answer = &mut answered.answer;
         let found: Vec<Attributes> =

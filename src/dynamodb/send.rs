@@ -135,12 +135,15 @@ impl Caller {
     {
         let mut retries = self.retries(errand.ask.rank);
         loop {
-            match self.try_send(errand, &mut send).await {
-                Err(refusal) if matches!(refusal.verdict, Verdict::Retry { .. }) => {
-                    retries.wait(&refusal.failure).await;
-                }
-                ended => return ended,
+            let mut refusal = match self.try_send(errand, &mut send).await {
+                Err(refusal) => refusal,
+                answered => return answered,
+            };
+            refusal.verdict = retries.judge(refusal.verdict);
+            if !matches!(refusal.verdict, Verdict::Retry { .. }) {
+                return Err(refusal);
             }
+            retries.wait(&refusal.failure).await;
         }
     }
 

@@ -17,6 +17,8 @@ use crate::error::ErrorKind;
 /// had to wait for its turn may come late, and be the second of its row.
 const REFUSALS: u32 = 5;
 const TIME: Duration = Duration::from_secs(1);
+/// And after so many of one call, whatever becomes of others: something on its way may change it each time.
+pub(super) const REFUSALS_OF_CALL: u32 = 10;
 
 /// Signatures that were refused since one was last accepted.
 #[derive(Debug, Default)]
@@ -49,7 +51,9 @@ impl Signatures {
             }
             Verdict::Retry { trouble: Trouble::Signature, .. } => verdict,
             _ => {
-                if matches!(failure.reach, Reach::Answered(_)) {
+                // A proxy has no code, and a server that fails may not have looked at the signature.
+                let looked = matches!(failure.reach, Reach::Answered(status) if status < 500);
+                if looked && failure.code.is_some() {
                     self.accepted();
                 }
                 verdict
@@ -117,8 +121,14 @@ mod tests {
         }
         assert!((0..4).all(|_| !is_final()));
         clock.sleep(TIME).await;
-        let silent = Failure { reach: Reach::Unanswered, code: None, ..refused() };
-        signatures.judge(&silent, clock);
-        assert!(is_final(), "no answer says nothing of signatures");
+        for (reach, code) in [
+            (Reach::Unanswered, None),
+            (Reach::Answered(502), None),
+            (Reach::Answered(403), None),
+            (Reach::Answered(500), Some("InternalServerError".to_owned())),
+        ] {
+            signatures.judge(&Failure { reach, code, ..refused() }, clock);
+        }
+        assert!(is_final(), "none of them says anything of signatures");
     }
 }

@@ -174,6 +174,9 @@ async fn write_chunk(
         pending.extend(later);
         match throttled {
             Some(failure) => {
+                if matches!(retries.judge(judge(&failure)), Verdict::Final(_)) {
+                    return Err(failure.to_error("BatchExecuteStatement", caller.place()));
+                }
                 portion.failed(asked, &failure);
                 retries.wait(&failure).await;
             }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use millpond::ErrorKind;
 use millpond::checkpoint::contract::sample_head;
 use millpond::checkpoint::{HeadAnswer, HeadChange, HeadCondition};
 use millpond::clock::Clock;
 use millpond::config::Location;
-use millpond::dynamodb::{Connection, Execution};
+use millpond::dynamodb::{Connection, Execution, Partition};
 use millpond::ids::{Attempt, Incarnation, Name, SlotId};
 use millpond::state::{BlockKey, BlockKind, ItemRange, ItemWrite, Presence, Store, WriteOutcome};
 use serde_json::{Value, json};
@@ -218,6 +220,69 @@ async fn what_is_refused_for_good_is_not_retried() {
     }
     // A batch that is not allowed is tried as a put.
     assert_eq!(script.sent().len(), 5);
+}
+
+/// Others that succeed used to begin the count anew each time: it was sent without end.
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_own_signature_is_always_refused_fails_though_others_succeed() {
+    let (connection, store, script) = scripted().await;
+    let heads = connection.heads();
+    let refused =
+        || (0..40).flat_map(|_| [Act::error(400, "InvalidSignatureException"), bad_gateway()]);
+    let purged = [Partition::SlotsBelow(BlockKind::Segment, SlotId(1))];
+    let purge = connection.purge(&job(), Incarnation(1), purged);
+    let put = HeadChange::Put(Box::new(sample_head(1, 0)));
+    let put = heads.write(&job(), HeadCondition::Absent, put);
+    let block = store.put_block(SEGMENT, version(1, 1), Bytes::from_static(b"block"));
+    let items = store.write_items(writes(0..3, Presence::Absent));
+    let calls: [(&'static str, BoxFuture<'_, millpond::Result<()>>); 5] = [
+        ("BatchGetItem", store.read_items(vec![key(1)]).map_ok(drop).boxed()),
+        ("BatchExecuteStatement", items.map_ok(drop).boxed()),
+        ("PutItem", block.map_ok(drop).boxed()),
+        ("UpdateItem", put.map_ok(drop).boxed()),
+        ("BatchWriteItem", purge.map_ok(drop).boxed()),
+    ];
+    for (operation, call) in calls {
+        let only = || Act::error(400, "InvalidSignatureException");
+        match operation {
+            // What may have moved a head is not sent again.
+            "UpdateItem" => script.next(operation, (0..40).map(|_| only())),
+            _ => script.next(operation, refused()),
+        }
+        let others = async {
+            loop {
+                heads.read(&job()).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let error = tokio::select! {
+            ended = call => ended.unwrap_err(),
+            never = others => never,
+        };
+        assert_eq!(error.kind(), ErrorKind::Store, "{operation}");
+        assert!(error.to_string().contains("InvalidSignatureException"), "{error}");
+        let sent = script.sent().iter().filter(|sent| *sent == operation).count();
+        assert!((10..=20).contains(&sent), "{operation}: {sent}");
+        script.forget();
+    }
+}
+
+/// Each segment used to be deleted by a request of its own.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_reports_no_units_is_sent_more_deletions_at_a_time() {
+    let (connection, _store, script) = scripted().await;
+    let unreported = |answer: &mut Value| {
+        answer.as_object_mut().unwrap().remove("ConsumedCapacity").unwrap();
+    };
+    script.next("BatchWriteItem", (0..500).map(|_| Act::Change(unreported)));
+    let below = [Partition::SlotsBelow(BlockKind::Segment, SlotId(500))];
+    assert_eq!(connection.purge(&job(), Incarnation(1), below).await.unwrap(), 500);
+    let sent = script.sent().len();
+    assert!((20..30).contains(&sent), "{sent}");
+}
+
+fn bad_gateway() -> Act {
+    Act::Answer(502, "<html>".to_owned())
 }
 
 #[tokio::test(start_paused = true)]

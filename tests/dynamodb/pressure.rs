@@ -21,6 +21,7 @@ use millpond::state::{
     BlockKey, BlockKind, FILTER_STATE, Item, ItemKey, ItemRange, ItemWrite, Presence, Store,
 };
 
+use crate::dynamodb_support::aws::remote;
 use crate::dynamodb_support::script::{Act, Script};
 use crate::dynamodb_support::{Served, key, settings, try_connect, version, write};
 
@@ -103,8 +104,8 @@ async fn a_capacity_that_changes_is_followed() {
 
     // The same table as that of a server elsewhere.
     let location = Location::Remote {
-        region: None,
-        endpoint: Some("http://table.invalid".to_owned()),
+        region: Some("eu-west-1".to_owned()),
+        endpoint: Some("https://dynamodb.eu-west-1.amazonaws.com".to_owned()),
         credentials: Credentials::basic("id", Secret::new("secret".to_owned())),
     };
     let (clock, script) = (Clock::starting_at(0), Script::default());
@@ -126,6 +127,13 @@ async fn a_capacity_that_changes_is_followed() {
     of_owner.sent();
     let follow = bench.connection.follow_capacity();
     let of_embedded = owner.follow_capacity();
+    // Elsewhere nothing scales it, and describing it may count all items.
+    let of_others = Script::default();
+    let others = remote(None, Some("http://table.invalid"));
+    let calm = |_| of_others.wrap(server.clone());
+    let others = try_connect(&others, Execution::Inline, Some(&calm)).await.unwrap();
+    of_others.sent();
+    let of_other = others.follow_capacity();
     let work = async {
         let rate = bench.write(0..1_000).await;
         assert!((19.0..=21.0).contains(&rate), "{rate}");
@@ -155,10 +163,12 @@ async fn a_capacity_that_changes_is_followed() {
     let sent = tokio::select! {
         never = follow => match never {},
         never = of_embedded => match never {},
+        never = of_other => match never {},
         sent = work => sent,
     };
     assert_eq!(sent, ["DescribeTable"; 10], "one a minute");
     assert_eq!(of_owner.sent(), [""; 0], "an embedded table is nobody else's");
+    assert_eq!(of_others.sent(), [""; 0], "nothing scales a table elsewhere");
 }
 
 #[tokio::test(start_paused = true)]

@@ -252,6 +252,75 @@ async fn a_run_whose_change_is_refused_starts_on_the_table_as_it_is() {
     assert_eq!(count(&script.sent(), "UpdateTimeToLive"), 1, "the TTL is switched on all the same");
 }
 
+/// The first one that was refused used to end them.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_refused_keeps_none_of_the_others_from_being_made() {
+    for code in ["LimitExceededException", "AccessDeniedException"] {
+        let script = Script::default();
+        script.next("DescribeTable", always(|| table("ACTIVE", FIVE)));
+        script.next("DescribeTimeToLive", [ttl("ENABLED")]);
+        script.next("ListTagsOfResource", [tags("")]);
+        script.next("DescribeContinuousBackups", [backups("DISABLED")]);
+        // The capacity, and then the protection.
+        script.next("UpdateTable", [Act::error(400, "LimitExceededException"), done()]);
+        script.next("TagResource", [Act::error(400, code)]);
+        script.next("UpdateContinuousBackups", [backups("ENABLED")]);
+        let settings = StoreSettings {
+            deletion_protection: Some(true),
+            point_in_time_recovery: Some(true),
+            ..tagged(managed())
+        };
+        let (opened, warned) = open(&settings, &script).await;
+        let sent = script.sent();
+        assert_eq!(count(&sent, "UpdateTable"), 2, "{sent:?}");
+        assert_eq!(count(&sent, "TagResource"), 1, "{sent:?}");
+        assert_eq!(count(&sent, "UpdateContinuousBackups"), 1, "{sent:?}");
+        if code == "LimitExceededException" {
+            opened.unwrap();
+            assert!(warned[0].contains("UpdateTable on table"), "the first one: {warned:?}");
+        } else {
+            let error = opened.unwrap_err();
+            assert!(error.to_string().contains("TagResource on table"), "{error}");
+        }
+    }
+}
+
+/// Whatever was refused used to be passed over with a warning.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_refused_for_good_ends_the_start() {
+    for code in ["AccessDeniedException", "ValidationException"] {
+        let script = Script::default();
+        script.next("DescribeTable", (0..9).map(|_| table("ACTIVE", FIVE)));
+        script.next("DescribeTimeToLive", [ttl("ENABLED")]);
+        script.next("UpdateTable", [Act::error(400, code)]);
+        let error = open(&managed(), &script).await.0.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(error.to_string().contains(code), "{error}");
+    }
+}
+
+/// A job that is managed used to stand still for a minute.
+#[tokio::test(start_paused = true)]
+async fn the_ttl_of_a_table_that_was_there_is_waited_for_by_apply_alone() {
+    let managed = StoreSettings { manage: true, ..server() };
+    let script = || {
+        let script = Script::default();
+        script.next("DescribeTable", always(|| table("ACTIVE", ON_DEMAND)));
+        script.next("DescribeTimeToLive", [ttl("DISABLED"), ttl("DISABLED"), ttl("ENABLED")]);
+        script.next("UpdateTimeToLive", [in_use(), done()]);
+        script
+    };
+    let of_run = script();
+    let (opened, warned) = open(&managed, &of_run).await;
+    opened.unwrap();
+    assert!(warned[0].starts_with("TTL could not be switched on"), "{warned:?}");
+    assert_eq!(count(&of_run.sent(), "UpdateTimeToLive"), 1);
+    let of_apply = script();
+    let connection = reached(&managed, &of_apply).await;
+    assert!(!connection.table().apply().await.unwrap().has_changes());
+    assert_eq!(count(&of_apply.sent(), "UpdateTimeToLive"), 2);
+}
+
 /// The first run's TTL used to stay off, with a warning, where the table was not at rest yet.
 #[tokio::test(start_paused = true)]
 async fn a_ttl_that_cannot_be_switched_on_yet_is_tried_again() {

@@ -170,8 +170,8 @@ fn a_job_that_runs_follows_the_capacity_of_its_table() {
     simulate(async {
         let _owner = open(Location::EmbeddedMemory, 50, false).await;
         let elsewhere = || Location::Remote {
-            region: None,
-            endpoint: Some("http://table.invalid".to_owned()),
+            region: Some("eu-west-1".to_owned()),
+            endpoint: Some("https://dynamodb.eu-west-1.amazonaws.com".to_owned()),
             credentials: Credentials::basic("id", Secret::new("secret".to_owned())),
         };
         let connection = open(elsewhere(), 50, false).await;

@@ -25,8 +25,38 @@ use super::ready::{Wait, settled};
 use crate::config::StoreSettings;
 use crate::error::{Error, Result};
 
-/// For how long a table may refuse that its TTL is switched on, since it is in use or not known yet.
+/// For how long a table may refuse that its TTL is switched on, since it is in use or not known yet: where that is
+/// waited for.
 const TTL_SETTLES: Duration = Duration::from_secs(60);
+
+/// A change that was not made.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) error: Error,
+    /// Only for now: so many changes are made in a day, or at once.
+    pub(super) by_limit: bool,
+}
+
+impl Refused {
+    fn new<E>(caller: &Caller, what: &str, refusal: &Refusal<E>) -> Self {
+        let by_limit = is("LimitExceededException", refusal);
+        Self { error: caller.error(what, refusal), by_limit }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { error, by_limit: false }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        refused.error
+    }
+}
+
+pub(super) type Changed = std::result::Result<(), Refused>;
 
 fn incomplete(error: impl std::fmt::Display) -> Error {
     Error::internal(format!("the table's definition is not complete: {error}"))
@@ -80,10 +110,14 @@ where
         match caller.once(Purpose::Protocol, send()).await {
             Err(refusal) if is("LimitExceededException", &refusal) => return Err(refusal),
             Err(refusal) if is("ResourceInUseException", &refusal) => return Err(refusal),
-            Err(refusal) if matches!(refusal.verdict, Verdict::Retry { .. }) => {
+            Err(mut refusal) => {
+                refusal.verdict = retries.judge(refusal.verdict);
+                if !matches!(refusal.verdict, Verdict::Retry { .. }) {
+                    return Err(refusal);
+                }
                 retries.wait(&refusal.failure).await;
             }
-            ended => return ended,
+            answer => return answer,
         }
     }
 }
@@ -125,7 +159,7 @@ pub(super) async fn create(caller: &Caller, settings: &StoreSettings) -> Result<
 }
 
 /// Has the table paid as `settings` say, and waits until it is.
-pub(super) async fn pay(caller: &Caller, settings: &StoreSettings) -> Result<()> {
+pub(super) async fn pay(caller: &Caller, settings: &StoreSettings) -> Changed {
     let differing = |found: &Found, request: UpdateTableFluentBuilder| {
         let (wanted, found) = (billing(settings, Some(found.billing)), found.billing);
         if wanted == found {
@@ -151,7 +185,7 @@ pub(super) async fn pay(caller: &Caller, settings: &StoreSettings) -> Result<()>
 }
 
 /// Protects the table from deletion, or not, and waits until it is so.
-pub(super) async fn protect(caller: &Caller, on: bool) -> Result<()> {
+pub(super) async fn protect(caller: &Caller, on: bool) -> Changed {
     let differing = |found: &Found, request: UpdateTableFluentBuilder| {
         let differs = found.deletion_protection != on;
         Ok(differs.then(|| request.deletion_protection_enabled(on)))
@@ -165,7 +199,7 @@ pub(super) async fn protect(caller: &Caller, on: bool) -> Result<()> {
 async fn update(
     caller: &Caller,
     differing: impl Fn(&Found, UpdateTableFluentBuilder) -> Result<Option<UpdateTableFluentBuilder>>,
-) -> Result<()> {
+) -> Changed {
     let mut wait = Wait::new(caller);
     let mut not_valid = None;
     loop {
@@ -176,20 +210,23 @@ async fn update(
             return Err(error);
         }
         match send(caller, || request.clone().send()).await {
-            Ok(_) => return settled(caller).await.map(drop),
+            Ok(_) => return Ok(settled(caller).await.map(drop)?),
             Err(refusal) if is("ResourceInUseException", &refusal) => {
                 wait.next("another change of it is under way").await;
             }
             Err(refusal) if is("ValidationException", &refusal) => {
-                not_valid = Some(caller.error("UpdateTable", &refusal));
+                not_valid = Some(Refused::new(caller, "UpdateTable", &refusal));
             }
-            Err(refusal) => return Err(caller.error("UpdateTable", &refusal)),
+            Err(refusal) => return Err(Refused::new(caller, "UpdateTable", &refusal)),
         }
     }
 }
 
-/// Switches the TTL on; the failure where it cannot be.
-pub(super) async fn expire(caller: &Caller) -> Result<std::result::Result<(), Failure>> {
+/// Switches the TTL on, and waits until that is possible where it `may_wait`; the failure where it cannot be.
+pub(super) async fn expire(
+    caller: &Caller,
+    may_wait: bool,
+) -> Result<std::result::Result<(), Failure>> {
     let specification = TimeToLiveSpecification::builder()
         .attribute_name(TTL)
         .enabled(true)
@@ -200,7 +237,7 @@ pub(super) async fn expire(caller: &Caller) -> Result<std::result::Result<(), Fa
         .update_time_to_live()
         .table_name(caller.table())
         .time_to_live_specification(specification);
-    let deadline = caller.clock().now() + TTL_SETTLES;
+    let deadline = caller.clock().now() + if may_wait { TTL_SETTLES } else { Duration::ZERO };
     let mut wait = Wait::new(caller);
     loop {
         let refusal = match send(caller, || request.clone().send()).await {
@@ -221,7 +258,7 @@ pub(super) async fn expire(caller: &Caller) -> Result<std::result::Result<(), Fa
 }
 
 /// Switches continuous backups on or off.
-pub(super) async fn back_up(caller: &Caller, on: bool) -> Result<()> {
+pub(super) async fn back_up(caller: &Caller, on: bool) -> Changed {
     let specification = PointInTimeRecoverySpecification::builder()
         .point_in_time_recovery_enabled(on)
         .build()
@@ -239,17 +276,13 @@ pub(super) async fn back_up(caller: &Caller, on: bool) -> Result<()> {
             Err(refusal) if is("ContinuousBackupsUnavailableException", &refusal) => {
                 wait.next("its backups cannot be changed yet").await;
             }
-            Err(refusal) => return Err(caller.error("UpdateContinuousBackups", &refusal)),
+            Err(refusal) => return Err(Refused::new(caller, "UpdateContinuousBackups", &refusal)),
         }
     }
 }
 
 /// Gives the table tags, or other values of those that it has.
-pub(super) async fn label(
-    caller: &Caller,
-    arn: &str,
-    tags: &BTreeMap<String, String>,
-) -> Result<()> {
+pub(super) async fn label(caller: &Caller, arn: &str, tags: &BTreeMap<String, String>) -> Changed {
     let tags = tags.iter().map(tag).collect::<Result<Vec<_>>>()?;
     let request = caller.client().tag_resource().resource_arn(arn).set_tags(Some(tags));
     let mut wait = Wait::new(caller);
@@ -259,7 +292,7 @@ pub(super) async fn label(
             Err(refusal) if is("ResourceInUseException", &refusal) => {
                 wait.next("its tags cannot be changed yet").await;
             }
-            Err(refusal) => return Err(caller.error("TagResource", &refusal)),
+            Err(refusal) => return Err(Refused::new(caller, "TagResource", &refusal)),
         }
     }
 }

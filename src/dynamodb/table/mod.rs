@@ -16,6 +16,7 @@ mod ready;
 
 use std::time::Duration;
 
+use change::{Changed, Refused};
 use found::{Found, Told};
 pub use plan::{Difference, Plan, Remedy};
 pub use policy::policy;
@@ -74,15 +75,17 @@ pub(super) async fn ensure(
     check(caller, &plan)?;
     tell_of_hidden(caller, &found, origin);
     if settings.manage || origin == Origin::Made {
-        let Err(error) = carry_out(caller, settings, &found, origin).await else {
+        // A job does not wait for the TTL of a table that has been there.
+        let may_wait = origin != Origin::Found;
+        let Err(refused) = carry_out(caller, settings, &found, origin, may_wait).await else {
             return Ok(settings.provisioned);
         };
-        return left_as_it_is(caller, error).await;
+        return left_as_it_is(caller, refused).await;
     }
     // A run like this one has made it, and may have ended before that.
     let expires = embedded || origin == Origin::Anothers;
     if expires {
-        expire(caller, &found).await?;
+        expire(caller, &found, origin != Origin::Found).await?;
     }
     for difference in plan.differences.iter().filter(|d| !expires || d.property != TTL_ATTRIBUTE) {
         let Difference { property, found, wanted, .. } = difference;
@@ -102,12 +105,10 @@ pub(super) async fn capacity(caller: &Caller) -> Option<Option<(u64, u64)>> {
     Some(found.billing.provisioned())
 }
 
-/// A job can run though a change was refused, perhaps until tomorrow: it is told of that, and starts on the table as
-/// it is. Gives its capacity.
-async fn left_as_it_is(caller: &Caller, refused: Error) -> Result<Option<(u64, u64)>> {
-    if refused.kind() != ErrorKind::Store {
-        return Err(refused);
-    }
+/// A job can run though a limit has kept it from changing its table, perhaps until tomorrow: it is told of that, and
+/// starts on the table as it is. Gives its capacity.
+async fn left_as_it_is(caller: &Caller, refused: Refused) -> Result<Option<(u64, u64)>> {
+    let Refused { error: refused, by_limit: true } = refused else { return Err(refused.error) };
     match found::describe(caller, Duration::MAX).await? {
         Some(found) if found.is_usable() => {
             tracing::warn!(
@@ -149,38 +150,40 @@ fn check(caller: &Caller, plan: &Plan) -> Result<()> {
     Err(Error::new(ErrorKind::Store, message))
 }
 
-/// Changes what differs and may be changed. After a change that is refused the TTL alone is switched on all the same.
+/// Changes what differs and may be changed.
 async fn carry_out(
     caller: &Caller,
     settings: &StoreSettings,
     found: &Found,
     origin: Origin,
-) -> Result<()> {
+    may_wait: bool,
+) -> Changed {
     let changed = change_all(caller, settings, found, origin).await;
-    expire(caller, found).await?;
+    expire(caller, found, may_wait).await?;
     changed
 }
 
-/// All but the TTL. Of a table that was made here billing, tags and protection are as they were asked for, whether
+/// All but the TTL: each of them, though another was refused. Of a table that was made here billing, tags and protection are as they were asked for, whether
 /// or not the server shows them yet.
 async fn change_all(
     caller: &Caller,
     settings: &StoreSettings,
     found: &Found,
     origin: Origin,
-) -> Result<()> {
+) -> Changed {
+    let mut changed = Ok(());
     if origin != Origin::Made {
         if plan::billing(settings, Some(found.billing)) != found.billing {
-            change::pay(caller, settings).await?;
+            changed = change::pay(caller, settings).await;
         }
         let protection = settings.deletion_protection;
         if let Some(on) = protection.filter(|on| *on != found.deletion_protection) {
-            change::protect(caller, on).await?;
+            changed = first_refused(changed, change::protect(caller, on).await);
         }
         if let (Told::Is(tags), Some(arn)) = (&found.tags, &found.arn) {
             let missing = plan::missing_tags(settings, tags);
             if !missing.is_empty() {
-                change::label(caller, arn, &missing).await?;
+                changed = first_refused(changed, change::label(caller, arn, &missing).await);
             }
         }
     }
@@ -188,19 +191,28 @@ async fn change_all(
         (settings.point_in_time_recovery, &found.point_in_time_recovery)
         && on != *is
     {
-        change::back_up(caller, on).await?;
+        changed = first_refused(changed, change::back_up(caller, on).await);
     }
-    Ok(())
+    changed
+}
+
+/// The first one that was refused, by whatever ends a start where there is one.
+fn first_refused(before: Changed, next: Changed) -> Changed {
+    match (&before, &next) {
+        (Err(Refused { by_limit: true, .. }), Err(Refused { by_limit: false, .. })) => next,
+        (Err(_), _) => before,
+        (Ok(()), _) => next,
+    }
 }
 
 /// Without TTL tombstones stay, which costs storage and no correctness: so a server that has none, or
 /// a right that is missing, is a warning.
-async fn expire(caller: &Caller, found: &Found) -> Result<()> {
+async fn expire(caller: &Caller, found: &Found, may_wait: bool) -> Result<()> {
     let why = match &found.ttl {
         Told::Is(Some(attribute)) if attribute == TTL => return Ok(()),
         Told::Is(Some(other)) => format!("it is on for {other:?}: switch that off first"),
         Told::Hidden(why) => why.clone(),
-        Told::Is(None) | Told::NotAsked => match change::expire(caller).await? {
+        Told::Is(None) | Told::NotAsked => match change::expire(caller, may_wait).await? {
             Ok(()) => return Ok(()),
             Err(failure) => {
                 let error = failure.to_error("UpdateTimeToLive", caller.place());
@@ -270,9 +282,9 @@ impl Table {
         }
         let (found, origin) = usable(&self.caller, &self.settings).await?;
         if self.settings.manage || origin == Origin::Made {
-            carry_out(&self.caller, &self.settings, &found, origin).await?;
+            carry_out(&self.caller, &self.settings, &found, origin, true).await?;
         } else {
-            expire(&self.caller, &found).await?;
+            expire(&self.caller, &found, true).await?;
         }
         self.plan_once_tags_show(self.settings.manage || origin == Origin::Made).await
     }
