@@ -8,6 +8,7 @@ use futures::future::LocalBoxFuture;
 use millpond::Result;
 use millpond::checkpoint::rules::StartMode;
 use millpond::checkpoint::{Ended, HeadStatus};
+use millpond::clock::Clock;
 use millpond::config::Materialize;
 use millpond::connector::{
     CommitOutcome, Committable, Committer, Generator, Guarantee, MemorySink, MemorySource,
@@ -105,7 +106,7 @@ fn a_source_that_never_waits_gives_the_other_tasks_of_its_worker_their_turn() {
         watching.until(|status| status.checkpoints.counts.completed >= 5).await;
         // The record may be behind the fifth.
         while output.output().is_empty() {
-            tokio::time::sleep(ms(5)).await;
+            Clock::system().sleep(ms(5)).await;
         }
     };
     let ended =
@@ -376,7 +377,7 @@ struct Hesitant(u64);
 struct HesitantReader {
     next: u64,
     end: u64,
-    clock: millpond::clock::Clock,
+    clock: Clock,
     given: bool,
     splits: usize,
 }
