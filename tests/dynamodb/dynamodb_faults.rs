@@ -252,7 +252,7 @@ async fn a_call_whose_own_signature_is_always_refused_fails_though_others_succee
         let others = async {
             loop {
                 heads.read(&job()).await.unwrap();
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                Clock::system().sleep(Duration::from_millis(10)).await;
             }
         };
         let error = tokio::select! {
