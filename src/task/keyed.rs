@@ -187,8 +187,10 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
 
     /// Waits for the next thing to do, and does it.
     async fn step(&mut self) -> Result<Turn> {
+        // The first record waits for the reads of its own batch alone: each request is built before any answer is looked at.
+        let most_parked = if self.begun { self.max_parked } else { 1 };
         let open = self.waiting.is_none()
-            && self.parked.len() < self.max_parked
+            && self.parked.len() < most_parked
             && !self.state.wants_quiet()
             && !(bites(Tooth::PressureStopsAll) && self.room.is_pressed());
         if bites(Tooth::HorizonAtAck) {

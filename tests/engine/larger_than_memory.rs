@@ -85,9 +85,24 @@ fn a_cache_for_nothing_lets_a_job_come_to_its_end() {
     });
 }
 
+/// The first record used to wait until all the requests were built that the bound of records lets through.
+#[test]
+fn before_its_first_record_a_subtask_reads_for_one_batch_alone() {
+    let (parked, reads) = parked_and_reads_while_none_is_answered(0);
+    assert_eq!((parked, reads), (100, 3), "three states a key, 100 items a call");
+}
+
 #[test]
 fn records_that_wait_for_their_state_are_bounded() {
-    simulate(async {
+    let (parked, reads) = parked_and_reads_while_none_is_answered(100);
+    // The bound, and the batch that reaches it.
+    assert!((6000..6100).contains(&parked), "{parked}");
+    assert!(reads >= 180, "100 items a call: {reads}");
+}
+
+/// Records and requests of a restarted job whose reads are answered for so many of its records, and then not any more.
+fn parked_and_reads_while_none_is_answered(answered: usize) -> (u64, u64) {
+    simulate(async move {
         let mut config = small();
         config.parallelism = 1;
         config.state.materialize = Materialize::Eager;
@@ -96,26 +111,35 @@ fn records_that_wait_for_their_state_are_bounded() {
         let (feed, source) = MemorySource::fed(1);
         let sink = MemorySink::new();
         let input = vec![(0..20_000).map(|n| (n % 10_000, n)).collect::<Vec<Event>>()];
-        feed.push(0, input[0][..10_000].to_vec());
+        let (before, after) = input[0].split_at(10_000);
+        feed.push(0, before.to_vec());
         engine.run_until(tally(source.clone(), &sink), pass(ms(2000))).await.unwrap();
         assert_eq!(engine.metrics.snapshot().items_materialised, 30_000);
 
         let script = store(&twin);
-        script.script().hold(Call::ReadItems);
-        feed.push(0, input[0][10_000..].to_vec());
-        feed.close();
+        feed.push(0, after[..answered].to_vec());
         let outside = async {
+            if answered > 0 {
+                pass(ms(500)).await;
+            }
+            script.script().hold(Call::ReadItems);
+            let seen = || {
+                (engine.metrics.snapshot().records_parked, script.script().count(Call::ReadItems))
+            };
+            let (parked, reads) = seen();
+            feed.push(0, after[answered..].to_vec());
+            feed.close();
             pass(ms(500)).await;
-            let counters = engine.metrics.snapshot();
-            // The bound, and the batch that reaches it.
-            assert!((6000..6100).contains(&counters.records_parked), "{counters:?}");
-            assert!(script.script().count(Call::ReadItems) >= 180, "100 items a call");
+            let (all_parked, all_reads) = seen();
             script.script().release(Call::ReadItems);
+            (all_parked - parked, all_reads - reads)
         };
-        let (ended, ()) = futures::join!(engine.run(tally(source, &sink)), outside);
+        // What holds reads stands before the job that asks for them.
+        let (waiting, ended) = futures::join!(outside, engine.run(tally(source, &sink)));
         ended.unwrap();
         check(&sink.output(), &input).unwrap();
-    });
+        waiting
+    })
 }
 
 struct Text {
@@ -261,7 +285,8 @@ fn what_is_read_at_a_time_is_bounded_by_its_size() {
         const KEYS: u64 = 600;
         let mut config = small();
         config.parallelism = 1;
-        config.exchange.batch_records = 100;
+        // All that is read is in the first batch.
+        config.exchange.batch_records = KEYS as u32;
         config.state.materialize = Materialize::Eager;
         config.state.log_max_bytes = 2_000_000;
         config.state.cache_bytes = 4_000_000;
