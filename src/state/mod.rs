@@ -8,8 +8,8 @@
 //! A task owns one [`KeyedState`] for each keyed operator and calls, always between user functions:
 //!
 //! 1. *Restore.* [`KeyedState::new`] with a [`RestorePoint`]; [`KeyedState::replay`] of each segment
-//!    that the manifest names and that [`KeyedState::wants`], in ascending order of checkpoint and, for
-//!    each writer, of sequence; [`KeyedState::logged`] for each; [`KeyedState::finish_restore`] once,
+//!    that the manifest names, of this operator and with key groups of this subtask, in ascending order of checkpoint
+//!    and, for each writer, of sequence; [`KeyedState::logged`] for each; [`KeyedState::finish_restore`] once,
 //!    also for a fresh start.
 //! 2. *A batch.* [`KeyedState::set_processing_time`]; [`KeyedState::find_rows`]; [`KeyedState::take_reads`] to the store; the records whose
 //!    row is not loading (and that have no parked predecessor of their key) run at once with
