@@ -145,6 +145,12 @@ impl Hostile {
         self.0.state().late.len()
     }
 
+    /// Lands what is due. Only for those who look into the database past this handle's connectors:
+    /// each call does it first.
+    pub async fn land_due(&self) {
+        self.0.land(Some(self.0.clock.now())).await;
+    }
+
     /// Lands all that is late, now.
     pub async fn land_all(&self) {
         self.0.land(None).await;
