@@ -172,16 +172,24 @@ pub fn io_threads(threads: usize) -> Result<Arc<tokio::runtime::Runtime>> {
         .map_err(|e| Error::internal(format!("cannot start the I/O runtime: {e}")))
 }
 
+/// Bytes of memory that get a mapping of their own, at least: a little less than a large page.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const MAPPED_BYTES: libc::c_int = (2 << 20) - (64 << 10);
+
 /// Has all threads of the process, from now on, take memory from one heap. glibc gives each thread its own,
 /// and what one has given back serves no other: values are read on an I/O thread and let go by a worker, so
 /// that with a cache of 64 MiB a process grew by half of it more the longer its state was.
 /// `MALLOC_ARENA_MAX` would do the same. Other allocators are left as they are.
+///
+/// What is as large as one of the large pages of state gets a mapping of its own, as at the start of every process:
+/// later glibc cuts it from the heap, from pages that are small ones already.
 fn share_one_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         #![expect(unsafe_code, reason = "the only way to say it from within")]
-        // SAFETY: it sets one integer of the allocator, which it reads when a thread first needs memory.
+        // SAFETY: each sets one integer of the allocator, which it reads when memory is needed.
         let _larger_process = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+        let _smaller_pages = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES) };
     }
 }
 

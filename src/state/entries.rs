@@ -11,6 +11,7 @@ use super::compact::Moves;
 use super::entry::{Meta, UNSERIALISED};
 use super::heap::{Heap, HeapBytes};
 use super::keyed::Row;
+use super::large_pages;
 use super::rows::grow;
 use super::ttl::{Lives, Ttl};
 use crate::codec::{DecodeError, Value};
@@ -240,7 +241,7 @@ impl<V: Value> Entries<V> {
 
     /// Makes room for `entries` in all.
     pub(super) fn reserve(&mut self, entries: usize) {
-        self.slots.reserve_exact(entries.saturating_sub(self.slots.len()));
+        large_pages::reserve(&mut self.slots, entries);
         if let Some(lives) = &mut self.lives {
             lives.reserve(entries);
         }

@@ -60,6 +60,7 @@ mod key_bytes;
 mod key_types;
 mod keyed;
 mod known;
+mod large_pages;
 mod list;
 mod log;
 mod map;

@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use super::bits::Bits;
 use super::compact::Moves;
 use super::key_bytes::KeyBytes;
+use super::large_pages::{self, LargePages};
 use crate::codec::{Key, KeyHash};
 
 /// Makes room for one element more by half as much again, or an eighth where that is much: doubling would
@@ -22,12 +23,12 @@ pub(super) fn grow<T>(vec: &mut Vec<T>) {
 #[cold]
 fn make_room<T>(vec: &mut Vec<T>) {
     let large = vec.len() * size_of::<T>() > 1 << 20;
-    vec.reserve_exact((vec.len() / if large { 8 } else { 2 }).max(16));
+    large_pages::reserve(vec, vec.len() + (vec.len() / if large { 8 } else { 2 }).max(16));
 }
 
 /// The rows of one operator's keys.
 pub(super) struct Rows<K> {
-    index: HashTable<u32>,
+    index: HashTable<u32, LargePages>,
     /// A vacant row keeps its last key until it is taken again, unless that is long.
     keys: Vec<K>,
     vacant: Vec<u32>,
@@ -37,7 +38,7 @@ pub(super) struct Rows<K> {
 impl<K: Key> Rows<K> {
     pub(super) fn new() -> Self {
         Self {
-            index: HashTable::new(),
+            index: HashTable::new_in(LargePages),
             keys: Vec::new(),
             vacant: Vec::new(),
             taken: Bits::default(),
@@ -118,7 +119,7 @@ impl<K: Key> Rows<K> {
         let keys = &self.keys;
         let more = rows.saturating_sub(self.index.len());
         self.index.reserve(more, |&row| keys[row as usize].key_hash().0);
-        self.keys.reserve_exact(rows.saturating_sub(self.keys.len()));
+        large_pages::reserve(&mut self.keys, rows);
     }
 
     /// How many rows are taken.

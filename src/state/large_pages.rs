@@ -1,0 +1,168 @@
+//! Memory in pages of 2 MiB.
+//!
+//! A record of one of a million keys touches four places that are far apart: the index (twice), the key and the value.
+//! In pages of 4 KiB the processor looks up most of their addresses in tables that are in no cache either.
+//! Linux gives larger pages where a program asks for them (`madvise`), which is what most distributions have
+//! `/sys/kernel/mm/transparent_hugepage/enabled` say. Where they are refused nothing is different but the time.
+//!
+//! Owns the asking and how large what is asked for should be: whole pages, because a mapping of whole pages is
+//! given an address at which they can be used, and moves with them when it grows. How much is worth it is told in
+//! `docs/design/0008-large-pages.md`.
+
+use std::alloc::Layout;
+use std::ptr::NonNull;
+
+use allocator_api2::alloc::{AllocError, Allocator, Global};
+
+/// Bytes of a large page; on the processors that have other ones too, the smallest.
+const PAGE: usize = 2 << 20;
+/// What an allocator may keep in front of what it gives out, so that both are whole pages.
+const HEADER: usize = 64;
+/// Makes room for `elements` in all, and for what else is in the last page.
+pub(super) fn reserve<T>(vec: &mut Vec<T>, elements: usize) {
+    let bytes = elements.saturating_mul(size_of::<T>());
+    if bytes < PAGE {
+        return vec.reserve_exact(elements.saturating_sub(vec.len()));
+    }
+    let room = whole_pages(bytes) / size_of::<T>();
+    if room <= vec.capacity() {
+        return;
+    }
+    if vec.capacity() * size_of::<T>() < PAGE {
+        // The only copy: what grew in place would stay in its small pages.
+        let mut larger: Vec<T> = Vec::with_capacity(room);
+        advise(larger.as_ptr().cast(), larger.capacity() * size_of::<T>());
+        larger.append(vec);
+        *vec = larger;
+    } else {
+        vec.reserve_exact(room - vec.len());
+        advise(vec.as_ptr().cast(), vec.capacity() * size_of::<T>());
+    }
+}
+
+fn whole_pages(bytes: usize) -> usize {
+    bytes.saturating_add(HEADER).checked_next_multiple_of(PAGE).map_or(bytes, |all| all - HEADER)
+}
+
+/// Asks for large pages where `bytes` of memory at `start` are, the last ones at both ends included.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the only way to say it")]
+fn advise(start: *const u8, bytes: usize) {
+    /// A multiple of the system's own pages, whatever they are.
+    const STEP: usize = 64 << 10;
+    if bytes >= PAGE {
+        let before = start.addr() % STEP;
+        let length = (before + bytes).next_multiple_of(STEP);
+        let start = start.wrapping_sub(before).cast_mut();
+        // SAFETY: neither what is in memory changes nor who may use it, whosever it is; what is no memory is passed over.
+        let _smaller_pages = unsafe { libc::madvise(start.cast(), length, libc::MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise(_: *const u8, _: usize) {}
+
+/// The process's allocator, which is asked for whole pages where much is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LargePages;
+
+impl LargePages {
+    fn widened(layout: Layout) -> Layout {
+        let whole = if layout.size() < PAGE { layout.size() } else { whole_pages(layout.size()) };
+        Layout::from_size_align(whole, layout.align()).unwrap_or(layout)
+    }
+}
+
+#[expect(unsafe_code, reason = "what the interface of allocators is")]
+// SAFETY: all is handed to the process's allocator; a layout is always widened in the same way, so what is given back
+// has the layout that it was asked for with.
+unsafe impl Allocator for LargePages {
+    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let memory = Global.allocate(Self::widened(layout))?;
+        if layout.size() >= PAGE {
+            advise(memory.as_ptr().cast_const().cast(), memory.len());
+        }
+        Ok(NonNull::slice_from_raw_parts(memory.cast(), layout.size()))
+    }
+
+    unsafe fn deallocate(&self, memory: NonNull<u8>, layout: Layout) {
+        // SAFETY: the caller's, with the layout that `allocate` has used.
+        unsafe { Global.deallocate(memory, Self::widened(layout)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hashbrown::HashTable;
+
+    use super::*;
+
+    #[test]
+    fn what_grows_keeps_its_elements_and_fills_whole_pages() {
+        let mut grown: Vec<u64> = Vec::new();
+        for elements in [10, 1000, PAGE / 8 - 9, PAGE / 8, PAGE, 3 * PAGE] {
+            reserve(&mut grown, elements);
+            assert!(grown.capacity() >= elements);
+            if elements * 8 >= PAGE {
+                let over = (grown.capacity() * 8 + HEADER) % PAGE;
+                assert_eq!(over, 0, "{elements}: {} bytes", grown.capacity() * 8);
+            }
+            let room = grown.capacity();
+            reserve(&mut grown, elements);
+            assert_eq!(grown.capacity(), room, "there is room");
+            grown.extend(grown.len() as u64..elements as u64);
+        }
+        assert!(grown.iter().copied().eq(0..3 * PAGE as u64));
+        let mut without_size = vec![(); 5];
+        reserve(&mut without_size, 100);
+        assert_eq!(without_size.len(), 5);
+    }
+
+    #[test]
+    fn an_index_grows_and_shrinks_over_the_size_of_a_page() {
+        let hash = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut index = HashTable::new_in(LargePages);
+        for n in 0..400_000u64 {
+            index.insert_unique(hash(n), n, |&n| hash(n));
+        }
+        assert!(index.allocation_size() > PAGE);
+        assert!((0..400_000).all(|n| index.find(hash(n), |&other| other == n).is_some()));
+        index.retain(|&mut n| n < 100);
+        index.shrink_to_fit(|&n| hash(n));
+        assert!(index.allocation_size() < PAGE);
+        assert_eq!(index.len(), 100);
+    }
+
+    /// Of the mapping in which `address` lies.
+    #[cfg(target_os = "linux")]
+    fn asks_for_large_pages(address: usize) -> bool {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut is_there = false;
+        for line in smaps.lines() {
+            let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+            if let Some((from, to)) = word.split_once('-') {
+                let number = |text| usize::from_str_radix(text, 16).unwrap();
+                is_there = (number(from)..number(to)).contains(&address);
+            } else if is_there && word == "VmFlags:" {
+                return rest.split(' ').any(|flag| flag == "hg");
+            }
+        }
+        panic!("{address:x} is in no mapping");
+    }
+
+    /// Also after it has moved.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_large_asks_for_large_pages() {
+        if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage/enabled").exists() {
+            return;
+        }
+        let mut large: Vec<u64> = Vec::new();
+        for pages in [2, 16, 32] {
+            reserve(&mut large, pages * PAGE / 8);
+            large.resize(pages * PAGE / 8, 1);
+            let middle = large[large.len() / 2..].as_ptr().addr();
+            assert!(asks_for_large_pages(middle), "{pages} pages");
+        }
+    }
+}
