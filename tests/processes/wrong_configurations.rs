@@ -76,6 +76,10 @@ const ALL: &[Wrong] = &[
     wrong("a bad switch", &[".use-on-demand=yes please"]),
     wrong("a bad word", &["restart-strategy.type=fixed-deley"]),
     wrong("another backend", &["state.backend=rocksdb"]),
+    wrong(
+        "one key under both of its names",
+        &["state.backend=dynamodb", "state.backend.type=dynamodb"],
+    ),
     wrong("more workers than key groups", &["parallelism.default=256"]),
     wrong(
         "delays the wrong way around",
