@@ -221,6 +221,17 @@ fn error(output: &Output) -> String {
     lines.collect::<Vec<_>>().join("\n").replace("refused (os error 61)", "refused (os error 111)")
 }
 
+/// They used to be lines of the error itself.
+#[test]
+fn why_each_provider_has_no_credentials_is_in_the_log_where_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = wrong("no credentials", &[".endpoint=http://127.0.0.1:9"]);
+    let (_, output) = call(&none.variable("MILLPOND_LOG", "millpond=debug"), folder.path());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("Environment: the credential provider was not enabled"), "{said}");
+    assert!(said.contains("EcsContainer: the credential provider was not enabled"), "{said}");
+}
+
 #[test]
 fn each_has_one_message_and_an_exit_code() {
     let mut page = String::new();
