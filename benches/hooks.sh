@@ -4,7 +4,7 @@
 #   benches/hooks.sh [ROUNDS] [KEYS] [PARALLELISM]      5, 1000 and 1 where nothing is given
 #
 # bare: without the test kit (`--no-default-features`): no clock that can be paused, no points, no
-# simulation. shipped: as it is built for use. teeth: with the engine's deliberate faults as well, all off.
+# simulation. shipped: as `cargo build` makes it. teeth: with the engine's deliberate faults as well, all off.
 #
 # Each run measures the plain loop too, and what is compared is the ratio to that one, since a machine's
 # speed changes from minute to minute. Rounds go through the builds in turn. About 25 s for each run;

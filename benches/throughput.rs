@@ -6,10 +6,10 @@
 //! and the last one, after which the job stops, too. Then a fresh process restores that last checkpoint
 //! over loopback and goes on; the counts that it starts from must be exact, or the benchmark fails.
 //!
-//! `cargo bench --bench throughput -- KEYS PARALLELISM` runs one of them. All together fail where a pause at a
-//! checkpoint is 10 ms or longer. Beside it stands how long the machine held up loops that do nothing but look at the
-//! clock, as many as workers, for 16 s: no pause can be promised to be shorter. Cache and log are larger than
-//! by default: 1 GiB and 256 MiB.
+//! `cargo bench --bench throughput -- KEYS PARALLELISM` runs one of them. Beside the longest pause at a checkpoint
+//! stands how long the machine, just before, held up loops that do nothing but look at the clock, as many as workers,
+//! for 16 s: no pause can be promised to be shorter. All together fail where a longest pause is 10 ms or longer, and
+//! longer than the machine's own. Cache and log are larger than by default: 1 GiB and 256 MiB.
 //!
 //! The plain loop counts the same records in a `hashbrown` map on one thread and keeps nothing.
 
@@ -46,7 +46,7 @@ use tokio::sync::watch;
 
 /// Completed checkpoints inside the timed span, at least.
 const CHECKPOINTS: u64 = 15;
-/// A pause at a checkpoint is shorter.
+/// A pause at a checkpoint is shorter, unless the machine alone makes longer ones.
 const MOST_PAUSE_US: u64 = 10_000;
 const COUNT: ValueDescriptor<u64> = ValueDescriptor::new("count");
 
@@ -70,9 +70,11 @@ fn main() -> ExitCode {
             Case { keys: 1_000_000, parallelism: 1 },
             Case { keys: 1_000_000, parallelism: 2 },
         ])
-        .and_then(|longest_us| match longest_us < MOST_PAUSE_US {
+        .and_then(|hold| match hold {
             true => Ok(()),
-            false => Err(Error::usage("a pause was 10 ms or longer")),
+            false => Err(Error::usage(
+                "a pause was 10 ms or longer, and longer than the machine alone held up a loop",
+            )),
         }),
         _ => Err(Error::usage("usage: throughput [KEYS PARALLELISM]")),
     };
@@ -93,20 +95,20 @@ fn parse(keys: &str, parallelism: &str) -> Result<Case> {
     Ok(Case { keys: number(keys)?, parallelism: number(parallelism)? as u32 })
 }
 
-/// The longest pause.
-fn measure(cases: &[Case]) -> Result<u64> {
+/// Whether all pauses are as short as they are to be.
+fn measure(cases: &[Case]) -> Result<bool> {
     println!("million records/s; pauses of a worker at a checkpoint in ms");
     println!(
         "     keys | parallelism |  plain loop | Millpond | ratio | checkpoints | median pause | longest | machine alone"
     );
-    let mut longest_us = 0;
+    let mut hold = true;
     for case in cases {
         let plain = plain_loop(case.keys);
         let alone_us = held_up(case.parallelism);
         let ran = millpond(*case)?;
         let rate = ran.records as f64 / ran.seconds / 1e6;
         let pauses = ran.pauses;
-        longest_us = longest_us.max(if pauses.number == 0 { u64::MAX } else { pauses.longest_us });
+        hold &= pauses.number > 0 && pauses.longest_us < MOST_PAUSE_US.max(alone_us + 1);
         let ms = |us: u64| us as f64 / 1000.0;
         println!(
             "{:>9} | {:>11} | {plain:>11.1} | {rate:>8.1} | {:>5.2} | {:>11} | {:>12.2} | {:>7.2} | {:>13.2}",
@@ -119,7 +121,7 @@ fn measure(cases: &[Case]) -> Result<u64> {
             ms(alone_us),
         );
     }
-    Ok(longest_us)
+    Ok(hold)
 }
 
 /// Million records a second of the same count on one thread, nothing kept.

@@ -1,7 +1,7 @@
 //! Running statistics of each pair of airports: flights, mean delay and worst delay.
 //!
 //! Reads flights as CSV with the columns `date`, `delay` (minutes), `distance` (miles), `origin` and
-//! `destination`; gives out the new statistics of a route after each of its flights.
+//! `destination`; emits the new statistics of a route after each of its flights.
 
 use millpond::Result;
 use millpond::cli::{Job, JobArgs};
@@ -38,7 +38,7 @@ struct Totals {
 
 const TOTALS: ValueDescriptor<Totals> = ValueDescriptor::new("totals");
 
-/// What is given out after each flight.
+/// What is emitted after each flight.
 #[derive(Debug, Serialize)]
 struct Route {
     origin: String,

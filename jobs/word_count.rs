@@ -18,7 +18,7 @@ pub(crate) const JOB: Job<JobGraph> = Job {
 
 const COUNT: ValueDescriptor<u64> = ValueDescriptor::new("count");
 
-/// What is given out after each word.
+/// What is emitted after each word.
 #[derive(Debug, Serialize)]
 struct Counted {
     word: String,

@@ -323,7 +323,7 @@ pub(super) struct RecoveryArgs {
     /// How many times to kill it.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) kills: u32,
-    /// Chooses the moments. Default: 1.
+    /// Chooses the moments.
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
     /// How many workers.
@@ -358,7 +358,7 @@ pub(super) struct ChaosArgs {
         value_parser = clap::value_parser!(u32).range(1..=10_000)
     )]
     pub(super) rounds: Option<u32>,
-    /// Chooses the disturbances and their moments. Default: 1.
+    /// Chooses the disturbances and their moments.
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
     /// How many workers each candidate has.

@@ -3,6 +3,7 @@
 //! Owns every name that a configuration may use. The reference is generated from it, and the loader
 //! knows no key beside it.
 
+use std::iter;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use super::{MAX_PARALLELISM, Materialize, ValueFormat};
 pub(super) struct Key {
     /// Flink's name where Flink has one.
     pub(super) name: &'static str,
+    /// A second name: Flink 2's, where it has given the key a new one.
+    pub(super) also: Option<&'static str>,
     /// Its values and its field.
     pub(super) kind: Kind,
     /// What it means and what it costs; Markdown.
@@ -26,7 +29,7 @@ pub(super) struct Key {
 
 impl Key {
     const fn new(name: &'static str, kind: Kind, example: &'static str, doc: &'static str) -> Self {
-        Self { name, kind, doc, example, default_note: None }
+        Self { name, also: None, kind, doc, example, default_note: None }
     }
 
     const fn by_default(mut self, note: &'static str) -> Self {
@@ -34,10 +37,25 @@ impl Key {
         self
     }
 
+    const fn also(mut self, name: &'static str) -> Self {
+        self.also = Some(name);
+        self
+    }
+
+    /// Both of its names, or the one.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        iter::once(self.name).chain(self.also)
+    }
+
     /// The name of its environment variable.
     pub(super) fn variable(&self) -> String {
-        format!("{ENV_PREFIX}{}", self.name.to_ascii_uppercase().replace(['.', '-'], "_"))
+        variable(self.name)
     }
+}
+
+/// The environment variable of the key that is called `name`.
+pub(super) fn variable(name: &str) -> String {
+    format!("{ENV_PREFIX}{}", name.to_ascii_uppercase().replace(['.', '-'], "_"))
 }
 
 /// What the environment variables of settings start with.
@@ -45,7 +63,7 @@ pub(crate) const ENV_PREFIX: &str = "MILLPOND_";
 
 /// The key that `name` is, if there is one.
 pub(super) fn find(name: &str) -> Option<&'static Key> {
-    KEYS.iter().copied().find(|key| key.name == name)
+    KEYS.iter().copied().find(|key| key.names().any(|it| it == name))
 }
 
 pub(super) const PARALLELISM: &str = "parallelism.default";
@@ -137,8 +155,8 @@ static ENGINE: &[Key] = &[
         },
         "6000",
         "Most records of one subtask of a keyed operator that wait for reads of their state; while there \
-         are as many, it takes no more input. More: reads overlap further where they are slow. Fewer: \
-         less memory, and barriers, which wait for these records, are through sooner.",
+         are as many, it takes no more input. One batch may exceed it. More: reads overlap further where \
+         they are slow. Fewer: less memory, and barriers, which wait for these records, are through sooner.",
     ),
     Key::new(
         "state.checkpoints.num-retained",
@@ -146,7 +164,8 @@ static ENGINE: &[Key] = &[
         "1",
         "How many of the last checkpoints stay restorable. Each one more keeps the changes of one more \
          interval in memory and in the log.",
-    ),
+    )
+    .also("execution.checkpointing.num-retained"),
     Key::new(
         "restart-strategy.type",
         Kind::Choice {
@@ -242,7 +261,8 @@ static ENGINE: &[Key] = &[
         Kind::Choice { words: &[("dynamodb", |_| ())] },
         "dynamodb",
         "Where keyed state lives. There is one.",
-    ),
+    )
+    .also("state.backend.type"),
     Key::new(
         "state.backend.dynamodb.table",
         Kind::Table { at: at!(config.store.table) },
@@ -281,14 +301,14 @@ static ENGINE: &[Key] = &[
         Kind::Units { at: at!(read_units) },
         "20",
         "Provisioned read capacity units; only where the table is not on demand. No more than that is read \
-         a second, but for what was saved in a minute.",
+         a second, plus up to a minute's unused units.",
     ),
     Key::new(
         WRITE_UNITS,
         Kind::Units { at: at!(write_units) },
         "20",
         "Provisioned write capacity units; only where the table is not on demand. No more than that is \
-         written a second, but for what was saved in a minute.",
+         written a second, plus up to a minute's unused units.",
     ),
     Key::new(
         CACHE,
@@ -439,10 +459,11 @@ mod tests {
 
     #[test]
     fn names_and_their_environment_variables_are_unique() {
-        let names: BTreeSet<_> = KEYS.iter().map(|key| key.name).collect();
-        let variables: BTreeSet<_> = KEYS.iter().map(|key| key.variable()).collect();
-        assert_eq!(names.len(), KEYS.len());
-        assert_eq!(variables.len(), KEYS.len());
+        let all: Vec<_> = KEYS.iter().flat_map(|key| key.names()).collect();
+        let names: BTreeSet<_> = all.iter().collect();
+        let variables: BTreeSet<_> = all.iter().map(|name| variable(name)).collect();
+        assert_eq!(names.len(), all.len());
+        assert_eq!(variables.len(), all.len());
     }
 
     #[test]

@@ -26,7 +26,10 @@ pub fn load(sources: &Sources) -> Result<Config> {
         give_way(&mut settings, of_one_place);
         for given in of_one_place {
             match keys::find(&given.key) {
-                Some(key) => drop(settings.insert(key.name, given.clone())),
+                Some(key) => {
+                    let before = settings.insert(key.name, given.clone());
+                    problems.extend(before.and_then(|before| under_two_names(&before, given)));
+                }
                 None => problems.push(unknown(given)),
             }
         }
@@ -64,15 +67,26 @@ fn set(key: &Key, given: &Given, draft: &mut Draft) -> Option<String> {
 /// `key = "value" (place)`, without the value where it is secret.
 pub(super) fn shown(key: &Key, given: &Given) -> String {
     if key.kind.may_show(&given.text) {
-        format!("{} = {:?} ({})", key.name, given.text, given.place)
+        format!("{} = {:?} ({})", given.key, given.text, given.place)
     } else {
-        format!("{} = ****** ({})", key.name, given.place)
+        format!("{} = ****** ({})", given.key, given.place)
     }
+}
+
+/// Where one key was given twice: what is wrong if that was by both of its names, in places of which none wins.
+fn under_two_names(one: &Given, other: &Given) -> Option<String> {
+    let is_wrong = one.key != other.key && one.place.rank() == other.place.rank();
+    is_wrong.then(|| {
+        format!(
+            "{} ({}) and {} ({}) are two names of one key: leave one out",
+            one.key, one.place, other.key, other.place
+        )
+    })
 }
 
 /// The value is left out: a secret under a mistyped key is one still.
 fn unknown(given: &Given) -> String {
-    let advice = match nearest::find(&given.key, KEYS.iter().map(|key| key.name)) {
+    let advice = match nearest::find(&given.key, KEYS.iter().flat_map(|key| key.names())) {
         Some(name) => format!("did you mean {name}?"),
         None => "`millpond config-reference` lists all keys".to_owned(),
     };

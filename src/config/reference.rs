@@ -32,9 +32,10 @@ fn write_key(page: &mut String, key: &Key) {
         (None, Some(text)) => format!("`{text}`"),
         (None, None) => "none".to_owned(),
     };
+    let also = key.also.map(|name| format!(" Also: `{name}`.")).unwrap_or_default();
     let _ = write!(
         page,
-        "\n### `{}`\n\nType: {}. Default: {default}. Example: `{}`. Variable: `{}`.\n\n{}\n",
+        "\n### `{}`\n\nType: {}. Default: {default}. Example: `{}`. Variable: `{}`.{also}\n\n{}\n",
         key.name,
         key.kind.describe(),
         key.example,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ::config::{Source, Value, ValueKind};
 
-use super::keys::{ENV_PREFIX, KEYS};
+use super::keys::{ENV_PREFIX, KEYS, variable};
 use super::{lines, nearest, service_links};
 
 /// The places that settings are read from; later ones win.
@@ -168,10 +168,11 @@ fn from_variable(name: &str, text: &str, problems: &mut Vec<String>) -> Option<G
     if !name.starts_with(ENV_PREFIX) || NOT_SETTINGS.contains(&name) {
         return None;
     }
-    let known: Vec<String> = KEYS.iter().map(|key| key.variable()).collect();
+    let keys: Vec<&str> = KEYS.iter().flat_map(|key| key.names()).collect();
+    let known: Vec<String> = keys.iter().map(|key| variable(key)).collect();
     match known.iter().position(|variable| variable == name) {
         Some(index) => Some(Given {
-            key: KEYS[index].name.to_owned(),
+            key: keys[index].to_owned(),
             text: text.trim().to_owned(),
             place: Place::Variable(name.to_owned()),
             retyped: false,

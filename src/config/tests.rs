@@ -64,6 +64,44 @@ fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
+fn a_key_may_be_given_by_flink_2s_name_in_each_place_and_later_places_win_whatever_name_they_use() {
+    let retained = |sources: &Sources| load(sources).unwrap().checkpointing.num_retained;
+    let (_folder, mut sources) = file(
+        "execution:\n  checkpointing:\n    num-retained: 2\nstate:\n  backend:\n    type: dynamodb\n",
+    );
+    assert_eq!(retained(&sources), 2);
+    sources.environment =
+        vec![("MILLPOND_EXECUTION_CHECKPOINTING_NUM_RETAINED".to_owned(), "3".to_owned())];
+    assert_eq!(retained(&sources), 3);
+    sources.definitions = vec!["state.checkpoints.num-retained=4".to_owned()];
+    assert_eq!(retained(&sources), 4);
+    sources.definitions = vec!["execution.checkpointing.num-retained=5".to_owned()];
+    assert_eq!(retained(&sources), 5);
+}
+
+#[test]
+fn both_names_of_a_key_in_one_place_are_an_error_that_names_both() {
+    let (folder, sources) = file("state.backend: dynamodb\nstate.backend.type: dynamodb\n");
+    let path = folder.path().join("millpond.yaml").display().to_string();
+    let names = [format!("state.backend ({path}:1)"), format!("state.backend.type ({path}:2)")];
+    let error = refused(&sources);
+    assert!(names.iter().all(|name| error.contains(name)), "{error}");
+    assert!(error.contains("two names of one key"), "{error}");
+    let both = ["execution.checkpointing.num-retained=1", "state.checkpoints.num-retained=1"];
+    let error = refused(&with(&both));
+    assert!(error.contains("two names of one key: leave one out"), "{error}");
+}
+
+/// A value that is wrong is told under the name that it was given by.
+#[test]
+fn errors_name_a_key_as_it_was_given() {
+    let error = refused(&with(&["state.backend.type=rocksdb"]));
+    assert!(error.contains("state.backend.type = \"rocksdb\" (-D)"), "{error}");
+    let error = refused(&with(&["execution.checkpointing.num-retaned=2"]));
+    assert!(error.contains("did you mean execution.checkpointing.num-retained?"), "{error}");
+}
+
+#[test]
 fn every_key_can_be_set_by_its_variable() {
     for key in KEYS.iter() {
         let sources = Sources {

@@ -51,8 +51,8 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// One line that names the input; recorded in the head, and compared at the next start.
     fn describe(&self) -> String;
 
-    /// Whether a position can be gone back to. Where not, a new process starts afresh; where the job could be gone on
-    /// with until it had such a source, only with `--fresh`.
+    /// Whether a position can be gone back to. Where not, a new process starts afresh. If a job that has a checkpoint
+    /// gains such a source, it is refused unless `--fresh` is given.
     fn replayable(&self) -> bool {
         true
     }

@@ -18,7 +18,7 @@ use rand::rngs::SmallRng;
 use super::meter::{Meter, Purpose};
 use super::pace::{Lane, Pace, Rank};
 use super::portion::Sizes;
-use super::retry::{Backoff, Failure, Trouble, Verdict};
+use super::retry::{Backoff, Failure, Trouble, Verdict, causes};
 use super::signatures::{REFUSALS_OF_CALL, Signatures};
 use super::throttles::{Throttles, Throttling};
 use crate::clock::{Clock, Instant};
@@ -234,6 +234,9 @@ impl Caller {
             }
             Err(error) => {
                 let failure = Failure::of(&error);
+                if failure.code.is_none() {
+                    tracing::debug!("{}: {}", self.0.place, causes(&error));
+                }
                 let verdict = self.0.signatures.judge(&failure, self.0.clock);
                 if let Verdict::Retry { trouble: Trouble::Throttled, .. } = verdict {
                     self.0.meter.throttled(purpose);

@@ -12,6 +12,8 @@ use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
@@ -20,6 +22,7 @@ use aws_sdk_dynamodb::config::{
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::SystemTimeSource;
 
+use super::retry::causes;
 use crate::config::Credentials;
 
 /// What providers reach servers of their own with.
@@ -51,19 +54,45 @@ impl Means {
     }
 }
 
+/// The SDK's chain. Where nothing in it has credentials, the reasons of its members are for the log.
+#[derive(Debug)]
+struct Chain(DefaultCredentialsChain);
+
+impl ProvideCredentials for Chain {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let error = match self.0.provide_credentials().await {
+                Err(error @ CredentialsError::CredentialsNotLoaded(_)) => error,
+                other => return other,
+            };
+            tracing::debug!("{}", causes(&error));
+            let tried = "AUTO tried the environment, the profile, the web identity token, the \
+                         container and the instance";
+            Err(CredentialsError::not_loaded(tried))
+        })
+    }
+
+    fn fallback_on_interrupt(&self) -> Option<Keys> {
+        self.0.fallback_on_interrupt()
+    }
+}
+
 /// The provider that `credentials` name. Nothing is fetched yet.
 pub(super) async fn provider(
     credentials: &Credentials,
     means: &Means,
 ) -> SharedCredentialsProvider {
     match credentials {
-        Credentials::Auto => SharedCredentialsProvider::new(
+        Credentials::Auto => SharedCredentialsProvider::new(Chain(
             DefaultCredentialsChain::builder()
                 .region(means.region.clone())
                 .configure(means.provider_config())
                 .build()
                 .await,
-        ),
+        )),
         Credentials::Static { access_key_id, secret_key, session_token } => {
             let token = session_token.as_ref().map(|token| token.reveal().to_owned());
             let keys = Keys::new(access_key_id, secret_key.reveal(), token, None, "configuration");

@@ -141,7 +141,7 @@ impl Failure {
         let service = error.as_service_error();
         let message = service
             .and_then(ProvideErrorMetadata::message)
-            .map_or_else(|| causes(error), str::to_owned);
+            .map_or_else(|| in_one_line(error), str::to_owned);
         let reason = match error {
             SdkError::ServiceError(e) => reason(e.raw().body().bytes().unwrap_or_default()),
             _ => None,
@@ -198,8 +198,35 @@ fn is_cut(answer: &HttpResponse) -> bool {
     !body.is_empty() && whole.is_err_and(|e| e.is_eof())
 }
 
+/// What the server did not say: what was missing, or how far the request got. [`causes`] has all of it.
+fn in_one_line<E>(error: &SdkError<E, HttpResponse>) -> String
+where
+    E: ProvideErrorMetadata + StdError + 'static,
+{
+    if let SdkError::ServiceError(answered) = error
+        && error.code().is_none()
+    {
+        let status = answered.raw().status().as_u16();
+        return format!("HTTP {status} with an answer that cannot be read as DynamoDB's");
+    }
+    match of_credentials(error) {
+        Some(error @ CredentialsError::CredentialsNotLoaded(_)) => match error.source() {
+            Some(why) => format!("no credentials were found: {}", causes(why)),
+            None => "no credentials were found".to_owned(),
+        },
+        Some(other) => causes(other),
+        None => causes(error),
+    }
+}
+
+/// The error of the provider of credentials, where that is what failed.
+fn of_credentials<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a CredentialsError> {
+    std::iter::successors(Some(error), |error| (**error).source())
+        .find_map(|cause| cause.downcast_ref())
+}
+
 /// An error and its causes, each once, in words.
-fn causes(error: &(dyn StdError + 'static)) -> String {
+pub(super) fn causes(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(at) = cause {
@@ -215,16 +242,15 @@ fn causes(error: &(dyn StdError + 'static)) -> String {
 
 /// Where the chain of causes proves that nothing was sent: how far it got.
 fn unsent(error: &(dyn StdError + 'static)) -> Option<Reach> {
+    if let Some(credentials) = of_credentials(error) {
+        let hopeless = matches!(
+            credentials,
+            CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)
+        );
+        return Some(if hopeless { Reach::NotMade } else { Reach::NotSent });
+    }
     let mut cause = Some(error);
     while let Some(at) = cause {
-        if let Some(credentials) = at.downcast_ref::<CredentialsError>() {
-            let hopeless = matches!(
-                credentials,
-                CredentialsError::CredentialsNotLoaded(_)
-                    | CredentialsError::InvalidConfiguration(_)
-            );
-            return Some(if hopeless { Reach::NotMade } else { Reach::NotSent });
-        }
         if let Some(io) = at.downcast_ref::<std::io::Error>() {
             use std::io::ErrorKind as Io;
             if matches!(
@@ -266,6 +292,10 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::operation::put_item::PutItemError;
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+    use aws_smithy_runtime_api::http::StatusCode;
+    use aws_smithy_types::body::SdkBody;
     use proptest::prelude::*;
     use rand::SeedableRng;
     use rand::rngs::SmallRng;
@@ -292,6 +322,35 @@ mod tests {
         // Statements of a batch come with a code alone.
         let statement = Failure::inside("ThrottlingError", "slow down");
         assert_eq!(statement.throttled_by(), "ThrottlingError");
+    }
+
+    fn dispatched(error: CredentialsError) -> String {
+        let error = ConnectorError::other(error.into(), None);
+        Failure::of(&SdkError::<PutItemError, _>::dispatch_failure(error)).message
+    }
+
+    /// They used to begin with how the SDK had got there.
+    #[test]
+    fn what_is_wrong_with_credentials_is_told_from_there_on() {
+        let told = dispatched(CredentialsError::not_loaded("the environment has none"));
+        assert_eq!(told, "no credentials were found: the environment has none");
+        assert_eq!(
+            dispatched(CredentialsError::not_loaded_no_source()),
+            "no credentials were found"
+        );
+        let told = dispatched(CredentialsError::invalid_configuration("no such file"));
+        assert_eq!(told, "the credentials provider was not properly configured: no such file");
+    }
+
+    /// A parser's offset used to stand here.
+    #[test]
+    fn an_answer_of_something_else_is_told_by_its_status() {
+        let status = StatusCode::try_from(404).unwrap();
+        let answer = HttpResponse::new(status, SdkBody::from("<html>"));
+        let error = SdkError::service_error(PutItemError::unhandled("unexpected token"), answer);
+        let failure = Failure::of(&error);
+        let expected = "HTTP 404 with an answer that cannot be read as DynamoDB's";
+        assert_eq!((failure.reach, failure.message.as_str()), (Reach::Answered(404), expected));
     }
 
     #[test]

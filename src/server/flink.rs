@@ -79,6 +79,7 @@ pub(super) fn details(status: &JobStatus, now_ms: u64) -> Value {
         },
         "pending-operators": 0,
         "attempt": status.attempt,
+        "waiting-for": status.waiting_for,
         "last-failure": status.last_failure,
         "store": status.store,
         "position": status.position,

@@ -33,6 +33,7 @@ fn any_request_is_answered() {
     let clock = Clock::starting_at(5_000);
     let target = Target::new("rest")
         .seed("GET /jobs/overview")
+        .seed("GET /v1/jobs/counting")
         .seed("GET /overview\naccept: text/html\n\nbody")
         .seed("GET /jobs/0123456789abcdef0123456789abcdef/checkpoints?x=%20#y")
         .seed("POST /jobs/counting\ncontent-type: application/json\n\n{\"x\":[1]}")

@@ -22,14 +22,18 @@ struct Shared {
     clock: Arc<Clock>,
 }
 
-/// All routes over one status.
+/// All routes over one status. Flink's are there twice, since its own client puts the version of the API before
+/// each path.
 pub(super) fn router(status: watch::Receiver<JobStatus>, clock: Clock) -> Router {
-    Router::new()
-        .route("/health", get(health))
+    let flink = Router::new()
         .route("/overview", get(overview))
         .route("/jobs/overview", get(jobs))
         .route("/jobs/{id}", get(job))
-        .route("/jobs/{id}/checkpoints", get(checkpoints))
+        .route("/jobs/{id}/checkpoints", get(checkpoints));
+    Router::new()
+        .route("/health", get(health))
+        .merge(flink.clone())
+        .nest("/v1", flink)
         .fallback(missing)
         .method_not_allowed_fallback(not_allowed)
         .with_state(Shared { status, clock: Arc::new(clock) })
@@ -101,6 +105,8 @@ fn errors(code: StatusCode, message: String) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use axum::body::{Body, to_bytes};
     use axum::http::Request;
     use axum::http::request::Builder;
@@ -252,6 +258,33 @@ mod tests {
         assert_eq!(body["throttling"]["last"], last);
     }
 
+    /// A standby used to look like a job that never completes a checkpoint.
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_waits_for_another_says_so() {
+        let waits = JobStatus { waiting_for: Some(3), ..status() };
+        for (status, expected) in [(waits, json!(3)), (status(), Value::Null)] {
+            let (_, body) = get("/jobs/route_stats", status).await;
+            assert_eq!(body.get("waiting-for"), Some(&expected));
+        }
+    }
+
+    /// Flink's client asks for `/v1/...` alone.
+    #[tokio::test(start_paused = true)]
+    async fn each_path_of_flinks_is_there_with_the_version_before_it() {
+        let paths =
+            ["/overview", "/jobs/overview", "/jobs/route_stats", "/jobs/route_stats/checkpoints"];
+        for path in paths {
+            let plain = get(path, status()).await;
+            assert_eq!(plain.0, StatusCode::OK, "{path}");
+            assert_eq!(get(&format!("/v1{path}"), status()).await, plain, "{path}");
+        }
+        assert_eq!(get("/v1/jobs/other", status()).await.0, StatusCode::NOT_FOUND);
+        assert_eq!(get("/v1/nowhere", status()).await.0, StatusCode::NOT_FOUND);
+        let (code, body) = ask(Request::post("/v1/jobs/overview"), status()).await;
+        assert_eq!(code, StatusCode::METHOD_NOT_ALLOWED);
+        assert!(body["errors"][0].is_string(), "{body}");
+    }
+
     /// Flink's clients refuse an answer that lacks a field, or has an id that is not of 32 digits.
     #[tokio::test(start_paused = true)]
     async fn a_job_has_every_field_that_flinks_clients_ask_for() {
@@ -351,6 +384,49 @@ mod tests {
         assert_eq!(vertex["tasks"].as_object().unwrap().len(), 10);
         assert_eq!(vertex["metrics"].as_object().unwrap().len(), 11);
         assert!(counts.len() == 32 && counts.bytes().all(|b| b.is_ascii_hexdigit()), "{counts}");
+    }
+
+    /// The names of the fields in `value`, with dots, but for those of lists and of reasons.
+    fn fields_of(prefix: &str, value: &Value, found: &mut BTreeSet<String>) {
+        match value.as_object().filter(|_| prefix != "throttling.reasons") {
+            Some(fields) => fields.iter().for_each(|(name, value)| {
+                let dot = if prefix.is_empty() { "" } else { "." };
+                fields_of(&format!("{prefix}{dot}{name}"), value, found);
+            }),
+            None => drop(found.insert(prefix.to_owned())),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_field_that_flink_lacks_is_in_the_documents_table_and_nothing_else() {
+        let (_, mut body) = get("/jobs/route_stats", status()).await;
+        let of_flink = [
+            "jid",
+            "name",
+            "isStoppable",
+            "state",
+            "job-type",
+            "start-time",
+            "end-time",
+            "duration",
+            "maxParallelism",
+            "now",
+            "timestamps",
+            "vertices",
+            "status-counts",
+            "plan",
+            "pending-operators",
+        ];
+        let answered = body.as_object_mut().unwrap();
+        assert!(of_flink.iter().all(|name| answered.remove(*name).is_some()));
+        let mut fields = BTreeSet::new();
+        fields_of("", &body, &mut fields);
+        let page = include_str!("../../docs/operations.md");
+        let section = page.split("\n### Fields of the status\n").nth(1).unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let documented: BTreeSet<String> = rows.map(str::to_owned).collect();
+        assert_eq!(fields, documented);
     }
 
     #[tokio::test(start_paused = true)]

@@ -44,7 +44,7 @@ impl<K: Key, T: Send + 'static> KeyedStream<K, T> {
         self.keyed("process", factory)
     }
 
-    /// Combines each record with the result so far of its key, and gives out the new result. It is kept as a
+    /// Combines each record with the result so far of its key, and emits the new result. It is kept as a
     /// value state called `reduce`, for ever; see [`reduce_with`](Self::reduce_with).
     pub fn reduce<F>(self, function: F) -> Stream<Identity<T>>
     where

@@ -1,4 +1,4 @@
-//! Counts the visits of each page, and gives out every tenth.
+//! Counts the visits of each page, and emits every tenth.
 
 use millpond::Result;
 use millpond::cli::{self, Job, JobArgs};

@@ -108,8 +108,12 @@ fn the_image_is_built_of_what_is_there_and_its_user_is_not_root() {
     // The toolchain is the one that Cargo.toml asks for.
     let version = read("Cargo.toml");
     let version = version.split("rust-version = \"").nth(1).unwrap().split('"').next().unwrap();
-    let minor = version.rsplit_once('.').unwrap().0;
-    assert!(of("FROM").next().unwrap().starts_with(&format!("rust:{minor}-slim")), "{version}");
+    let image = format!("rust:{version}-slim-bookworm");
+    assert_eq!(of("FROM").next().unwrap().split(' ').next(), Some(image.as_str()));
+    assert!(read("docs/operations.md").contains(&format!("\nFROM {image} AS build\n")));
+    // With the test kit, a variable could make what runs in production kill itself.
+    let build = of("RUN").find(|run| run.starts_with("cargo build ")).unwrap();
+    assert!(build.contains(" --no-default-features "), "{build}");
     all_that_is_compiled_in_is_copied(&copied);
 }
 

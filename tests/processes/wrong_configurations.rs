@@ -76,6 +76,10 @@ const ALL: &[Wrong] = &[
     wrong("a bad switch", &[".use-on-demand=yes please"]),
     wrong("a bad word", &["restart-strategy.type=fixed-deley"]),
     wrong("another backend", &["state.backend=rocksdb"]),
+    wrong(
+        "one key under both of its names",
+        &["state.backend=dynamodb", "state.backend.type=dynamodb"],
+    ),
     wrong("more workers than key groups", &["parallelism.default=256"]),
     wrong(
         "delays the wrong way around",
@@ -215,6 +219,17 @@ fn error(output: &Output) -> String {
     let lines = said.lines().filter(|line| !line.contains(" WARN "));
     // A connection that is refused has another number on each system.
     lines.collect::<Vec<_>>().join("\n").replace("refused (os error 61)", "refused (os error 111)")
+}
+
+/// They used to be lines of the error itself.
+#[test]
+fn why_each_provider_has_no_credentials_is_in_the_log_where_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = wrong("no credentials", &[".endpoint=http://127.0.0.1:9"]);
+    let (_, output) = call(&none.variable("MILLPOND_LOG", "millpond=debug"), folder.path());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("Environment: the credential provider was not enabled"), "{said}");
+    assert!(said.contains("EcsContainer: the credential provider was not enabled"), "{said}");
 }
 
 #[test]

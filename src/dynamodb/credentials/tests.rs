@@ -3,7 +3,6 @@
 use std::error::Error as _;
 use std::sync::{Arc, Mutex};
 
-use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_dynamodb::config::{HttpClient, RuntimeComponents};
 use aws_smithy_runtime_api::client::http::{
