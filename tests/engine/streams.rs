@@ -228,6 +228,6 @@ fn ids_are_the_same_in_each_build_of_a_graph() {
     let expected = ["given", "source-2", "union-1", "reduce-1", "sink-1", "reduce-2", "out"];
     assert_eq!(ids, expected);
     let wiring = |line: &str| line.split_once(" <- ").map_or("", |(_, inputs)| inputs).to_owned();
-    let inputs: Vec<String> = one.description.lines().map(wiring).collect();
+    let inputs: Vec<String> = one.description().lines().map(wiring).collect();
     assert_eq!(inputs, ["", "", "given, source-2", "union-1", "reduce-1", "given", "reduce-2"]);
 }
