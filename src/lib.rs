@@ -32,11 +32,6 @@
 //! is what these pages do not show of those modules. It is public for its own tests and programs: it may change in any
 //! release, and where it is shown that is because the API's types name it.
 
-#![cfg_attr(
-    not(feature = "test-kit"),
-    allow(dead_code, unused_imports, reason = "some of it only the simulation looks at")
-)]
-
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;

@@ -108,13 +108,11 @@ async fn seen((kinds, opened): &mut (Kinds, KeyedStateBackend<u64>), key: u64) -
         for day in 0..5 {
             of_days.push(context.in_namespace(&day).get(kinds.a_day)?.copied());
         }
-        Ok(Seen {
-            count: context.get(kinds.count).copied().unwrap_or(0),
-            by_rest: context.map(kinds.by_rest).iter()?.map(|(k, v)| (*k, *v)).collect(),
-            all: context.list(kinds.all).get()?.copied().collect(),
-            largest: context.reducing(kinds.largest).get()?.copied().unwrap_or(0),
-            of_days,
-        })
+        let count = context.get(kinds.count).copied().unwrap_or(0);
+        let by_rest = context.map(kinds.by_rest).iter()?.map(|(k, v)| (*k, *v)).collect();
+        let all = context.list(kinds.all).get()?.copied().collect();
+        let largest = context.reducing(kinds.largest).get()?.copied().unwrap_or(0);
+        Ok(Seen { count, by_rest, all, largest, of_days })
     };
     opened.look(&key, look).await.unwrap()
 }
