@@ -26,8 +26,8 @@ use crate::io::Io;
 use crate::key_group::{KeyGroup, KeyGroupRange, MaxParallelism};
 use crate::metrics::Metrics;
 use crate::state::{
-    Columns, DeclaredStates, Handle, ItemRange, KeyQuery, KeyTypes, KeyedConfig, KeyedState, Listed,
-    Namespaced, Resident, Store, SubKey, Told, key_alone, with_namespace,
+    Columns, DeclaredStates, Handle, ItemRange, KeyQuery, KeyTypes, KeyedConfig, KeyedState,
+    Listed, Namespaced, Resident, Store, SubKey, Told, key_alone, with_namespace,
 };
 use crate::task::{LogSegments, Restored, SegmentPuts, filter_of, rebuild};
 

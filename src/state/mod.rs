@@ -93,10 +93,10 @@ pub use cleaning::{CleaningLimits, CleaningPlan, CleaningRows, Collected, Finder
 #[doc(hidden)]
 #[expect(clippy::module_name_repetitions, reason = "values would be declared otherwise")]
 pub use declared::{DeclaredState, DeclaredStates};
-#[expect(clippy::module_name_repetitions, reason = "Flink's name")]
-pub use descriptor::ValueState;
 #[doc(hidden)]
 pub use descriptor::ColumnId;
+#[expect(clippy::module_name_repetitions, reason = "Flink's name")]
+pub use descriptor::ValueState;
 pub use descriptor::{Columns, States, ValueDescriptor};
 #[doc(hidden)]
 pub use entry::{Meta, ValueAt};
@@ -127,8 +127,8 @@ pub use log::Log;
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use map::MapState;
 pub use map::{Map, MapDescriptor};
-pub(crate) use memory::Passed;
 pub use memory::MemoryStore;
+pub(crate) use memory::Passed;
 #[doc(hidden)]
 pub use memory::{Call, Fault, Script};
 pub use namespace::{InNamespace, Namespaced, NamespacedStates};
