@@ -76,6 +76,7 @@ pub struct Attempt(pub u64);
 
 impl Attempt {
     /// The attempt as it stands in the versions of what it writes.
+    #[doc(hidden)]
     #[must_use]
     pub fn in_versions(self) -> Self {
         if bites(Tooth::VersionWithoutAttempt) { Self(1) } else { self }
@@ -126,6 +127,7 @@ impl fmt::Display for Incarnation {
 /// Rule V's version of an item: who wrote it, then which checkpoint's value it is.
 ///
 /// Ordered by attempt first. Stored as one number: attempt × 10¹² + checkpoint.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Version {
     /// The attempt that writes.
@@ -162,6 +164,7 @@ impl fmt::Display for Version {
 }
 
 /// A partition key that segments (or manifests) take turns in.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SlotId(pub u64);
 

@@ -19,22 +19,18 @@
 //! ```
 //!
 //! [`stream`] is where graphs are drawn, [`operator::KeyedProcess`] what keyed functions implement,
-//! [`connector`] what they read and write, and [`cli::run`] makes a whole program of jobs. `docs/guide.md` goes through
-//! all of it.
+//! [`connector`] what they read and write. [`cli::run`] makes a whole program of jobs, [`runtime::execute`] runs one within
+//! a program. `docs/guide.md` goes through all of it.
 //!
 //! # What is kept between versions
 //!
 //! These modules are the API, and follow semantic versioning: [`cli`], [`codec`], [`config`], [`connector`], [`ids`],
 //! [`metrics`], [`operator`], [`stream`]; [`clock::Clock`], [`io::Io`], [`record::Batch`] and [`record::Origin`], which
 //! sources, sinks and tests use; of [`state`] descriptors, handles and what functions do with them; of [`runtime`]
-//! backends, their builder, and how a job is run; with the feature `test-kit`, `hostile`, `simulation` and `testing`; and what
-//! stands here at the root. All else is the engine, which is public for its own tests and programs: it may change in any
+//! backends, [`runtime::KeyedStateBackend`] and its builder, and how a job is run ([`runtime::execute`], [`runtime::run`]); with
+//! the feature `test-kit`, `hostile`, `simulation` and `testing`; and what stands here at the root. All else is the engine, as
+//! is what these pages do not show of those modules. It is public for its own tests and programs: it may change in any
 //! release, and where it is shown that is because the API's types name it.
-
-#![cfg_attr(
-    not(feature = "test-kit"),
-    allow(dead_code, unused_imports, reason = "some of it only the simulation looks at")
-)]
 
 pub mod checkpoint;
 pub mod cli;

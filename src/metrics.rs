@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[$doc:meta])* $name:ident, $add:ident;)*) => {
         #[derive(Debug, Default)]
         struct Counters { $($name: AtomicU64,)* }
 
@@ -17,9 +17,9 @@ macro_rules! counters {
 
         impl Metrics {
             $(
+                /// Adds to the counter of:
                 $(#[$doc])*
-                /// Adds to the counter.
-                pub fn $name(&self, n: u64) {
+                pub fn $add(&self, n: u64) {
                     self.0.counters.$name.fetch_add(n, Ordering::Relaxed);
                 }
             )*
@@ -33,7 +33,8 @@ macro_rules! counters {
     };
 }
 
-/// A cheap handle to one job's counters; they live as long as the process, over attempts.
+/// A cheap handle to one job's counters; they live as long as the process, over attempts. The engine adds to them, but
+/// to two that are the sources': [`Metrics::add_records_skipped`] and [`Metrics::add_records_dead_lettered`].
 #[derive(Clone, Debug, Default)]
 pub struct Metrics(Arc<Shared>);
 
@@ -46,7 +47,7 @@ struct Shared {
 impl Metrics {
     /// Adds a worker's pause at a checkpoint, in microseconds: the longest gap between two processed
     /// batches of one keyed subtask from barrier to last slice. One call a subtask and checkpoint.
-    pub fn checkpoint_pause(&self, us: u64) {
+    pub fn add_checkpoint_pause(&self, us: u64) {
         self.0.pauses.add(us);
     }
 
@@ -128,41 +129,41 @@ fn middle(bucket: usize) -> u64 {
 
 counters! {
     /// Records that sources gave out, replayed ones included.
-    records_read,
+    records_read, add_records_read;
     /// Records that keyed operators processed.
-    records_processed,
+    records_processed, add_records_processed;
     /// Records that sinks took.
-    records_written,
+    records_written, add_records_written;
     /// Lines that could not be parsed and were skipped.
-    records_skipped,
+    records_skipped, add_records_skipped;
     /// Lines that could not be parsed and were sent aside.
-    records_dead_lettered,
+    records_dead_lettered, add_records_dead_lettered;
     /// Records that waited for the state of their key to be read.
-    records_parked,
+    records_parked, add_records_parked;
     /// Records whose processing was suspended until what they asked for was read; once for each time.
-    records_suspended,
+    records_suspended, add_records_suspended;
     /// Items read because a key was not in memory.
-    items_read,
+    items_read, add_items_read;
     /// Of these, what there was no item of.
-    items_not_found,
+    items_not_found, add_items_not_found;
     /// Items that were not read, since the filter said that there are none.
-    reads_saved,
+    reads_saved, add_reads_saved;
     /// Items of filters read, after restarts and as they grow: a hundred hashes each.
-    filter_chunks_read,
+    filter_chunks_read, add_filter_chunks_read;
     /// Rows and map entries that left memory for want of room.
-    entries_evicted,
+    entries_evicted, add_entries_evicted;
     /// Items written by materialising, but for those of filters.
-    items_materialised,
+    items_materialised, add_items_materialised;
     /// Items of filters written: a hundred hashes each.
-    filter_chunks_materialised,
+    filter_chunks_materialised, add_filter_chunks_materialised;
     /// Segments put.
-    segments_put,
+    segments_put, add_segments_put;
     /// Bytes of segments put, compressed.
-    segment_bytes_put,
+    segment_bytes_put, add_segment_bytes_put;
     /// Segments read back, at restores and for materialising.
-    segments_read,
+    segments_read, add_segments_read;
     /// Times that sources waited because of memory pressure.
-    pressure_waits,
+    pressure_waits, add_pressure_waits;
 }
 
 /// One vertex's records, over its subtasks of one attempt; added to once a batch.
@@ -280,8 +281,8 @@ mod tests {
     #[test]
     fn handles_share_their_counters() {
         let metrics = Metrics::default();
-        metrics.clone().records_read(2);
-        metrics.records_read(3);
+        metrics.clone().add_records_read(2);
+        metrics.add_records_read(3);
         assert_eq!(metrics.snapshot().records_read, 5);
     }
 
@@ -292,16 +293,16 @@ mod tests {
         assert_eq!(metrics.checkpoint_pauses(), Pauses::default());
         for us in [0, 7, 31, 32, 63, 64, 1_000, 4_321, 123_456, 3_600_000_000] {
             let one = Metrics::default();
-            (0..3).for_each(|_| one.checkpoint_pause(us));
+            (0..3).for_each(|_| one.add_checkpoint_pause(us));
             let Pauses { number, median_us, longest_us } = one.checkpoint_pauses();
             assert_eq!((number, longest_us), (3, us));
             assert!(median_us.abs_diff(us) * 50 <= us, "{us}: {median_us}");
         }
-        (1..=1_001).for_each(|us| metrics.checkpoint_pause(us * 10));
+        (1..=1_001).for_each(|us| metrics.add_checkpoint_pause(us * 10));
         let told = metrics.checkpoint_pauses();
         assert_eq!((told.number, told.longest_us), (1_001, 10_010));
         assert!(told.median_us.abs_diff(5_010) <= 100, "{told:?}");
-        metrics.checkpoint_pause(u64::MAX);
+        metrics.add_checkpoint_pause(u64::MAX);
         assert_eq!(metrics.checkpoint_pauses().longest_us, u64::MAX);
     }
 

@@ -193,7 +193,8 @@ pub(crate) fn run_through(
         seed[..8].copy_from_slice(&now_ns().to_le_bytes());
         let options = RunOptions::new(job, config, seed);
         let backend = Arc::new(DynamoDbStateBackend::new(connection, retention));
-        let wiring = Wiring { place, clock, status, ..Wiring::inline(backend) };
+        let io = io.handle().clone();
+        let wiring = Wiring { clock, status, ..Wiring::threads(backend, io) };
         let job = runtime::run(graph, wiring, options, std::future::pending());
         let ended = {
             let watch = async {

@@ -79,8 +79,8 @@ impl Uploader {
             unfenced(put.await?)?;
         }
         points::hit(points::AFTER_SEGMENT_PUT);
-        self.metrics.segments_put(1);
-        self.metrics.segment_bytes_put(bytes);
+        self.metrics.add_segments_put(1);
+        self.metrics.add_segment_bytes_put(bytes);
         Ok(SegmentRef {
             operator: segment.operator,
             range: segment.range,

@@ -9,8 +9,6 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt};
-use rand::TryRngCore;
-use rand::rngs::OsRng;
 use tokio::sync::watch;
 
 use super::args::RunArgs;
@@ -24,7 +22,7 @@ use crate::clock::{Clock, Instant};
 use crate::config::{self, Config, Location};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
-use crate::runtime::{JobState, JobStatus, RunOptions};
+use crate::runtime::{JobState, JobStatus, RunOptions, system_seed};
 use crate::server::{self, Bound};
 
 /// How often the progress line is drawn.
@@ -87,24 +85,13 @@ pub(super) fn run<E: Engine>(
 
 fn options(args: &RunArgs, job: Name, config: Config) -> Result<RunOptions> {
     Ok(RunOptions {
-        job,
-        config,
         mode: args.mode(),
         take_over: args.take_over,
         replace_output: args.replace,
         roll_back: args.roll_back.map(CheckpointId),
         abandon_output: args.abandon_output,
-        seed: seed()?,
+        ..RunOptions::new(job, config, system_seed()?)
     })
-}
-
-/// From the system, so that no two processes share one.
-pub(super) fn seed() -> Result<[u8; 32]> {
-    let mut seed = [0; 32];
-    OsRng.try_fill_bytes(&mut seed).map_err(|e| {
-        Error::new(ErrorKind::Io, format!("the system gives no random numbers: {e}"))
-    })?;
-    Ok(seed)
 }
 
 async fn bind(args: &RunArgs, config: &Config) -> Result<Option<Bound>> {

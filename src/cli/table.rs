@@ -12,14 +12,13 @@ use serde_json::json;
 
 use super::args::{DestroyArgs, PurgeArgs, Table as Command, TableArgs};
 use super::exit::Exit;
-use super::run::seed;
 use super::{print, text};
 use crate::clock::Clock;
 use crate::config::{self, Config, Location};
 use crate::dynamodb::{self, Connection, Execution, Options, Plan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Name;
-use crate::runtime::{self, Backend, DynamoDbStateBackend, PurgeOptions, Purged};
+use crate::runtime::{self, Backend, DynamoDbStateBackend, PurgeOptions, Purged, system_seed};
 
 /// How long a server may be silent: a person is waiting, where a job would.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -161,7 +160,7 @@ async fn purge(
         take_over: args.take_over,
         abandon_output: args.abandon_output,
     };
-    let purged = runtime::purge(&backend, job, options, Clock::system(), seed()?).await?;
+    let purged = runtime::purge(&backend, job, options, Clock::system(), system_seed()?).await?;
     let written = backend.consumed().write.total();
     print_done(args.table.json, &shown(purged, written), || {
         format!(

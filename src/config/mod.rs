@@ -142,9 +142,11 @@ pub struct StateSettings {
     pub filter: bool,
     /// Bytes of a filter's first bits, which are doubled as they fill; 64 KiB, but for simulations. No key
     /// sets it.
+    #[doc(hidden)]
     pub filter_first_bytes: u64,
     /// Hashes in one item of a filter; 112, with which it takes just below 1 KiB, but for simulations. No key
     /// sets it.
+    #[doc(hidden)]
     pub filter_chunk_hashes: usize,
     /// `state.backend.dynamodb.tombstone-retention`; default 7 days.
     pub tombstone_retention: Duration,
@@ -152,8 +154,10 @@ pub struct StateSettings {
     pub in_flight_records_limit: u32,
     /// How many entries are serialised at a time, between two batches after a barrier. 1,024 take 0.05 to 0.8 ms, less the
     /// more of them are in the processor's caches; simulations use fewer. No key sets it.
+    #[doc(hidden)]
     pub slice_entries: usize,
     /// With fewer rows or entries than this, memory is not given back. 4,096; simulations use fewer. No key sets it.
+    #[doc(hidden)]
     pub few_rows: u32,
 }
 

@@ -24,6 +24,7 @@ pub use file::{
     Csv, DeadLetter, FileSource, Format, Frame, Inputs, JsonLines, Lines, OnError, Parsed, Parser,
     Rows, WithDeadLetters,
 };
+#[cfg(feature = "test-kit")]
 pub(crate) use file_sink::OwedFile;
 pub use file_sink::{AsCsv, FileFormat, FileSink, committer_without_sink};
 pub use generator::Generator;

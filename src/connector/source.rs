@@ -37,7 +37,7 @@ pub struct ReaderContext {
     pub clock: Clock,
     /// Whether records' splits and positions are wanted ([`Batch::origins`]).
     pub with_origin: bool,
-    /// Counters, among them of skipped lines.
+    /// Counters. A source adds to those of records skipped and dead-lettered only; the engine counts all else.
     pub metrics: Metrics,
     /// A batch should have about this many records.
     pub batch_size: usize,

@@ -323,11 +323,11 @@ impl<R: Route<String>> StdinReader<R> {
                 Err(letter) => match self.route.letter(letter) {
                     Bad::Fail(error) => return Err(error),
                     Bad::Skip => {
-                        self.context.metrics.records_skipped(1);
+                        self.context.metrics.add_records_skipped(1);
                         None
                     }
                     Bad::GiveOut(value) => {
-                        self.context.metrics.records_dead_lettered(1);
+                        self.context.metrics.add_records_dead_lettered(1);
                         Some(value)
                     }
                 },

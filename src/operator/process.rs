@@ -65,10 +65,10 @@ pub trait KeyedProcess: 'static {
     /// one by [`crate::Error::user`].
     fn process(&self, record: Self::In, context: &mut Context<'_, Self>) -> Result<()>;
 
-    /// Names the entries of maps, the lists, and what of states in namespaces the record will need, as far as that can
-    /// be told from the record: they are read at once, or once the records of its key that already wait are
-    /// through, and [`KeyedProcess::process`] need not be suspended for them. Called only where some of the
-    /// state may not be in memory.
+    /// Names ahead what the record will need, as far as that can be told from the record: not only entries of maps, but
+    /// whole lists and values of any kind in a namespace too. All of it is read at once, or once the records of its key
+    /// that already wait are through, and [`KeyedProcess::process`] need not be suspended for it. Called only where some
+    /// of the state may not be in memory.
     #[inline]
     fn map_keys(&self, _record: &Self::In, _keys: &mut MapKeys<'_, Self::Key>) {}
 
@@ -123,27 +123,37 @@ impl<'a, P: KeyedProcess + ?Sized> Context<'a, P> {
         self.state.processing_time_ms()
     }
 
-    /// The key's value of `state`, or the state's default.
+    /// The key's value of `state`, or the state's default. Never read for this call, nor does the call wait: it was
+    /// read with its key, if it was not in memory, as one key's share of a `BatchGetItem`. Where values live for a time
+    /// that reads begin anew ([`crate::state::UpdateType::OnReadAndWrite`]), this is a change, and is logged.
     #[inline]
     #[must_use]
     pub fn get<V: Value>(&self, state: ValueState<V>) -> Option<&V> {
         self.state.get(state, self.row)
     }
 
-    /// The key's value of `state`, to be changed in place: it counts as changed.
+    /// The key's value of `state`, to be changed in place. Where there is none, the state's default becomes it; `None`
+    /// where it has no default either. Reads nothing.
+    ///
+    /// It counts as changed, and is logged at the next checkpoint, even if it is left as it was. In an operator that
+    /// also has a map, a list or a namespace, each call serialises the value as it was before, so that the record can be
+    /// undone, unless all that is stored of the key is in memory; [`Context::set`] does not.
     #[inline]
     #[must_use]
     pub fn get_mut<V: Value>(&mut self, state: ValueState<V>) -> Option<&mut V> {
         self.state.get_mut(state, self.row)
     }
 
-    /// Sets the key's value of `state`.
+    /// Sets the key's value of `state`. Reads nothing. However often a value is set, the next checkpoint logs it once,
+    /// compressed with others; when the log shrinks it is written to its item, one write unit a KiB.
     #[inline]
     pub fn set<V: Value>(&mut self, state: ValueState<V>, value: V) {
         self.state.set(state, self.row, value);
     }
 
-    /// Removes the key's value of `state`.
+    /// Removes the key's value of `state`: from then on it is the default, if there is one. Reads nothing; where there is
+    /// no value it does nothing, else the removal is logged, and leaves a tombstone if an item may be there: a write
+    /// unit.
     pub fn clear<V: Value>(&mut self, state: ValueState<V>) {
         self.state.clear(state, self.row);
     }

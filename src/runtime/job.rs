@@ -9,6 +9,7 @@ use futures::FutureExt;
 use futures::future::Shared as SharedFuture;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::attempt::attempt;
@@ -74,7 +75,7 @@ impl RunOptions {
     }
 }
 
-/// What a run is connected to.
+/// What a run is connected to. [`super::execute`] makes all of it.
 #[derive(Debug)]
 pub struct Wiring {
     /// Where state is.
@@ -100,6 +101,13 @@ impl Wiring {
             metrics: Metrics::default(),
             status: watch::Sender::new(JobStatus::default()),
         }
+    }
+
+    /// The same, but with a thread for each worker, and I/O on the runtime of `io`: [`super::io_threads`], or a
+    /// program's own.
+    #[must_use]
+    pub fn threads(backend: Arc<dyn Backend>, io: Handle) -> Self {
+        Self { place: Place::Threads(io), ..Self::inline(backend) }
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) async fn plan(
                 subtask.insert(operator, log);
             }
         }
-        metrics.segments_read(counted.len() as u64);
+        metrics.add_segments_read(counted.len() as u64);
         for (operator, shares) in operator_state::shares(graph, manifest, parallelism)? {
             for (subtask, share) in subtasks.iter_mut().zip(shares) {
                 subtask.entry(operator).or_default().operator_state = share;

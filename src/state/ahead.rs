@@ -14,10 +14,11 @@ use super::sub_column::SubKey;
 use super::{ColumnId, ValueState};
 use crate::codec::{Key, Value};
 
-/// Takes the names of what a record will need, before it is processed: it is read together with its key's
-/// other states, and the record need not wait for each of them in its midst.
+/// Takes the names of what a record will need, before it is processed: entries of maps, whole lists, and values of any
+/// kind in a namespace. They are read together with its key's other states, and the record need not wait for each of
+/// them in its midst.
 ///
-/// What is not here is there already: a state of one value without a namespace is read with its key.
+/// What cannot be named is there already: a state of one value without a namespace is read with its key.
 pub struct MapKeys<'a, K> {
     state: &'a mut KeyedState<K>,
     row: Row,
@@ -80,9 +81,9 @@ impl<'a, K: Key> MapKeys<'a, K> {
     pub fn list_in<N: SubKey, T: Value>(
         &mut self,
         state: Namespaced<N, ListState<T>>,
-        namespace: &N,
+        namespace: N,
     ) {
-        self.list_of::<N, T>(state.handle.column, namespace);
+        self.list_of::<N, T>(state.handle.column, &namespace);
     }
 
     fn list_of<N: SubKey, T: Value>(&mut self, column: ColumnId, namespace: &N) {

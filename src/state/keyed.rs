@@ -2,6 +2,37 @@
 //!
 //! Owns [`KeyedState`] and access to values. Admission, barriers, cleaning, replay and estimates are
 //! further `impl` blocks of it in files of their own.
+//!
+//! # Order of calls
+//! A task owns one [`KeyedState`] for each keyed operator and calls, always between user functions:
+//!
+//! 1. *Restore.* [`KeyedState::new`] with a [`RestorePoint`]; [`KeyedState::replay`] of each segment
+//!    that the manifest names, of this operator and with key groups of this subtask, in ascending order of checkpoint
+//!    and, for each writer, of sequence; [`KeyedState::logged`] for each; [`KeyedState::finish_restore`] once,
+//!    also for a fresh start.
+//! 2. *A batch.* [`KeyedState::set_processing_time`]; [`KeyedState::find_rows`]; [`KeyedState::take_reads`] to the store; the records whose
+//!    row is not loading (and that have no parked predecessor of their key) run at once with
+//!    [`KeyedState::get`], [`KeyedState::set`] …; then [`KeyedState::end_batch`].
+//! 3. *Answers.* [`KeyedState::set_processing_time`]; [`KeyedState::loaded`] for each read, [`KeyedState::page_scanned`]
+//!    for each page of a range. Where it says that the row is resident, its
+//!    parked records run, before the next [`KeyedState::end_batch`]: that may give the row away.
+//! 4. *Barrier n.* [`KeyedState::freeze`], whose [`Barrier`](super::Barrier) goes into the acknowledgement. Between
+//!    batches [`KeyedState::serialise`] until it says done, with [`KeyedState::take_segments`] at any
+//!    time; off the worker [`segment::encode`](super::segment::encode); when all puts are answered, acknowledge, and
+//!    [`KeyedState::logged`] for each.
+//! 5. *Completion.* [`KeyedState::completed`] with the oldest checkpoint that the head retains. An
+//!    aborted checkpoint needs no call: its segments are carried.
+//! 6. *Cleaning.* [`KeyedState::plan_cleaning`]; off the worker [`CleaningPlan::compute`](super::CleaningPlan::compute); in slices
+//!    [`KeyedState::collect`], whose writes go to the store and whose missing values are read back
+//!    from the plan's checkpoint's segments by a [`Finder`](super::Finder) and given to [`KeyedState::found`]; when
+//!    every write is answered, [`KeyedState::cleaned`].
+//! 7. *Memory.* Between batches, while [`KeyedState::resident_bytes`] exceeds what the state may take,
+//!    [`KeyedState::evict_bytes`], else [`KeyedState::cool`]. Where the former finds nothing, changes must be
+//!    committed and cleaned first. No new batch while [`KeyedState::wants_quiet`].
+//!    While [`KeyedState::has_sweep`], and nothing else is to be done, [`KeyedState::sweep_some`].
+//! 8. *The filter of absent keys*, after a restore and when it must grow: while there is a
+//!    [`KeyedState::filter_scan`], that is read from the store page by page, and
+//!    [`KeyedState::filter_read`] takes over in slices what [`FilterChunks::of`](super::FilterChunks::of) makes of each off the worker.
 
 use std::fmt;
 use std::sync::Arc;
@@ -117,7 +148,7 @@ impl Row {
     }
 }
 
-/// The keyed state of one operator in one subtask. See the module's page for the order of calls.
+/// The keyed state of one operator in one subtask. The order of calls stands at the head of its file.
 pub struct KeyedState<K> {
     pub(super) config: KeyedConfig,
     pub(super) rows: Rows<K>,

@@ -107,7 +107,8 @@ impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
         column(&self.state.columns, self.handle.column)
     }
 
-    /// The value of `key`.
+    /// The value of `key`. In memory, or absent as the filter knows or because the map was read whole, it costs nothing;
+    /// else it is read, as one key's share of a `BatchGetItem`, and stays in memory.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Suspended`] where it must be read first.
@@ -117,7 +118,9 @@ impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
         Ok(entry.and_then(|entry| self.state.read_value(column, &self.entries().values, entry)))
     }
 
-    /// The value of `key`, to be changed in place; it counts as changed.
+    /// The value of `key`, to be changed in place; `None` where it has none. It counts as changed, and is logged at the
+    /// next checkpoint, even if it is left as it was; each call serialises it as it was before, unless all that is
+    /// stored of the record's key is in memory.
     ///
     /// # Errors
     /// As [`Map::get`].
@@ -135,13 +138,15 @@ impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
         Ok(self.get(key)?.is_some())
     }
 
-    /// Gives `key` a value. Reads nothing.
+    /// Gives `key` a value. Reads nothing. The next checkpoint logs this entry alone, compressed with others; when the
+    /// log shrinks it is written to an item of its own, one write unit a KiB.
     pub fn put(&mut self, key: MK, value: V) {
         let sub = (self.namespace.clone(), key);
         self.state.sub_put(self.handle.column, self.row, sub, value);
     }
 
-    /// Removes `key`. Reads nothing.
+    /// Removes `key`. Reads nothing, so of an entry that is not in memory nobody knows whether it had a value: unless the
+    /// filter says that it had none, the removal is logged all the same, and leaves a tombstone, a write unit.
     pub fn remove(&mut self, key: &MK) {
         let namespace = self.namespace;
         let sub = || (namespace.clone(), key.clone());
@@ -272,10 +277,10 @@ impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
         Ok(!self.any_in_memory())
     }
 
-    /// Removes all entries.
+    /// Removes all entries. Each that may be stored leaves a tombstone, which is a write unit.
     ///
     /// # Errors
-    /// As [`Map::iter`]: each leaves a tombstone.
+    /// As [`Map::iter`].
     pub fn clear(&mut self) -> Result<()> {
         self.need_all()?;
         let all = self.all(|_| Ordering::Greater, |_| true);

@@ -1,39 +1,32 @@
-//! Keyed state: rows, columns, the redo log, and the store that both rest on; and operator state.
+//! Descriptors and handles of keyed and operator state.
 //!
-//! Owns what one subtask of one operator keeps for its keys ([`KeyedState`]), how its changes become
-//! segments ([`segment`]) and which of them must become items ([`CleaningPlan`]). Does no I/O: it says
-//! what is to be read and written, and takes the answers. When to do what is `task`'s.
+//! A function declares each state by a descriptor where it is built, and is given a handle for that. With each record it
+//! gives the handle to its context, and so reads and writes the value of the record's key.
 //!
-//! # Order of calls
-//! A task owns one [`KeyedState`] for each keyed operator and calls, always between user functions:
+//! | state | descriptor | holds for each key | accesses |
+//! |---|---|---|---|
+//! | [`ValueState`] | [`ValueDescriptor`] | one value, or the descriptor's default | [`Context::get`], [`Context::set`] … |
+//! | [`MapState`] | [`MapDescriptor`] | a value for each map key, in their order | [`Map`] |
+//! | [`ListState`] | [`ListDescriptor`] | elements in the order in which they were added | [`List`] |
+//! | [`ReducingState`] | [`ReducingDescriptor`] | all additions, combined by a function | [`Reducing`] |
+//! | [`AggregatingState`] | [`AggregatingDescriptor`] | the same, in an accumulator of another type | [`Aggregating`] |
 //!
-//! 1. *Restore.* [`KeyedState::new`] with a [`RestorePoint`]; [`KeyedState::replay`] of each segment
-//!    that the manifest names, of this operator and with key groups of this subtask, in ascending order of checkpoint
-//!    and, for each writer, of sequence; [`KeyedState::logged`] for each; [`KeyedState::finish_restore`] once,
-//!    also for a fresh start.
-//! 2. *A batch.* [`KeyedState::set_processing_time`]; [`KeyedState::find_rows`]; [`KeyedState::take_reads`] to the store; the records whose
-//!    row is not loading (and that have no parked predecessor of their key) run at once with
-//!    [`KeyedState::get`], [`KeyedState::set`] …; then [`KeyedState::end_batch`].
-//! 3. *Answers.* [`KeyedState::set_processing_time`]; [`KeyedState::loaded`] for each read, [`KeyedState::page_scanned`]
-//!    for each page of a range. Where it says that the row is resident, its
-//!    parked records run, before the next [`KeyedState::end_batch`]: that may give the row away.
-//! 4. *Barrier n.* [`KeyedState::freeze`], whose [`Barrier`] goes into the acknowledgement. Between
-//!    batches [`KeyedState::serialise`] until it says done, with [`KeyedState::take_segments`] at any
-//!    time; off the worker [`segment::encode`]; when all puts are answered, acknowledge, and
-//!    [`KeyedState::logged`] for each.
-//! 5. *Completion.* [`KeyedState::completed`] with the oldest checkpoint that the head retains. An
-//!    aborted checkpoint needs no call: its segments are carried.
-//! 6. *Cleaning.* [`KeyedState::plan_cleaning`]; off the worker [`CleaningPlan::compute`]; in slices
-//!    [`KeyedState::collect`], whose writes go to the store and whose missing values are read back
-//!    from the plan's checkpoint's segments by a [`Finder`] and given to [`KeyedState::found`]; when
-//!    every write is answered, [`KeyedState::cleaned`].
-//! 7. *Memory.* Between batches, while [`KeyedState::resident_bytes`] exceeds what the state may take,
-//!    [`KeyedState::evict_bytes`], else [`KeyedState::cool`]. Where the former finds nothing, changes must be
-//!    committed and cleaned first. No new batch while [`KeyedState::wants_quiet`].
-//!    While [`KeyedState::has_sweep`], and nothing else is to be done, [`KeyedState::sweep_some`].
-//! 8. *The filter of absent keys*, after a restore and when it must grow: while there is a
-//!    [`KeyedState::filter_scan`], that is read from the store page by page, and
-//!    [`KeyedState::filter_read`] takes over in slices what [`FilterChunks::of`] makes of each off the worker.
+//! [`States`] declares these; [`States::namespaced`] once for each key and namespace. [`Ttl`] says for how long their
+//! values live, [`MapKeys`] takes the names of what a record will need, [`KeyQuery`] asks which keys have a value.
+//! Operator state, which belongs to a subtask and not to a key:
+//!
+//! | state | descriptor | after a restore each subtask has |
+//! |---|---|---|
+//! | [`OperatorListState`] | [`OperatorListDescriptor`] | its own elements, or an even part of all |
+//! | [`UnionListState`] | [`UnionListDescriptor`] | those of all elements that its function keeps |
+//! | [`BroadcastState`] | [`BroadcastDescriptor`] | the whole map |
+//!
+//! [`Store`] and what it names is what state rests on: a table, or its twin in memory ([`MemoryStore`]); [`contract`] has
+//! its promises as tests. All else here is the engine. It does no I/O: it says what is to be read and written, and takes
+//! the answers.
+//!
+//! [`Context::get`]: crate::operator::Context::get
+//! [`Context::set`]: crate::operator::Context::set
 
 mod admission;
 mod ahead;
@@ -75,6 +68,7 @@ mod record;
 mod reducing;
 mod replay;
 mod rows;
+#[doc(hidden)]
 pub mod segment;
 mod shortened;
 mod single;
@@ -84,59 +78,81 @@ mod store;
 mod sub_column;
 mod suspend;
 mod ttl;
+#[doc(hidden)]
 pub mod unkeyed;
 mod writer;
 
+#[doc(hidden)]
 pub use admission::Read;
 pub use ahead::MapKeys;
+#[doc(hidden)]
 pub use barrier::{Barrier, Horizons};
+#[doc(hidden)]
 pub use changes::Changes;
+#[doc(hidden)]
 pub use cleaning::{CleaningLimits, CleaningPlan, CleaningRows, Collected, Finder, Found, Missing};
+#[doc(hidden)]
 #[expect(clippy::module_name_repetitions, reason = "values would be declared otherwise")]
 pub use declared::{DeclaredState, DeclaredStates};
+#[doc(hidden)]
+pub use descriptor::ColumnId;
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use descriptor::ValueState;
-pub use descriptor::{ColumnId, Columns, States, ValueDescriptor};
+pub use descriptor::{Columns, States, ValueDescriptor};
+#[doc(hidden)]
 pub use entry::{Meta, ValueAt};
+#[doc(hidden)]
 pub use filter::{FilterChunks, FilterConfig, FilterScan, STATE as FILTER_STATE};
 #[cfg(any(test, feature = "test-kit"))]
 pub(crate) use filter::{chunk_group, chunk_hashes, item_hash};
+#[doc(hidden)]
 #[expect(
     clippy::module_name_repetitions,
     reason = "kinds and formats of other things would be others"
 )]
 pub use formats::{Since, StateFormats, StateKind};
+#[doc(hidden)]
 pub use former::FormerHorizons;
+#[doc(hidden)]
 pub use key_types::{KeyTypes, SubKeys};
+#[doc(hidden)]
 #[expect(clippy::module_name_repetitions, reason = "the module's main type; Flink's word")]
 pub use keyed::KeyedState;
+#[doc(hidden)]
 pub use keyed::{KeyedConfig, RestorePoint, Row};
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use list::ListState;
 pub use list::{List, ListDescriptor};
+#[doc(hidden)]
 pub use log::Log;
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use map::MapState;
 pub use map::{Map, MapDescriptor};
+pub use memory::MemoryStore;
 pub(crate) use memory::Passed;
-pub use memory::{Call, Fault, MemoryStore, Script};
+#[doc(hidden)]
+pub use memory::{Call, Fault, Script};
 pub use namespace::{InNamespace, Namespaced, NamespacedStates};
 #[cfg(feature = "test-kit")]
 pub(crate) use native::from_native;
+#[doc(hidden)]
 pub use pending::PendingWrite;
 pub use prefix::Prefix;
 pub use query::{Handle, KeyQuery};
-pub(crate) use query::{Resident, Told, key_alone, with_namespace};
+pub(crate) use query::{Listed, Resident, Told, key_alone, with_namespace};
+#[doc(hidden)]
 pub use recency::{Recency, Standing};
 pub use reducing::{Aggregating, AggregatingDescriptor, Reducing, ReducingDescriptor};
 #[expect(clippy::module_name_repetitions, reason = "Flink's names")]
 pub use reducing::{AggregatingState, ReducingState};
+#[doc(hidden)]
 pub use stats::Stats;
 pub use store::{
     Block, BlockKey, BlockKind, Health, Item, ItemKey, ItemRange, ItemWrite, MAX_BLOCK_BYTES,
     Presence, ScanPage, Scanned, Store, WriteOutcome,
 };
 pub use sub_column::SubKey;
+#[doc(hidden)]
 pub use suspend::Scan;
 pub use ttl::{Ttl, TtlTime, UpdateType, Visibility};
 #[expect(clippy::module_name_repetitions, reason = "Flink's names")]
@@ -144,4 +160,5 @@ pub use unkeyed::{
     BroadcastDescriptor, BroadcastState, BroadcastStates, OperatorListDescriptor,
     OperatorListState, OperatorStates, UnionListDescriptor, UnionListState,
 };
+#[doc(hidden)]
 pub use writer::RawSegment;

@@ -2,7 +2,7 @@
 //! namespace)`, `getKeysAndNamespaces(state)`.
 //!
 //! Owns which entries count: what has changed since its item was written decides for itself, of all else the
-//! item does. Reading the items is the caller's.
+//! item does. Reading the items, page by page, is the caller's.
 
 use std::collections::BTreeMap;
 
@@ -75,6 +75,9 @@ impl KeyQuery {
 /// How many bytes of a sub key are given beside the key: none, or those of the namespace.
 pub(crate) type Told = fn(&[u8]) -> Result<usize, DecodeError>;
 
+/// A key, and what is given of its sub key.
+pub(crate) type Listed<K> = (K, Vec<u8>);
+
 /// None of them.
 pub(crate) fn key_alone(_: &[u8]) -> Result<usize, DecodeError> {
     Ok(0)
@@ -111,7 +114,7 @@ impl<K: Key> KeyedState<K> {
     pub(crate) fn resident_rows(
         &self,
         query: &KeyQuery,
-        told: Told,
+        telling: Told,
     ) -> Result<BTreeMap<KeyGroup, Vec<Resident>>> {
         let values = &self.columns[query.column.index()];
         let (mut found, mut sub) = (Vec::new(), Vec::new());
@@ -124,7 +127,7 @@ impl<K: Key> KeyedState<K> {
             sub.clear();
             values.encode_sub(entry, &mut sub);
             if sub.starts_with(&query.namespace) {
-                let length = told(&sub).map_err(|e| Error::internal(e.to_string()))?;
+                let length = telling(&sub).map_err(|e| Error::internal(e.to_string()))?;
                 found.push((Row(values.row_of(entry)), sub[..length].to_vec()));
             }
         }
@@ -140,37 +143,41 @@ impl<K: Key> KeyedState<K> {
         Ok(groups)
     }
 
-    /// The keys of one group, and what is given of their sub keys, of which `resident` ones have a value in
-    /// memory, and `items` are stored.
+    /// The keys of one group that have a value in memory, and what is given of their sub keys.
+    pub(crate) fn resident_keys(&self, resident: &[Resident]) -> Vec<Listed<K>> {
+        resident.iter().map(|(row, told)| (self.key(*row).clone(), told.clone())).collect()
+    }
+
+    /// The other keys of that group of which `items`, a page of it, are stored; `last` is the last one of the page
+    /// before, and becomes that of this one.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] for a sort key that is none of this state's; the error of an item that is
     /// damaged.
-    pub(crate) fn keys_of_group(
+    pub(crate) fn keys_of_page(
         &self,
-        query: &KeyQuery,
-        told: Told,
+        (query, telling): (&KeyQuery, Told),
         resident: &[Resident],
+        last: &mut Option<Listed<K>>,
         items: Vec<Scanned>,
-    ) -> Result<Vec<(K, Vec<u8>)>> {
+    ) -> Result<Vec<Listed<K>>> {
         let values = &self.columns[query.column.index()];
         let corrupt = |error: DecodeError| {
             let operator = &self.config.operator;
             let message = format!("operator {operator}, item of state {}: {error}", values.name());
             Error::new(ErrorKind::Corrupt, message).with_source(error)
         };
-        let key_of = |(row, told): &Resident| (self.key(*row).clone(), told.clone());
-        let mut keys: Vec<(K, Vec<u8>)> = resident.iter().map(key_of).collect();
+        let mut keys: Vec<Listed<K>> = Vec::new();
         for Scanned { sort_key, item } in items {
             let mut sub = &sort_key[..];
             let key = K::decode(&mut sub).map_err(corrupt)?;
             if !sub.starts_with(&query.namespace) {
                 continue;
             }
-            let told = sub[..told(sub).map_err(corrupt)?].to_vec();
+            let told = sub[..telling(sub).map_err(corrupt)?].to_vec();
             // The items of a key, and of a namespace of it, lie next to each other.
-            let last = keys[resident.len()..].last();
-            if last.is_some_and(|(last, of_last)| *last == key && *of_last == told) {
+            let before = keys.last().or(last.as_ref());
+            if before.is_some_and(|(before, of_it)| *before == key && *of_it == told) {
                 continue;
             }
             if let Some(row) = self.rows.find(key.key_hash(), &key) {
@@ -184,6 +191,9 @@ impl<K: Key> KeyedState<K> {
             if self.unless_gone(item?.stored()).is_some() {
                 keys.push((key, told));
             }
+        }
+        if let Some(found) = keys.last() {
+            *last = Some(found.clone());
         }
         Ok(keys)
     }

@@ -14,8 +14,11 @@ use super::ttl::{Ttl, with_ttl};
 use crate::codec::{Key, Value};
 use crate::error::Result;
 
-/// A state of one value for each key, to which values are combined by a function. Flink:
-/// `ReducingStateDescriptor`.
+/// A state of one value for each key: what was added, combined by a function. Flink: `ReducingStateDescriptor`.
+///
+/// The function is a pointer (`fn`), so that descriptors can be constants: it captures nothing. What it would capture
+/// goes into the values that are added, or a [`super::ValueState`] is changed by the function that has it
+/// ([`crate::operator::Context::get_mut`]).
 ///
 /// ```
 /// use millpond::state::ReducingDescriptor;
@@ -30,7 +33,8 @@ pub struct ReducingDescriptor<T> {
 
 impl<T: Value> ReducingDescriptor<T> {
     /// A state called `name`, which is checked when it is registered. `reduce` combines the value so far
-    /// with one that is added.
+    /// with one that is added. It has the value so far by reference, since that stays in place until there is a new
+    /// one; the function of [`crate::stream::KeyedStream::reduce`] takes both by value.
     #[must_use]
     pub const fn new(name: &'static str, reduce: fn(&T, T) -> T) -> Self {
         Self { name, reduce, coding: Coding::new(StateKind::Reducing), ttl: None }
@@ -63,6 +67,9 @@ impl<T> ReducingState<T> {
 
 /// A state of an accumulator for each key, to which inputs are added and from which a result is made.
 /// Flink: `AggregatingStateDescriptor`.
+///
+/// The functions are pointers (`fn`), and capture nothing: what they would capture goes into the inputs, as of a
+/// [`ReducingDescriptor`].
 ///
 /// ```
 /// use millpond::state::AggregatingDescriptor;

@@ -30,15 +30,29 @@ use crate::state::{DeclaredStates, StateFormats, Store};
 #[derive(Debug)]
 pub struct JobGraph {
     /// The operators' ids, by index.
-    pub operators: Arc<Vec<Name>>,
+    pub(crate) operators: Arc<Vec<Name>>,
     /// What runs as tasks, in the order of data.
-    pub vertices: Vec<Box<dyn Vertex>>,
+    pub(crate) vertices: Vec<Box<dyn Vertex>>,
     /// The channels between them.
-    pub edges: Vec<Box<dyn Edge>>,
+    pub(crate) edges: Vec<Box<dyn Edge>>,
     /// The sinks, with their operators' indices.
-    pub sinks: Vec<(usize, Box<dyn AnySink>)>,
-    /// One line for each operator, with ids, states and inputs: recorded in the head.
-    pub description: String,
+    pub(crate) sinks: Vec<(usize, Box<dyn AnySink>)>,
+    /// See [`JobGraph::description`].
+    pub(crate) description: String,
+}
+
+impl JobGraph {
+    /// The ids of its operators, given and derived ones.
+    #[must_use]
+    pub fn operators(&self) -> &[Name] {
+        &self.operators
+    }
+
+    /// One line for each operator, with id, states and inputs: what is recorded, and compared with the next program.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.description
+    }
 }
 
 /// What the manifest and the log gave back for one subtask of one operator.

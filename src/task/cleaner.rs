@@ -326,8 +326,8 @@ impl Cleaner {
                     }
                 }
                 points::hit(points::AFTER_MATERIALISE_PUT);
-                metrics.items_materialised(items);
-                metrics.filter_chunks_materialised(chunks);
+                metrics.add_items_materialised(items);
+                metrics.add_filter_chunks_materialised(chunks);
                 Ok(Step::Written)
             })
             .boxed();
@@ -356,7 +356,7 @@ impl Cleaner {
                     }
                     let segment = segments[at].clone();
                     let fetched = fetch_segment_unawaited(Arc::clone(&store), segment).await?;
-                    metrics.segments_read(1);
+                    metrics.add_segments_read(1);
                     let segment = segment::decode(&fetched.bytes)?;
                     if !segment.continues() {
                         from = at;

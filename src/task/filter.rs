@@ -137,7 +137,7 @@ impl FilterBuilder {
             let (arrived, page_bytes) = (Arc::clone(&self.arrived), self.bounds.page_bytes);
             let read = self.io.run(async move {
                 let page = store.scan_page(scan.range.clone(), page_bytes).await?;
-                metrics.filter_chunks_read(page.items.len() as u64);
+                metrics.add_filter_chunks_read(page.items.len() as u64);
                 let chunks = FilterChunks::of(scan, page)?;
                 let counted = Counted::new(&chunks, arrived);
                 Ok(Page { chunks, _counted: counted })
@@ -220,7 +220,7 @@ impl FilterBuilder {
     pub(super) fn count<K: Key>(&mut self, state: &mut KeyedState<K>) {
         match state.take_reads_saved() {
             0 => {}
-            saved => self.metrics.reads_saved(saved),
+            saved => self.metrics.add_reads_saved(saved),
         }
     }
 }

@@ -311,7 +311,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
             let parked_before = self.parked.len();
             self.run_or_park(&mut batch)?;
             let parked = self.parked.len() - parked_before;
-            self.metrics.records_parked(parked as u64);
+            self.metrics.add_records_parked(parked as u64);
             ran -= parked;
         }
         self.gate.give_back(batch);
@@ -379,7 +379,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
         let result = self.call(&record.key, row, record.value.clone());
         // Whatever the function has made of the error.
         if self.state.end_record()? {
-            self.metrics.records_suspended(1);
+            self.metrics.add_records_suspended(1);
             self.out.truncate(given_out);
             return Ok(Some(record));
         }
@@ -423,7 +423,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
     fn finish_batch(&mut self, records: u64) -> Result<()> {
         self.state.end_batch();
         self.filter.count(&mut self.state);
-        self.metrics.records_processed(records);
+        self.metrics.add_records_processed(records);
         self.counters.add(records, self.out.len() as u64);
         self.pause.batch_done();
         if records > 0 && !self.begun {
@@ -441,7 +441,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
         match answer {
             Answer::Items(items) => {
                 let not_found = items.iter().filter(|(_, item)| item.is_none()).count();
-                self.metrics.items_not_found(not_found as u64);
+                self.metrics.add_items_not_found(not_found as u64);
                 for (read, item) in items {
                     if self.state.loaded(&read, item.as_ref())? {
                         ran += self.run_parked(read.row)?;

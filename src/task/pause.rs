@@ -39,7 +39,7 @@ impl PauseMeter {
         if self.last.is_some() {
             self.measure();
             self.last = None;
-            self.metrics.checkpoint_pause(self.longest_us);
+            self.metrics.add_checkpoint_pause(self.longest_us);
         }
     }
 

@@ -97,7 +97,7 @@ impl Reads {
     /// Takes what has become necessary, and sends what there is room for.
     pub(super) fn send<K: Key>(&mut self, state: &mut KeyedState<K>) {
         let reads = state.take_reads();
-        self.metrics.items_read(reads.len() as u64);
+        self.metrics.add_items_read(reads.len() as u64);
         self.waiting.extend(reads.into_iter().map(Wanted::Item));
         let scans = state.take_scans().into_iter();
         self.waiting.extend(scans.map(|scan| Wanted::Range(Box::new(scan))));

@@ -118,7 +118,7 @@ impl Room {
         }
         let left = state.evict_bytes(self.excess, LOOKS);
         if left > 0 {
-            self.metrics.entries_evicted(left.into());
+            self.metrics.add_entries_evicted(left.into());
             self.tell(state);
             self.excess = self.mine();
         }

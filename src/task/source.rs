@@ -127,7 +127,7 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
             }
             progress = self.snapshots.progress() => progress.map(drop),
             () = self.pressure.released(), if waits => {
-                self.metrics.pressure_waits(1);
+                self.metrics.add_pressure_waits(1);
                 Ok(())
             }
             progress = self.reader.next(&mut self.batch), if self.reading && !waits => {
@@ -159,7 +159,7 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
     fn push_batch(&mut self) -> Result<()> {
         if !self.batch.values.is_empty() {
             let records = self.batch.values.len() as u64;
-            self.metrics.records_read(records);
+            self.metrics.add_records_read(records);
             self.records_read += records;
             self.counters.add(records, records);
             (self.emit)(&mut self.batch, &mut self.records);

@@ -198,7 +198,7 @@ impl<T> Tail<T> for SinkTail<T> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        self.metrics.records_written(self.batch.len() as u64);
+        self.metrics.add_records_written(self.batch.len() as u64);
         self.wrote = true;
         self.writer.write(&mut self.batch).map_err(|e| e.at(format!("sink {}", self.sink)))
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -216,6 +216,42 @@ async fn keys_of_another_type_than_recorded_are_refused() {
     builder(&store).0.restore(before, at).build::<u64>().await.unwrap();
 }
 
+/// A whole key group used to be in memory at a time, values included.
+#[tokio::test]
+async fn a_query_reads_key_groups_page_by_page_and_tells_each_key_once() {
+    let (_backend, store, mut manifest) = ran().await;
+    let (operator, groups) = (Name::new("readers").unwrap(), MaxParallelism::new(128).unwrap());
+    let item_of = |key: u64, page: u64| {
+        let (mut sort_key, mut bytes) = (Vec::new(), Vec::new());
+        key.encode(&mut sort_key);
+        page.encode(&mut sort_key);
+        Bincode::encode(&vec![7_u8; 300_000], &mut bytes).unwrap();
+        let key_group = groups.group_of(key.key_hash());
+        let (operator, state) = (operator.clone(), Name::new("pages").unwrap());
+        let key = ItemKey { operator, state, key_group, sort_key: sort_key.into() };
+        let version = Version { attempt: Attempt(1), checkpoint: CheckpointId(1) };
+        let item = Item::new(version, Some(Bytes::from(bytes)));
+        ItemWrite { key, item, presence: Presence::Absent }
+    };
+    // More than a page of one key, and less of another.
+    let stored = (0..5).map(|page| item_of(1, page)).chain([item_of(2, 0)]);
+    store.write_items(stored.collect()).await.unwrap();
+    manifest.may_have_items = vec![operator.clone()];
+    let mut states = States::new();
+    let pages = states.map(MapDescriptor::<u64, Vec<u8>>::new("pages"));
+    let (columns, at) = (states.finish().unwrap(), manifest.checkpoint);
+    let counting = Arc::new(Refusing::new(&store));
+    let store = Arc::clone(&counting) as Arc<dyn Store>;
+    let whole =
+        DynamoDbKeyedStateBackendBuilder::new(store, Io::new(Tokio), operator, columns, groups);
+    let built: KeyedStateBackend<u64> = whole.restore(manifest, at).build().await.unwrap();
+    let mut keys: Vec<u64> = built.keys(KeyQuery::of(pages)).try_collect().await.unwrap();
+    keys.sort_unstable();
+    assert_eq!(keys, [1, 2]);
+    assert!(counting.largest_page.load(Ordering::Relaxed) <= 1 << 20);
+    assert!(counting.pages.load(Ordering::Relaxed) > groups.get());
+}
+
 /// A store that refuses the next puts of blocks, and counts scans.
 #[derive(Debug)]
 struct Refusing {
@@ -224,12 +260,16 @@ struct Refusing {
     scans: AtomicU32,
     /// How many were under way at a time.
     most_scans: AtomicU32,
+    pages: AtomicU32,
+    /// What was asked for at a time, at most.
+    largest_page: AtomicU64,
 }
 
 impl Refusing {
     fn new(inner: &Arc<dyn Store>) -> Self {
-        let [next, scans, most_scans] = [0; 3].map(AtomicU32::new);
-        Self { inner: Arc::clone(inner), next, scans, most_scans }
+        let [next, scans, most_scans, pages] = [0; 4].map(AtomicU32::new);
+        let (inner, largest_page) = (Arc::clone(inner), AtomicU64::new(0));
+        Self { inner, next, scans, most_scans, pages, largest_page }
     }
 }
 
@@ -242,6 +282,8 @@ impl Store for Refusing {
         Box::pin(async move {
             let now = self.scans.fetch_add(1, Ordering::Relaxed) + 1;
             self.most_scans.fetch_max(now, Ordering::Relaxed);
+            self.pages.fetch_add(1, Ordering::Relaxed);
+            self.largest_page.fetch_max(max_bytes, Ordering::Relaxed);
             tokio::task::yield_now().await;
             let page = self.inner.scan_page(range, max_bytes).await;
             self.scans.fetch_sub(1, Ordering::Relaxed);

@@ -17,6 +17,7 @@ mod first_looks_at_a_table;
 mod former_incarnations;
 mod hostile;
 mod keyed_builder;
+mod looks_from_outside;
 mod pressure;
 mod table_on_aws;
 mod tap;

@@ -222,12 +222,12 @@ fn ids_are_the_same_in_each_build_of_a_graph() {
         env.build().unwrap()
     };
     let (one, two) = (build(), build());
-    assert_eq!(one.operators, two.operators);
-    assert_eq!(one.description, two.description);
-    let ids: Vec<&str> = one.operators.iter().map(|id| id.as_str()).collect();
+    assert_eq!(one.operators(), two.operators());
+    assert_eq!(one.description(), two.description());
+    let ids: Vec<&str> = one.operators().iter().map(|id| id.as_str()).collect();
     let expected = ["given", "source-2", "union-1", "reduce-1", "sink-1", "reduce-2", "out"];
     assert_eq!(ids, expected);
     let wiring = |line: &str| line.split_once(" <- ").map_or("", |(_, inputs)| inputs).to_owned();
-    let inputs: Vec<String> = one.description.lines().map(wiring).collect();
+    let inputs: Vec<String> = one.description().lines().map(wiring).collect();
     assert_eq!(inputs, ["", "", "given, source-2", "union-1", "reduce-1", "given", "reduce-2"]);
 }

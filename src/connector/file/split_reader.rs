@@ -286,9 +286,9 @@ impl<F: Format, R: Route<F::Item>> Give<'_, F, R> {
         let file = self.split.place.to_string();
         match self.shared.route.letter(DeadLetter { file, line: lines + 1, byte, reason, raw }) {
             Bad::Fail(error) => return Err(error),
-            Bad::Skip => self.shared.metrics.records_skipped(1),
+            Bad::Skip => self.shared.metrics.add_records_skipped(1),
             Bad::GiveOut(letter) => {
-                self.shared.metrics.records_dead_lettered(1);
+                self.shared.metrics.add_records_dead_lettered(1);
                 self.value(letter, byte);
             }
         }

@@ -30,6 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use committer::FileCommitter;
+#[cfg(feature = "test-kit")]
 pub(crate) use committer::Owed as OwedFile;
 pub use committer::committer_without_sink;
 pub use encode::{AsCsv, FileFormat};

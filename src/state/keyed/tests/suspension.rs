@@ -145,7 +145,7 @@ fn states_of_every_kind_can_be_named_ahead() {
         let mut keys = MapKeys::new(&mut maps.state, row);
         keys.reducing_in(worst, 1);
         keys.aggregating_in(sums, 1);
-        keys.list_in(pages, &1);
+        keys.list_in(pages, 1);
         keys.list(list);
         row
     };

@@ -73,12 +73,17 @@ impl World {
                 let mut resident = state.resident_rows(&query, told).unwrap();
                 for range in state.groups_of(&query) {
                     let rows = resident.remove(&range.key_group).unwrap_or_default();
-                    let items = if state.items_sent() {
+                    let mut items = if state.items_sent() {
                         scan_table(&self.table, &range)
                     } else {
                         Vec::new()
                     };
-                    let keys = state.keys_of_group(&query, told, &rows, items).unwrap();
+                    let (mut keys, mut last) = (state.resident_keys(&rows), None);
+                    while !items.is_empty() {
+                        let page = items.drain(..items.len().min(3)).collect();
+                        let asked = (&query, told);
+                        keys.extend(state.keys_of_page(asked, &rows, &mut last, page).unwrap());
+                    }
                     found.extend(keys.into_iter().map(|(key, told)| match asked {
                         Asked::In(namespace) => (key, namespace),
                         Asked::InAny => (key, told.first().copied()),
