@@ -200,6 +200,17 @@ fn what_is_wrong_is_told_before_anything_starts() {
     assert!(fake.asked.take().is_none());
 }
 
+/// It used to end the process by the panic, with a code of its own.
+#[test]
+fn a_panic_while_the_job_is_built_is_its_users_error() {
+    let fake = Fake::new(hang);
+    let jobs = job(|_| panic!("no such {}", "route"));
+    let error = run(&fake, &jobs, &args(""), Vec::new(), &Bar::new(false)).unwrap_err();
+    assert_eq!(error.to_string(), "building job routes panicked: no such route");
+    assert_eq!((error.kind(), Exit::of(&error)), (ErrorKind::User, Exit::Failed));
+    assert!(fake.asked.take().is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_status_is_served_while_the_job_runs() {
     let settings = config::RestSettings {
