@@ -31,8 +31,8 @@ impl Output {
     /// The process's standard output.
     pub(super) fn standard() -> Arc<Self> {
         static STANDARD: LazyLock<Arc<Output>> = LazyLock::new(|| {
-            let file = || Ok(io::stdout().as_fd().try_clone_to_owned()?.into());
-            Arc::new(Output::new(Arc::new(|| Box::new(Unbuffered)), Box::new(file)))
+            let look: Look = Box::new(|| io::stdout().as_fd().try_clone_to_owned().map(File::from));
+            Arc::new(Output::new(Arc::new(|| Box::new(Unbuffered)), look))
         });
         Arc::clone(&STANDARD)
     }
