@@ -333,11 +333,7 @@ mod tests {
             added: false,
             replace: false,
         };
-        for (left, expected) in [
-            ("", "7\n"),
-            ("1\n", "1\n7\n"),
-            ("1\n{\"ha", "1\n{\"ha\n7\n"),
-        ] {
+        for (left, expected) in [("", "7\n"), ("1\n", "1\n7\n"), ("1\n{\"ha", "1\n{\"ha\n7\n")] {
             std::fs::write(&path, left).unwrap();
             let appends = {
                 let path = path.clone();

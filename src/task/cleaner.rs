@@ -307,7 +307,9 @@ impl Cleaner {
                 // A slice of large values takes a tenth of a second, for which neither a worker nor a thread that
                 // others' answers come by should stand still.
                 let writes = match writes.iter().any(PendingWrite::converts) {
-                    true => io.blocking(move || writes.into_iter().map(converted).collect()).await?,
+                    true => {
+                        io.blocking(move || writes.into_iter().map(converted).collect()).await?
+                    }
                     false => writes.into_iter().map(PendingWrite::into_write).collect(),
                 };
                 let of_filter = |write: &&ItemWrite| write.key.state.as_str() == FILTER_STATE;

@@ -151,7 +151,9 @@ pub(super) fn send_report(reports: &mpsc::Sender<Report>, report: Report) -> Res
         TrySendError::Closed(_) => Error::internal("the coordinator has ended"),
         TrySendError::Full(_) => {
             let capacity = reports.max_capacity();
-            Error::internal(format!("the coordinator has taken none of the last {capacity} reports"))
+            Error::internal(format!(
+                "the coordinator has taken none of the last {capacity} reports"
+            ))
         }
     })
 }
