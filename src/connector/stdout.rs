@@ -201,7 +201,7 @@ mod tests {
 
     /// What is opened by `open` and shows nothing of what is there.
     fn pipe(open: impl Fn() -> Box<dyn Write + Send> + Send + Sync + 'static) -> Arc<Output> {
-        let look = || Err(io::Error::from(io::ErrorKind::Unsupported));
+        let look = || -> io::Result<std::fs::File> { Err(io::ErrorKind::Unsupported.into()) };
         Arc::new(Output::new(Arc::new(open), Box::new(look)))
     }
 

@@ -111,7 +111,7 @@ struct TrappedReader<T> {
 
 impl<T: 'static> Reader<T> for TrappedReader<T> {
     fn next<'a>(&'a mut self, out: &'a mut Batch<T>) -> LocalBoxFuture<'a, Result<Progress>> {
-        Box::pin(async {
+        Box::pin(async move {
             self.trap.clone().meet_off_the_worker(self.io.clone(), Call::Read).await?;
             self.inner.next(out).await
         })

@@ -126,7 +126,7 @@ fn args(line: &str) -> RunArgs {
     }
 }
 
-fn job(build: fn(&crate::cli::JobArgs) -> Result<()>) -> [Job<()>; 1] {
+fn job(build: fn(&JobArgs) -> Result<()>) -> [Job<()>; 1] {
     [Job { name: "routes", about: "", default_input: "", build }]
 }
 
