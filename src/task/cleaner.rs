@@ -306,7 +306,7 @@ impl Cleaner {
             .run(async move {
                 // A slice of large values takes a tenth of a second, for which neither a worker nor a thread that
                 // others' answers come by should stand still.
-                let writes = match writes.iter().any(PendingWrite::converts) {
+                let writes: Vec<ItemWrite> = match writes.iter().any(PendingWrite::converts) {
                     true => {
                         io.blocking(move || writes.into_iter().map(converted).collect()).await?
                     }
