@@ -1,10 +1,11 @@
 //! A handle to where I/O runs: off the workers, and on the one thread of a simulation.
 //!
-//! Owns the handle and the rule that dropping a waiting call ends it. Does not own threads or
+//! Owns the handle, the rule that dropping a waiting call ends it, and what a panic becomes. Does not own threads or
 //! runtimes: `runtime` is the only module that spawns, and makes these handles.
 
+use std::any::Any;
 use std::fmt;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -24,7 +25,11 @@ pub trait Spawn: Send + Sync + 'static {
 
 /// A cheap handle by which workers hand work to the I/O runtime.
 #[derive(Clone)]
-pub struct Io(Arc<dyn Spawn>);
+pub struct Io {
+    spawn: Arc<dyn Spawn>,
+    /// What a panic becomes.
+    panicked: fn(&(dyn Any + Send)) -> Error,
+}
 
 impl fmt::Debug for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,13 +40,20 @@ impl fmt::Debug for Io {
 impl Io {
     /// A handle to `spawn`.
     pub fn new(spawn: impl Spawn) -> Self {
-        Self(Arc::new(spawn))
+        Self { spawn: Arc::new(spawn), panicked: internal_panic }
+    }
+
+    /// The same for work that a user may have written, as that of connectors: a panic of it is [`ErrorKind::User`].
+    #[must_use]
+    pub fn of_functions(&self) -> Self {
+        Self { spawn: Arc::clone(&self.spawn), panicked: user_panic }
     }
 
     /// Runs `future` off the caller's thread and waits for its result.
     ///
     /// # Errors
-    /// The future's own; [`ErrorKind::Internal`] where it panicked or the runtime has ended.
+    /// The future's own; [`ErrorKind::Internal`] where it panicked (but see [`Io::of_functions`]) or the runtime has
+    /// ended.
     ///
     /// # Cancel safety
     /// Dropping the returned future drops `future` at its next await.
@@ -50,7 +62,8 @@ impl Io {
         future: impl Future<Output = Result<T>> + Send + 'static,
     ) -> impl Future<Output = Result<T>> + Send + 'static {
         let (mut tx, rx) = oneshot::channel();
-        self.0.spawn(
+        let panicked = self.panicked;
+        self.spawn.spawn(
             async move {
                 let result = tokio::select! {
                     biased;
@@ -68,14 +81,16 @@ impl Io {
     /// not interrupted when the returned future is dropped.
     ///
     /// # Errors
-    /// The work's own; [`ErrorKind::Internal`] where it panicked or the runtime has ended.
+    /// The work's own; [`ErrorKind::Internal`] where it panicked (but see [`Io::of_functions`]) or the runtime has
+    /// ended.
     pub fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> impl Future<Output = Result<T>> + Send + 'static {
         let (tx, rx) = oneshot::channel();
-        self.0.spawn_blocking(Box::new(move || {
-            let result = std::panic::catch_unwind(AssertUnwindSafe(work));
+        let panicked = self.panicked;
+        self.spawn.spawn_blocking(Box::new(move || {
+            let result = catch_unwind(AssertUnwindSafe(work));
             drop(tx.send(result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))));
         }));
         async move { rx.await.unwrap_or_else(|_| Err(ended())) }
@@ -94,13 +109,27 @@ fn ended() -> Error {
     Error::internal("the I/O runtime has ended")
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
-    Error::new(ErrorKind::Internal, format!("I/O panicked: {}", panic_message(panic)))
+fn internal_panic(panic: &(dyn Any + Send)) -> Error {
+    Error::internal(format!("I/O panicked: {}", panic_message(panic)))
+}
+
+/// What a panic of user code becomes, wherever it ran.
+#[must_use]
+pub fn user_panic(panic: &(dyn Any + Send)) -> Error {
+    Error::new(ErrorKind::User, format!("a function panicked: {}", panic_message(panic)))
+}
+
+/// Calls what a user has written, where no worker would catch its panic.
+///
+/// # Errors
+/// Its own; [`ErrorKind::User`] where it panicked.
+pub fn call_user<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(user_panic(panic.as_ref())))
 }
 
 /// The text of a caught panic.
 #[must_use]
-pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

@@ -5,6 +5,7 @@
 //! waits for no reader.
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -16,12 +17,14 @@ use super::bar::Bar;
 use super::engine::{Engine, Stop};
 use super::exit::Exit;
 use super::job::{self, Job};
+use super::job_args::JobArgs;
 use super::{events, signals, text};
 use crate::checkpoint::Ended;
 use crate::clock::{Clock, Instant};
 use crate::config::{self, Config, Location};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
+use crate::io::panic_message;
 use crate::runtime::{JobState, JobStatus, RunOptions, system_seed};
 use crate::server::{self, Bound};
 
@@ -48,7 +51,7 @@ pub(super) fn run<E: Engine>(
     let name = Name::new(args.name.as_deref().unwrap_or(job.name))?;
     let config = config::load(&args.sources(environment))?;
     let job_args = args.job_args()?;
-    let graph = (job.build)(&job_args)?;
+    let graph = build(job, &job_args)?;
     job_args.check_all_used()?;
     let events = args.events.as_deref().map(events::Writer::open).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -80,6 +83,15 @@ pub(super) fn run<E: Engine>(
                 std::process::exit(Exit::Interrupted as i32)
             }
         }
+    })
+}
+
+/// Builds the graph of `job`; a panic of its code is an error as it is in a run.
+fn build<G>(job: &Job<G>, args: &JobArgs) -> Result<G> {
+    let built = catch_unwind(AssertUnwindSafe(|| (job.build)(args)));
+    built.unwrap_or_else(|panic| {
+        let why = panic_message(panic.as_ref());
+        Err(Error::new(ErrorKind::User, format!("building job {} panicked: {why}", job.name)))
     })
 }
 

@@ -247,9 +247,8 @@ impl State {
         let rest = &self.data[self.at..];
         let byte = self.base + self.at as u64;
         let bad = |raw: &[u8], reason| {
-            let (file, line) = ("standard input".to_owned(), self.lines + 1);
-            let raw = String::from_utf8_lossy(raw).into_owned();
-            Err(DeadLetter { file, line, byte, reason, raw })
+            let file = "standard input".to_owned();
+            Err(DeadLetter::of(file, self.lines + 1, byte, reason, raw))
         };
         if rest.is_empty() {
             return None;
@@ -519,6 +518,24 @@ mod tests {
         let letters: Vec<_> = read(bytes, 25).into_iter().filter_map(Result::err).collect();
         assert_eq!(letters.iter().map(|l| (l.line, l.byte)).collect::<Vec<_>>(), [(1, 3), (3, 49)]);
         assert_eq!(letters[0].reason, "longer than max_line_length (20 bytes)");
+    }
+
+    /// Which bytes they were used to be lost.
+    #[test]
+    fn a_dead_letter_keeps_bytes_that_are_no_text() {
+        let bytes = b"fine\nb\xffd\n0123456789\xe9123456789012\n01234567890123456789012\n";
+        let letters: Vec<_> = read(bytes, 25).into_iter().filter_map(Result::err).collect();
+        let kept: Vec<_> = letters.iter().map(|l| (l.raw.as_str(), l.raw_hex.as_deref())).collect();
+        // Of what is too long, what is shown.
+        let cut = "30313233343536373839e9313233343536373839";
+        assert_eq!(
+            kept,
+            [
+                ("b\u{fffd}d", Some("62ff64")),
+                ("0123456789\u{fffd}123456789", Some(cut)),
+                ("01234567890123456789", None)
+            ]
+        );
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! Standard output as a sink: whole lines, at least once.
+//! Standard output as a sink: whole lines, at least once. Where a write ends in the midst of a line is `output`'s.
+
+mod output;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -6,6 +8,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, LocalBoxFuture};
+use output::Output;
 use serde::Serialize;
 
 use super::spool::{Spool, Target};
@@ -13,11 +16,9 @@ use super::{Committable, Committer, Guarantee, RunIdentity, Sink, Writer, Writer
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
 
-type Open = Arc<dyn Fn() -> Box<dyn Write + Send> + Send + Sync>;
-
 /// Records as lines on standard output. A crash can make lines appear again.
 pub struct StdoutSink<F> {
-    open: Open,
+    output: Arc<Output>,
     format: PhantomData<fn() -> F>,
 }
 
@@ -77,7 +78,7 @@ impl StdoutSink<AsJson> {
     /// One JSON value a line.
     #[must_use]
     pub fn json_lines() -> Self {
-        Self::to(Arc::new(|| Box::new(io::stdout())))
+        Self::to(Output::standard())
     }
 }
 
@@ -85,19 +86,19 @@ impl StdoutSink<AsText> {
     /// Each record's `Display` text.
     #[must_use]
     pub fn text() -> Self {
-        Self::to(Arc::new(|| Box::new(io::stdout())))
+        Self::to(Output::standard())
     }
 }
 
 impl<F> StdoutSink<F> {
-    fn to(open: Open) -> Self {
-        Self { open, format: PhantomData }
+    fn to(output: Arc<Output>) -> Self {
+        Self { output, format: PhantomData }
     }
 }
 
 impl<F> Clone for StdoutSink<F> {
     fn clone(&self) -> Self {
-        Self::to(Arc::clone(&self.open))
+        Self::to(Arc::clone(&self.output))
     }
 }
 
@@ -117,11 +118,13 @@ impl<T: 'static, F: LineFormat<T>> Sink<T> for StdoutSink<F> {
     }
 
     fn prepare(&self, _run: &RunIdentity) -> Result<()> {
+        self.output.look();
         Ok(())
     }
 
     fn writer(&self, context: WriterContext) -> Result<Box<dyn Writer<T>>> {
-        let spool = Spool::new(Out((self.open)()), context.io);
+        let out = Out { writer: self.output.open(), output: Arc::clone(&self.output) };
+        let spool = Spool::new(out, context.io);
         Ok(Box::new(StdoutWriter::<F> { spool, format: PhantomData }))
     }
 
@@ -130,12 +133,15 @@ impl<T: 'static, F: LineFormat<T>> Sink<T> for StdoutSink<F> {
     }
 }
 
-struct Out(Box<dyn Write + Send>);
+struct Out {
+    writer: Box<dyn Write + Send>,
+    output: Arc<Output>,
+}
 
 impl Target for Out {
     /// Chunks are whole lines, written in one go: lines of several subtasks do not mix.
     fn write(&mut self, chunk: &[u8]) -> Result<()> {
-        self.0.write_all(chunk).and_then(|()| self.0.flush()).map_err(|e| {
+        self.output.write(&mut *self.writer, chunk).map_err(|e| {
             let (kind, message) = match e.kind() {
                 io::ErrorKind::BrokenPipe => (
                     ErrorKind::Closed,
@@ -176,6 +182,7 @@ impl<T, F: LineFormat<T>> Writer<T> for StdoutWriter<F> {
 mod tests {
     use super::*;
     use crate::connector::testing::{self, Gate, block_on};
+    use crate::ids::{Attempt, Incarnation};
     use std::sync::Mutex;
 
     #[derive(Clone, Default)]
@@ -185,6 +192,49 @@ mod tests {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is opened by `open` and shows nothing of what is there.
+    fn pipe(open: impl Fn() -> Box<dyn Write + Send> + Send + Sync + 'static) -> Arc<Output> {
+        let look = || -> io::Result<std::fs::File> { Err(io::ErrorKind::Unsupported.into()) };
+        Arc::new(Output::new(Arc::new(open), Box::new(look)))
+    }
+
+    /// A disk that takes so many bytes more.
+    #[derive(Clone, Default)]
+    struct Disk {
+        held: Screen,
+        room: Arc<Mutex<usize>>,
+    }
+
+    impl Disk {
+        /// With `room` for so much, what comes of writing `numbers` as one chunk.
+        fn take(&self, sink: &StdoutSink<AsText>, room: usize, numbers: &[u32]) -> Result<()> {
+            *self.room.lock().unwrap() = room;
+            let mut writer = Sink::<u32>::writer(sink, testing::writer_context(1, 0))?;
+            writer.write(&mut numbers.to_vec())?;
+            block_on(writer.snapshot(CheckpointId(1))).map(drop)
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.held.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut room = self.room.lock().unwrap();
+            let written = bytes.len().min(*room);
+            if written == 0 {
+                return Err(io::Error::from(io::ErrorKind::StorageFull));
+            }
+            *room -= written;
+            self.held.write(&bytes[..written])
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -208,7 +258,7 @@ mod tests {
     fn a_snapshot_ends_when_all_lines_are_out() {
         let (screen, gate) = (Screen::default(), Gate::default());
         let shown = screen.clone();
-        let sink = StdoutSink::<AsText>::to(Arc::new(move || Box::new(screen.clone())));
+        let sink = StdoutSink::<AsText>::to(pipe(move || Box::new(screen.clone())));
         let context = WriterContext { io: gate.io(), ..testing::writer_context(1, 0) };
         let mut writer = Sink::<u32>::writer(&sink, context).unwrap();
         writer.write(&mut vec![1, 2]).unwrap();
@@ -223,7 +273,7 @@ mod tests {
     fn json_lines_are_whole_and_the_promise_is_said() {
         let screen = Screen::default();
         let shown = screen.clone();
-        let sink = StdoutSink::<AsJson>::to(Arc::new(move || Box::new(screen.clone())));
+        let sink = StdoutSink::<AsJson>::to(pipe(move || Box::new(screen.clone())));
         let mut writer = sink.writer(testing::writer_context(1, 0)).unwrap();
         writer.write(&mut vec![("a\nb", 1)]).unwrap();
         assert_eq!(*shown.0.lock().unwrap(), b"[\"a\\nb\",1]\n");
@@ -233,12 +283,72 @@ mod tests {
 
     #[test]
     fn a_broken_pipe_is_a_clear_error() {
-        let sink = StdoutSink::<AsText>::to(Arc::new(|| Box::new(Closed)));
+        let sink = StdoutSink::<AsText>::to(pipe(|| Box::new(Closed)));
         let mut writer = Sink::<u32>::writer(&sink, testing::writer_context(1, 0)).unwrap();
         // The write itself runs beside the worker: its failure shows at the next call at the latest.
         let _ = writer.write(&mut vec![1]);
         let error = block_on(writer.snapshot(CheckpointId(1))).unwrap_err();
         assert_eq!(error.message(), "standard output was closed by its reader (broken pipe)");
         assert_eq!(error.kind(), ErrorKind::Closed);
+    }
+    /// The next line used to go on where the torn one had ended.
+    #[test]
+    fn what_follows_a_torn_line_begins_on_its_own() {
+        let disk = Disk::default();
+        let opened = disk.clone();
+        let sink = StdoutSink::<AsText>::to(pipe(move || Box::new(opened.clone())));
+        let error = disk.take(&sink, 6, &[100, 200]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert_eq!(disk.text(), "100\n20");
+        // Another attempt, which has no room for the end of the line even.
+        disk.take(&sink.clone(), 0, &[100, 200]).unwrap_err();
+        disk.take(&sink.clone(), 99, &[100, 200]).unwrap();
+        assert_eq!(disk.text(), "100\n20\n100\n200\n");
+        disk.take(&sink, 99, &[300]).unwrap();
+        assert_eq!(disk.text(), "100\n20\n100\n200\n300\n");
+    }
+
+    #[test]
+    fn a_write_that_ends_with_a_line_or_never_began_leaves_no_empty_one() {
+        let disk = Disk::default();
+        let opened = disk.clone();
+        let sink = StdoutSink::<AsText>::to(pipe(move || Box::new(opened.clone())));
+        disk.take(&sink, 0, &[100]).unwrap_err();
+        disk.take(&sink, 4, &[100, 200]).unwrap_err();
+        disk.take(&sink, 99, &[200]).unwrap();
+        assert_eq!(disk.text(), "100\n200\n");
+    }
+
+    /// The line used to go on where the process before had been killed.
+    #[test]
+    fn a_file_that_ends_in_a_torn_line_is_gone_on_with_on_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results");
+        let run = RunIdentity {
+            job: Name::new("job").unwrap(),
+            incarnation: Incarnation(1),
+            attempt: Attempt(1),
+            owner: String::new(),
+            fresh: true,
+            added: false,
+            replace: false,
+        };
+        for (left, expected) in [("", "7\n"), ("1\n", "1\n7\n"), ("1\n{\"ha", "1\n{\"ha\n7\n")] {
+            std::fs::write(&path, left).unwrap();
+            let appends = {
+                let path = path.clone();
+                move || std::fs::OpenOptions::new().append(true).open(&path)
+            };
+            let (open, look) = (appends.clone(), Box::new(appends));
+            let output = Output::new(Arc::new(move || Box::new(open().unwrap())), look);
+            let sink = StdoutSink::<AsText>::to(Arc::new(output));
+            // Once for each attempt.
+            Sink::<u32>::prepare(&sink, &run).unwrap();
+            Sink::<u32>::prepare(&sink, &run).unwrap();
+            let mut writer = Sink::<u32>::writer(&sink, testing::writer_context(1, 0)).unwrap();
+            writer.write(&mut vec![7]).unwrap();
+            block_on(writer.snapshot(CheckpointId(1))).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+        }
     }
 }

@@ -23,7 +23,7 @@ use crate::connector::Guarantee;
 use crate::cost_control::CostControl;
 use crate::dynamodb::Throttling;
 use crate::error::{Error, Result};
-use crate::ids::Attempt;
+use crate::ids::{Attempt, Name};
 use crate::metrics::{Lag, Metrics, VertexCounters};
 use crate::task::{JobGraph, Reason};
 
@@ -256,6 +256,21 @@ impl Current {
             restored.first_record_ms = Some(millis(at.saturating_duration_since(self.began)));
         }
     }
+}
+
+/// The status and the result of a run that could not even be described.
+pub(super) fn refused(
+    status: &watch::Sender<JobStatus>,
+    job: &Name,
+    clock: Clock,
+    error: Error,
+) -> Result<Ended> {
+    let result = Err(error);
+    status.send_modify(|status| {
+        status.begin(job, clock.wall_ms());
+        end(status, &result, clock.wall_ms());
+    });
+    result
 }
 
 /// Makes `status` that of a run which has ended, and waits for nothing any more.

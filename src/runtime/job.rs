@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::attempt::attempt;
 use super::backend::Backend;
-use super::board::{Board, is_replayable};
+use super::board::{Board, is_replayable, refused};
 use super::first_look::FirstLook;
 use super::former;
 use super::place::Place;
@@ -32,7 +32,7 @@ use crate::config::Config;
 use crate::cost_control::CostControl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name};
-use crate::io::Io;
+use crate::io::{Io, call_user};
 use crate::metrics::Metrics;
 use crate::task::JobGraph;
 
@@ -149,8 +149,15 @@ pub async fn run(
     let mut options = options;
     options.config.state = options.config.state.on_capacity(backend.provisioned());
     let history = History::default();
+    // Sources and sinks are asked here what the board asks them again.
+    let asked = identity(&graph, &options.config)
+        .and_then(|identity| Ok((identity, Sinks::new(&graph, &io)?)))
+        .map_err(|error| error.at(format!("job {}", options.job)));
+    let (identity, sinks) = match asked {
+        Ok(asked) => asked,
+        Err(error) => return refused(&status, &options.job, clock, error),
+    };
     let board = Board::new(status, &options, &graph, &*backend, clock, &metrics, &history);
-    let identity = identity(&graph, &options.config);
     let first_look = FirstLook::new(
         options.job.clone(),
         Arc::clone(&graph),
@@ -160,7 +167,7 @@ pub async fn run(
     );
     let shared = Shared {
         job: options.job.clone(),
-        sinks: Arc::new(Sinks::new(&graph, io.clone())),
+        sinks: Arc::new(sinks),
         graph,
         backend,
         config: Arc::new(options.config.clone()),
@@ -394,23 +401,25 @@ fn claimer(shared: &Shared, options: &RunOptions, identity: Identity, seed: [u8;
     claimer.inspecting(Arc::clone(&shared.first_look) as _)
 }
 
-fn identity(graph: &JobGraph, config: &Config) -> Identity {
+fn identity(graph: &JobGraph, config: &Config) -> Result<Identity> {
     let mut input = String::new();
     for vertex in &graph.vertices {
         if let Some(source) = vertex.source() {
             let id = &graph.operators[vertex.operator()];
-            let once = if source.replayable() { "" } else { ONCE };
-            let _ = writeln!(input, "{id}: {}{once}", source.describe());
+            let (replayable, what) = call_user(|| Ok((source.replayable(), source.describe())))
+                .map_err(|e| e.at(format!("source {id}")))?;
+            let once = if replayable { "" } else { ONCE };
+            let _ = writeln!(input, "{id}: {what}{once}");
         }
     }
-    Identity {
+    Ok(Identity {
         hash: HASH_ID.to_owned(),
         key_encoding: KEY_ENCODING_VERSION,
         max_parallelism: config.max_parallelism,
         graph: bound_to(&graph.description),
         input,
         is_rolled_back: false,
-    }
+    })
 }
 
 /// For a run that could not even begin.

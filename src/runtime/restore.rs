@@ -14,7 +14,7 @@ use crate::checkpoint::{Claimed, Fetched, Manifest, SegmentRef, SourceSplits, as
 use crate::connector::SplitState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name, SlotId};
-use crate::io::Io;
+use crate::io::{Io, call_user};
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::Metrics;
 use crate::state::{KeyTypes, StateFormats, Store};
@@ -193,7 +193,8 @@ fn each_source(
     let of_sources = graph.vertices.iter().filter_map(|vertex| Some((vertex, vertex.source()?)));
     let found = of_sources.map(|(vertex, source)| {
         let operator = graph.operators[vertex.operator()].clone();
-        let splits = splits(source, &operator).map_err(|e| e.at(format!("source {operator}")))?;
+        let splits = call_user(|| splits(source, &operator))
+            .map_err(|e| e.at(format!("source {operator}")))?;
         Ok(SourceSplits { operator, splits })
     });
     found.collect()

@@ -11,7 +11,7 @@ use crate::checkpoint::{Owed, SinkCommitter, rules};
 use crate::connector::{self, CommitOutcome, Committable, Committer, RunIdentity};
 use crate::error::Result;
 use crate::ids::{Attempt, Name};
-use crate::io::Io;
+use crate::io::{Io, call_user};
 use crate::task::{AnySink, JobGraph};
 
 /// The committers of all sinks, by operator id.
@@ -27,13 +27,24 @@ impl fmt::Debug for Sinks {
 }
 
 impl Sinks {
-    pub(super) fn new(graph: &JobGraph, io: Io) -> Self {
-        let committers = graph.sinks.iter().filter_map(|(operator, sink)| {
-            let id = graph.operators[*operator].clone();
-            let committer = Arc::from(sink.committer(&id)?);
-            Some((id, committer))
-        });
-        Self { committers: committers.collect(), io }
+    /// Asks each sink of `graph` for all that it says at once.
+    ///
+    /// # Errors
+    /// One of them panicked: names it.
+    pub(super) fn new(graph: &JobGraph, io: &Io) -> Result<Self> {
+        let mut committers = BTreeMap::new();
+        for (operator, sink) in &graph.sinks {
+            let id = &graph.operators[*operator];
+            let asked = call_user(|| {
+                // The status tells of them, where nothing would catch a panic.
+                let _said = (sink.guarantee(), sink.describe());
+                Ok(sink.committer(id))
+            });
+            if let Some(committer) = asked.map_err(|e| e.at(format!("sink {id}")))? {
+                committers.insert(id.clone(), Arc::from(committer));
+            }
+        }
+        Ok(Self { committers, io: io.of_functions() })
     }
 
     /// Removes what earlier attempts staged and no manifest names.
@@ -80,7 +91,8 @@ async fn ask_each(
     io.blocking(move || {
         graph.sinks.iter().try_for_each(|(operator, sink)| {
             let id = &graph.operators[*operator];
-            ask(&**sink, &seen_by(id, &run, &recorded)).map_err(|e| e.at(format!("sink {id}")))
+            let run = seen_by(id, &run, &recorded);
+            call_user(|| ask(&**sink, &run)).map_err(|e| e.at(format!("sink {id}")))
         })
     })
     .await

@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 
 use super::crew::{Doing, Told};
 use crate::checkpoint::{Command, Report};
-use crate::error::{Error, ErrorKind, Result};
-use crate::io::panic_message;
+use crate::error::Result;
+use crate::io::{call_user, user_panic};
 use crate::task::{BuildContext, JobGraph};
 
 /// Builds and drives all tasks of one worker.
@@ -52,10 +52,8 @@ fn build(
         let place =
             format!("operator {} subtask {}", context.operator(vertex.operator()), context.subtask);
         let build = || vertex.build(&mut context);
-        let built = doing.while_at(index, || std::panic::catch_unwind(AssertUnwindSafe(build)));
-        let task = built
-            .unwrap_or_else(|panic| Err(user_panic(panic.as_ref())))
-            .map_err(|e| e.at(place.clone()))?;
+        let built = doing.while_at(index, || call_user(build));
+        let task = built.map_err(|e| e.at(place.clone()))?;
         tasks.spawn_local(caught(Told::new(task, index, doing.clone()), place));
     }
     Ok(tasks)
@@ -64,8 +62,4 @@ fn build(
 async fn caught(task: Told, place: String) -> Result<()> {
     let result = AssertUnwindSafe(task).catch_unwind().await;
     result.unwrap_or_else(|panic| Err(user_panic(panic.as_ref()))).map_err(|e| e.at(place))
-}
-
-fn user_panic(panic: &(dyn std::any::Any + Send)) -> Error {
-    Error::new(ErrorKind::User, format!("a function panicked: {}", panic_message(panic)))
 }

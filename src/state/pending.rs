@@ -5,6 +5,7 @@
 
 use super::coding::ToNative;
 use super::store::ItemWrite;
+use crate::ids::Name;
 
 /// A write whose value may still have to become an attribute.
 #[derive(Clone, Debug)]
@@ -24,6 +25,12 @@ impl PendingWrite {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.write.bytes()
+    }
+
+    /// The state that it is of.
+    #[must_use]
+    pub fn state(&self) -> &Name {
+        &self.write.key.state
     }
 
     /// Whether [`PendingWrite::into_write`] has something to do.

@@ -244,7 +244,7 @@ impl<C: Chain> Stream<C> {
                 attempt: context.attempt,
                 subtask: context.subtask,
                 restored: context.restored_checkpoint,
-                io: context.io.clone(),
+                io: context.io.of_functions(),
             })?;
             Ok(Box::new(Fused::new(chain, SinkTail::new(id, writer, context.metrics.clone()))))
         });

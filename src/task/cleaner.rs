@@ -23,7 +23,7 @@ use crate::config::Materialize;
 use crate::cost_control::CostControl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CheckpointId;
-use crate::io::Io;
+use crate::io::{Io, call_user};
 use crate::metrics::Metrics;
 use crate::points;
 use crate::state::{
@@ -304,14 +304,13 @@ impl Cleaner {
         let write = self
             .io
             .run(async move {
-                let convert = move |writes: Vec<PendingWrite>| -> Vec<ItemWrite> {
-                    writes.into_iter().map(PendingWrite::into_write).collect()
-                };
                 // A slice of large values takes a tenth of a second, for which neither a worker nor a thread that
                 // others' answers come by should stand still.
-                let writes = match writes.iter().any(PendingWrite::converts) {
-                    true => io.blocking(move || Ok(convert(writes))).await?,
-                    false => convert(writes),
+                let writes: Vec<ItemWrite> = match writes.iter().any(PendingWrite::converts) {
+                    true => {
+                        io.blocking(move || writes.into_iter().map(converted).collect()).await?
+                    }
+                    false => writes.into_iter().map(PendingWrite::into_write).collect(),
                 };
                 let of_filter = |write: &&ItemWrite| write.key.state.as_str() == FILTER_STATE;
                 let chunks = writes.iter().filter(of_filter).count() as u64;
@@ -367,6 +366,12 @@ impl Cleaner {
             })
             .boxed()
     }
+}
+
+/// By a codec that may be a user's.
+fn converted(write: PendingWrite) -> Result<ItemWrite> {
+    let state = write.state().clone();
+    call_user(|| Ok(write.into_write())).map_err(|e| e.at(format!("state {state}")))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::output::Staged;
 use crate::checkpoint::{Carried, Owed, Part, Report, SegmentRef, SubtaskSnapshot};
@@ -146,5 +147,31 @@ fn committed_by(sink: &Name, committables: Vec<Committable>) -> Part {
 /// Sends `report` without waiting. There is room: the coordinator never waits for anything else before
 /// it takes a report, and a subtask sends one for each barrier.
 pub(super) fn send_report(reports: &mpsc::Sender<Report>, report: Report) -> Result<()> {
-    reports.try_send(report).map_err(|_| Error::internal("the coordinator has ended"))
+    reports.try_send(report).map_err(|refused| match refused {
+        TrySendError::Closed(_) => Error::internal("the coordinator has ended"),
+        TrySendError::Full(_) => {
+            let capacity = reports.max_capacity();
+            Error::internal(format!(
+                "the coordinator has taken none of the last {capacity} reports"
+            ))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One was told as the other.
+    #[test]
+    fn a_coordinator_that_takes_no_report_has_not_ended() {
+        let (reports, received) = mpsc::channel(2);
+        let drained = || send_report(&reports, Report::Drained { vertex: 0, subtask: 0 });
+        drained().unwrap();
+        drained().unwrap();
+        let full = drained().unwrap_err();
+        assert_eq!(full.message(), "the coordinator has taken none of the last 2 reports");
+        drop(received);
+        assert_eq!(drained().unwrap_err().message(), "the coordinator has ended");
+    }
 }

@@ -78,7 +78,7 @@ impl<T: Send + 'static, O: 'static> SourceSubtask<T, O> {
             ReaderContext {
                 operator: operator.clone(),
                 subtask: context.subtask,
-                io: context.io.clone(),
+                io: context.io.of_functions(),
                 clock: context.clock,
                 with_origin,
                 metrics: context.metrics.clone(),

@@ -23,6 +23,7 @@ mod large_values;
 mod larger_than_memory;
 mod one_thread;
 mod operator_state;
+mod panics_off_workers;
 mod rescaling;
 mod slow_restore;
 mod streams;

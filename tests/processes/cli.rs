@@ -125,6 +125,24 @@ fn a_run_says_what_it_does_first_and_sums_up_last() {
     }
 }
 
+/// The first result used to be a part of what a process that was killed had left.
+#[cfg(target_os = "linux")]
+#[test]
+fn results_that_are_appended_to_a_torn_line_begin_on_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let results = folder.path().join("results");
+    std::fs::write(folder.path().join("words"), "one two\n").unwrap();
+    std::fs::write(&results, "{\"wo").unwrap();
+    let appended = std::fs::OpenOptions::new().append(true).open(&results).unwrap();
+    let arguments = ["run", "word_count", "--no-rest", "-D", IN_MEMORY, "--input", "words"];
+    let ran = Running::spawn_to(millpond(folder.path(), &arguments), appended.into()).end();
+    ran.expect(0, &[]);
+    let results = std::fs::read_to_string(&results).unwrap();
+    let lines: Vec<_> = results.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (3, "{\"wo"), "{results}");
+    assert!(lines[1..].iter().all(|line| line.starts_with('{')), "{results}");
+}
+
 /// Settings are what the store is chosen by, never credentials that lie about.
 #[test]
 fn credentials_in_the_environment_do_not_make_a_run_use_aws() {

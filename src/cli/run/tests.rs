@@ -126,7 +126,7 @@ fn args(line: &str) -> RunArgs {
     }
 }
 
-fn job(build: fn(&crate::cli::JobArgs) -> Result<()>) -> [Job<()>; 1] {
+fn job(build: fn(&JobArgs) -> Result<()>) -> [Job<()>; 1] {
     [Job { name: "routes", about: "", default_input: "", build }]
 }
 
@@ -197,6 +197,17 @@ fn what_is_wrong_is_told_before_anything_starts() {
     assert_eq!(refused(&good, "-D rest.port=x").kind(), ErrorKind::Config);
     let wrong = job(|_| Err(Error::new(ErrorKind::Graph, "no sink")));
     assert_eq!(refused(&wrong, "").kind(), ErrorKind::Graph);
+    assert!(fake.asked.take().is_none());
+}
+
+/// It used to end the process by the panic, with a code of its own.
+#[test]
+fn a_panic_while_the_job_is_built_is_its_users_error() {
+    let fake = Fake::new(hang);
+    let jobs = job(|_| panic!("no such {}", "route"));
+    let error = run(&fake, &jobs, &args(""), Vec::new(), &Bar::new(false)).unwrap_err();
+    assert_eq!(error.to_string(), "building job routes panicked: no such route");
+    assert_eq!((error.kind(), Exit::of(&error)), (ErrorKind::User, Exit::Failed));
     assert!(fake.asked.take().is_none());
 }
 

@@ -1,6 +1,9 @@
 //! Lines that cannot be parsed: what is done with them and how they are described.
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::{Error, ErrorKind};
 
@@ -15,8 +18,9 @@ pub enum OnError {
     Skip,
 }
 
-/// A line that could not be parsed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// A line that could not be parsed. In JSON [`raw_hex`](Self::raw_hex) is left out where there is none, so as rows of
+/// CSV, which need it in all or in none, dead letters have to be mapped to a type of your own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub struct DeadLetter {
     /// The file's path, or `standard input`.
     pub file: String,
@@ -29,12 +33,41 @@ pub struct DeadLetter {
     /// The line, with U+FFFD in place of what is not UTF-8. Of a line that is too long the
     /// first 4 KiB, and no more than a line may have.
     pub raw: String,
+    /// The bytes that `raw` shows, two hexadecimal digits each, where they are not UTF-8.
+    pub raw_hex: Option<String>,
+}
+
+impl Serialize for DeadLetter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { file, line, byte, reason, raw, raw_hex } = self;
+        // A form without names has a place for each field.
+        let all = raw_hex.is_some() || !serializer.is_human_readable();
+        let mut letter = serializer.serialize_struct("DeadLetter", 5 + usize::from(all))?;
+        letter.serialize_field("file", file)?;
+        letter.serialize_field("line", line)?;
+        letter.serialize_field("byte", byte)?;
+        letter.serialize_field("reason", reason)?;
+        letter.serialize_field("raw", raw)?;
+        if all {
+            letter.serialize_field("raw_hex", raw_hex)?;
+        }
+        letter.end()
+    }
 }
 
 impl DeadLetter {
+    /// Of the line that is `shown`, as far as it is.
+    pub(crate) fn of(file: String, line: u64, byte: u64, reason: String, shown: &[u8]) -> Self {
+        let (raw, raw_hex) = match String::from_utf8_lossy(shown) {
+            Cow::Borrowed(text) => (text.to_owned(), None),
+            Cow::Owned(text) => (text, Some(hex(shown))),
+        };
+        Self { file, line, byte, reason, raw, raw_hex }
+    }
+
     /// The error that the line is under [`OnError::Fail`].
     pub(crate) fn into_error(self) -> Error {
-        let Self { file, line, byte, reason, raw: _ } = self;
+        let Self { file, line, byte, reason, raw: _, raw_hex: _ } = self;
         Error::new(
             ErrorKind::Input,
             format!(
@@ -44,6 +77,11 @@ impl DeadLetter {
             ),
         )
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// What a reader gives out: items alone, or items and dead letters.

@@ -282,9 +282,9 @@ impl<F: Format, R: Route<F::Item>> Give<'_, F, R> {
     #[cold]
     fn bad(&mut self, byte: u64, raw: &[u8], reason: String) -> Result<Option<Stop>> {
         let Some(lines) = self.split.lines else { return Ok(Some(Stop::Count(byte))) };
-        let raw = String::from_utf8_lossy(raw).into_owned();
         let file = self.split.place.to_string();
-        match self.shared.route.letter(DeadLetter { file, line: lines + 1, byte, reason, raw }) {
+        let letter = DeadLetter::of(file, lines + 1, byte, reason, raw);
+        match self.shared.route.letter(letter) {
             Bad::Fail(error) => return Err(error),
             Bad::Skip => self.shared.metrics.add_records_skipped(1),
             Bad::GiveOut(letter) => {

@@ -8,7 +8,7 @@
 //!
 //! A name holds operator, checkpoint, attempt and subtask, so no two attempts ever share one.
 //! `folder` owns names and who may claim a folder, `marker` what says whose results it holds, `writer` stages,
-//! `committer` publishes and cleans, `encode` makes bytes of records.
+//! `committer` publishes and cleans, `encode` makes bytes of records, `header` tells those that are of other fields.
 //!
 //! Power loss: all that a checkpoint needs is fsynced, the file and its folders (those above the output
 //! folder that had to be made, too), before the checkpoint is acknowledged, and a commit before it counts
@@ -20,6 +20,7 @@ mod encode;
 mod folder;
 #[cfg(test)]
 mod fuzz;
+mod header;
 mod marker;
 #[cfg(test)]
 mod tests;
@@ -68,7 +69,8 @@ impl FileSink<AsJson> {
 }
 
 impl FileSink<AsCsv> {
-    /// CSV; each file begins with the names of the fields.
+    /// CSV; each file begins with the names of the fields. All records of a file have the same, in the same order: one
+    /// that is left out of some records (`skip_serializing_if`) is an error, where it would stand for another's.
     #[must_use]
     pub fn csv(folder: impl Into<PathBuf>) -> Self {
         Self { folder: Arc::new(Folder::at(folder.into(), "csv")), format: AsCsv }

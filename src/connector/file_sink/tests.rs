@@ -1,5 +1,6 @@
 //! Staging, committing, cleaning and claiming, with a crash between any two of them.
 
+mod csv;
 mod power;
 
 use std::path::Path;

@@ -48,12 +48,12 @@ impl OpenFile {
     }
 }
 
-pub(super) struct FileWriter<F> {
+pub(super) struct FileWriter<F: FileFormat> {
     _format: F,
     folder: Arc<Folder>,
     context: WriterContext,
-    /// The file under way and whether anything was written to it.
-    spool: Option<Spool<OpenFile>>,
+    /// The file under way, and what its format has to know of it; `None` before its first record.
+    under_way: Option<(Spool<OpenFile>, F::File)>,
     chunk: Vec<u8>,
     /// How many files were opened before: open files of one writer have different names.
     opened: u64,
@@ -61,7 +61,7 @@ pub(super) struct FileWriter<F> {
 
 impl<F: FileFormat> FileWriter<F> {
     pub(super) fn new(format: F, folder: Arc<Folder>, context: WriterContext) -> Self {
-        Self { _format: format, folder, context, spool: None, chunk: Vec::new(), opened: 0 }
+        Self { _format: format, folder, context, under_way: None, chunk: Vec::new(), opened: 0 }
     }
 
     fn part(&self, checkpoint: CheckpointId) -> Part {
@@ -86,21 +86,24 @@ impl<T: Serialize, F: FileFormat> Writer<T> for FileWriter<F> {
         if batch.is_empty() {
             return Ok(());
         }
-        let first = self.spool.is_none();
-        if first {
-            self.spool = Some(self.open());
-        }
-        F::append(batch, first, &mut self.chunk)?;
+        let (spool, file) = match &mut self.under_way {
+            Some(under_way) => under_way,
+            None => {
+                let spool = self.open();
+                self.under_way.insert((spool, F::File::default()))
+            }
+        };
+        F::append(file, batch, &mut self.chunk)?;
         batch.clear();
-        match &mut self.spool {
-            Some(spool) if self.chunk.len() >= CHUNK => spool.push(std::mem::take(&mut self.chunk)),
-            _ => Ok(()),
+        if self.chunk.len() >= CHUNK {
+            spool.push(std::mem::take(&mut self.chunk))?;
         }
+        Ok(())
     }
 
     fn ready(&mut self) -> LocalBoxFuture<'_, Result<()>> {
-        match &mut self.spool {
-            Some(spool) => Box::pin(spool.ready()),
+        match &mut self.under_way {
+            Some((spool, _)) => Box::pin(spool.ready()),
             None => Box::pin(std::future::ready(Ok(()))),
         }
     }
@@ -109,7 +112,7 @@ impl<T: Serialize, F: FileFormat> Writer<T> for FileWriter<F> {
         &mut self,
         checkpoint: CheckpointId,
     ) -> BoxFuture<'static, Result<Vec<Committable>>> {
-        let Some(mut spool) = self.spool.take() else {
+        let Some((mut spool, _)) = self.under_way.take() else {
             return Box::pin(std::future::ready(Ok(Vec::new())));
         };
         let name = self.part(checkpoint).name(self.folder.extension());

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::thread::ThreadId;
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::*;
 use crate::checkpoint::{Slots, Uploader};
@@ -351,4 +351,33 @@ async fn values_become_attributes_off_the_worker() {
     let read_on = READ_ON.lock().unwrap().clone();
     assert!(read_on.len() >= 20, "{}", read_on.len());
     assert!(!read_on.contains(&std::thread::current().id()), "the worker's own thread");
+}
+
+/// A number that cannot be written where names are, as an attribute.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(transparent)]
+struct Unlucky(u64);
+
+impl Serialize for Unlucky {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        assert!(!serializer.is_human_readable(), "unlucky");
+        serializer.serialize_u64(self.0)
+    }
+}
+
+/// It was told as a broken promise inside Millpond, and not of which state it was.
+#[tokio::test]
+async fn a_panic_of_a_values_own_code_is_the_users_and_names_the_state() {
+    let native = ValueFormat::Native;
+    let config = KeyedConfig { value_format: native, ..KeyedConfig::of_all_groups(1) };
+    let mut subtask = Subtask::<u64, Unlucky>::of(config);
+    subtask.set_one(&1, Unlucky(1));
+    subtask.state.end_batch();
+    subtask.checkpoint(1).await;
+    subtask.cleaner.begin(&mut subtask.state, true);
+    subtask.answer().await;
+    subtask.advance();
+    let error = subtask.cleaner.wait().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::User, "{error}");
+    assert_eq!(error.to_string(), "state value: a function panicked: unlucky");
 }

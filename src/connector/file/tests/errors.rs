@@ -87,13 +87,23 @@ fn skipped_lines_are_counted_and_left_out() {
 
 #[test]
 fn dead_letters_carry_what_is_needed_and_can_be_stored() {
-    let source = flights(b"delay,origin\n1,B\n\xfe,A\n").with_dead_letters();
+    let source = flights(b"delay,origin\n1,B\n\xfe,A\nx,B\n").with_dead_letters();
     let values = testing::drain(&source, source.discover(1).unwrap(), 9).values;
-    let letter = values[1].as_ref().unwrap_err();
-    assert_eq!(
-        serde_json::to_string(letter).unwrap(),
-        r#"{"file":"f.csv","line":3,"byte":17,"reason":"not UTF-8 from its byte 0 on","raw":"�,A"}"#
-    );
+    let letters: Vec<_> = values.into_iter().filter_map(Result::err).collect();
+    // The exact bytes, where the text is not: they used to be lost.
+    for (letter, expected) in letters.iter().zip([
+        r#""line":3,"byte":17,"reason":"not UTF-8 from its byte 0 on","raw":"�,A","raw_hex":"fe2c41"}"#,
+        r#""line":4,"byte":21,"reason":"column delay: cannot read \"x\" as i32: invalid digit found in string","raw":"x,B"}"#,
+    ]) {
+        let json = serde_json::to_string(letter).unwrap();
+        assert_eq!(json, format!(r#"{{"file":"f.csv",{expected}"#));
+        assert_eq!(&serde_json::from_str::<DeadLetter>(&json).unwrap(), letter);
+        let config = bincode::config::standard();
+        let bytes = bincode::serde::encode_to_vec(letter, config).unwrap();
+        let (read, _) = bincode::serde::decode_from_slice::<DeadLetter, _>(&bytes, config).unwrap();
+        assert_eq!(&read, letter);
+    }
+    assert_eq!(letters.len(), 2);
 }
 
 #[test]
