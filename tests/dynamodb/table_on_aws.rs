@@ -6,6 +6,7 @@ use std::time::Duration;
 use millpond::ErrorKind;
 use millpond::clock::Clock;
 use millpond::config::StoreSettings;
+use millpond::ids::Name;
 
 use crate::dynamodb_support::aws::{
     FIVE, ON_DEMAND, always, backups, count, done, in_use, not_found, open, reached, server, table,
@@ -52,6 +53,35 @@ async fn a_signature_that_goes_on_being_refused_ends_the_start_and_names_clock_a
              machine's clock, and at aws.credentials.provider and its keys"
         );
         assert_eq!(error.to_string(), expected);
+    }
+}
+
+/// Others that succeed used to begin the count anew each time.
+#[tokio::test(start_paused = true)]
+async fn a_look_or_change_whose_own_signature_is_always_refused_fails_though_others_succeed() {
+    for operation in ["DescribeTable", "UpdateTable"] {
+        let script = Script::default();
+        script.next(operation, (0..40).map(|_| Act::error(400, "InvalidSignatureException")));
+        script.next("DescribeTable", always(|| table("ACTIVE", FIVE)));
+        script.next("DescribeTimeToLive", always(|| ttl("ENABLED")));
+        script.next("UpdateTable", always(done));
+        script.next("GetItem", always(done));
+        let connection = reached(&managed(), &script).await;
+        let (heads, job) = (connection.heads(), Name::new("job").unwrap());
+        let others = async {
+            loop {
+                heads.read(&job).await.unwrap();
+                Clock::system().sleep(Duration::from_millis(500)).await;
+            }
+        };
+        let table = connection.table();
+        let error = tokio::select! {
+            applied = table.apply() => applied.unwrap_err(),
+            never = others => never,
+        };
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(error.to_string().contains(&format!("{operation} on table")), "{error}");
+        assert_eq!(count(&script.sent(), operation), 10);
     }
 }
 
