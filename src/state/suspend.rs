@@ -40,14 +40,6 @@ pub struct Scan {
     any: bool,
 }
 
-/// A state call ends with it where something must be read first.
-fn suspended() -> Error {
-    Error::new(
-        ErrorKind::Suspended,
-        "an entry of the state is being read: return this error, and the function is called again",
-    )
-}
-
 impl<K: Key> KeyedState<K> {
     /// The row's entry to whose sub key `order` says *equal*; `None` where it surely has no value.
     ///
@@ -76,10 +68,19 @@ impl<K: Key> KeyedState<K> {
         sub: S,
     ) -> Result<Option<u32>> {
         if self.ask::<S, V>(id, row, sub) {
-            self.effects.suspended = true;
-            return Err(suspended());
+            return Err(self.suspended());
         }
         Ok(None)
+    }
+
+    /// Ends a state call for which something must be read first, and the record's turn with it.
+    #[cold]
+    fn suspended(&mut self) -> Error {
+        self.effects.suspended = true;
+        Error::new(
+            ErrorKind::Suspended,
+            "an entry of the state is being read: return this error, and the function is called again",
+        )
     }
 
     /// Asks for an entry that is not in memory, if it may have a value.
@@ -189,8 +190,7 @@ impl<K: Key> KeyedState<K> {
     ) -> Result<()> {
         let Some(sub) = self.lacking::<S, V>(id, row, range) else { return Ok(()) };
         self.scan(id, row, sub, false);
-        self.effects.suspended = true;
-        Err(suspended())
+        Err(self.suspended())
     }
 
     /// Sees to it that an entry of a range of which none in memory has a value is there, if one has a value.
@@ -205,8 +205,7 @@ impl<K: Key> KeyedState<K> {
     ) -> Result<()> {
         let Some(sub) = self.lacking::<S, V>(id, row, range) else { return Ok(()) };
         self.scan(id, row, sub, true);
-        self.effects.suspended = true;
-        Err(suspended())
+        Err(self.suspended())
     }
 
     /// Asks for a range before the record that needs it is processed. Another record of the key may have done so.

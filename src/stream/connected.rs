@@ -13,7 +13,6 @@ use crate::ids::SubtaskId;
 use crate::operator::{Identity, KeyedBroadcastProcess};
 use crate::state::unkeyed::Declared;
 use crate::state::{BroadcastStates, DeclaredStates, States};
-use crate::task::Port;
 
 /// A stream of which every subtask of the operator that it is connected to is given each record.
 #[must_use = "a stream that ends in no sink is an error when the graph is built"]
@@ -65,37 +64,20 @@ impl<K: Key, T: Send + 'static, B: Send + 'static> ConnectedStream<K, T, B> {
     {
         let (mut states, mut maps) = (States::new(), BroadcastStates::new());
         drop(factory(&mut states, &mut maps));
-        let port = Port::new();
         let (env, keyed, broadcast) = (self.keyed.env, self.keyed.edge, self.broadcast.edge);
-        let mut draft = env.0.borrow_mut();
-        let operator = draft.operator("broadcast-process");
-        let (mut keyed_states, mut declared) = (Vec::new(), Vec::new());
-        match states.finish() {
-            Ok(columns) => keyed_states = columns.declared(),
-            Err(error) => draft.error_of(operator, error.message()),
-        }
-        match maps.finish(SubtaskId { index: 0, parallelism: 1 }) {
-            Ok(state) => declared = state.declared(),
-            Err(error) => draft.error_of(operator, error.message()),
-        }
-        let is_keyed = |map: &&Declared| keyed_states.iter().any(|keyed| keyed.name == map.name);
-        for state in declared.iter().filter(is_keyed) {
-            draft.error_of(operator, &format!("two states are called {}", state.name));
-        }
-        draft.keyed_states(operator, &keyed_states);
-        draft.operator_states(operator, &declared);
-        draft.must_lead_somewhere(operator, &port);
-        draft.read(operator, &[keyed, broadcast]);
-        draft.vertices.push(Box::new(ConnectedVertex {
-            operator,
-            keyed,
-            broadcast,
-            factory,
-            states: DeclaredStates { key: K::schema(), states: keyed_states },
-            maps: declared,
-            port: port.clone(),
-        }));
-        drop(draft);
-        Stream::new(env, operator, port, Identity::new())
+        env.operator("broadcast-process", &[keyed, broadcast], |draft, operator, port| {
+            let states = states.finish().map(|columns| columns.declared());
+            let states = draft.declared(operator, states);
+            let maps = maps.finish(SubtaskId { index: 0, parallelism: 1 });
+            let maps = draft.declared(operator, maps.map(|maps| maps.declared()));
+            let is_keyed = |map: &&Declared| states.iter().any(|keyed| keyed.name == map.name);
+            for map in maps.iter().filter(is_keyed) {
+                draft.error_of(operator, &format!("two states are called {}", map.name));
+            }
+            draft.keyed_states(operator, &states);
+            draft.operator_states(operator, &maps);
+            let states = DeclaredStates { key: K::schema(), states };
+            ConnectedVertex { operator, keyed, broadcast, factory, states, maps, port }
+        })
     }
 }

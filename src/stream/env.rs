@@ -104,6 +104,14 @@ impl Draft {
         self.wrong.push((operator, message.to_owned()));
     }
 
+    /// What is declared of `operator`; nothing where that is wrong.
+    pub(super) fn declared<T>(&mut self, operator: usize, declared: Result<Vec<T>>) -> Vec<T> {
+        declared.unwrap_or_else(|error| {
+            self.error_of(operator, error.message());
+            Vec::new()
+        })
+    }
+
     /// Adds an edge from `operator`; the index is how both ends find their channels.
     pub(super) fn edge(&mut self, operator: usize, edge: impl Edge + 'static) -> usize {
         self.edges.push(Box::new(edge));
@@ -226,17 +234,30 @@ impl StreamEnvironment {
         with_origin: bool,
         emit: crate::task::Emit<S::Item, O>,
     ) -> Stream<Identity<O>> {
-        let port = Port::new();
-        let mut draft = self.0.borrow_mut();
-        let operator = draft.operator("source");
-        draft.must_lead_somewhere(operator, &port);
-        draft.vertices.push(Box::new(SourceVertex {
+        self.operator("source", &[], |_, operator, port| SourceVertex {
             operator,
             source: Arc::new(source),
             with_origin,
             emit,
-            port: port.clone(),
-        }));
+            port,
+        })
+    }
+
+    /// The stream that comes out of one more operator, which reads `inputs`. `vertex` makes its vertex, and records
+    /// what else there is to tell of it.
+    pub(super) fn operator<T: Send + 'static, V: Vertex + 'static>(
+        &self,
+        kind: &'static str,
+        inputs: &[usize],
+        vertex: impl FnOnce(&mut Draft, usize, Port<T>) -> V,
+    ) -> Stream<Identity<T>> {
+        let port = Port::new();
+        let mut draft = self.0.borrow_mut();
+        let operator = draft.operator(kind);
+        let vertex = vertex(&mut draft, operator, port.clone());
+        draft.must_lead_somewhere(operator, &port);
+        draft.read(operator, inputs);
+        draft.vertices.push(Box::new(vertex));
         drop(draft);
         Stream::new(self.clone(), operator, port, Identity::new())
     }

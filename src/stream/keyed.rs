@@ -11,7 +11,6 @@ use super::vertices::KeyedVertex;
 use crate::codec::{Key, Value};
 use crate::operator::{Identity, KeyedProcess, Reduce};
 use crate::state::{DeclaredStates, States, ValueDescriptor};
-use crate::task::Port;
 
 /// A stream that is partitioned by key.
 #[must_use = "a stream that ends in no sink is an error when the graph is built"]
@@ -114,27 +113,13 @@ impl<K: Key, T: Send + 'static> KeyedStream<K, T> {
     {
         let mut states = States::new();
         drop(factory(&mut states));
-        let port = Port::new();
-        let mut draft = self.env.0.borrow_mut();
-        let operator = draft.operator(kind);
-        let states = match states.finish() {
-            Ok(columns) => columns.declared(),
-            Err(error) => {
-                draft.error_of(operator, error.message());
-                Vec::new()
-            }
-        };
-        draft.keyed_states(operator, &states);
-        draft.must_lead_somewhere(operator, &port);
-        draft.read(operator, &[self.edge]);
-        draft.vertices.push(Box::new(KeyedVertex {
-            operator,
-            edge: self.edge,
-            factory,
-            states: DeclaredStates { key: K::schema(), states },
-            port: port.clone(),
-        }));
-        drop(draft);
-        Stream::new(self.env.clone(), operator, port, Identity::new())
+        let edge = self.edge;
+        self.env.operator(kind, &[edge], |draft, operator, port| {
+            let states = states.finish().map(|columns| columns.declared());
+            let states = draft.declared(operator, states);
+            draft.keyed_states(operator, &states);
+            let states = DeclaredStates { key: K::schema(), states };
+            KeyedVertex { operator, edge, factory, states, port }
+        })
     }
 }

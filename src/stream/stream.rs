@@ -76,13 +76,7 @@ impl<C: Chain> Stream<C> {
         U: Send + 'static,
         F: Fn(C::Out) -> U + Send + Sync + 'static,
     {
-        Stream {
-            env: self.env,
-            operator: self.operator,
-            port: self.port,
-            chain: Map::new(self.chain, function),
-            fork: self.fork,
-        }
+        self.chained(|chain| Map::new(chain, function))
     }
 
     /// Keeps the records for which `predicate` holds.
@@ -90,13 +84,7 @@ impl<C: Chain> Stream<C> {
     where
         F: Fn(&C::Out) -> bool + Send + Sync + 'static,
     {
-        Stream {
-            env: self.env,
-            operator: self.operator,
-            port: self.port,
-            chain: Filter::new(self.chain, predicate),
-            fork: self.fork,
-        }
+        self.chained(|chain| Filter::new(chain, predicate))
     }
 
     /// Replaces each record by any number of others, in order.
@@ -106,13 +94,7 @@ impl<C: Chain> Stream<C> {
         I::Item: Send + 'static,
         F: Fn(C::Out) -> I + Send + Sync + 'static,
     {
-        Stream {
-            env: self.env,
-            operator: self.operator,
-            port: self.port,
-            chain: FlatMap::new(self.chain, function),
-            fork: self.fork,
-        }
+        self.chained(|chain| FlatMap::new(chain, function))
     }
 
     /// Partitions by key: all records of a key reach one subtask, those of one split in order.
@@ -163,43 +145,24 @@ impl<C: Chain> Stream<C> {
         drop(factory(&mut states));
         let env = self.env.clone();
         let edge = self.forward();
-        let port = Port::new();
-        let mut draft = env.0.borrow_mut();
-        let operator = draft.operator("process");
-        let declared = match states.finish(SubtaskId { index: 0, parallelism: 1 }) {
-            Ok(state) => state.declared(),
-            Err(error) => {
-                draft.error_of(operator, error.message());
-                Vec::new()
-            }
-        };
-        draft.operator_states(operator, &declared);
-        draft.must_lead_somewhere(operator, &port);
-        draft.read(operator, &[edge]);
-        draft.vertices.push(Box::new(ProcessVertex {
-            operator,
-            edge,
-            factory,
-            declared,
-            port: port.clone(),
-        }));
-        drop(draft);
-        Stream::new(env, operator, port, Identity::new())
+        env.operator("process", &[edge], |draft, operator, port| {
+            let states = states.finish(SubtaskId { index: 0, parallelism: 1 });
+            let declared = draft.declared(operator, states.map(|states| states.declared()));
+            draft.operator_states(operator, &declared);
+            ProcessVertex { operator, edge, factory, declared, port }
+        })
     }
 
     /// Merges with `other`; each one keeps its order.
     pub fn union<D: Chain<Out = C::Out>>(self, other: Stream<D>) -> Stream<Identity<C::Out>> {
         check_same(&self.env, &other.env);
         let env = self.env.clone();
-        let edges = vec![self.forward(), other.forward()];
-        let port = Port::new();
-        let mut draft = env.0.borrow_mut();
-        let operator = draft.operator("union");
-        draft.must_lead_somewhere(operator, &port);
-        draft.read(operator, &edges);
-        draft.vertices.push(Box::new(UnionVertex { operator, edges, port: port.clone() }));
-        drop(draft);
-        Stream::new(env, operator, port, Identity::new())
+        let edges = [self.forward(), other.forward()];
+        env.operator("union", &edges, |_, operator, port| UnionVertex {
+            operator,
+            edges: edges.to_vec(),
+            port,
+        })
     }
 
     /// Two streams of the same records.
@@ -249,6 +212,12 @@ impl<C: Chain> Stream<C> {
             Ok(Box::new(Fused::new(chain, SinkTail::new(id, writer, context.metrics.clone()))))
         });
         handle
+    }
+
+    /// The stream that comes out of one more stateless operator.
+    fn chained<D: Chain<In = C::In>>(self, with: impl FnOnce(C) -> D) -> Stream<D> {
+        let Self { env, operator, port, chain, fork } = self;
+        Stream { env, operator, port, chain: with(chain), fork }
     }
 
     fn forward(self) -> usize {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use millpond::ErrorKind;
 use millpond::clock::Clock;
 use millpond::config::StoreSettings;
+use millpond::ids::Name;
 
 use crate::dynamodb_support::aws::{
     FIVE, ON_DEMAND, always, backups, count, done, in_use, not_found, open, reached, server, table,
@@ -55,6 +56,35 @@ async fn a_signature_that_goes_on_being_refused_ends_the_start_and_names_clock_a
     }
 }
 
+/// Others that succeed used to begin the count anew each time.
+#[tokio::test(start_paused = true)]
+async fn a_look_or_change_whose_own_signature_is_always_refused_fails_though_others_succeed() {
+    for operation in ["DescribeTable", "UpdateTable"] {
+        let script = Script::default();
+        script.next(operation, (0..40).map(|_| Act::error(400, "InvalidSignatureException")));
+        script.next("DescribeTable", always(|| table("ACTIVE", FIVE)));
+        script.next("DescribeTimeToLive", always(|| ttl("ENABLED")));
+        script.next("UpdateTable", always(done));
+        script.next("GetItem", always(done));
+        let connection = reached(&managed(), &script).await;
+        let (heads, job) = (connection.heads(), Name::new("job").unwrap());
+        let others = async {
+            loop {
+                heads.read(&job).await.unwrap();
+                Clock::system().sleep(Duration::from_millis(500)).await;
+            }
+        };
+        let table = connection.table();
+        let error = tokio::select! {
+            applied = table.apply() => applied.unwrap_err(),
+            never = others => never,
+        };
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(error.to_string().contains(&format!("{operation} on table")), "{error}");
+        assert_eq!(count(&script.sent(), operation), 10);
+    }
+}
+
 /// Requests of items know a new table later than the control plane does. That used to end the first run.
 #[tokio::test(start_paused = true)]
 async fn a_new_table_is_handed_out_once_its_items_answer() {
@@ -101,12 +131,11 @@ async fn items_that_do_not_answer_for_a_minute_end_the_start() {
     assert!(!connection.table().apply().await.unwrap().has_changes());
 }
 
-/// The second look that finds nothing used to make it another's, whose backups are not switched on.
-#[tokio::test(start_paused = true)]
-async fn a_table_made_here_stays_ours_though_a_look_misses_it() {
+/// A start that is to switch backups on. It makes the table, sees it in `status`, then misses it and is refused to make
+/// it again. The warnings, and what was sent.
+async fn missed_after(status: &str) -> (Vec<String>, Vec<String>) {
     let script = Script::default();
-    let looks = [not_found(), table("CREATING", ON_DEMAND), not_found()];
-    script.next("DescribeTable", looks);
+    script.next("DescribeTable", [not_found(), table(status, ON_DEMAND), not_found()]);
     script.next("DescribeTable", [table("ACTIVE", ON_DEMAND)]);
     script.next("CreateTable", [done(), in_use()]);
     script.next("GetItem", [done()]);
@@ -116,28 +145,24 @@ async fn a_table_made_here_stays_ours_though_a_look_misses_it() {
     let settings = StoreSettings { point_in_time_recovery: Some(true), ..server() };
     let (opened, warned) = open(&settings, &script).await;
     opened.unwrap();
+    (warned, script.sent())
+}
+
+/// The second look that finds nothing used to make it another's, whose backups are not switched on.
+#[tokio::test(start_paused = true)]
+async fn a_table_made_here_stays_ours_though_a_look_misses_it() {
+    let (warned, sent) = missed_after("CREATING").await;
     assert_eq!(warned, Vec::<String>::new());
-    assert_eq!(script.sent().last().unwrap(), "UpdateContinuousBackups");
+    assert_eq!(sent.last().unwrap(), "UpdateContinuousBackups");
 }
 
 /// What another process makes after ours was deleted is not ours.
 #[tokio::test(start_paused = true)]
 async fn a_table_that_was_seen_being_deleted_is_not_ours_any_more() {
-    let script = Script::default();
-    let looks = [not_found(), table("DELETING", ON_DEMAND), not_found()];
-    script.next("DescribeTable", looks);
-    script.next("DescribeTable", [table("ACTIVE", ON_DEMAND)]);
-    script.next("CreateTable", [done(), in_use()]);
-    script.next("GetItem", [done()]);
-    script.next("DescribeTimeToLive", [ttl("ENABLED")]);
-    script.next("DescribeContinuousBackups", [backups("DISABLED")]);
-    // It would be taken, if it were sent.
-    script.next("UpdateContinuousBackups", [backups("ENABLED")]);
-    let settings = StoreSettings { point_in_time_recovery: Some(true), ..server() };
-    let (opened, warned) = open(&settings, &script).await;
-    opened.unwrap();
+    let (warned, sent) = missed_after("DELETING").await;
     assert_eq!(warned.len(), 1, "{warned:?}");
     assert!(warned[0].starts_with("point-in-time recovery: off; configured: on"), "{warned:?}");
+    assert_eq!(count(&sent, "UpdateContinuousBackups"), 0);
 }
 
 /// They used to be waited for without end and without a word.
@@ -321,14 +346,20 @@ async fn the_ttl_of_a_table_that_was_there_is_waited_for_by_apply_alone() {
     assert_eq!(count(&of_apply.sent(), "UpdateTimeToLive"), 2);
 }
 
-/// The first run's TTL used to stay off, with a warning, where the table was not at rest yet.
-#[tokio::test(start_paused = true)]
-async fn a_ttl_that_cannot_be_switched_on_yet_is_tried_again() {
+/// A table that is missing, is made, and answers at once; its TTL is off.
+fn made() -> Script {
     let script = Script::default();
     script.next("DescribeTable", [not_found(), table("ACTIVE", ON_DEMAND)]);
     script.next("CreateTable", [done()]);
     script.next("GetItem", [done()]);
     script.next("DescribeTimeToLive", [ttl("DISABLED")]);
+    script
+}
+
+/// The first run's TTL used to stay off, with a warning, where the table was not at rest yet.
+#[tokio::test(start_paused = true)]
+async fn a_ttl_that_cannot_be_switched_on_yet_is_tried_again() {
+    let script = made();
     script.next("UpdateTimeToLive", [in_use(), not_found(), in_use(), done()]);
     let (opened, warned) = open(&server(), &script).await;
     opened.unwrap();
@@ -339,22 +370,15 @@ async fn a_ttl_that_cannot_be_switched_on_yet_is_tried_again() {
 #[tokio::test(start_paused = true)]
 async fn a_ttl_that_another_has_switched_on_meanwhile_is_on() {
     for (found, told) in [("ENABLING", 0), ("ENABLED", 0), ("DISABLED", 1)] {
-        let script = Script::default();
-        script.next("DescribeTable", [not_found(), table("ACTIVE", ON_DEMAND)]);
-        script.next("CreateTable", [done()]);
-        script.next("GetItem", [done()]);
-        script.next("DescribeTimeToLive", [ttl("DISABLED"), ttl(found)]);
+        let script = made();
+        script.next("DescribeTimeToLive", [ttl(found)]);
         script.next("UpdateTimeToLive", [not_valid()]);
         let (opened, warned) = open(&server(), &script).await;
         opened.unwrap();
         assert_eq!(warned.len(), told, "{found}: {warned:?}");
     }
     // A table that stays in use is used without, after a minute.
-    let script = Script::default();
-    script.next("DescribeTable", [not_found(), table("ACTIVE", ON_DEMAND)]);
-    script.next("CreateTable", [done()]);
-    script.next("GetItem", [done()]);
-    script.next("DescribeTimeToLive", [ttl("DISABLED")]);
+    let script = made();
     script.next("UpdateTimeToLive", always(in_use));
     let clock = Clock::system();
     let began = clock.now();

@@ -73,13 +73,20 @@ fn text(bytes: usize) -> String {
     "日".repeat(bytes / 3) + &"x".repeat(bytes % 3)
 }
 
-fn graph(source: MemorySource<Record>, sink: &MemorySink<Line>) -> JobGraph {
+/// A job that keys records by `key_of`, and does with them what `make` makes.
+fn graph<T: Clone + Send + 'static, P: KeyedProcess<In = T>>(
+    source: MemorySource<T>,
+    key_of: impl Fn(&T) -> P::Key + Send + Sync + 'static,
+    make: impl Fn(&mut States) -> P + Send + Sync + 'static,
+    sink: &MemorySink<P::Out>,
+) -> JobGraph {
     let env = StreamEnvironment::new();
-    env.source(source)
-        .key_by(|(key, _)| key.clone())
-        .process(|states: &mut States| Keep(states.value(ValueDescriptor::new("kept"))))
-        .sink(sink.clone());
+    env.source(source).key_by(key_of).process(make).sink(sink.clone());
     env.build().unwrap()
+}
+
+fn key_of((key, _): &Record) -> String {
+    key.clone()
 }
 
 /// What each key's value was, as the output says, and what it is from now on.
@@ -105,17 +112,11 @@ impl World {
         for (n, key) in keys.iter().enumerate() {
             self.feed.push(n % 4, [(key.clone(), size(n))]);
         }
-        let engine = Engine::new(Arc::clone(&self.backend), config);
-        let (stop, stopped) = oneshot::channel();
-        let graph = graph(self.source.clone(), &self.sink);
-        let run = engine.run_until(graph, async move { drop(stopped.await) });
-        let watch = async {
-            let all = keys.len() as u64;
-            engine.until(|status| status.metrics.records_written == all && done(status)).await;
-            stop.send(()).unwrap();
-        };
-        let (ended, ()) = futures::join!(run, watch);
-        ended.unwrap();
+        let keep = |states: &mut States| Keep(states.value(ValueDescriptor::new("kept")));
+        let graph = graph(self.source.clone(), key_of, keep, &self.sink);
+        let all = keys.len() as u64;
+        let done = |status: &JobStatus| status.metrics.records_written == all && done(status);
+        let status = run_until(&self.backend, config, graph, done).await;
         let output = self.sink.output();
         assert_eq!(output.len(), seen + keys.len());
         for (key, before) in &output[seen..] {
@@ -132,8 +133,27 @@ impl World {
             let before = self.model.0.get(&key).copied().flatten();
             self.model.0.insert(key, size(n).or(before));
         }
-        engine.status()
+        status
     }
+}
+
+/// A process that is stopped once `done` holds, and its last status.
+async fn run_until(
+    backend: &Arc<dyn Backend>,
+    config: Config,
+    graph: JobGraph,
+    done: impl Fn(&JobStatus) -> bool,
+) -> JobStatus {
+    let engine = Engine::new(Arc::clone(backend), config);
+    let (stop, stopped) = oneshot::channel();
+    let run = engine.run_until(graph, async move { drop(stopped.await) });
+    let watch = async {
+        engine.until(done).await;
+        stop.send(()).unwrap();
+    };
+    let (ended, ()) = futures::join!(run, watch);
+    ended.unwrap();
+    engine.status()
 }
 
 fn config(materialize: Materialize, log_max_bytes: usize) -> Config {
@@ -235,23 +255,13 @@ fn large_elements_and_entries_pass_through_log_restart_cleaning_and_table() {
         ];
         for (number, (config, size)) in runs.into_iter().enumerate() {
             feed.push(0, [("日本".to_owned(), size)]);
-            let env = StreamEnvironment::new();
-            env.source(source.clone())
-                .key_by(|(key, _)| key.clone())
-                .process(|states: &mut States| Pile {
-                    list: states.list(ListDescriptor::new("list")),
-                    map: states.map(MapDescriptor::new("map")),
-                })
-                .sink(sink.clone());
-            let engine = Engine::new(Arc::clone(&backend), config);
-            let (stop, stopped) = oneshot::channel();
-            let run = engine.run_until(env.build().unwrap(), async move { drop(stopped.await) });
-            let watch = async {
-                engine.until(|s| s.metrics.records_written == 1).await;
-                stop.send(()).unwrap();
+            let pile = |states: &mut States| Pile {
+                list: states.list(ListDescriptor::new("list")),
+                map: states.map(MapDescriptor::new("map")),
             };
-            let (ended, ()) = futures::join!(run, watch);
-            ended.unwrap();
+            let graph = graph(source.clone(), key_of, pile, &sink);
+            let written = |status: &JobStatus| status.metrics.records_written == 1;
+            run_until(&backend, config, graph, written).await;
             let output = sink.output();
             assert_eq!(output.len(), number + 1);
             let (_, listed, mapped, whole) = &output[number];
@@ -369,26 +379,16 @@ fn long_map_keys_and_namespaces_pass_through_log_restart_cleaning_and_table() {
         for (number, (config, change, least_reads)) in runs.into_iter().enumerate() {
             let seen = sink.output().len();
             feed.push(0, texts.iter().map(|text| (text.clone(), change)));
-            let env = StreamEnvironment::new();
-            env.source(source.clone())
-                .key_by(|_| ())
-                .process(|states: &mut States| Nest {
-                    map: states.map(MapDescriptor::new("map")),
-                    value: states.namespaced().value(ValueDescriptor::new("value")),
-                    both: states.namespaced().map(MapDescriptor::new("both")),
-                })
-                .sink(sink.clone());
-            let engine = Engine::new(Arc::clone(&backend), config);
-            let (stop, stopped) = oneshot::channel();
-            let run = engine.run_until(env.build().unwrap(), async move { drop(stopped.await) });
-            let (watch, all) = (&engine, texts.len() as u64);
-            let watch = async {
-                watch.until(|status| status.metrics.records_written == all).await;
-                stop.send(()).unwrap();
+            let nest = |states: &mut States| Nest {
+                map: states.map(MapDescriptor::new("map")),
+                value: states.namespaced().value(ValueDescriptor::new("value")),
+                both: states.namespaced().map(MapDescriptor::new("both")),
             };
-            let (ended, ()) = futures::join!(run, watch);
-            ended.unwrap();
-            assert!(engine.status().metrics.items_read >= least_reads, "run {number}");
+            let graph = graph(source.clone(), |_| (), nest, &sink);
+            let all = texts.len() as u64;
+            let written = |status: &JobStatus| status.metrics.records_written == all;
+            let status = run_until(&backend, config, graph, written).await;
+            assert!(status.metrics.items_read >= least_reads, "run {number}");
             let output = sink.output();
             assert_eq!(output.len() - seen, texts.len(), "run {number}");
             for (text, found, all) in &output[seen..] {
@@ -415,16 +415,12 @@ fn a_large_value_of_a_key_that_waits_for_nothing_is_not_serialised_for_each_reco
         let (engine, _) = Engine::twin(config);
         let (feed, source) = MemorySource::fed(1);
         let sink = MemorySink::new();
-        let env = StreamEnvironment::new();
-        env.source(source)
-            .key_by(|_| 7)
-            .process(|states: &mut States| Accumulate {
-                bytes: states.value(
-                    ValueDescriptor::new("bytes").with_default(|| Counted(vec![0; 100_000])),
-                ),
-                map: states.map(MapDescriptor::new("map")),
-            })
-            .sink(sink.clone());
+        let bytes = || ValueDescriptor::new("bytes").with_default(|| Counted(vec![0; 100_000]));
+        let accumulate = move |states: &mut States| Accumulate {
+            bytes: states.value(bytes()),
+            map: states.map(MapDescriptor::new("map")),
+        };
+        let graph = graph(source, |_| 7, accumulate, &sink);
         feed.push(0, [1]);
         let outside = async {
             engine.until(|status| status.metrics.items_materialised >= 2).await;
@@ -435,7 +431,7 @@ fn a_large_value_of_a_key_that_waits_for_nothing_is_not_serialised_for_each_reco
             assert!(times < 150, "{times} times");
             feed.close();
         };
-        let (ended, ()) = futures::join!(engine.run(env.build().unwrap()), outside);
+        let (ended, ()) = futures::join!(engine.run(graph), outside);
         ended.unwrap();
         assert_eq!(sink.output().last(), Some(&100_501));
     });

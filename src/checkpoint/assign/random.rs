@@ -1,19 +1,24 @@
 //! Random courses of an operator's list, union list and broadcast map, over checkpoints that complete or are aborted
-//! and restores at any parallelism, against plain vectors: what a barrier saw comes back, and nothing else.
+//! and restores at any parallelism, against plain vectors: what a barrier saw comes back, and nothing else. Each
+//! checkpoint is what the bytes of its manifest say.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ids::SubtaskId;
-use crate::state::unkeyed::{OperatorState, RestoredState};
+use crate::ids::{Attempt, CheckpointId, SubtaskId, Version};
+use crate::state::unkeyed::{OperatorFormat, OperatorState, RestoredState};
 use crate::state::{
     BroadcastDescriptor, BroadcastState, BroadcastStates, OperatorListDescriptor,
     OperatorListState, OperatorStates, UnionListDescriptor, UnionListState,
 };
 
 const MOST_SUBTASKS: u32 = 4;
+/// As many as three seconds of a development build take.
+const CASES: u32 = 800;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -25,7 +30,8 @@ enum Step {
     ClearUnion(usize),
     /// All subtasks are given the same.
     Rule(u8, Option<u16>),
-    Barrier,
+    /// Whether the manifest records of which types the states are: older ones do not.
+    Barrier(bool),
     Complete,
     Abort,
     Restore(usize, u32),
@@ -39,7 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (subtask(), any::<u16>()).prop_map(|(subtask, n)| Step::PushUnion(subtask, n)),
         1 => subtask().prop_map(Step::ClearUnion),
         4 => (0u8..6, prop::option::of(any::<u16>())).prop_map(|(key, rule)| Step::Rule(key, rule)),
-        5 => Just(Step::Barrier),
+        5 => any::<bool>().prop_map(Step::Barrier),
         4 => Just(Step::Complete),
         1 => Just(Step::Abort),
         2 => (0usize..3, 1..=MOST_SUBTASKS).prop_map(|(which, to)| Step::Restore(which, to)),
@@ -87,11 +93,9 @@ impl Subtask {
     }
 }
 
-/// What a checkpoint has of both operators, and what it should have.
-#[derive(Clone, Debug)]
+/// A checkpoint's manifest as it is stored, and what each subtask had.
 struct Checkpoint {
-    lists: SavedOperator,
-    maps: SavedOperator,
+    parts: Vec<Bytes>,
     plain: Vec<Plain>,
 }
 
@@ -114,30 +118,52 @@ fn expected(plain: &[Plain], parallelism: u32) -> Vec<Plain> {
 fn restored(checkpoint: Option<&Checkpoint>, parallelism: u32) -> Vec<Subtask> {
     let subtask = |index| Subtask::new(SubtaskId { index, parallelism });
     let mut subtasks: Vec<Subtask> = (0..parallelism).map(subtask).collect();
-    let shares = |of: &SavedOperator| {
-        let plain = |share: Vec<SavedState>| -> Vec<RestoredState> {
-            share.into_iter().map(|saved| RestoredState { saved, encoding: None }).collect()
+    let Some(Checkpoint { parts, .. }) = checkpoint else { return subtasks };
+    let Manifest { operator_states, operator_formats, .. } = Manifest::decode(parts).unwrap();
+    for operator in &operator_states {
+        let restored = |saved: SavedState| {
+            let format =
+                operator_formats.iter().find(|f| f.is_of(&operator.operator, &saved.state));
+            RestoredState { saved, encoding: format.map(|format| format.encoding.clone()) }
         };
-        operator_state(of, parallelism).into_iter().map(plain).collect::<Vec<_>>()
-    };
-    if let Some(Checkpoint { lists, maps, .. }) = checkpoint {
-        for ((subtask, lists), maps) in subtasks.iter_mut().zip(shares(lists)).zip(shares(maps)) {
-            subtask.lists.restore(lists).unwrap();
-            subtask.maps.restore(maps).unwrap();
+        for (subtask, share) in subtasks.iter_mut().zip(operator_state(operator, parallelism)) {
+            let state = match operator.operator.as_str() {
+                "lists" => &mut subtask.lists,
+                _ => &mut subtask.maps,
+            };
+            state.restore(share.into_iter().map(restored).collect()).unwrap();
         }
     }
     subtasks
 }
 
-fn barrier(subtasks: &mut [Subtask], plain: &[Plain]) -> Checkpoint {
-    let operator = |name| Name::new(name).unwrap();
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// What a manifest records of all states.
+static FORMATS: LazyLock<Vec<OperatorFormat>> = LazyLock::new(|| {
+    let Subtask { lists, maps, .. } = Subtask::new(SubtaskId { index: 0, parallelism: 1 });
+    let of = |operator: &str, states: &OperatorState| -> Vec<OperatorFormat> {
+        let declared = states.declared();
+        declared.iter().map(|state| OperatorFormat::of(&name(operator), state)).collect()
+    };
+    [of("lists", &lists), of("maps", &maps)].concat()
+});
+
+fn barrier(subtasks: &mut [Subtask], plain: &[Plain], recorded: bool) -> Checkpoint {
     let lists = subtasks.iter_mut().map(|subtask| subtask.lists.freeze().unwrap()).collect();
     let maps = subtasks.iter_mut().map(|subtask| subtask.maps.freeze().unwrap()).collect();
-    Checkpoint {
-        lists: SavedOperator { operator: operator("lists"), subtasks: lists },
-        maps: SavedOperator { operator: operator("maps"), subtasks: maps },
-        plain: plain.to_vec(),
-    }
+    let version = Version { attempt: Attempt(1), checkpoint: CheckpointId(1) };
+    let manifest = Manifest {
+        operator_states: vec![
+            SavedOperator { operator: name("lists"), subtasks: lists },
+            SavedOperator { operator: name("maps"), subtasks: maps },
+        ],
+        operator_formats: if recorded { FORMATS.clone() } else { Vec::new() },
+        ..Manifest::empty(version)
+    };
+    Checkpoint { parts: manifest.encode().unwrap(), plain: plain.to_vec() }
 }
 
 fn check(steps: &[Step]) {
@@ -186,7 +212,7 @@ fn check(steps: &[Step]) {
                     }
                 }
             }
-            Step::Barrier => under_way = Some(barrier(&mut subtasks, &plain)),
+            Step::Barrier(recorded) => under_way = Some(barrier(&mut subtasks, &plain, *recorded)),
             Step::Complete => retained.extend(under_way.take()),
             // What it has is in the next one.
             Step::Abort => under_way = None,
@@ -204,8 +230,8 @@ fn check(steps: &[Step]) {
         assert_eq!(found, plain, "after {step:?}");
     }
     // All of what is there now survives one more checkpoint, at another parallelism too.
-    let last = barrier(&mut subtasks, &plain);
     for parallelism in 1..=MOST_SUBTASKS {
+        let last = barrier(&mut subtasks, &plain, parallelism % 2 == 0);
         let subtasks = restored(Some(&last), parallelism);
         let found: Vec<Plain> = subtasks.iter().map(Subtask::plain).collect();
         assert_eq!(found, expected(&plain, parallelism), "on {parallelism}");
@@ -213,7 +239,11 @@ fn check(steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: CASES,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn an_operators_states_equal_the_model(steps in prop::collection::vec(step(), 1..40)) {
@@ -225,26 +255,28 @@ proptest! {
 #[cfg(debug_assertions)]
 #[test]
 fn what_is_wrong_with_operator_state_is_found() {
-    let steps = [
-        Step::Push(0, 1),
-        Step::Push(1, 2),
-        Step::PushUnion(1, 3),
-        Step::Rule(1, Some(4)),
-        Step::Barrier,
-        Step::Complete,
-        Step::Push(0, 5),
-        Step::Barrier,
-        Step::Complete,
-        Step::Restore(0, 3),
-    ];
-    check(&steps);
-    for tooth in [
-        Tooth::OperatorChangeNotNoted,
-        Tooth::BroadcastUnsaved,
-        Tooth::UnionDealtOut,
-        Tooth::ListDealtTwice,
-    ] {
-        let with = || crate::teeth::with(tooth, || check(&steps));
-        assert!(std::panic::catch_unwind(with).is_err(), "{tooth:?}");
+    for recorded in [false, true] {
+        let steps = [
+            Step::Push(0, 1),
+            Step::Push(1, 2),
+            Step::PushUnion(1, 3),
+            Step::Rule(1, Some(4)),
+            Step::Barrier(recorded),
+            Step::Complete,
+            Step::Push(0, 5),
+            Step::Barrier(recorded),
+            Step::Complete,
+            Step::Restore(0, 3),
+        ];
+        check(&steps);
+        for tooth in [
+            Tooth::OperatorChangeNotNoted,
+            Tooth::BroadcastUnsaved,
+            Tooth::UnionDealtOut,
+            Tooth::ListDealtTwice,
+        ] {
+            let with = || crate::teeth::with(tooth, || check(&steps));
+            assert!(std::panic::catch_unwind(with).is_err(), "{tooth:?}");
+        }
     }
 }
