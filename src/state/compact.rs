@@ -99,6 +99,7 @@ impl<K: Key> KeyedState<K> {
             || !self.untouched.is_empty()
             || !self.untouched_entries.is_empty()
             || !self.learnt_much.is_empty()
+            || !self.listed.is_empty()
         {
             return;
         }

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use super::barrier::{Cursor, Horizons};
 use super::bits::Bits;
 use super::cleaning::Cleaning;
+use super::clearing::Listed;
 use super::column::{AnyColumn, Column};
 use super::descriptor::{ColumnId, Columns, ValueState};
 use super::entries::Entries;
@@ -143,6 +144,8 @@ pub struct KeyedState<K> {
     pub(super) scanning: HashMap<u32, Vec<(ColumnId, SubRange)>>,
     /// Rows that know more ranges of a state than are kept, because records of theirs still need them.
     pub(super) learnt_much: Vec<(ColumnId, u32)>,
+    /// What is to be cleared.
+    pub(super) listed: Listed,
     /// Whether there are states with entries that are not known when a record is admitted.
     pub(super) has_subs: bool,
     pub(super) effects: Effects,
@@ -265,6 +268,7 @@ impl<K: Key> KeyedState<K> {
             scans: Vec::new(),
             scanning: HashMap::new(),
             learnt_much: Vec::new(),
+            listed: Listed::default(),
             has_subs: columns.0.iter().any(|column| !column.is_plain()),
             effects: Effects::default(),
             times: Times::new(at.now_ms, columns.0.iter().map(|column| column.ttl())),

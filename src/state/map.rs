@@ -248,11 +248,6 @@ impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
         self.state.need_any::<(N, MK), V>(self.handle.column, self.row, all)
     }
 
-    fn need_all(&mut self) -> Result<()> {
-        let namespace = self.namespace;
-        self.need(|| bytes_of_range::<N, MK>(namespace, &..))
-    }
-
     /// Looking for one does not read it.
     fn any_in_memory(&self) -> bool {
         let values = &self.entries().values;
@@ -272,16 +267,13 @@ impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
         Ok(!self.any_in_memory())
     }
 
-    /// Removes all entries.
+    /// Removes all entries. However large the values are that are not in memory, only their keys are kept: each leaves
+    /// a tombstone.
     ///
     /// # Errors
-    /// As [`Map::iter`]: each leaves a tombstone.
+    /// [`crate::ErrorKind::Suspended`] where entries must be read first: one `Query` for each MiB of them.
     pub fn clear(&mut self) -> Result<()> {
-        self.need_all()?;
-        let all = self.all(|_| Ordering::Greater, |_| true);
-        let keys: Vec<MK> = all.map(|(_, key)| key.clone()).collect();
-        keys.iter().for_each(|key| self.remove(key));
-        Ok(())
+        self.state.clear_namespace::<N, MK, V>(self.handle.column, self.row, self.namespace)
     }
 }
 

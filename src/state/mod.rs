@@ -41,6 +41,7 @@ mod barrier;
 mod bits;
 mod changes;
 mod cleaning;
+mod clearing;
 mod coding;
 mod column;
 mod compact;

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 
+use super::clearing::Keys;
 use super::descriptor::ColumnId;
 use super::entry::Meta;
 use super::keyed::{KeyedState, Row, column, column_mut};
@@ -36,19 +37,30 @@ pub struct Scan {
     taken_bytes: usize,
     /// Whether there was no tombstone.
     traceless: bool,
-    /// Whether one entry that has a value will do.
-    any: bool,
+    wanted: Wanted,
 }
 
-/// A state call ends with it where something must be read first.
-fn suspended() -> Error {
-    Error::new(
-        ErrorKind::Suspended,
-        "an entry of the state is being read: return this error, and the function is called again",
-    )
+/// What a scan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// All entries, in memory.
+    All,
+    /// One entry that has a value will do.
+    Any,
+    /// The keys of all that is not in memory: they are going to be cleared.
+    Keys,
 }
 
 impl<K: Key> KeyedState<K> {
+    /// A state call ends with it where something must be read first.
+    pub(super) fn suspend(&mut self) -> Error {
+        self.effects.suspended = true;
+        Error::new(
+            ErrorKind::Suspended,
+            "an entry of the state is being read: return this error, and the function is called again",
+        )
+    }
+
     /// The row's entry to whose sub key `order` says *equal*; `None` where it surely has no value.
     ///
     /// # Errors
@@ -76,8 +88,7 @@ impl<K: Key> KeyedState<K> {
         sub: S,
     ) -> Result<Option<u32>> {
         if self.ask::<S, V>(id, row, sub) {
-            self.effects.suspended = true;
-            return Err(suspended());
+            return Err(self.suspend());
         }
         Ok(None)
     }
@@ -139,7 +150,7 @@ impl<K: Key> KeyedState<K> {
 
     /// The record that runs has made an entry. Where its sub key owns memory it is seen how much: nobody else may
     /// encode it before a barrier.
-    fn created<S>(&mut self, id: ColumnId, entry: u32) {
+    pub(super) fn created<S>(&mut self, id: ColumnId, entry: u32) {
         if std::mem::needs_drop::<S>() {
             self.scratch.clear();
             self.columns[id.index()].encode_sub(entry, &mut self.scratch);
@@ -188,9 +199,8 @@ impl<K: Key> KeyedState<K> {
         range: impl FnOnce() -> SubRange,
     ) -> Result<()> {
         let Some(sub) = self.lacking::<S, V>(id, row, range) else { return Ok(()) };
-        self.scan(id, row, sub, false);
-        self.effects.suspended = true;
-        Err(suspended())
+        self.scan(id, row, sub, Wanted::All);
+        Err(self.suspend())
     }
 
     /// Sees to it that an entry of a range of which none in memory has a value is there, if one has a value.
@@ -204,9 +214,8 @@ impl<K: Key> KeyedState<K> {
         range: impl FnOnce() -> SubRange,
     ) -> Result<()> {
         let Some(sub) = self.lacking::<S, V>(id, row, range) else { return Ok(()) };
-        self.scan(id, row, sub, true);
-        self.effects.suspended = true;
-        Err(suspended())
+        self.scan(id, row, sub, Wanted::Any);
+        Err(self.suspend())
     }
 
     /// Asks for a range before the record that needs it is processed. Another record of the key may have done so.
@@ -219,12 +228,17 @@ impl<K: Key> KeyedState<K> {
         let Some(sub) = self.lacking::<S, V>(id, row, range) else { return };
         let asked = self.scanning.get(&row.0);
         if !asked.is_some_and(|asked| asked.contains(&(id, sub.clone()))) {
-            self.scan(id, row, sub, false);
+            self.scan(id, row, sub, Wanted::All);
         }
     }
 
+    /// Asks for the keys of a range, to be listed.
+    pub(super) fn scan_keys(&mut self, id: ColumnId, row: Row, range: SubRange) {
+        self.scan(id, row, range, Wanted::Keys);
+    }
+
     /// The range, if something in it that is not in memory may have a value.
-    fn lacking<S: SubKey, V: Value>(
+    pub(super) fn lacking<S: SubKey, V: Value>(
         &mut self,
         id: ColumnId,
         row: Row,
@@ -246,9 +260,9 @@ impl<K: Key> KeyedState<K> {
         Some(sub)
     }
 
-    fn scan(&mut self, column: ColumnId, row: Row, sub: SubRange, any: bool) {
+    fn scan(&mut self, column: ColumnId, row: Row, sub: SubRange, wanted: Wanted) {
         // Whoever asks ahead for all of it must not take a part for that.
-        if !any {
+        if wanted == Wanted::All {
             self.scanning.entry(row.0).or_default().push((column, sub.clone()));
         }
         let mut key = Vec::new();
@@ -263,7 +277,7 @@ impl<K: Key> KeyedState<K> {
         };
         let key = key.into();
         let (taken_bytes, traceless) = (0, true);
-        self.scans.push(Scan { row, column, range, key, sub, taken_bytes, traceless, any });
+        self.scans.push(Scan { row, column, range, key, sub, taken_bytes, traceless, wanted });
         self.await_one_more(row);
     }
 
@@ -296,7 +310,7 @@ impl<K: Key> KeyedState<K> {
         let corrupt = |error: DecodeError| {
             Error::new(ErrorKind::Corrupt, format!("item of state {name}: {error}"))
         };
-        let mut found = false;
+        let (mut found, mut keys) = (false, Keys::default());
         for Scanned { sort_key, item } in page.items {
             // Another key's, where the range could not be told more exactly.
             let Some(sub) = sort_key.strip_prefix(&scan.key[..]) else { continue };
@@ -309,8 +323,14 @@ impl<K: Key> KeyedState<K> {
                 scan.traceless = false;
                 continue;
             };
-            scan.taken_bytes += ENTRY_BYTES + sub.len() + stored.bytes.len();
-            self.check_scan(column, scan.row.0, scan.taken_bytes)?;
+            let keys_alone = scan.wanted == Wanted::Keys;
+            let value = if keys_alone { 0 } else { stored.bytes.len() };
+            scan.taken_bytes += ENTRY_BYTES + sub.len() + value;
+            self.check_scan(column, scan.row.0, scan.taken_bytes, keys_alone)?;
+            if keys_alone {
+                keys.push(sub);
+                continue;
+            }
             let values = &mut self.columns[column];
             let entry = values.entry_of(scan.row.0, sub).map_err(&corrupt)?;
             values.restore(entry, Some(stored), Meta::loaded().noted()).map_err(&corrupt)?;
@@ -319,13 +339,19 @@ impl<K: Key> KeyedState<K> {
                 self.touch(column, entry);
             }
         }
+        if scan.wanted == Wanted::Keys {
+            self.listed.add((scan.row, scan.column, &scan.sub), keys, page.rest.is_none());
+        }
         // Of the rest nothing is known.
-        if scan.any && found && page.rest.is_some() {
+        if scan.wanted == Wanted::Any && found && page.rest.is_some() {
             return self.answered(scan.row).map(Some);
         }
         if let Some(rest) = page.rest {
             scan.range = rest;
             return Ok(None);
+        }
+        if scan.wanted == Wanted::Keys {
+            return self.answered(scan.row).map(Some);
         }
         if let Some(asked) = self.scanning.get_mut(&scan.row.0) {
             asked.retain(|(column, sub)| (*column, sub) != (scan.column, &scan.sub));
@@ -339,10 +365,12 @@ impl<K: Key> KeyedState<K> {
         self.answered(scan.row).map(Some)
     }
 
-    /// What rows know beyond what is kept of it, once no record of theirs needs it any more.
+    /// What rows know beyond what is kept of it, and what was listed of them, once no record of theirs needs it any
+    /// more.
     #[cold]
     pub(super) fn forget_ranges(&mut self) {
-        let Self { learnt_much, columns, loading, .. } = self;
+        let Self { learnt_much, columns, loading, listed, .. } = self;
+        listed.forget(|row| loading.contains_key(&row));
         learnt_much.retain(|(column, row)| {
             let is_needed = loading.contains_key(row);
             if !is_needed {

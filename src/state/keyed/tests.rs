@@ -1,6 +1,7 @@
 //! Tests of keyed state: against a plain model here in `world`, and promise by promise below.
 
 mod acts;
+mod clearing;
 mod codecs;
 mod compact;
 mod estimates;
