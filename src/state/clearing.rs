@@ -143,7 +143,7 @@ impl<K: Key> KeyedState<K> {
         let all = || SubRange::of_namespace(namespace);
         let stored = match self.lacking::<(N, P), V>(id, row, all) {
             None => None,
-            Some(range) => match self.listed.take(row, id, &range) {
+            Some(range) => match self.scans.listed_mut().take(row, id, &range) {
                 None => return Err(self.ask_for_keys(id, row, range)),
                 Some(pages) => Some((range, pages)),
             },
@@ -153,19 +153,19 @@ impl<K: Key> KeyedState<K> {
         }
         let Some((range, pages)) = stored else { return Ok(()) };
         let buried = self.bury_all::<(N, P), V>(id, row, &pages);
-        self.listed.give_back(row, id, &range, pages);
+        self.scans.listed_mut().give_back(row, id, &range, pages);
         buried?;
         let entries: &mut SubColumn<(N, P), V> = column_mut(&mut self.columns, id);
         self.effects.learns(id, row, entries.known(row.0));
         if entries.learn(row.0, range, false) {
-            self.learnt_much.push((id, row.0));
+            self.scans.learnt_much(row.0, id);
         }
         Ok(())
     }
 
     #[cold]
     fn ask_for_keys(&mut self, id: ColumnId, row: Row, range: SubRange) -> Error {
-        if self.listed.begin(row, id, &range) {
+        if self.scans.listed_mut().begin(row, id, &range) {
             self.scan_keys(id, row, range);
         }
         self.suspend()

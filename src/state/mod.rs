@@ -75,6 +75,7 @@ mod record;
 mod reducing;
 mod replay;
 mod rows;
+mod scans;
 pub mod segment;
 mod shortened;
 mod single;

@@ -104,7 +104,7 @@ impl<K: Key> KeyedState<K> {
         // What an empty list keeps is little, and nothing would ever free it.
         let listed = |list: &Vec<_>| if list.is_empty() { 0 } else { list.capacity() };
         let listed = listed(&self.leaving) + listed(&self.cooling);
-        let bytes = (listed * size_of::<(ColumnId, u32)>() + self.listed.bytes()) as u64;
+        let bytes = (listed * size_of::<(ColumnId, u32)>() + self.scans.listed().bytes()) as u64;
         bytes + self.cleaning.as_ref().map_or(0, Cleaning::bytes)
     }
 

@@ -226,8 +226,7 @@ impl<K: Key> KeyedState<K> {
         range: impl FnOnce() -> SubRange,
     ) {
         let Some(sub) = self.lacking::<S, V>(id, row, range) else { return };
-        let asked = self.scanning.get(&row.0);
-        if !asked.is_some_and(|asked| asked.contains(&(id, sub.clone()))) {
+        if !self.scans.is_asked(row.0, id, &sub) {
             self.scan(id, row, sub, Wanted::All);
         }
     }
@@ -263,7 +262,7 @@ impl<K: Key> KeyedState<K> {
     fn scan(&mut self, column: ColumnId, row: Row, sub: SubRange, wanted: Wanted) {
         // Whoever asks ahead for all of it must not take a part for that.
         if wanted == Wanted::All {
-            self.scanning.entry(row.0).or_default().push((column, sub.clone()));
+            self.scans.ask(row.0, column, sub.clone());
         }
         let mut key = Vec::new();
         self.rows.key(row.0).encode(&mut key);
@@ -284,7 +283,7 @@ impl<K: Key> KeyedState<K> {
     /// The scans that became necessary since the last call, for [`super::Store::scan_page`]. Each is to
     /// be answered by [`KeyedState::page_scanned`], or at once by [`KeyedState::scanned`].
     pub fn take_scans(&mut self) -> Vec<Scan> {
-        std::mem::take(&mut self.scans)
+        self.scans.take()
     }
 
     /// The whole answer to `scan`; `true` when its row is resident now.
@@ -340,7 +339,8 @@ impl<K: Key> KeyedState<K> {
             }
         }
         if scan.wanted == Wanted::Keys {
-            self.listed.add((scan.row, scan.column, &scan.sub), keys, page.rest.is_none());
+            let of = (scan.row, scan.column, &scan.sub);
+            self.scans.listed_mut().add(of, keys, page.rest.is_none());
         }
         // Of the rest nothing is known.
         if scan.wanted == Wanted::Any && found && page.rest.is_some() {
@@ -353,14 +353,9 @@ impl<K: Key> KeyedState<K> {
         if scan.wanted == Wanted::Keys {
             return self.answered(scan.row).map(Some);
         }
-        if let Some(asked) = self.scanning.get_mut(&scan.row.0) {
-            asked.retain(|(column, sub)| (*column, sub) != (scan.column, &scan.sub));
-            if asked.is_empty() {
-                self.scanning.remove(&scan.row.0);
-            }
-        }
+        self.scans.end(scan.row.0, scan.column, &scan.sub);
         if self.columns[column].learn(scan.row.0, scan.sub.clone(), scan.traceless) {
-            self.learnt_much.push((scan.column, scan.row.0));
+            self.scans.learnt_much(scan.row.0, scan.column);
         }
         self.answered(scan.row).map(Some)
     }
@@ -369,14 +364,8 @@ impl<K: Key> KeyedState<K> {
     /// more.
     #[cold]
     pub(super) fn forget_ranges(&mut self) {
-        let Self { learnt_much, columns, loading, listed, .. } = self;
-        listed.forget(|row| loading.contains_key(&row));
-        learnt_much.retain(|(column, row)| {
-            let is_needed = loading.contains_key(row);
-            if !is_needed {
-                columns[column.index()].forget_ranges(*row);
-            }
-            is_needed
-        });
+        let Self { scans, columns, loading, .. } = self;
+        let is_loading = |row| loading.contains_key(&row);
+        scans.forget(is_loading, |column, row| columns[column.index()].forget_ranges(row));
     }
 }

@@ -117,7 +117,7 @@ impl Job {
         for suspensions in 0..10 {
             if let Some(told) = self.run(&process) {
                 self.state.end_batch();
-                assert!(self.state.listed.is_empty(), "nobody needs it");
+                assert!(!self.state.scans.has_extra(), "nobody needs it");
                 return Ok((told, suspensions));
             }
             self.state.end_batch();
