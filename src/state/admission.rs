@@ -228,7 +228,7 @@ impl<K: Key> KeyedState<K> {
             self.renew_read();
             self.sweep_expired();
         }
-        if !self.learnt_much.is_empty() {
+        if self.scans.has_extra() {
             self.forget_ranges();
         }
         self.leave_all_untouched();

@@ -6,7 +6,8 @@
 use std::fmt;
 
 use super::keyed::{KeyedState, Row};
-use super::list::{ChunkId, ListState, all_chunks};
+use super::known::SubRange;
+use super::list::{ChunkId, ListState};
 use super::map::MapState;
 use super::namespace::Namespaced;
 use super::reducing::{AggregatingState, ReducingState};
@@ -87,7 +88,7 @@ impl<'a, K: Key> MapKeys<'a, K> {
     }
 
     fn list_of<N: SubKey, T: Value>(&mut self, column: ColumnId, namespace: &N) {
-        let range = || all_chunks(namespace);
+        let range = || SubRange::of_namespace(namespace);
         self.state.ask_range_ahead::<(N, ChunkId), Vec<T>>(column, self.row, range);
     }
 }

@@ -13,7 +13,7 @@ use super::entry::Meta;
 use super::heap::HeapBytes;
 use super::key_types::SubTypes;
 use super::keyed::Row;
-use super::known::SubRange;
+use super::known::{Known, SubRange};
 use super::recency::Recency;
 use super::ttl::{Lives, Ttl};
 use crate::codec::{DecodeError, Value};
@@ -94,6 +94,8 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn learn(&mut self, row: u32, range: SubRange, traceless: bool) -> bool;
     /// No record of `row` needs the ranges beyond those that are kept.
     fn forget_ranges(&mut self, row: u32);
+    /// What was known of `row` before a record that must run again.
+    fn unlearn(&mut self, row: u32, before: Known);
 
     /// Gives entries back what a record that must run again has changed.
     fn undo(&mut self) -> Result<(), DecodeError>;
@@ -294,6 +296,8 @@ impl<V: Value> AnyColumn for Column<V> {
     }
 
     fn forget_ranges(&mut self, _: u32) {}
+
+    fn unlearn(&mut self, _: u32, _: Known) {}
 
     fn undo(&mut self) -> Result<(), DecodeError> {
         self.values.undo()

@@ -98,7 +98,7 @@ impl<K: Key> KeyedState<K> {
             || !self.loading.is_empty()
             || !self.untouched.is_empty()
             || !self.untouched_entries.is_empty()
-            || !self.learnt_much.is_empty()
+            || self.scans.has_extra()
         {
             return;
         }

@@ -203,13 +203,23 @@ impl<K: Key> KeyedState<K> {
         Err(self.too_large(column, row, "the entry", &takes, else_do))
     }
 
-    /// Whether so many bytes of what was asked for of a row may be read at once.
-    pub(super) fn check_scan(&self, column: usize, row: u32, bytes: usize) -> Result<()> {
+    /// Whether so many bytes of what was asked for of a row may be read at once, or of the keys alone of what is to be
+    /// cleared.
+    pub(super) fn check_scan(
+        &self,
+        column: usize,
+        row: u32,
+        bytes: usize,
+        keys_alone: bool,
+    ) -> Result<()> {
         if bytes as u64 <= self.entry_limit {
             return Ok(());
         }
-        let (what, takes) = ("what is asked for at once", format!("{bytes} bytes"));
-        Err(self.too_large(column, row, what, &takes, "ask for less at a time: a range, a prefix"))
+        let (what, else_do) = match keys_alone {
+            true => ("keys of what is cleared at once", "remove less at a time: a range, a prefix"),
+            false => ("what is asked for at once", "ask for less at a time: a range, a prefix"),
+        };
+        Err(self.too_large(column, row, what, &format!("{bytes} bytes"), else_do))
     }
 
     fn too_large(&self, column: usize, row: u32, what: &str, takes: &str, else_do: &str) -> Error {

@@ -103,7 +103,8 @@ pub(crate) fn chunk_hashes(value: &[u8]) -> Result<Vec<u64>, crate::codec::Decod
 /// Bits that are being filled with what is in memory, what is added meanwhile, and what the table has.
 #[derive(Debug)]
 struct Build {
-    /// `None` until the first key group tells how many hashes there are.
+    /// `None` until the first key group tells about how many hashes there are. Where others have far more, these bits
+    /// are full before they are complete, and the next ones are built of what they have counted.
     bits: Option<Bloom>,
     /// What belongs into the bits, until there are some; no more than they may take.
     early: Vec<u64>,
@@ -272,7 +273,7 @@ impl Filter {
     /// That size, and whether the old bits must be folded for it; `None`: they have come to their greatest size.
     fn growth(&self) -> Option<(u64, bool)> {
         let (bits, max_bytes) = (self.bits.as_ref()?, self.config.max_bytes);
-        let bytes = Bloom::bytes_for(bits.held().saturating_mul(2));
+        let bytes = Bloom::bytes_for(bits.hashes().saturating_mul(2));
         if bits.bytes() + bytes <= max_bytes {
             return Some((bytes, false));
         }
@@ -436,6 +437,31 @@ mod tests {
         let unknown = hashes(2_000_000, 10_000);
         let taken = unknown.filter(|hash| !filter.denies(*hash, || KeyGroup(0))).count() as f64;
         assert!((taken / 10_000.0 - wrong).abs() < 0.02, "{taken} of 10,000, not {wrong}");
+    }
+
+    /// The bits for all were as large as the emptiest group told, and counted too little to be much larger the next time.
+    #[test]
+    fn bits_of_key_groups_of_very_different_sizes_are_built_once_more_and_no_more() {
+        let range = KeyGroupRange { first: KeyGroup(0), last: KeyGroup(GROUPS - 1) };
+        let config = FilterConfig { max_bytes: 1 << 20, ..CONFIG };
+        let mut filter = Filter::new(range, Vec::new(), config, (false, 0));
+        filter.begin(true, 0);
+        let groups: Vec<Vec<u64>> = [(0, 3), (10, 0), (100, 50_000), (60_000, 5)]
+            .map(|(from, n)| hashes(from, n).collect())
+            .into();
+        let mut builds = 0;
+        while let Some(group) = filter.next_group() {
+            builds += u64::from(group == range.first);
+            let of_group = &groups[usize::from(group.0)];
+            filter.read(of_group);
+            filter.end_group(group, of_group.len() as u64);
+        }
+        assert_eq!(builds, 2);
+        assert!(groups.iter().flatten().all(|hash| !filter.denies(*hash, || KeyGroup(0))));
+        let (wrong, is_greatest) = filter.false_positives().unwrap();
+        assert!(wrong < 0.002 && !is_greatest, "{wrong}");
+        assert!(filter.held().unwrap() > 49_900);
+        assert!(filter.bytes() <= 50_100 * 4, "{} bytes", filter.bytes());
     }
 
     #[test]

@@ -51,7 +51,6 @@ use super::filter::{Filter, FilterConfig, Salts};
 use super::formats::StateFormats;
 use super::former::FormerHorizons;
 use super::key_bytes::KeyBytes;
-use super::known::SubRange;
 use super::list::{List, ListState};
 use super::log::Log;
 use super::map::{Map, MapState};
@@ -60,8 +59,8 @@ use super::record::Effects;
 use super::reducing::{Aggregating, AggregatingState, Reducing, ReducingState};
 use super::replay::Carries;
 use super::rows::Rows;
+use super::scans::Scans;
 use super::sub_column::SubKey;
-use super::suspend::Scan;
 use super::ttl::Times;
 use super::writer::Writer;
 use super::{ItemKey, Read};
@@ -169,11 +168,7 @@ pub struct KeyedState<K> {
     /// Entries still to be read, by row.
     pub(super) loading: HashMap<u32, u32>,
     pub(super) reads: Vec<Read>,
-    pub(super) scans: Vec<Scan>,
-    /// Ranges that are not answered yet, by row.
-    pub(super) scanning: HashMap<u32, Vec<(ColumnId, SubRange)>>,
-    /// Rows that know more ranges of a state than are kept, because records of theirs still need them.
-    pub(super) learnt_much: Vec<(ColumnId, u32)>,
+    pub(super) scans: Scans,
     /// Whether there are states with entries that are not known when a record is admitted.
     pub(super) has_subs: bool,
     pub(super) effects: Effects,
@@ -293,9 +288,7 @@ impl<K: Key> KeyedState<K> {
             items_sent: at.items_sent,
             loading: HashMap::new(),
             reads: Vec::new(),
-            scans: Vec::new(),
-            scanning: HashMap::new(),
-            learnt_much: Vec::new(),
+            scans: Scans::default(),
             has_subs: columns.0.iter().any(|column| !column.is_plain()),
             effects: Effects::default(),
             times: Times::new(at.now_ms, columns.0.iter().map(|column| column.ttl())),

@@ -2,6 +2,8 @@
 //!
 //! Owns that knowledge for one row and one state. Entries in memory are `sub_column`'s.
 
+use crate::codec::Key;
+
 /// A range of encoded sub keys: the first, and the first that is not in it; `None`: to the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SubRange {
@@ -14,6 +16,13 @@ impl SubRange {
     pub(super) fn of_prefix(prefix: Vec<u8>) -> Self {
         let to = successor(&prefix);
         Self { from: prefix, to }
+    }
+
+    /// Everything in a namespace.
+    pub(super) fn of_namespace<N: Key>(namespace: &N) -> Self {
+        let mut prefix = Vec::new();
+        namespace.encode(&mut prefix);
+        Self::of_prefix(prefix)
     }
 
     fn is_all(&self) -> bool {
@@ -62,7 +71,7 @@ pub(super) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
 const RANGES: usize = 8;
 
 /// What is known of the entries that a row does not have in memory. By default nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     /// None of them has a value.
     complete: bool,
@@ -72,7 +81,7 @@ pub(super) struct Known {
     ranges: Option<Box<Ranges>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Ranges(Vec<SubRange>);
 
 impl Known {

@@ -118,9 +118,8 @@ const SMALL_CHUNKS: usize = 32;
 
 /// A key's list.
 ///
-/// An addition reads nothing. What else there is to do needs the whole list: where that is not in memory,
-/// it is read first, and the call gives [`ErrorKind::Suspended`], which the function returns; it is called
-/// again when the list is there.
+/// An addition reads nothing. What else there is to do reads the whole list where that is not in memory, and
+/// the call gives [`ErrorKind::Suspended`], which the function returns; it is called again when that is done.
 pub struct List<'a, K, T, N = ()> {
     state: &'a mut KeyedState<K>,
     handle: ListState<T>,
@@ -159,7 +158,7 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
     }
 
     fn whole(&self) -> SubRange {
-        all_chunks(self.namespace)
+        SubRange::of_namespace(self.namespace)
     }
 
     fn need(&mut self) -> Result<()> {
@@ -269,10 +268,11 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
         self.state.put_entry::<ListColumn<N, T>, Vec<T>>(column, entry, Some(chunk));
     }
 
-    /// Replaces all elements.
+    /// Replaces all elements. However many there are that are not in memory, they are not kept there: what was there
+    /// leaves tombstones, one a chunk.
     ///
     /// # Errors
-    /// As [`List::get`]: what was there leaves tombstones.
+    /// As [`List::get`].
     pub fn update(&mut self, elements: impl IntoIterator<Item = T>) -> Result<()> {
         self.clear()?;
         self.add_all(elements);
@@ -284,12 +284,8 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
     /// # Errors
     /// As [`List::update`].
     pub fn clear(&mut self) -> Result<()> {
-        self.need()?;
-        let values = &self.entries().values;
-        let chunks: Vec<u32> =
-            self.oldest_first().filter(|&entry| values.get(entry).is_some()).collect();
-        chunks.into_iter().for_each(|entry| self.remove_chunk(entry));
-        Ok(())
+        let column = self.handle.column;
+        self.state.clear_namespace::<N, ChunkId, Vec<T>>(column, self.row, self.namespace)
     }
 
     fn remove_chunk(&mut self, entry: u32) {
@@ -354,13 +350,6 @@ impl<'a, K: Key, T: Value, N: SubKey> List<'a, K, T, N> {
             .set_expiry(oldest, expires_ms);
         newer.into_iter().for_each(|entry| self.remove_chunk(entry));
     }
-}
-
-/// All of a list in a namespace, as encoded.
-pub(super) fn all_chunks<N: Key>(namespace: &N) -> SubRange {
-    let mut prefix = Vec::new();
-    namespace.encode(&mut prefix);
-    SubRange::of_prefix(prefix)
 }
 
 /// Moves elements into a chunk until it is full; at least one into an empty one.

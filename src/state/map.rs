@@ -253,11 +253,6 @@ impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
         self.state.need_any::<(N, MK), V>(self.handle.column, self.row, all)
     }
 
-    fn need_all(&mut self) -> Result<()> {
-        let namespace = self.namespace;
-        self.need(|| bytes_of_range::<N, MK>(namespace, &..))
-    }
-
     /// Looking for one does not read it.
     fn any_in_memory(&self) -> bool {
         let values = &self.entries().values;
@@ -277,16 +272,13 @@ impl<'a, K: Key, MK: SubKey, V: Value, N: SubKey> Map<'a, K, MK, V, N> {
         Ok(!self.any_in_memory())
     }
 
-    /// Removes all entries. Each that may be stored leaves a tombstone, which is a write unit.
+    /// Removes all entries. However large the values are that are not in memory, only their keys are kept. Each entry
+    /// that may be stored leaves a tombstone, which is a write unit.
     ///
     /// # Errors
-    /// As [`Map::iter`].
+    /// [`crate::ErrorKind::Suspended`] where entries must be read first: one `Query` for each MiB of them.
     pub fn clear(&mut self) -> Result<()> {
-        self.need_all()?;
-        let all = self.all(|_| Ordering::Greater, |_| true);
-        let keys: Vec<MK> = all.map(|(_, key)| key.clone()).collect();
-        keys.iter().for_each(|key| self.remove(key));
-        Ok(())
+        self.state.clear_namespace::<N, MK, V>(self.handle.column, self.row, self.namespace)
     }
 }
 

@@ -34,6 +34,7 @@ mod barrier;
 mod bits;
 mod changes;
 mod cleaning;
+mod clearing;
 mod coding;
 mod column;
 mod compact;
@@ -68,6 +69,7 @@ mod record;
 mod reducing;
 mod replay;
 mod rows;
+mod scans;
 #[doc(hidden)]
 pub mod segment;
 mod shortened;

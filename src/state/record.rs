@@ -8,9 +8,13 @@ use super::descriptor::ColumnId;
 use super::entries::Old;
 use super::entry::{Meta, UNSERIALISED};
 use super::keyed::{KeyedState, Row, column_mut};
+use super::known::Known;
 use crate::codec::{Key, Value};
 use crate::error::{Error, Result};
 use crate::teeth::{Tooth, bites};
+
+/// Room for so many effects is kept from record to record.
+const FEW: usize = 4096;
 
 /// What the record that is being processed has done.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub(super) struct Effects {
     /// What it stamped, and what the entries were like before.
     touched: Vec<(usize, u32, Meta)>,
     created: Vec<(ColumnId, u32)>,
+    /// What was known of rows before it cleared something.
+    learnt: Vec<(ColumnId, u32, Known)>,
     /// Whose entries it changed.
     columns: Vec<ColumnId>,
     /// What of a stamp must agree for the short way of a change: no stamp does while recording.
@@ -34,6 +40,7 @@ impl Default for Effects {
             suspended: false,
             touched: Vec::new(),
             created: Vec::new(),
+            learnt: Vec::new(),
             columns: Vec::new(),
             mask: u32::MAX,
         }
@@ -56,6 +63,19 @@ impl Effects {
             self.created.push((column, entry));
         }
     }
+
+    /// A row of which so much is known is going to be known better.
+    pub(super) fn learns(&mut self, column: ColumnId, row: Row, before: &Known) {
+        if self.recording {
+            self.learnt.push((column, row.0, before.clone()));
+        }
+    }
+}
+
+/// Gives back the room of a record that did very much, cleared a large map say.
+fn empty<T>(all: &mut Vec<T>) {
+    all.clear();
+    all.shrink_to(FEW);
 }
 
 impl<K: Key> KeyedState<K> {
@@ -101,8 +121,9 @@ impl<K: Key> KeyedState<K> {
         for column in self.effects.columns.drain(..) {
             self.columns[column.index()].forget();
         }
-        self.effects.touched.clear();
-        self.effects.created.clear();
+        empty(&mut self.effects.touched);
+        empty(&mut self.effects.created);
+        self.effects.learnt.clear();
         Ok(self.effects.suspended)
     }
 
@@ -119,6 +140,9 @@ impl<K: Key> KeyedState<K> {
         }
         while let Some((column, entry)) = self.effects.created.pop() {
             self.columns[column.index()].discard(entry);
+        }
+        while let Some((column, row, before)) = self.effects.learnt.pop() {
+            self.columns[column.index()].unlearn(row, before);
         }
         Ok(())
     }

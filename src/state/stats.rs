@@ -99,12 +99,12 @@ impl<K: Key> KeyedState<K> {
         self.recency.bytes().min(rows * MARKS) + of_columns
     }
 
-    /// Memory of the lists of entries that are being cleaned, were cleaned, or may be gone.
+    /// Memory of the lists of entries that are being cleaned, were cleaned, or may be gone, and of keys to be cleared.
     fn lists_bytes(&self) -> u64 {
         // What an empty list keeps is little, and nothing would ever free it.
         let listed = |list: &Vec<_>| if list.is_empty() { 0 } else { list.capacity() };
         let listed = listed(&self.leaving) + listed(&self.cooling);
-        let bytes = (listed * size_of::<(ColumnId, u32)>()) as u64;
+        let bytes = (listed * size_of::<(ColumnId, u32)>() + self.scans.listed().bytes()) as u64;
         bytes + self.cleaning.as_ref().map_or(0, Cleaning::bytes)
     }
 

@@ -403,6 +403,10 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
         self.rows[row as usize].known.forget_old();
     }
 
+    fn unlearn(&mut self, row: u32, before: Known) {
+        self.rows[row as usize].known = before;
+    }
+
     fn undo(&mut self) -> Result<(), DecodeError> {
         let changed: Vec<u32> = self.values.remembered().collect();
         let undone = self.values.undo();

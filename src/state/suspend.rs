@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 
+use super::clearing::Keys;
 use super::descriptor::ColumnId;
 use super::entry::Meta;
 use super::keyed::{KeyedState, Row, column, column_mut};
@@ -36,11 +37,31 @@ pub struct Scan {
     taken_bytes: usize,
     /// Whether there was no tombstone.
     traceless: bool,
-    /// Whether one entry that has a value will do.
-    any: bool,
+    wanted: Wanted,
+}
+
+/// What a scan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// All entries, in memory.
+    All,
+    /// One entry that has a value will do.
+    Any,
+    /// The keys of all that is not in memory: they are going to be cleared.
+    Keys,
 }
 
 impl<K: Key> KeyedState<K> {
+    /// Ends a state call for which something must be read first, and the record's turn with it.
+    #[cold]
+    pub(super) fn suspend(&mut self) -> Error {
+        self.effects.suspended = true;
+        Error::new(
+            ErrorKind::Suspended,
+            "an entry of the state is being read: return this error, and the function is called again",
+        )
+    }
+
     /// The row's entry to whose sub key `order` says *equal*; `None` where it surely has no value.
     ///
     /// # Errors
@@ -68,19 +89,9 @@ impl<K: Key> KeyedState<K> {
         sub: S,
     ) -> Result<Option<u32>> {
         if self.ask::<S, V>(id, row, sub) {
-            return Err(self.suspended());
+            return Err(self.suspend());
         }
         Ok(None)
-    }
-
-    /// Ends a state call for which something must be read first, and the record's turn with it.
-    #[cold]
-    fn suspended(&mut self) -> Error {
-        self.effects.suspended = true;
-        Error::new(
-            ErrorKind::Suspended,
-            "an entry of the state is being read: return this error, and the function is called again",
-        )
     }
 
     /// Asks for an entry that is not in memory, if it may have a value.
@@ -140,7 +151,7 @@ impl<K: Key> KeyedState<K> {
 
     /// The record that runs has made an entry. Where its sub key owns memory it is seen how much: nobody else may
     /// encode it before a barrier.
-    fn created<S>(&mut self, id: ColumnId, entry: u32) {
+    pub(super) fn created<S>(&mut self, id: ColumnId, entry: u32) {
         if std::mem::needs_drop::<S>() {
             self.scratch.clear();
             self.columns[id.index()].encode_sub(entry, &mut self.scratch);
@@ -189,8 +200,8 @@ impl<K: Key> KeyedState<K> {
         range: impl FnOnce() -> SubRange,
     ) -> Result<()> {
         let Some(sub) = self.lacking::<S, V>(id, row, range) else { return Ok(()) };
-        self.scan(id, row, sub, false);
-        Err(self.suspended())
+        self.scan(id, row, sub, Wanted::All);
+        Err(self.suspend())
     }
 
     /// Sees to it that an entry of a range of which none in memory has a value is there, if one has a value.
@@ -204,8 +215,8 @@ impl<K: Key> KeyedState<K> {
         range: impl FnOnce() -> SubRange,
     ) -> Result<()> {
         let Some(sub) = self.lacking::<S, V>(id, row, range) else { return Ok(()) };
-        self.scan(id, row, sub, true);
-        Err(self.suspended())
+        self.scan(id, row, sub, Wanted::Any);
+        Err(self.suspend())
     }
 
     /// Asks for a range before the record that needs it is processed. Another record of the key may have done so.
@@ -216,14 +227,18 @@ impl<K: Key> KeyedState<K> {
         range: impl FnOnce() -> SubRange,
     ) {
         let Some(sub) = self.lacking::<S, V>(id, row, range) else { return };
-        let asked = self.scanning.get(&row.0);
-        if !asked.is_some_and(|asked| asked.contains(&(id, sub.clone()))) {
-            self.scan(id, row, sub, false);
+        if !self.scans.is_asked(row.0, id, &sub) {
+            self.scan(id, row, sub, Wanted::All);
         }
     }
 
+    /// Asks for the keys of a range, to be listed.
+    pub(super) fn scan_keys(&mut self, id: ColumnId, row: Row, range: SubRange) {
+        self.scan(id, row, range, Wanted::Keys);
+    }
+
     /// The range, if something in it that is not in memory may have a value.
-    fn lacking<S: SubKey, V: Value>(
+    pub(super) fn lacking<S: SubKey, V: Value>(
         &mut self,
         id: ColumnId,
         row: Row,
@@ -245,10 +260,10 @@ impl<K: Key> KeyedState<K> {
         Some(sub)
     }
 
-    fn scan(&mut self, column: ColumnId, row: Row, sub: SubRange, any: bool) {
+    fn scan(&mut self, column: ColumnId, row: Row, sub: SubRange, wanted: Wanted) {
         // Whoever asks ahead for all of it must not take a part for that.
-        if !any {
-            self.scanning.entry(row.0).or_default().push((column, sub.clone()));
+        if wanted == Wanted::All {
+            self.scans.ask(row.0, column, sub.clone());
         }
         let mut key = Vec::new();
         self.rows.key(row.0).encode(&mut key);
@@ -262,14 +277,14 @@ impl<K: Key> KeyedState<K> {
         };
         let key = key.into();
         let (taken_bytes, traceless) = (0, true);
-        self.scans.push(Scan { row, column, range, key, sub, taken_bytes, traceless, any });
+        self.scans.push(Scan { row, column, range, key, sub, taken_bytes, traceless, wanted });
         self.await_one_more(row);
     }
 
     /// The scans that became necessary since the last call, for [`super::Store::scan_page`]. Each is to
     /// be answered by [`KeyedState::page_scanned`], or at once by [`KeyedState::scanned`].
     pub fn take_scans(&mut self) -> Vec<Scan> {
-        std::mem::take(&mut self.scans)
+        self.scans.take()
     }
 
     /// The whole answer to `scan`; `true` when its row is resident now.
@@ -295,7 +310,7 @@ impl<K: Key> KeyedState<K> {
         let corrupt = |error: DecodeError| {
             Error::new(ErrorKind::Corrupt, format!("item of state {name}: {error}"))
         };
-        let mut found = false;
+        let (mut found, mut keys) = (false, Keys::default());
         for Scanned { sort_key, item } in page.items {
             // Another key's, where the range could not be told more exactly.
             let Some(sub) = sort_key.strip_prefix(&scan.key[..]) else { continue };
@@ -308,8 +323,14 @@ impl<K: Key> KeyedState<K> {
                 scan.traceless = false;
                 continue;
             };
-            scan.taken_bytes += ENTRY_BYTES + sub.len() + stored.bytes.len();
-            self.check_scan(column, scan.row.0, scan.taken_bytes)?;
+            let keys_alone = scan.wanted == Wanted::Keys;
+            let value = if keys_alone { 0 } else { stored.bytes.len() };
+            scan.taken_bytes += ENTRY_BYTES + sub.len() + value;
+            self.check_scan(column, scan.row.0, scan.taken_bytes, keys_alone)?;
+            if keys_alone {
+                keys.push(sub);
+                continue;
+            }
             let values = &mut self.columns[column];
             let entry = values.entry_of(scan.row.0, sub).map_err(&corrupt)?;
             values.restore(entry, Some(stored), Meta::loaded().noted()).map_err(&corrupt)?;
@@ -318,36 +339,34 @@ impl<K: Key> KeyedState<K> {
                 self.touch(column, entry);
             }
         }
+        if scan.wanted == Wanted::Keys {
+            let of = (scan.row, scan.column, &scan.sub);
+            self.scans.listed_mut().add(of, keys, page.rest.is_none());
+        }
         // Of the rest nothing is known.
-        if scan.any && found && page.rest.is_some() {
+        if scan.wanted == Wanted::Any && found && page.rest.is_some() {
             return self.answered(scan.row).map(Some);
         }
         if let Some(rest) = page.rest {
             scan.range = rest;
             return Ok(None);
         }
-        if let Some(asked) = self.scanning.get_mut(&scan.row.0) {
-            asked.retain(|(column, sub)| (*column, sub) != (scan.column, &scan.sub));
-            if asked.is_empty() {
-                self.scanning.remove(&scan.row.0);
-            }
+        if scan.wanted == Wanted::Keys {
+            return self.answered(scan.row).map(Some);
         }
+        self.scans.end(scan.row.0, scan.column, &scan.sub);
         if self.columns[column].learn(scan.row.0, scan.sub.clone(), scan.traceless) {
-            self.learnt_much.push((scan.column, scan.row.0));
+            self.scans.learnt_much(scan.row.0, scan.column);
         }
         self.answered(scan.row).map(Some)
     }
 
-    /// What rows know beyond what is kept of it, once no record of theirs needs it any more.
+    /// What rows know beyond what is kept of it, and what was listed of them, once no record of theirs needs it any
+    /// more.
     #[cold]
     pub(super) fn forget_ranges(&mut self) {
-        let Self { learnt_much, columns, loading, .. } = self;
-        learnt_much.retain(|(column, row)| {
-            let is_needed = loading.contains_key(row);
-            if !is_needed {
-                columns[column.index()].forget_ranges(*row);
-            }
-            is_needed
-        });
+        let Self { scans, columns, loading, .. } = self;
+        let is_loading = |row| loading.contains_key(&row);
+        scans.forget(is_loading, |column, row| columns[column.index()].forget_ranges(row));
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Bloom {
     blocks: Vec<Block>,
     /// How many hashes changed anything.
     held: u64,
+    /// How many were added, the same ones again included.
+    added: u64,
 }
 
 impl Block {
@@ -65,7 +67,7 @@ impl Bloom {
     pub(super) fn of_bytes(bytes: u64) -> Self {
         let blocks = (bytes / BLOCK_BYTES).clamp(1, u64::from(u32::MAX));
         let blocks = if blocks < 64 { blocks } else { blocks & !7 };
-        Self { blocks: vec![Block::default(); blocks as usize], held: 0 }
+        Self { blocks: vec![Block::default(); blocks as usize], held: 0, added: 0 }
     }
 
     /// Bytes of one that is full with `hashes`.
@@ -83,6 +85,7 @@ impl Bloom {
         let at = self.block_of(hash);
         let block = &mut self.blocks[at];
         self.held += u64::from(!block.contains(hash));
+        self.added += 1;
         block.0.iter_mut().zip(Block::mask(hash)).for_each(|(word, bit)| *word |= bit);
     }
 
@@ -114,6 +117,14 @@ impl Bloom {
     /// How many different hashes it holds, a little less than were added.
     pub(super) fn held(&self) -> u64 {
         self.held
+    }
+
+    /// How many different hashes were added, at the most. One that holds more than twice what fills it takes many new
+    /// hashes for known, and the less it holds of what was added the more that is: then the same ones again are not told
+    /// apart.
+    pub(super) fn hashes(&self) -> u64 {
+        let is_exact = Self::bytes_for(self.held) <= 2 * self.bytes();
+        if is_exact { self.held } else { self.added }
     }
 
     /// Whether more would make too many unknown hashes seem known.
@@ -177,6 +188,17 @@ mod tests {
         let wrong = (1_000_000..1_010_000).filter(|&n| bloom.may_contain(hash(n))).count();
         assert!(wrong < 6000, "{wrong} of 10,000");
         assert!(!Bloom::of_bytes(96).fold(4));
+    }
+
+    /// Of very many it takes most for known, so that it does not tell how many there were.
+    #[test]
+    fn one_that_holds_far_too_much_counts_what_was_added() {
+        let mut bloom = Bloom::of_bytes(Bloom::bytes_for(1000));
+        (0..3).for_each(|_| (0..1100).for_each(|n| bloom.insert(hash(n))));
+        assert_eq!(bloom.hashes(), bloom.held(), "the same ones again count once");
+        (0..30_000).for_each(|n| bloom.insert(hash(n)));
+        assert!(bloom.held() < 10_000, "{}", bloom.held());
+        assert_eq!(bloom.hashes(), 33_300);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod acts;
 mod cleaning;
+mod clearing;
 mod codecs;
 mod compact;
 mod estimates;

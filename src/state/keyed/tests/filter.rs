@@ -503,3 +503,18 @@ fn a_chunk_that_the_log_says_is_deleted_is_an_error() {
         assert!(error.message().contains(place), "{error}");
     }
 }
+
+/// One key with a map of millions, and others with little: the first bits were as large as the emptiest group told, and
+/// all chunks were read again for each doubling.
+#[test]
+fn a_filter_of_a_key_with_nearly_all_entries_is_read_twice() {
+    let filter = FilterConfig { first_bytes: 64, ..FILTER };
+    let mut job = Job::new(filter);
+    (0..1000).for_each(|map_key| job.map_put(5, map_key));
+    job.settle();
+    job.restart(filter);
+    assert_eq!(job.load(), 2 * 128);
+    let reads: usize = (5000..6000).map(|map_key| job.map_get(5, map_key).0).sum();
+    assert!(reads < 10, "{reads}");
+    assert_eq!(job.map_get(5, 999), (1, Some(999)));
+}
