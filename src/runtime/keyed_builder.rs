@@ -135,6 +135,7 @@ impl DynamoDbKeyedStateBackendBuilder {
             let message = format!("key groups {:?} are beyond the last one", self.range);
             return Err(Error::internal(message));
         }
+        let now_ms = self.now_ms.unwrap_or_else(|| Clock::system().wall_ms());
         let restored = match &self.manifest {
             None => Restored::default(),
             Some(manifest) => {
@@ -145,7 +146,9 @@ impl DynamoDbKeyedStateBackendBuilder {
                 let store = Arc::clone(&self.store);
                 let ranges = [self.range];
                 let logs = read_logs(store, manifest, &self.operator, &ranges, &self.io).await?;
-                logs.into_iter().next().unwrap_or_default()
+                let (recorded, at) = (&manifest.lifetimes, (manifest.checkpoint, now_ms));
+                let lifetimes = self.columns.lifetimes(&self.operator, recorded, at);
+                Restored { lifetimes, ..logs.into_iter().next().unwrap_or_default() }
             }
         };
         let at = self.manifest.as_ref().map_or(CheckpointId::NONE, |manifest| manifest.checkpoint);
@@ -174,7 +177,6 @@ impl DynamoDbKeyedStateBackendBuilder {
         };
         let keys = restored.segments.iter().map(|of| of.segment.entries).sum::<u64>() as usize;
         let oldest = self.oldest_retained.unwrap_or(at);
-        let now_ms = self.now_ms.unwrap_or_else(|| Clock::system().wall_ms());
         let (state, log) = rebuild(config, self.columns, restored, (at, oldest), now_ms, keys)?;
         Ok(KeyedStateBackend { state, log, store: self.store, snapshots })
     }

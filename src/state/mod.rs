@@ -60,6 +60,7 @@ mod key_bytes;
 mod key_types;
 mod keyed;
 mod known;
+mod lifetimes;
 mod list;
 mod log;
 mod map;
@@ -110,6 +111,8 @@ pub use key_types::{KeyTypes, SubKeys};
 #[expect(clippy::module_name_repetitions, reason = "the module's main type; Flink's word")]
 pub use keyed::KeyedState;
 pub use keyed::{KeyedConfig, RestorePoint, Row};
+#[expect(clippy::module_name_repetitions, reason = "those of other things would be others")]
+pub use lifetimes::{ExpiresBy, Lifetime, StateLifetimes};
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use list::ListState;
 pub use list::{List, ListDescriptor};

@@ -9,6 +9,7 @@ mod expiry;
 mod filter;
 mod handles;
 mod job;
+mod lifetimes;
 mod lists;
 mod maps;
 mod migration;

@@ -150,6 +150,7 @@ impl World {
             oldest_retained: CheckpointId(self.floor()),
             items_sent: former.iter().any(|b| b.items_sent),
             formats: Vec::new(),
+            lifetimes: Vec::new(),
             unfiltered: former.iter().any(|b| b.unfiltered),
             now_ms: self.clock,
         };
