@@ -8,6 +8,8 @@
 use std::process::Command;
 
 use millpond::simulation::{self, Options, Ordeal, Store, Totals};
+#[cfg(debug_assertions)]
+use millpond::teeth::{self, Tooth};
 
 /// A run in a development build takes ten times as long.
 const SEEDS: u64 = if cfg!(debug_assertions) { 64 } else { 1024 };
@@ -114,6 +116,24 @@ fn one_seed_is_one_run_wherever_it_runs() {
         });
         assert!(here.len() > 10_000, "{graph}");
         assert!(here == there, "{graph} over {store} is another run elsewhere");
+    }
+}
+
+/// No seed draws them by itself.
+#[test]
+fn values_that_expire_by_the_clock_are_found_by_none_too_late_and_by_all_in_time() {
+    let options = Options { graph: Some("lapsing".to_owned()), ..Options::default() };
+    let totals = simulation::sweep(0..SEEDS / 8, &options, threads(), |ended| {
+        if let Err(failure) = ended {
+            println!("{failure}");
+        }
+    });
+    assert_eq!(totals.unwrap().failed, 0, "failed seeds are printed above");
+    #[cfg(debug_assertions)]
+    for tooth in [Tooth::ExpiryForgotten, Tooth::RenewalNotLogged] {
+        let is_found = |seed| simulation::run_with(seed, &options).is_err();
+        let found = teeth::with(tooth, || (0..SEEDS).any(is_found));
+        assert!(found, "{tooth:?} is not found");
     }
 }
 

@@ -43,6 +43,7 @@ impl Manifest {
             operator_formats: vec![],
             key_types: vec![],
             input_ended: false,
+            lifetimes: vec![],
         }
     }
 }

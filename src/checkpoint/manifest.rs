@@ -23,13 +23,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CheckpointId, Name, Version};
 use crate::key_group::{KeyGroup, KeyGroupRange};
 use crate::state::unkeyed::OperatorFormat;
-use crate::state::{KeyTypes, MAX_BLOCK_BYTES, StateFormats};
+use crate::state::{KeyTypes, MAX_BLOCK_BYTES, StateFormats, StateLifetimes};
 
 /// The format that this code writes.
-pub const FORMAT: u16 = 5;
+pub const FORMAT: u16 = 6;
 /// The oldest format that is read too. Each has ended with one more field than the one before it, which is a
 /// zero byte where there is nothing to tell: 3 added [`Manifest::operator_formats`], 4
-/// [`Manifest::key_types`], 5 [`Manifest::input_ended`].
+/// [`Manifest::key_types`], 5 [`Manifest::input_ended`], 6 [`Manifest::lifetimes`].
 const OLDEST_FORMAT: u16 = 2;
 
 const MAGIC: [u8; 4] = *b"MPMF";
@@ -85,6 +85,8 @@ pub struct Manifest {
     /// All operators were told of the end of all input before its barriers. Flink: FLIP-147's finished
     /// operators.
     pub input_ended: bool,
+    /// By which times the values of every state have expired, and do; of a state that is not here it is not known.
+    pub lifetimes: Vec<StateLifetimes>,
 }
 
 impl Manifest {

@@ -19,7 +19,7 @@ use crate::handover::{Committable, SplitState};
 use crate::ids::{CheckpointId, Name, SlotId, Version};
 use crate::key_group::KeyGroupRange;
 use crate::state::unkeyed::{OperatorFormat, SavedState};
-use crate::state::{KeyTypes, StateFormats};
+use crate::state::{KeyTypes, StateFormats, StateLifetimes};
 
 /// A committable and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -198,6 +198,8 @@ pub struct Plan {
     pub operator_formats: Vec<OperatorFormat>,
     /// Of which types every keyed operator's keys are; the same.
     pub key_types: Vec<KeyTypes>,
+    /// By which times the values of every state have expired, and do; the same.
+    pub lifetimes: Vec<StateLifetimes>,
 }
 
 impl Plan {

@@ -178,6 +178,7 @@ impl Pending {
             operator_formats: plan.operator_formats.clone(),
             key_types: plan.key_types.clone(),
             input_ended: base.input_ended || self.kind == Kind::Final,
+            lifetimes: plan.lifetimes.clone(),
         }
     }
 

@@ -59,12 +59,15 @@ pub(super) async fn attempt(
     // Before outputs are touched.
     let (states, key_types) = restore::states(&shared.graph, claimed.manifest.as_ref())?;
     let operator_formats = operator_state::formats(&shared.graph, claimed.manifest.as_ref())?;
+    let now_ms = shared.clock.wall_ms();
+    let lifetimes = restore::lifetimes(&shared.graph, claimed.manifest.as_ref(), now_ms);
     let restore = async {
         prepare_outputs(shared, claimed).await?;
         restore::plan(
             &shared.graph,
             claimed,
             shared.first_look.take(claimed.manifest.as_ref()),
+            &lifetimes,
             (config.parallelism, max_parallelism),
             &shared.metrics,
             &shared.io,
@@ -93,7 +96,13 @@ pub(super) async fn attempt(
 
     let setup = DriverSetup {
         job: shared.job.clone(),
-        plan: Plan { vertices: vertex_plans(shared), states, operator_formats, key_types },
+        plan: Plan {
+            vertices: vertex_plans(shared),
+            states,
+            operator_formats,
+            key_types,
+            lifetimes,
+        },
         sources,
         settings: config.checkpointing.clone(),
         cost_control: shared.cost_control.clone(),

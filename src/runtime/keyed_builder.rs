@@ -170,7 +170,12 @@ impl DynamoDbKeyedStateBackendBuilder {
     }
 
     /// Replays what was read.
-    pub(super) fn assemble<K: Key>(self, restored: Restored) -> Result<KeyedStateBackend<K>> {
+    pub(super) fn assemble<K: Key>(self, mut restored: Restored) -> Result<KeyedStateBackend<K>> {
+        let now_ms = self.now_ms.unwrap_or_else(|| Clock::system().wall_ms());
+        if let Some(manifest) = &self.manifest {
+            let (recorded, at) = (&manifest.lifetimes, (manifest.checkpoint, now_ms));
+            restored.lifetimes = self.columns.lifetimes(&self.operator, recorded, at);
+        }
         let at = self.manifest.as_ref().map_or(CheckpointId::NONE, |manifest| manifest.checkpoint);
         let (attempt, snapshots) = match self.strategy {
             SnapshotStrategy::ReadOnly => (Attempt(0), None),
@@ -197,7 +202,6 @@ impl DynamoDbKeyedStateBackendBuilder {
         };
         let keys = restored.segments.iter().map(|of| of.segment.entries).sum::<u64>() as usize;
         let oldest = self.oldest_retained.unwrap_or(at);
-        let now_ms = self.now_ms.unwrap_or_else(|| Clock::system().wall_ms());
         let (state, log) = rebuild(config, self.columns, restored, (at, oldest), now_ms, keys)?;
         let (store, unanswered) = (self.store, Unanswered::default());
         let cache_bytes = self.settings.cache_bytes;

@@ -17,7 +17,7 @@ use crate::ids::{CheckpointId, Name, SlotId};
 use crate::io::{Io, call_user};
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::Metrics;
-use crate::state::{KeyTypes, StateFormats, Store};
+use crate::state::{KeyTypes, StateFormats, StateLifetimes, Store};
 use crate::task::{AnySource, JobGraph, Restored};
 
 /// Segments that are read at a time for each subtask.
@@ -34,11 +34,13 @@ pub(super) struct RestorePlan {
     pub(super) entries: u64,
 }
 
-/// Checks splits, or finds them where that is not done yet (`known`), reads the log, and hands both out.
+/// Checks splits, or finds them where that is not done yet (`known`), reads the log, and hands both out, with what is
+/// decided of `lifetimes`.
 pub(super) async fn plan(
     graph: &Arc<JobGraph>,
     claimed: &Claimed,
     known: Option<Vec<SourceSplits>>,
+    lifetimes: &[StateLifetimes],
     (parallelism, max_parallelism): (u32, MaxParallelism),
     metrics: &Metrics,
     io: &Io,
@@ -73,7 +75,8 @@ pub(super) async fn plan(
                 // One that two subtasks share counts once.
                 let new = segments.filter(|at| counted.insert(at.slot));
                 entries += new.map(|at| at.entries).sum::<u64>();
-                subtask.insert(operator, log);
+                let lifetimes = lifetimes.to_vec();
+                subtask.insert(operator, Restored { lifetimes, ..log });
             }
         }
         metrics.add_segments_read(counted.len() as u64);
@@ -122,6 +125,23 @@ pub(super) fn states(
         Some(gone) => Err(gone_from_program(&format!("state {} of {}", gone.state, gone.operator))),
         None => Ok((settled, key_types)),
     }
+}
+
+/// By which times the values of every state have expired and do from now on, in an attempt that begins at `now_ms`:
+/// decided once for all subtasks, and recorded.
+pub(super) fn lifetimes(
+    graph: &JobGraph,
+    manifest: Option<&Manifest>,
+    now_ms: u64,
+) -> Vec<StateLifetimes> {
+    let recorded = manifest.map_or(&[][..], |manifest| &manifest.lifetimes);
+    let restored = manifest.map_or(CheckpointId::NONE, |manifest| manifest.checkpoint);
+    let declared = graph.vertices.iter().filter_map(|v| Some((v.operator(), v.keyed_states()?)));
+    let settled = declared.flat_map(|(operator, declared)| {
+        let operator = &graph.operators[operator];
+        declared.states.iter().map(move |s| s.lifetimes(operator, recorded, (restored, now_ms)))
+    });
+    settled.collect()
 }
 
 /// The splits of all sources: checked where `manifest` has them, else found.
@@ -200,7 +220,7 @@ fn each_source(
     found.collect()
 }
 
-/// The log of operator `id` after the horizon, for each of `ranges` as far as it touches it. One `GetItem` a
+/// The log of operator `id` after the horizon, for each of `ranges` as far as it touches it, without lifetimes. One `GetItem` a
 /// segment: what several ranges share is read once, and in memory once.
 pub(super) async fn read_logs(
     store: Arc<dyn Store>,
@@ -231,6 +251,7 @@ pub(super) async fn read_logs(
             horizons: horizons.map(|h| (h.range, h.checkpoint)).collect(),
             may_have_items: manifest.may_have_items(id),
             formats: manifest.states.clone(),
+            lifetimes: Vec::new(),
             unfiltered: manifest.unfiltered.contains(id),
             operator_state: Vec::new(),
         })

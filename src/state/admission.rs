@@ -200,8 +200,9 @@ impl<K: Key> KeyedState<K> {
         if let Some(item) = item {
             let bytes = item.value.as_ref().map_or(0, bytes::Bytes::len);
             self.check_size(column.index(), entry, (key.sort_key.len(), bytes))?;
-            let stored = self.unless_gone(item.stored());
-            outlives = stored.is_some_and(|stored| self.outlives(column, &stored));
+            let living = self.unless_gone(column, item.stored());
+            outlives = living.is_some_and(|living| living.outlives);
+            let stored = living.map(|living| living.stored);
             let values = &mut self.columns[column.index()];
             values.restore(entry, stored, Meta::loaded().noted()).map_err(|error| {
                 let operator = &self.config.operator;

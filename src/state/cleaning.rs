@@ -343,9 +343,11 @@ impl<K: Key> KeyedState<K> {
         let at = if bites(Tooth::ValueFromMemory) {
             ValueAt::Memory
         } else {
-            // Chunks of the filter have no format that was another before.
+            // Chunks of the filter have no format that was another before, and do not expire.
             let former = self.columns.get(column.index()).is_some_and(|values| {
-                values.is_present(entry) && rows.checkpoint < values.coding().since()
+                let is_former = rows.checkpoint < values.coding().since()
+                    || self.times.may_have_ended(column, rows.checkpoint);
+                values.is_present(entry) && is_former
             });
             meta.value_at(rows.stamp, self.log.floor()).or_segments(former)
         };
@@ -387,12 +389,12 @@ impl<K: Key> KeyedState<K> {
         checkpoint: CheckpointId,
         value: Option<Lasting>,
     ) -> Option<PendingWrite> {
-        // What another kind of time to live has left means nothing, in memory neither.
-        let ttl = self.columns.get(column.index()).and_then(|values| values.ttl());
-        let by = ttl.map(|ttl| ttl.is_by_event_time());
-        let valid = |expiry: &Expiry| Some(expiry.event_time) == by;
-        let value = value.map(|(bytes, expires)| (bytes, expires.filter(valid)));
-        let value = value.filter(|(_, expires)| !self.times.is_gone(*expires));
+        // An expiry that has ceased to count is written all the same: a roll-back to the item's checkpoint may find
+        // that it counts.
+        let is_gone = |expiry: Expiry| {
+            self.times.is_gone(expiry, self.times.ended(column, expiry, checkpoint))
+        };
+        let value = value.filter(|(_, expires)| !expires.is_some_and(is_gone));
         let meta = self.meta_of(column.index(), entry);
         if !meta.needs_write(value.is_some()) {
             return None;

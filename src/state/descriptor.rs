@@ -12,6 +12,7 @@ use super::declared::DeclaredState;
 use super::erased::Erased;
 use super::formats::{StateFormats, StateKind};
 use super::key_types::SubTypes;
+use super::lifetimes::{ExpiresBy, StateLifetimes};
 use super::list::{ListColumn, ListDescriptor, ListState};
 use super::map::{MapColumn, MapDescriptor, MapState};
 use super::reducing::{AggregatingDescriptor, AggregatingState, ReducingDescriptor, ReducingState};
@@ -338,6 +339,24 @@ impl Columns {
         self.0.iter_mut().map(settle).collect()
     }
 
+    /// By which times values of each have expired and do from now on, in the order of their registration: in an
+    /// attempt that begins at `now_ms` and goes on from checkpoint `restored` of `operator`, of which a manifest
+    /// recorded these states.
+    #[must_use]
+    pub fn lifetimes(
+        &self,
+        operator: &Name,
+        recorded: &[StateLifetimes],
+        (restored, now_ms): (CheckpointId, u64),
+    ) -> Vec<StateLifetimes> {
+        let settle = |column: &Erased| {
+            let names = (operator, column.name());
+            let by = ExpiresBy::of(column.ttl());
+            StateLifetimes::settle(names, by, recorded, (restored, now_ms))
+        };
+        self.0.iter().map(settle).collect()
+    }
+
     /// What they are, without their types. Finds out each type anew.
     #[must_use]
     pub fn declared(&self) -> Vec<DeclaredState> {
@@ -345,7 +364,8 @@ impl Columns {
             let (kind, encoding, known) = column.coding().declared();
             let (namespace, map_key) = column.sub_types().encodings();
             let name = column.name().clone();
-            DeclaredState { name, kind, encoding, known, namespace, map_key }
+            let expires_by = ExpiresBy::of(column.ttl());
+            DeclaredState { name, kind, encoding, known, namespace, map_key, expires_by }
         };
         self.0.iter().map(declared).collect()
     }

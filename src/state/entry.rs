@@ -36,11 +36,11 @@ pub enum ValueAt {
 }
 
 impl ValueAt {
-    /// Where the value in memory has been migrated since, its checkpoint's encoding is in the segments
-    /// alone.
+    /// Where the value in memory has been migrated since, or its expiry has ceased to count, what its checkpoint had
+    /// is in the segments alone.
     #[must_use]
-    pub(super) fn or_segments(self, migrated: bool) -> Self {
-        let from_log = migrated && !bites(Tooth::MigratedUnderOldCheckpoint);
+    pub(super) fn or_segments(self, is_former: bool) -> Self {
+        let from_log = is_former && !bites(Tooth::MigratedUnderOldCheckpoint);
         if from_log && self == Self::Memory { Self::Segments } else { self }
     }
 }

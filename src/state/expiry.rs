@@ -19,6 +19,16 @@ use crate::codec::{Key, Value};
 use crate::ids::SubtaskId;
 use crate::teeth::{Tooth, bites};
 
+/// A stored value that is not gone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Living<'a> {
+    /// With its expiry, if that counts still.
+    pub(super) stored: Stored<'a>,
+    /// It was stored with an expiry by the clock that does not count any more: it must be stored anew before the
+    /// table deletes its item.
+    pub(super) outlives: bool,
+}
+
 /// Entries of each state that one batch looks at for what has expired: a microsecond or two.
 const SWEPT: u32 = 32;
 /// Those that are looked at after each barrier, where batches do not: some milliseconds, so that a subtask without input
@@ -108,16 +118,21 @@ impl<K: Key> KeyedState<K> {
     }
 
     /// What there still is of a value that was stored.
-    pub(super) fn unless_gone<'a>(&self, stored: Option<Stored<'a>>) -> Option<Stored<'a>> {
-        stored.filter(|stored| !self.times.is_gone(stored.expires))
-    }
-
-    /// Whether a value was stored that expires by the clock, and the state's values do not expire by that any
-    /// more: it must be stored anew before the table deletes its item, or a restart takes it for gone.
-    pub(super) fn outlives(&self, column: ColumnId, stored: &Stored<'_>) -> bool {
-        let lives = self.columns[column.index()].lives();
-        stored.expires.is_some_and(|expiry| !expiry.event_time)
-            && lives.is_none_or(|lives| lives.ttl.is_by_event_time())
+    pub(super) fn unless_gone<'a>(
+        &self,
+        column: ColumnId,
+        stored: Option<Stored<'a>>,
+    ) -> Option<Living<'a>> {
+        let mut stored = stored?;
+        let Some(expiry) = stored.expires else { return Some(Living { stored, outlives: false }) };
+        let ended = self.times.ended(column, expiry, stored.checkpoint);
+        if self.times.is_gone(expiry, ended) {
+            return None;
+        }
+        if ended.is_some() {
+            stored.expires = None;
+        }
+        Some(Living { stored, outlives: ended.is_some() && !expiry.event_time })
     }
 
     /// Whether no record so far is too late to see a value that was stored and is not gone.

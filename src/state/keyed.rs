@@ -51,6 +51,7 @@ use super::filter::{Filter, FilterConfig, Salts};
 use super::formats::StateFormats;
 use super::former::FormerHorizons;
 use super::key_bytes::KeyBytes;
+use super::lifetimes::StateLifetimes;
 use super::list::{List, ListState};
 use super::log::Log;
 use super::map::{Map, MapState};
@@ -128,6 +129,9 @@ pub struct RestorePoint {
     pub items_sent: bool,
     /// How R's manifest says that states are stored; those of other operators too.
     pub formats: Vec<StateFormats>,
+    /// By which times values of states have expired since the job's beginning and do in this attempt; those of
+    /// other operators too.
+    pub lifetimes: Vec<StateLifetimes>,
     /// Whether R's manifest says that the filter does not know all of them ([`super::Barrier::unfiltered`]).
     pub unfiltered: bool,
     /// The time on the clock, milliseconds since 1970: stored values may have expired.
@@ -273,6 +277,14 @@ impl<K: Key> KeyedState<K> {
         let partial = (at.unfiltered, restored);
         let expiring =
             columns.0.iter().map(|column| column.ttl().is_some()).chain([false]).collect();
+        let lifetimes = columns.0.iter().map(|column| {
+            let of_column =
+                |l: &&StateLifetimes| (&l.operator, &l.state) == (&config.operator, column.name());
+            let found = at.lifetimes.iter().find(of_column);
+            found.map_or_else(Vec::new, |found| found.lifetimes.clone())
+        });
+        let lifetimes = lifetimes.collect();
+        let times = Times::new(at.now_ms, columns.0.iter().map(|column| column.ttl()));
         Ok(Self {
             filter: Filter::new(config.range, salts, config.filter, partial),
             filter_state,
@@ -291,7 +303,7 @@ impl<K: Key> KeyedState<K> {
             scans: Scans::default(),
             has_subs: columns.0.iter().any(|column| !column.is_plain()),
             effects: Effects::default(),
-            times: Times::new(at.now_ms, columns.0.iter().map(|column| column.ttl())),
+            times: times.with_lifetimes(lifetimes),
             partial: Bits::default(),
             partial_rows: 0,
             untouched: Vec::new(),

@@ -55,6 +55,7 @@ mod key_types;
 mod keyed;
 mod known;
 mod large_pages;
+mod lifetimes;
 mod list;
 mod log;
 mod map;
@@ -122,6 +123,8 @@ pub use key_types::{KeyTypes, SubKeys};
 pub use keyed::KeyedState;
 #[doc(hidden)]
 pub use keyed::{KeyedConfig, RestorePoint, Row};
+#[expect(clippy::module_name_repetitions, reason = "those of other things would be others")]
+pub use lifetimes::{ExpiresBy, Lifetime, StateLifetimes};
 #[expect(clippy::module_name_repetitions, reason = "Flink's name")]
 pub use list::ListState;
 pub use list::{List, ListDescriptor};

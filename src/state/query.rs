@@ -188,7 +188,7 @@ impl<K: Key> KeyedState<K> {
                     continue;
                 }
             }
-            if self.unless_gone(item?.stored()).is_some() {
+            if self.unless_gone(query.column, item?.stored()).is_some() {
                 keys.push((key, told));
             }
         }
@@ -200,6 +200,7 @@ impl<K: Key> KeyedState<K> {
 
     /// Whether the clock has passed a value's time. Of the times of records a query knows nothing.
     fn is_over(&self, values: &Erased, entry: u32) -> bool {
-        values.lives().is_some_and(|lives| self.times.is_gone(lives.expiry(entry)))
+        let expiry = values.lives().and_then(|lives| lives.expiry(entry));
+        expiry.is_some_and(|expiry| self.times.is_gone(expiry, None))
     }
 }

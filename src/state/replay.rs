@@ -107,11 +107,12 @@ impl<K: Key> KeyedState<K> {
         let checkpoint = segment.version.checkpoint;
         let expires = entry.expires;
         let stored = entry.value.map(|bytes| Stored { bytes, native: false, checkpoint, expires });
-        let stored = self.unless_gone(stored);
-        let bytes = stored.map_or(0, |stored| stored.bytes.len() as u64);
-        if stored.is_some_and(|stored| self.outlives(ColumnId(column as u16), &stored)) {
+        let living = self.unless_gone(ColumnId(column as u16), stored);
+        if living.is_some_and(|living| living.outlives) {
             self.outliving.push((column, number));
         }
+        let stored = living.map(|living| living.stored);
+        let bytes = stored.map_or(0, |stored| stored.bytes.len() as u64);
         let values = &mut self.columns[column];
         values.restore(number, stored, meta).map_err(|error| {
             Error::new(ErrorKind::Corrupt, format!("state {state}: {error}")).with_source(error)

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::clearing::Keys;
 use super::descriptor::ColumnId;
 use super::entry::Meta;
+use super::expiry::Living;
 use super::keyed::{KeyedState, Row, column, column_mut};
 use super::known::{SubRange, successor};
 use super::store::{ItemRange, ScanPage, Scanned};
@@ -319,7 +320,8 @@ impl<K: Key> KeyedState<K> {
                 continue;
             }
             let item = item?;
-            let Some(stored) = self.unless_gone(item.stored()) else {
+            let Some(Living { stored, outlives }) = self.unless_gone(scan.column, item.stored())
+            else {
                 scan.traceless = false;
                 continue;
             };
@@ -335,7 +337,7 @@ impl<K: Key> KeyedState<K> {
             let entry = values.entry_of(scan.row.0, sub).map_err(&corrupt)?;
             values.restore(entry, Some(stored), Meta::loaded().noted()).map_err(&corrupt)?;
             found |= self.is_seen_by_all(scan.column, &stored);
-            if self.outlives(scan.column, &stored) {
+            if outlives {
                 self.touch(column, entry);
             }
         }

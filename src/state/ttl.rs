@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::compact::Moves;
 use super::descriptor::ColumnId;
+use super::lifetimes::{ExpiresBy, Lifetime, ended};
 use super::rows::grow;
+use crate::ids::CheckpointId;
 
 /// How long values of a state live after they were written: each value, each entry of a map, and each
 /// element of a list for itself.
@@ -213,6 +215,8 @@ pub(super) struct Times {
     pub(super) due: u32,
     /// The states whose values expire, with where the sweep of each goes on.
     pub(super) states: Vec<(ColumnId, Ttl, u32)>,
+    /// By which times the values of each state have expired, and do.
+    lifetimes: Vec<Vec<Lifetime>>,
     /// Entries that the record that runs has read, where that begins their time anew.
     pub(super) read: RefCell<Vec<(ColumnId, u32)>>,
 }
@@ -221,6 +225,11 @@ impl Times {
     pub(super) fn new(now_ms: u64, ttls: impl Iterator<Item = Option<Ttl>>) -> Self {
         let states = (0..).zip(ttls).filter_map(|(i, ttl)| Some((ColumnId(i), ttl?, 0))).collect();
         Self { processing_ms: now_ms, states, ..Self::default() }
+    }
+
+    /// With what is recorded of each state.
+    pub(super) fn with_lifetimes(self, lifetimes: Vec<Vec<Lifetime>>) -> Self {
+        Self { lifetimes, ..self }
     }
 
     /// The clock never goes back.
@@ -301,10 +310,27 @@ impl Times {
         true
     }
 
-    /// Whether a stored value has expired by the clock: whatever the state's time to live is now, nobody
-    /// will see it again.
-    pub(super) fn is_gone(&self, stored: Option<Expiry>) -> bool {
-        stored.is_some_and(|expiry| !expiry.event_time && is_over(expiry.ms, self.processing_ms))
+    /// When a state's expiry that was stored with a change of `checkpoint` ceased to count; `None`: it counts.
+    pub(super) fn ended(
+        &self,
+        column: ColumnId,
+        expiry: Expiry,
+        checkpoint: CheckpointId,
+    ) -> Option<u64> {
+        let by = if expiry.event_time { ExpiresBy::Records } else { ExpiresBy::Clock };
+        ended(self.lifetimes.get(column.index())?, by, checkpoint)
+    }
+
+    /// Whether a value has expired by the clock, by now or by when its expiry `ended` to count: nobody will see it
+    /// again.
+    pub(super) fn is_gone(&self, expiry: Expiry, ended: Option<u64>) -> bool {
+        !expiry.event_time && is_over(expiry.ms, ended.unwrap_or(self.processing_ms))
+    }
+
+    /// Whether changes of `checkpoint` may have been stored with an expiry that has ceased to count.
+    pub(super) fn may_have_ended(&self, column: ColumnId, checkpoint: CheckpointId) -> bool {
+        let lifetimes = self.lifetimes.get(column.index());
+        lifetimes.and_then(|all| all.last()).is_some_and(|last| checkpoint < last.from)
     }
 
     /// Whether a record so far, or the clock, is past `expires_ms`.

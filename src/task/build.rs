@@ -24,7 +24,7 @@ use crate::io::Io;
 use crate::key_group::{KeyGroupRange, MaxParallelism};
 use crate::metrics::{Metrics, VertexCounters};
 use crate::state::unkeyed::{Declared, RestoredState};
-use crate::state::{DeclaredStates, StateFormats, Store};
+use crate::state::{DeclaredStates, StateFormats, StateLifetimes, Store};
 
 /// A job, ready to run: what `stream` builds and `runtime` deploys. Flink: `JobGraph`.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub struct Restored {
     pub may_have_items: bool,
     /// How the values of states are stored.
     pub formats: Vec<StateFormats>,
+    /// By which times their values have expired, and do.
+    pub lifetimes: Vec<StateLifetimes>,
     /// Whether the filter does not know all of them.
     pub unfiltered: bool,
     /// Operator state.

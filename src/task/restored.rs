@@ -36,6 +36,7 @@ pub fn rebuild<K: Key>(
         oldest_retained,
         items_sent: restored.may_have_items,
         formats: restored.formats,
+        lifetimes: restored.lifetimes,
         unfiltered: restored.unfiltered,
         now_ms,
     };

@@ -16,7 +16,7 @@ use crate::key_group::MaxParallelism;
 use crate::operator::{Context, KeyedProcess};
 use crate::state::{
     DeclaredStates, FilterConfig, KeyTypes, KeyedConfig, KeyedState, MapKeys, RestorePoint,
-    StateFormats, States,
+    StateFormats, StateLifetimes, States,
 };
 
 /// Calls of one record after which it is taken that it will never be through.
@@ -85,6 +85,7 @@ pub struct Harness<P: KeyedProcess> {
 struct Recorded {
     formats: Vec<StateFormats>,
     keys: Vec<KeyTypes>,
+    lifetimes: Vec<StateLifetimes>,
 }
 
 impl<P: KeyedProcess> fmt::Debug for Harness<P> {
@@ -287,6 +288,7 @@ fn make<P: KeyedProcess>(
     let process = new(&mut states);
     let mut columns = states.finish()?;
     let formats = columns.settle(&operator, &recorded.formats, checkpoint)?;
+    let lifetimes = columns.lifetimes(&operator, &recorded.lifetimes, (checkpoint, now_ms));
     let is_declared = |state: &Name| formats.iter().any(|declared| declared.state == *state);
     if let Some(gone) = recorded.formats.iter().find(|format| !is_declared(&format.state)) {
         let message = format!("state {} is stored, and not declared any more", gone.state);
@@ -313,10 +315,11 @@ fn make<P: KeyedProcess>(
         // Of the first record's key, too, anything might be there.
         items_sent: true,
         formats: recorded.formats.clone(),
+        lifetimes: lifetimes.clone(),
         unfiltered: false,
         now_ms,
     };
     let mut state = KeyedState::new(config, columns, at)?;
     state.finish_restore()?;
-    Ok((process, state, Recorded { formats, keys: vec![keys] }))
+    Ok((process, state, Recorded { formats, keys: vec![keys], lifetimes }))
 }

@@ -38,13 +38,25 @@ impl KeyedProcess for Keep {
 }
 
 fn graph(source: &MemorySource<u64>, sink: &MemorySink<<Keep as KeyedProcess>::Out>) -> JobGraph {
+    graph_with(source, sink, Some(TTL))
+}
+
+fn graph_with(
+    source: &MemorySource<u64>,
+    sink: &MemorySink<<Keep as KeyedProcess>::Out>,
+    ttl: Option<Ttl>,
+) -> JobGraph {
     let env = StreamEnvironment::new();
     env.source(source.clone())
         .uid("numbers")
         .key_by(|n| n % KEYS)
-        .process(|states: &mut States| Keep {
-            kept: states.value(ValueDescriptor::new("kept").with_ttl(TTL)),
-            pages: states.map(MapDescriptor::new("pages").with_ttl(TTL.on_read_and_write())),
+        .process(move |states: &mut States| {
+            let (mut kept, mut pages) = (ValueDescriptor::new("kept"), MapDescriptor::new("pages"));
+            if let Some(ttl) = ttl {
+                kept = kept.with_ttl(ttl);
+                pages = pages.with_ttl(ttl.on_read_and_write());
+            }
+            Keep { kept: states.value(kept), pages: states.map(pages) }
         })
         .uid("keep")
         .sink(sink.clone())
@@ -119,6 +131,41 @@ fn values_live_as_long_as_they_are_to_whether_they_are_in_memory_in_the_log_or_i
     simulate(check(false, ValueFormat::Codec));
     simulate(check(true, ValueFormat::Codec));
     simulate(check(true, ValueFormat::Native));
+}
+
+/// They used to be gone once their former expiry was passed, if they were in the table alone until then.
+#[test]
+fn values_that_lived_when_it_was_turned_off_are_there_ever_after() {
+    simulate(async {
+        let mut config = small();
+        config.state.materialize = Materialize::Eager;
+        let (engine, _) = Engine::twin(config);
+        let (feed, source) = MemorySource::fed(1);
+        let sink = MemorySink::new();
+        let given = feed.clone();
+        let first = async move {
+            given.push(0, 0..KEYS);
+            pass(ms(100)).await;
+        };
+        engine.run_until(graph(&source, &sink), first).await.unwrap();
+
+        // Each run's clock begins anew. They would expire at 150, which the second and the third one pass; the second
+        // one reads the first half of them.
+        for (time, asked) in [(500, KEYS / 2), (1000, KEYS)] {
+            let from = sink.output().len();
+            let feed = feed.clone();
+            let asks = async move {
+                pass(ms(time)).await;
+                feed.push(0, 100..100 + asked);
+                pass(ms(30)).await;
+            };
+            engine.run_until(graph_with(&source, &sink, None), asks).await.unwrap();
+            let mut given = sink.output().split_off(from);
+            given.sort();
+            let there = (0..asked).map(|key| (key, Some(key), vec![key + 1]));
+            assert_eq!(given, there.collect::<Vec<_>>(), "at {time}");
+        }
+    });
 }
 
 /// It used to stay until some did.

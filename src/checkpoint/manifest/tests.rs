@@ -7,7 +7,7 @@ use crate::checkpoint::fakes::{name, range, segment, version};
 use crate::codec::{Encoding, Schema};
 use crate::handover::{Committable, SplitState};
 use crate::state::unkeyed::{Elements, OperatorFormat, OperatorStateKind, SavedState};
-use crate::state::{KeyTypes, Since, StateKind, SubKeys};
+use crate::state::{ExpiresBy, KeyTypes, Lifetime, Since, StateKind, StateLifetimes, SubKeys};
 
 fn since(from: u64, word: &'static str) -> Since {
     let encoding = Encoding::new("bincode", 1, &Schema::Word(word));
@@ -24,7 +24,7 @@ fn saved(all: &[&[u8]]) -> SavedState {
     SavedState { state: name("waiting"), kind: OperatorStateKind::List, elements }
 }
 
-/// What `tests/fixtures/v5/manifest.bin` holds: written once, read for ever.
+/// What `tests/fixtures/v6/manifest.bin` holds: written once, read for ever.
 pub(super) fn sample() -> Manifest {
     let split = |id: &str, done| SplitState { id: id.to_owned(), state: vec![1, 2, 3], done };
     Manifest {
@@ -80,24 +80,38 @@ pub(super) fn sample() -> Manifest {
             ],
         }],
         input_ended: true,
+        lifetimes: vec![StateLifetimes {
+            operator: name("counts"),
+            state: name("total"),
+            lifetimes: [
+                (1, 1_600_000_000_000, ExpiresBy::Clock),
+                (40, 1_700_000_000_000, ExpiresBy::Nothing),
+            ]
+            .map(|(from, began_ms, by)| Lifetime { from: CheckpointId(from), began_ms, by })
+            .to_vec(),
+        }],
     }
 }
 
 #[test]
 fn the_format_is_read_for_ever() {
-    let bytes = include_bytes!("../../../tests/fixtures/v5/manifest.bin");
+    let bytes = include_bytes!("../../../tests/fixtures/v6/manifest.bin");
     assert_eq!(Manifest::decode(&[Bytes::from_static(bytes)]).unwrap(), sample());
     // A format may not drift: another text under the same number could not be read by its readers.
     assert_eq!(sample().encode().unwrap(), [Bytes::from_static(bytes)]);
 }
 
-/// They said nothing of the end of input, nor of the types of keys, and the oldest one nothing of those of
-/// operator states.
+/// They said nothing of when expiries ceased to count, then nothing of the end of input, nor of the types of keys, and
+/// the oldest one nothing of those of operator states.
 #[test]
 fn the_formats_before_are_read_too() {
+    let bytes = include_bytes!("../../../tests/fixtures/v5/manifest.bin");
+    let found = Manifest::decode(&[Bytes::from_static(bytes)]).unwrap();
+    let before = Manifest { lifetimes: vec![], ..sample() };
+    assert_eq!(found, before);
     let bytes = include_bytes!("../../../tests/fixtures/v4/manifest.bin");
     let found = Manifest::decode(&[Bytes::from_static(bytes)]).unwrap();
-    let before = Manifest { input_ended: false, ..sample() };
+    let before = Manifest { input_ended: false, ..before };
     assert_eq!(found, before);
     let bytes = include_bytes!("../../../tests/fixtures/v3/manifest.bin");
     let found = Manifest::decode(&[Bytes::from_static(bytes)]).unwrap();
@@ -109,7 +123,7 @@ fn the_formats_before_are_read_too() {
     let mut unknown = bytes.to_vec();
     unknown[4] = 1;
     let error = Manifest::decode(&[unknown.into()]).unwrap_err();
-    assert!(error.message().contains("format 1 is not known here, only 2 to 5"), "{error}");
+    assert!(error.message().contains("format 1 is not known here, only 2 to 6"), "{error}");
 }
 
 #[test]
@@ -193,7 +207,7 @@ proptest! {
 #[test]
 #[ignore = "writes the fixture of a new format"]
 fn write_fixture() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v5/manifest.bin");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v6/manifest.bin");
     std::fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
     std::fs::write(path, &sample().encode().unwrap()[0]).unwrap();
 }

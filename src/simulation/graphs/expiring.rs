@@ -1,10 +1,14 @@
-//! One keyed operator whose states expire by the times of records, some of which come late: a value and
-//! a list that live from their writing, and a map whose entries live from their reading too. Each record
-//! writes and gives something out before it asks for what may have to be read first.
+//! One keyed operator whose states expire by the times of records, some of which come late, or by the clock: a value
+//! and a list that live from their writing, and a map whose entries live from their reading too. Each record writes
+//! and gives something out before it asks for what may have to be read first.
 //!
 //! Each split has keys of its own, so that the order of a key's records, and with it what expires, is known.
 //! Memory is cleaned of what has expired where there is one split alone: several are read at any pace, so
 //! that one's records may be later than another's by any time.
+//!
+//! By the clock a record that comes again finds something else. But each line tells when the clock was looked at for
+//! it, and all processes have one clock: so the lines that were committed say when each value was written, and what
+//! each record must have found. Of a state without them it is only known what may be there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,14 +31,23 @@ use crate::task::JobGraph;
 pub(super) const KIND: Kind = Kind {
     name: "expiring",
     share: 12,
-    draw: |random: &mut StdRng, mishap| {
-        let number = if random.random_bool(0.4) { 1 } else { random.random_range(2..=4) };
-        let splits = (0..number).map(|split| records(random, split * 100)).collect();
-        let lateness_ms = if number == 1 { LATE_MS } else { 1_000_000 };
-        let ends = MemoryEnds::new(splits, vec![]);
-        Arc::new(Expiring { ends, mishap, lateness_ms })
-    },
+    draw: |random: &mut StdRng, mishap| drawn(random, mishap, false),
 };
+
+/// The same by the clock. No seed draws it, so that those that are written down stay what they are.
+pub(super) const BY_CLOCK: Kind = Kind {
+    name: "lapsing",
+    share: 0,
+    draw: |random: &mut StdRng, mishap| drawn(random, mishap, true),
+};
+
+fn drawn(random: &mut StdRng, mishap: Mishap, by_clock: bool) -> Arc<dyn Scenario> {
+    let number = if random.random_bool(0.4) { 1 } else { random.random_range(2..=4) };
+    let splits = (0..number).map(|split| records(random, split * 100)).collect();
+    let lateness_ms = if number == 1 { LATE_MS } else { 1_000_000 };
+    let ends = MemoryEnds::new(splits, vec![]);
+    Arc::new(Expiring { ends, mishap, lateness_ms, by_clock })
+}
 
 /// For how long values live. Two records of a split are `STEP_MS` apart.
 const AFTER_MS: u64 = 80;
@@ -119,6 +132,7 @@ struct Process {
     marks: MapState<u64, u64>,
     notes: ListState<u64>,
     mishap: Mishap,
+    by_clock: bool,
 }
 
 impl KeyedProcess for Process {
@@ -128,7 +142,10 @@ impl KeyedProcess for Process {
 
     fn process(&self, event: Event, context: &mut Context<'_, Self>) -> Result<()> {
         self.mishap.pass()?;
-        let Event { key, time, value } = event;
+        let Event { key, mut time, value } = event;
+        if self.by_clock {
+            time = context.processing_time_ms();
+        }
         let count = context.get(self.count).copied().unwrap_or(0);
         if counts(value) {
             context.set(self.count, count + 1);
@@ -219,30 +236,67 @@ struct Expiring {
     ends: MemoryEnds<Event, Line>,
     mishap: Mishap,
     lateness_ms: u64,
+    by_clock: bool,
 }
 
 impl Expiring {
-    /// What a loop over the records before `positions` leaves of each key, and gives out.
-    fn reference(&self, positions: &Positions) -> BTreeMap<u64, (OfKey, Vec<Line>)> {
+    /// What a loop over the records before `positions` leaves of each key, and gives out, by their own times or by those
+    /// of the lines that were `found`.
+    fn reference(
+        &self,
+        positions: &Positions,
+        found: &BTreeMap<u64, Vec<Line>>,
+    ) -> BTreeMap<u64, (OfKey, Vec<Line>)> {
         let mut keys: BTreeMap<u64, (OfKey, Vec<Line>)> = BTreeMap::new();
         for event in self.ends.input.before("events", positions) {
             let (of_key, lines) = keys.entry(event.key).or_default();
-            of_key.apply(*event, lines);
+            let mut event = *event;
+            if self.by_clock {
+                let line = found.get(&event.key).and_then(|found| found.get(lines.len()));
+                event.time = line.map_or(0, |line| line.time);
+            }
+            of_key.apply(event, lines);
         }
         keys
+    }
+
+    /// Whether a state may be that of some times: by the clock nothing tells which.
+    fn check_possible(&self, state: &StateView<'_>) -> Verdict {
+        let (mut counted, mut noted) = (BTreeMap::new(), BTreeMap::<u64, Vec<Lasting>>::new());
+        for event in self.ends.input.before("events", state.positions) {
+            *counted.entry(event.key).or_insert(0) += u64::from(counts(event.value));
+            if event.value % 3 == 0 {
+                noted.entry(event.key).or_default().push((event.value, 0));
+            }
+        }
+        for (key, most) in counted {
+            let found = state.value::<u64>("expiring", "count", &key)?;
+            if found.is_some_and(|found| found == 0 || found > most) {
+                return Err(format!("expiring.count of {key} is {found:?}, and at most {most}"));
+            }
+        }
+        for (key, found) in state.lists::<u64, u64>("expiring", "notes")? {
+            if !noted.get(&key).is_some_and(|noted| is_left(&found, noted, u64::MAX)) {
+                return Err(format!("expiring.notes of {key} is {found:?}, of {noted:?}"));
+            }
+        }
+        Ok(())
     }
 }
 
 impl Scenario for Expiring {
     fn name(&self) -> &'static str {
-        KIND.name
+        if self.by_clock { BY_CLOCK.name } else { KIND.name }
     }
 
     fn graph(&self) -> Result<JobGraph> {
         let env = StreamEnvironment::new();
         let mishap = self.mishap.clone();
-        let ttl = Ttl::new(Duration::from_millis(AFTER_MS))
-            .by_event_time(Duration::from_millis(self.lateness_ms));
+        let by_clock = self.by_clock;
+        let mut ttl = Ttl::new(Duration::from_millis(AFTER_MS));
+        if !by_clock {
+            ttl = ttl.by_event_time(Duration::from_millis(self.lateness_ms));
+        }
         env.source(self.ends.input.source())
             .uid("events")
             .key_by(|event| event.key)
@@ -251,6 +305,7 @@ impl Scenario for Expiring {
                 marks: states.map(MapDescriptor::new("marks").with_ttl(ttl.on_read_and_write())),
                 notes: states.list(ListDescriptor::new("notes").with_ttl(ttl)),
                 mishap: mishap.clone(),
+                by_clock,
             })
             .uid("expiring")
             .sink(self.ends.sink.clone());
@@ -267,7 +322,7 @@ impl Scenario for Expiring {
         for line in commits.iter().flat_map(|n| &all[*n].records) {
             found.entry(line.key).or_default().push(*line);
         }
-        let expected = self.reference(positions);
+        let expected = self.reference(positions, &found);
         for (key, (_, expected)) in &expected {
             let found = found.remove(key).unwrap_or_default();
             let differs = |(found, expected): &(&Line, &Line)| found != expected;
@@ -290,9 +345,12 @@ impl Scenario for Expiring {
     }
 
     fn check_state(&self, state: &StateView<'_>) -> Verdict {
+        if self.by_clock {
+            return self.check_possible(state);
+        }
         let seen = self.ends.input.before("events", state.positions).map(|event| event.time).max();
         let gone = seen.unwrap_or(0).saturating_sub(self.lateness_ms);
-        let keys = self.reference(state.positions);
+        let keys = self.reference(state.positions, &BTreeMap::new());
         let counts = keys.iter().filter_map(|(key, (of_key, _))| Some((*key, of_key.count?)));
         compare(state, "count", gone, counts)?;
         let of_key = |(key, (of_key, _)): (&u64, &(OfKey, Vec<Line>))| {

@@ -28,14 +28,14 @@ use super::scenario::{Mishap, Scenario};
 pub struct Kind {
     /// Its name, as in `--graph`.
     pub name: &'static str,
-    /// How often it is drawn, beside the others'.
+    /// How often it is drawn, beside the others'; 0: where it is asked for alone.
     pub share: u32,
     /// Draws one with its input; its functions pass by the mishap for each record.
     pub draw: fn(&mut StdRng, Mishap) -> Arc<dyn Scenario>,
 }
 
 /// All of them.
-pub const ALL: [Kind; 11] = [
+pub const ALL: [Kind; 12] = [
     tally::KIND,
     chain::KIND,
     stages::KIND,
@@ -45,6 +45,7 @@ pub const ALL: [Kind; 11] = [
     diary::KIND,
     versions::KIND,
     expiring::KIND,
+    expiring::BY_CLOCK,
     cold::KIND,
     files::KIND,
 ];

@@ -12,6 +12,7 @@ mod filter;
 mod freezing;
 mod handles;
 mod job;
+mod lifetimes;
 mod lists;
 mod maps;
 mod migration;

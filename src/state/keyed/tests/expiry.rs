@@ -11,13 +11,13 @@ use crate::state::{
     RestorePoint, States, Ttl, ValueDescriptor, ValueState,
 };
 
-fn ms(n: u64) -> Duration {
+pub(super) fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-const TEN: Ttl = Ttl::new(Duration::from_millis(10));
+pub(super) const TEN: Ttl = Ttl::new(Duration::from_millis(10));
 
-fn of(ttl: Option<Ttl>) -> ValueDescriptor<u64> {
+pub(super) fn of(ttl: Option<Ttl>) -> ValueDescriptor<u64> {
     let descriptor = ValueDescriptor::new("total");
     match ttl {
         Some(ttl) => descriptor.with_ttl(ttl),
@@ -53,17 +53,17 @@ impl<V: Value + Clone> Program<V> {
         told
     }
 
-    fn put(&mut self, table: &Table, key: u64, time: u64, value: V) {
+    pub(super) fn put(&mut self, table: &Table, key: u64, time: u64, value: V) {
         self.record(table, key, time, |state, total, row| state.set(total, row, value));
     }
 
-    fn look(&mut self, table: &Table, key: u64, time: u64) -> Option<V> {
+    pub(super) fn look(&mut self, table: &Table, key: u64, time: u64) -> Option<V> {
         self.record(table, key, time, |state, total, row| state.get(total, row).cloned())
     }
 }
 
 impl Table {
-    fn expires_ms(&self, key: u64) -> Option<u64> {
+    pub(super) fn expires_ms(&self, key: u64) -> Option<u64> {
         let found = self.items.iter().find(|(at, _)| at.sort_key[..] == key.to_be_bytes());
         found.and_then(|(_, item)| item.expires_ms)
     }

@@ -48,6 +48,7 @@ impl Job {
             oldest_retained: CheckpointId(checkpoint),
             items_sent: barrier.items_sent,
             formats: Vec::new(),
+            lifetimes: Vec::new(),
             unfiltered: barrier.unfiltered,
             now_ms: 0,
         };

@@ -11,7 +11,9 @@ use super::model::{At, Model, Stored};
 use super::*;
 use crate::ids::Version;
 use crate::state::segment::Segment;
-use crate::state::{CleaningRows, FilterChunks, ItemKey, Read, Scan, ScanPage, Scanned, Ttl};
+use crate::state::{
+    CleaningRows, FilterChunks, ItemKey, Read, Scan, ScanPage, Scanned, StateLifetimes, Ttl,
+};
 
 mod checkpoints;
 mod checks;
@@ -26,6 +28,8 @@ pub(super) use steps::{LATENESS_MS, Step, step};
 /// Entries that may stay in memory: those of five keys.
 const CACHE: u64 = 10;
 const OPERATOR: &str = "op";
+/// By then some of what was stored before would have expired.
+const LATER_MS: u64 = 30;
 
 enum Answer {
     Item(Read, Option<Item>),
@@ -50,6 +54,21 @@ struct Manifest {
     subtasks: Vec<(KeyGroupRange, Barrier)>,
     /// Indices into the world's segments.
     segments: Vec<usize>,
+    lifetimes: Vec<StateLifetimes>,
+    changes: Vec<Change>,
+}
+
+/// A time to live as of some checkpoint; what the model knows of [`StateLifetimes`].
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    from: u64,
+    began: u64,
+    ttl: Option<Ttl>,
+}
+
+/// By which time values expire: none, or that of records or not.
+fn kind(ttl: Option<Ttl>) -> Option<bool> {
+    ttl.map(|ttl| ttl.is_by_event_time())
 }
 
 /// What a random job is like.
@@ -59,19 +78,32 @@ pub(super) struct Setting {
     pub(super) filter: bool,
     /// Each second attempt writes its items as attributes.
     pub(super) native: bool,
-    pub(super) ttl: Option<Ttl>,
+    /// Of one attempt after the other, over and over.
+    pub(super) ttls: [Option<Ttl>; 4],
+}
+
+impl Setting {
+    /// The same time to live in all attempts.
+    pub(super) fn always(ttl: Option<Ttl>) -> [Option<Ttl>; 4] {
+        [ttl; 4]
+    }
 }
 
 struct World {
     setting: Setting,
     clock: u64,
     attempt: u64,
+    /// Of this attempt.
+    ttl: Option<Ttl>,
+    /// Up to this attempt.
+    lifetimes: Vec<StateLifetimes>,
+    changes: Vec<Change>,
     next: u64,
     handles: Handles,
     subtasks: Vec<Subtask>,
     live: Model,
-    /// What each barrier saw.
-    at: BTreeMap<u64, Model>,
+    /// What each barrier saw, and how long values lived then.
+    at: BTreeMap<u64, (Model, Option<Ttl>)>,
     in_flight: Option<u64>,
     segments: Vec<Segment>,
     /// Those that the running attempt may name.
@@ -92,11 +124,14 @@ impl World {
             setting,
             clock: 1000,
             attempt: 0,
+            ttl: None,
+            lifetimes: Vec::new(),
+            changes: Vec::new(),
             next: 1,
-            handles: handles(&mut States::new(), setting.ttl),
+            handles: handles(&mut States::new(), None),
             subtasks: Vec::new(),
             live: Model::default(),
-            at: BTreeMap::from([(0, Model::default())]),
+            at: BTreeMap::from([(0, (Model::default(), None))]),
             in_flight: None,
             segments: Vec::new(),
             named: Vec::new(),
@@ -122,10 +157,14 @@ impl World {
         self.attempt += 1;
         self.next = from + 1;
         self.in_flight = None;
-        self.live = self.at[&from].clone();
+        let (model, ttl_before) = self.at[&from].clone();
         self.at.retain(|n, _| *n <= from);
         self.manifests.retain(|n, _| self.retained.contains(n));
         let manifest = self.manifests.get(&from).cloned();
+        self.ttl = self.setting.ttls[(self.attempt as usize - 1) % self.setting.ttls.len()];
+        self.live = self.gone_on_with(model, ttl_before, manifest.as_ref());
+        self.settle_lifetimes(from, manifest.as_ref());
+        self.handles = handles(&mut States::new(), self.ttl);
         self.named = manifest.as_ref().map(|m| m.segments.clone()).unwrap_or_default();
         self.named.sort_by_key(|&i| {
             let segment = &self.segments[i];
@@ -135,6 +174,50 @@ impl World {
             let subtask = self.subtask(max_parallelism().range_of(index, parallelism), &manifest);
             self.subtasks.push(subtask);
         }
+        // By the clock the sweep may begin what has no expiry as well as a record: here both would at this time.
+        let is_turned_on = kind(self.ttl) == Some(false) && kind(ttl_before) != Some(false);
+        if is_turned_on && !self.live.is_empty() {
+            self.look_at_all();
+        }
+    }
+
+    /// What an attempt finds of `model`, in which values lived as long as `before` says.
+    fn gone_on_with(
+        &self,
+        model: Model,
+        before: Option<Ttl>,
+        manifest: Option<&Manifest>,
+    ) -> Model {
+        let (Some(by_records), Some(manifest)) = (kind(before), manifest) else { return model };
+        if kind(self.ttl) == Some(by_records) {
+            return model;
+        }
+        // What was over by the times of records may have been cleaned away.
+        let model = if by_records {
+            let (found, gone) = (self.fold(manifest), self.gone(before));
+            assert_eq!(found.left(gone), model.left(gone), "of what is restored");
+            found
+        } else {
+            model
+        };
+        model.lasting(!by_records, self.clock)
+    }
+
+    fn settle_lifetimes(&mut self, from: u64, manifest: Option<&Manifest>) {
+        let mut states = States::new();
+        handles(&mut states, self.ttl);
+        let recorded = manifest.map_or(&[][..], |manifest| &manifest.lifetimes);
+        let (operator, at) = (Name::new(OPERATOR).unwrap(), (CheckpointId(from), self.clock));
+        self.lifetimes = states.finish().unwrap().lifetimes(&operator, recorded, at);
+        self.changes = manifest.map_or_else(Vec::new, |manifest| manifest.changes.clone());
+        self.changes.push(Change { from: from + 1, began: self.clock, ttl: self.ttl });
+    }
+
+    /// Every key has a record that looks at all that it has.
+    fn look_at_all(&mut self) {
+        let everything: Vec<_> = (0..KEYS).map(|key| (key, look(), 0)).collect();
+        self.batch(&everything);
+        self.answer_all();
     }
 
     fn subtask(&self, range: KeyGroupRange, manifest: &Option<Manifest>) -> Subtask {
@@ -150,11 +233,12 @@ impl World {
             oldest_retained: CheckpointId(self.floor()),
             items_sent: former.iter().any(|b| b.items_sent),
             formats: Vec::new(),
+            lifetimes: self.lifetimes.clone(),
             unfiltered: former.iter().any(|b| b.unfiltered),
             now_ms: self.clock,
         };
         let mut states = States::new();
-        handles(&mut states, self.setting.ttl);
+        handles(&mut states, self.ttl);
         let is_native = self.setting.native && self.attempt % 2 == 1;
         let config = KeyedConfig {
             operator: Name::new(OPERATOR).unwrap(),
@@ -189,7 +273,7 @@ impl World {
             Step::Batch(records) => self.batch(records),
             // Whoever still waits would be too late.
             Step::Pass(ms) => {
-                if self.setting.ttl.is_some() {
+                if self.ttl.is_some() {
                     self.answer_all();
                 }
                 self.clock += ms;
@@ -251,12 +335,14 @@ pub(super) fn check_job_of(setting: Setting, steps: &[Step], check_each: bool) {
     }
     world.is_within_its_cache();
     world.check();
-    let everything: Vec<_> = (0..KEYS).map(|key| (key, look(), 0)).collect();
-    world.batch(&everything);
-    world.answer_all();
+    world.look_at_all();
+    let before = world.ttl;
     world.start(3);
     world.build_filters();
-    world.batch(&everything);
-    world.answer_all();
+    if kind(before) != kind(world.ttl) {
+        // What has ceased to count must not count later either.
+        world.clock += LATER_MS;
+    }
+    world.look_at_all();
     world.check();
 }

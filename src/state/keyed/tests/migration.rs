@@ -10,7 +10,8 @@ use crate::ids::CheckpointId;
 use crate::state::segment::Segment;
 use crate::state::{
     AggregatingDescriptor, Barrier, Item, ItemKey, KeyedState, ListDescriptor, PendingWrite,
-    ReducingDescriptor, RestorePoint, StateFormats, States, ValueDescriptor, ValueState,
+    ReducingDescriptor, RestorePoint, StateFormats, StateLifetimes, States, ValueDescriptor,
+    ValueState,
 };
 
 const TOTAL: &str = "total";
@@ -20,7 +21,14 @@ const TOTAL: &str = "total";
 pub(super) struct Table {
     pub(super) items: BTreeMap<ItemKey, Item>,
     pub(super) log: Vec<Segment>,
-    manifests: BTreeMap<u64, (Barrier, Vec<StateFormats>)>,
+    manifests: BTreeMap<u64, (Barrier, Recorded)>,
+}
+
+/// What a manifest says of states.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recorded {
+    formats: Vec<StateFormats>,
+    lifetimes: Vec<StateLifetimes>,
 }
 
 impl Table {
@@ -33,7 +41,7 @@ impl Table {
 pub(super) struct Program<V> {
     pub(super) state: KeyedState<u64>,
     pub(super) total: ValueState<V>,
-    formats: Vec<StateFormats>,
+    recorded: Recorded,
     attempt: u64,
 }
 
@@ -56,9 +64,20 @@ impl Table {
         at: u64,
         descriptor: ValueDescriptor<V>,
     ) -> Result<Program<V>> {
-        let (state, total, formats) =
-            self.open(now_ms, attempt, at, |states| states.value(descriptor))?;
-        Ok(Program { state, total, formats, attempt })
+        let declare = |states: &mut States| (states.value(descriptor), ());
+        self.start_with(now_ms, attempt, at, declare).map(|(program, ())| program)
+    }
+
+    /// The same, of a program that has other states too.
+    pub(super) fn start_with<V: Value, H>(
+        &self,
+        now_ms: u64,
+        attempt: u64,
+        at: u64,
+        declare: impl FnOnce(&mut States) -> (ValueState<V>, H),
+    ) -> Result<(Program<V>, H)> {
+        let (state, (total, others), recorded) = self.open(now_ms, attempt, at, declare)?;
+        Ok((Program { state, total, recorded, attempt }, others))
     }
 
     /// The same, of any states.
@@ -68,20 +87,24 @@ impl Table {
         attempt: u64,
         at: u64,
         declare: impl FnOnce(&mut States) -> H,
-    ) -> Result<(KeyedState<u64>, H, Vec<StateFormats>)> {
+    ) -> Result<(KeyedState<u64>, H, Recorded)> {
         let restored = self.manifests.get(&at);
-        let recorded = restored.map_or(&[][..], |(_, formats)| formats);
+        let recorded = restored.map_or_else(Recorded::default, |(_, recorded)| recorded.clone());
         let mut states = States::new();
         let handle = declare(&mut states);
         let mut columns = states.finish()?;
-        let formats = columns.settle(&config(1).operator, recorded, CheckpointId(at))?;
+        let operator = config(1).operator;
+        let formats = columns.settle(&operator, &recorded.formats, CheckpointId(at))?;
+        let since = (CheckpointId(at), now_ms);
+        let lifetimes = columns.lifetimes(&operator, &recorded.lifetimes, since);
         let horizons = restored.map_or(Vec::new(), |(barrier, _)| barrier.horizons.clone());
         let point = RestorePoint {
             checkpoint: CheckpointId(at),
             oldest_retained: CheckpointId(at),
             horizons,
             items_sent: restored.is_some_and(|(barrier, _)| barrier.items_sent),
-            formats: recorded.to_vec(),
+            formats: recorded.formats,
+            lifetimes: lifetimes.clone(),
             unfiltered: restored.is_some_and(|(barrier, _)| barrier.unfiltered),
             now_ms,
         };
@@ -92,7 +115,15 @@ impl Table {
             }
         }
         state.finish_restore()?;
-        Ok((state, handle, formats))
+        Ok((state, handle, Recorded { formats, lifetimes }))
+    }
+
+    /// All of checkpoint `at` is in items alone.
+    pub(super) fn forget_log(&mut self, at: u64) {
+        self.log.clear();
+        let (barrier, _) = self.manifests.get_mut(&at).unwrap();
+        barrier.horizons = vec![(config(1).range, CheckpointId(at))];
+        barrier.items_sent = true;
     }
 
     /// The bytes of key's item.
@@ -130,7 +161,7 @@ impl<V: Value + Clone> Program<V> {
         assert!(self.state.serialise(usize::MAX).unwrap());
         let segments = self.state.take_segments();
         table.log.extend(segments.iter().map(|raw| stored(raw, self.attempt)));
-        table.manifests.insert(n, (barrier, self.formats.clone()));
+        table.manifests.insert(n, (barrier, self.recorded.clone()));
         self.state.completed(CheckpointId(n));
     }
 
@@ -246,21 +277,18 @@ fn a_roll_back_to_before_a_migration_finds_nothing_newer() {
     second.materialise(&mut table);
     assert_eq!(table.items.len(), 3);
     let barrier = second.state.freeze(CheckpointId(2)).unwrap();
-    table.manifests.insert(2, (barrier, second.formats.clone()));
+    table.manifests.insert(2, (barrier, second.recorded.clone()));
 
     // Back at 1, with the former program and with the migrated one.
     let mut back = table.start(3, 1, of::<u64>()).unwrap();
-    assert_eq!(back.formats, first.formats);
+    assert_eq!(back.recorded.formats, first.recorded.formats);
     let mut again = table.start(3, 1, text_of_number()).unwrap();
     for key in 1..=3 {
         assert_eq!(back.get(&table, key).unwrap(), Some(key));
         assert_eq!(again.get(&table, key).unwrap(), Some(format!("was {key}")));
     }
     // Items alone, without the log.
-    table.log.clear();
-    let manifest = table.manifests.get_mut(&1).unwrap();
-    manifest.0.horizons = vec![(config(1).range, CheckpointId(1))];
-    manifest.0.items_sent = true;
+    table.forget_log(1);
     let mut back = table.start(3, 1, of::<u64>()).unwrap();
     let mut again = table.start(3, 1, text_of_number()).unwrap();
     for key in 1..=3 {
@@ -387,7 +415,7 @@ fn what_is_reduced_or_aggregated_is_migrated_too_and_written_by_a_codec_of_ones_
     let mean = |sum: &Sum| sum.0 / sum.1;
     let add = |sum: &mut Sum, n: u64| *sum = (sum.0 + n, sum.1 + 1);
     let mut table = Table::default();
-    let (mut state, (most, sum), formats) = table
+    let (mut state, (most, sum), recorded) = table
         .open(0, 1, 0, |states| {
             let most = ReducingDescriptor::<u32>::new("most", |a, b| b.max(*a));
             let sum =
@@ -401,7 +429,7 @@ fn what_is_reduced_or_aggregated_is_migrated_too_and_written_by_a_codec_of_ones_
     let barrier = state.freeze(CheckpointId(1)).unwrap();
     assert!(state.serialise(usize::MAX).unwrap());
     table.log.extend(state.take_segments().iter().map(|raw| stored(raw, 1)));
-    table.manifests.insert(1, (barrier, formats));
+    table.manifests.insert(1, (barrier, recorded));
 
     let changed = table.open(0, 2, 1, |states| {
         states.reducing(ReducingDescriptor::<u64>::new("most", |a, b| b.max(*a)))
@@ -449,7 +477,7 @@ impl Codec<Vec<u64>> for Words {
 #[test]
 fn a_list_is_written_by_a_codec_of_ones_own_and_migrated_from_it() {
     let mut table = Table::default();
-    let (mut state, pages, formats) = table
+    let (mut state, pages, recorded) = table
         .open(0, 1, 0, |states| states.list(ListDescriptor::new("pages").with_codec::<Words>()))
         .unwrap();
     let row = state.find_row(7u64.key_hash(), &7);
@@ -459,7 +487,7 @@ fn a_list_is_written_by_a_codec_of_ones_own_and_migrated_from_it() {
     let raw = state.take_segments();
     assert!(raw[0].bytes.windows(8).any(|bytes| bytes == b"11,22,33"));
     table.log.extend(raw.iter().map(|raw| stored(raw, 1)));
-    table.manifests.insert(1, (barrier, formats));
+    table.manifests.insert(1, (barrier, recorded));
 
     let bincode = || ListDescriptor::<u64>::new("pages");
     let error = table.open(0, 2, 1, |states| states.list(bincode())).err().unwrap();

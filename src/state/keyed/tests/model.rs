@@ -85,16 +85,18 @@ impl At<'_> {
         self.visible(place).map(|value| value[0])
     }
 
-    /// A record reads what it sees there.
+    /// A record reads what it sees there: that begins what has not begun, or all of it.
     pub(super) fn read(&mut self, place: Place) {
-        if self.ttl.is_some_and(|ttl| ttl.update == UpdateType::OnReadAndWrite) {
-            let mut all = self.model.0.remove(&place).unwrap_or_default();
-            for (_, expires) in all.iter_mut().filter(|(_, expires)| *expires > self.now) {
+        let Some(ttl) = self.ttl else { return };
+        let refreshes = ttl.update == UpdateType::OnReadAndWrite;
+        let mut all = self.model.0.remove(&place).unwrap_or_default();
+        for (_, expires) in &mut all {
+            if *expires == 0 || refreshes && *expires > self.now {
                 *expires = self.begun(*expires);
             }
-            if !all.is_empty() {
-                self.model.0.insert(place, all);
-            }
+        }
+        if !all.is_empty() {
+            self.model.0.insert(place, all);
         }
     }
 }
@@ -116,6 +118,19 @@ impl Model {
         left.0.values_mut().for_each(|all| all.retain(|(_, expires)| !is_gone(*expires, gone)));
         left.0.retain(|_, value| !value.is_empty());
         left
+    }
+
+    /// What lives on of values that have expired by the clock where `by_clock`, or else by the times of records, once
+    /// that ends at `now`: without an expiry.
+    pub(super) fn lasting(&self, by_clock: bool, now: u64) -> Self {
+        let mut lasting = if by_clock { self.left(now) } else { self.clone() };
+        lasting.0.values_mut().flatten().for_each(|(_, expires)| *expires = 0);
+        lasting
+    }
+
+    /// Whether there is nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// What stored entries, in the order of their keys, amount to; each with its state, key and value.

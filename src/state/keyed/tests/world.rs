@@ -15,17 +15,18 @@ use crate::state::Ttl;
 
 /// Of values that do not expire.
 fn lasting(num_retained: usize) -> impl Strategy<Value = Setting> {
-    let setting = move |(filter, native)| Setting { num_retained, filter, native, ttl: None };
+    let ttls = Setting::always(None);
+    let setting = move |(filter, native)| Setting { num_retained, filter, native, ttls };
     any::<(bool, bool)>().prop_map(setting)
 }
 
 fn setting(
     filter: impl Strategy<Value = bool>,
-    ttl: impl Strategy<Value = Option<Ttl>>,
+    ttls: impl Strategy<Value = [Option<Ttl>; 4]>,
 ) -> impl Strategy<Value = Setting> {
     let setting =
-        |(num_retained, filter, native, ttl)| Setting { num_retained, filter, native, ttl };
-    (1usize..4, filter, any::<bool>(), ttl).prop_map(setting)
+        |(num_retained, filter, native, ttls)| Setting { num_retained, filter, native, ttls };
+    (1usize..4, filter, any::<bool>(), ttls).prop_map(setting)
 }
 
 fn config_of(cases: u32) -> ProptestConfig {
@@ -67,7 +68,7 @@ proptest! {
     /// What is wrong shows in what records see, or at the end.
     #[test]
     fn five_thousand_short_jobs_equal_the_model(
-        setting in setting(Just(false), prop::option::of(ttl())),
+        setting in setting(Just(false), ttls()),
         steps in prop::collection::vec(step(), 1..18),
     ) {
         check_job_of(setting, &steps, false);
@@ -75,7 +76,7 @@ proptest! {
 
     #[test]
     fn five_thousand_short_jobs_with_a_filter_equal_the_model(
-        setting in setting(Just(true), prop::option::of(ttl())),
+        setting in setting(Just(true), ttls()),
         steps in prop::collection::vec(step(), 1..18),
     ) {
         check_job_of(setting, &steps, false);
@@ -86,7 +87,8 @@ proptest! {
 #[test]
 fn hashes_that_are_saved_late_are_found() {
     let steps = [Step::Batch(vec![(1, vec![Act::SetA(1)], 0)]), Step::Settle, Step::Settle];
-    let setting = Setting { num_retained: 1, filter: true, native: false, ttl: None };
+    let ttls = Setting::always(None);
+    let setting = Setting { num_retained: 1, filter: true, native: false, ttls };
     let check = || check_job_of(setting, &steps, true);
     check();
     let late = || crate::teeth::with(crate::teeth::Tooth::HashesLate, check);
@@ -107,8 +109,8 @@ fn what_a_late_record_puts_expires_the_same_whether_the_old_value_is_in_memory_o
         Step::Batch(vec![(10, vec![Act::Value(1, Add(1))], 1)]),
     ];
     for num_retained in 1..3 {
-        let ttl = Some(FIFTY.by_event_time(LATENESS));
-        let setting = Setting { num_retained, filter: false, native: false, ttl };
+        let ttls = Setting::always(Some(FIFTY.by_event_time(LATENESS)));
+        let setting = Setting { num_retained, filter: false, native: false, ttls };
         check_job_of(setting, &steps, true);
     }
 }
@@ -123,13 +125,37 @@ fn ttl() -> impl Strategy<Value = Ttl> {
     ]
 }
 
+/// The same in all attempts, or another one in each: turned on and off, judged by another time, longer and shorter.
+fn ttls() -> impl Strategy<Value = [Option<Ttl>; 4]> {
+    let short = Ttl { after: Duration::from_millis(15), ..FIFTY };
+    let any = move || {
+        prop_oneof![
+            3 => Just(None),
+            3 => ttl().prop_map(Some),
+            1 => Just(Some(short)),
+            1 => Just(Some(short.by_event_time(LATENESS))),
+        ]
+    };
+    let same = prop::option::of(ttl()).prop_map(Setting::always);
+    prop_oneof![same, [any(), any(), any(), any()]]
+}
+
 proptest! {
     #![proptest_config(config_of(300))]
 
     /// By the clock and by the times of records, late ones too; begun by writes alone, and by reads.
     #[test]
     fn a_job_whose_values_expire_equals_the_model(
-        setting in setting(any::<bool>(), ttl().prop_map(Some)),
+        setting in setting(any::<bool>(), ttl().prop_map(|ttl| Setting::always(Some(ttl)))),
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        check_job_of(setting, &steps, true);
+    }
+
+    /// What had expired when a time to live ended is gone, all else lives on.
+    #[test]
+    fn a_job_whose_time_to_live_changes_equals_the_model(
+        setting in setting(any::<bool>(), ttls()),
         steps in prop::collection::vec(step(), 1..60),
     ) {
         check_job_of(setting, &steps, true);

@@ -56,7 +56,7 @@ impl World {
                 Some(self.subtasks[i].state.freeze(CheckpointId(n)).unwrap());
             self.take_segments(i);
         }
-        self.at.insert(n, self.live.clone());
+        self.at.insert(n, (self.live.clone(), self.ttl));
         self.in_flight = Some(n);
     }
 
@@ -122,7 +122,8 @@ impl World {
         };
         self.named.retain(|&i| needed(&self.segments[i]));
         let segments = self.named.clone();
-        self.manifests.insert(n, Manifest { subtasks, segments });
+        let (lifetimes, changes) = (self.lifetimes.clone(), self.changes.clone());
+        self.manifests.insert(n, Manifest { subtasks, segments, lifetimes, changes });
         self.retained.push(n);
         if self.retained.len() > self.setting.num_retained {
             self.retained.remove(0);

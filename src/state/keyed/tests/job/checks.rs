@@ -12,27 +12,29 @@ use crate::state::{
 };
 
 impl World {
-    /// What expires by then may be gone.
-    pub(super) fn gone(&self) -> u64 {
-        match self.setting.ttl.map(|ttl| ttl.time) {
+    /// Of values that live as long as `ttl` says, what expires by then may be gone.
+    pub(super) fn gone(&self, ttl: Option<Ttl>) -> u64 {
+        match ttl.map(|ttl| ttl.time) {
             Some(TtlTime::Event { lateness }) => self.clock - lateness.as_millis() as u64,
-            _ => self.clock,
+            Some(TtlTime::Processing) => self.clock,
+            None => 0,
         }
     }
 
     pub(super) fn check(&self) {
-        let gone = self.gone();
         for (key, item) in &self.table {
             let h = item.version.checkpoint.0;
             assert!(h <= self.floor(), "I1: {key:?} holds a value of {h}");
             if key.state.as_str() == FILTER_STATE {
                 continue;
             }
-            let agrees = self.at[&h].agrees(key, item, gone);
+            let (model, ttl) = &self.at[&h];
+            let agrees = model.agrees(key, item, self.gone(*ttl));
             assert!(agrees, "I1: {key:?} as of {h}: {item:?}");
         }
         for r in &self.retained {
-            let (found, expected) = (self.fold(&self.manifests[r]), &self.at[r]);
+            let (expected, ttl) = &self.at[r];
+            let (found, gone) = (self.fold(&self.manifests[r]), self.gone(*ttl));
             assert_eq!(found.left(gone), expected.left(gone), "I2: checkpoint {r}");
         }
         for subtask in &self.subtasks {
@@ -92,7 +94,7 @@ impl World {
             }
             found.sort_unstable();
             let there = self.live.keys(state, asked);
-            let Some(ttl) = self.setting.ttl else {
+            let Some(ttl) = self.ttl else {
                 let expected: Vec<_> = there.into_iter().collect();
                 assert_eq!(found, expected, "keys of {state}, {asked:?}");
                 continue;
@@ -109,15 +111,18 @@ impl World {
 
     /// Items, then the manifest's segments, in the plainest way. What is left of the items is what a
     /// restored attempt may have to read.
-    fn fold(&self, manifest: &Manifest) -> Model {
+    pub(super) fn fold(&self, manifest: &Manifest) -> Model {
         let mut entries = BTreeMap::new();
         let mut items = BTreeSet::new();
         for (key, item) in &self.table {
             if let Some(value) = &item.value {
                 items.insert((key.state.as_str(), key.sort_key.to_vec()));
-                let expires = item.expires_ms.unwrap_or(0);
-                let place = (key.state.as_str(), key.sort_key.to_vec());
-                entries.insert(place, (value.to_vec(), item.native, expires));
+                let expires = item.expires_ms.map(|ms| (ms, item.event_time));
+                let written = item.version.checkpoint.0;
+                if let Some(expires) = meaning(&manifest.changes, written, expires) {
+                    let place = (key.state.as_str(), key.sort_key.to_vec());
+                    entries.insert(place, (value.to_vec(), item.native, expires));
+                }
             }
         }
         let mut segments: Vec<&Segment> =
@@ -141,9 +146,11 @@ impl World {
                     }
                     let place = (state, entry.key.to_vec());
                     items.remove(&place);
-                    match entry.value {
-                        Some(value) => {
-                            let expires = entry.expires.map_or(0, |expiry| expiry.ms);
+                    let written = segment.version.checkpoint.0;
+                    let expires = entry.expires.map(|expiry| (expiry.ms, expiry.event_time));
+                    let expires = meaning(&manifest.changes, written, expires);
+                    match entry.value.zip(expires) {
+                        Some((value, expires)) => {
                             entries.insert(place, (value.to_vec(), false, expires));
                         }
                         None => drop(entries.remove(&place)),
@@ -167,4 +174,16 @@ impl World {
             (*state, &key[..], Stored { bytes, native: *native, expires: *expires })
         }))
     }
+}
+
+/// When a value expires that was written with this expiry, of the times of records or not, and a checkpoint's number;
+/// 0 for never, `None`: that was before it ceased to count.
+fn meaning(changes: &[Change], written: u64, expires: Option<(u64, bool)>) -> Option<u64> {
+    let Some((ms, by_records)) = expires else { return Some(0) };
+    for change in changes.iter().filter(|change| written < change.from) {
+        if kind(change.ttl) != Some(by_records) {
+            return (by_records || ms > change.began).then_some(0);
+        }
+    }
+    Some(ms)
 }

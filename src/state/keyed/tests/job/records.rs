@@ -61,7 +61,7 @@ impl World {
 
     /// Processes a record; whether it was suspended.
     pub(super) fn process(&mut self, i: usize, row: Row, (key, acts, time): &Record) -> bool {
-        let by_records = self.setting.ttl.is_some_and(|ttl| ttl.is_by_event_time());
+        let by_records = kind(self.ttl) == Some(true);
         let now = if by_records { *time } else { self.clock };
         let state = &mut self.subtasks[i].state;
         // As the task does: what has all of its row in memory is not even remembered.
@@ -74,7 +74,7 @@ impl World {
         state.record_at(Some(*time));
         let run = |act: &Act| -> Result<()> {
             let seen = act.run(state, &self.handles, row)?;
-            let mut at = At { model: &mut model, ttl: self.setting.ttl, now };
+            let mut at = At { model: &mut model, ttl: self.ttl, now };
             let expected = act.predict(&mut at, *key);
             if seen != expected {
                 mistaken.get_or_insert((act.clone(), seen, expected));
