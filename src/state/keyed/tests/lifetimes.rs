@@ -212,7 +212,8 @@ fn keys(program: &Program<u64>, table: &Table, query: &KeyQuery) -> Vec<u64> {
             .filter(|(key, _)| (&key.state, key.key_group) == (&range.state, range.key_group));
         let items = of_group
             .map(|(key, item)| Scanned { sort_key: key.sort_key.clone(), item: Ok(item.clone()) });
-        state.keys_of_group(query, key_alone, &rows, items.collect()).unwrap()
+        let stored = state.keys_of_page((query, key_alone), &rows, &mut None, items.collect());
+        [state.resident_keys(&rows), stored.unwrap()].concat()
     });
     keys.map(|(key, _)| key).collect()
 }
