@@ -319,12 +319,28 @@ mod tests {
         assert_eq!(disk.text(), "100\n200\n");
     }
 
-    /// The line used to go on where the process before had been killed.
+    /// What another process sees half done may be a write of this one: an empty line used to come of it.
     #[test]
-    fn a_file_that_ends_in_a_torn_line_is_gone_on_with_on_the_next() {
+    fn who_has_written_does_not_look_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results");
-        let run = RunIdentity {
+        let look = {
+            let path = path.clone();
+            Box::new(move || std::fs::File::open(&path))
+        };
+        let disk = Disk::default();
+        let opened = disk.clone();
+        let output = Output::new(Arc::new(move || Box::new(opened.clone())), look);
+        let sink = StdoutSink::<AsText>::to(Arc::new(output));
+        disk.take(&sink, 99, &[1]).unwrap();
+        std::fs::write(&path, "half").unwrap();
+        Sink::<u32>::prepare(&sink, &run()).unwrap();
+        disk.take(&sink, 99, &[2]).unwrap();
+        assert_eq!(disk.text(), "1\n2\n");
+    }
+
+    fn run() -> RunIdentity {
+        RunIdentity {
             job: Name::new("job").unwrap(),
             incarnation: Incarnation(1),
             attempt: Attempt(1),
@@ -332,7 +348,14 @@ mod tests {
             fresh: true,
             added: false,
             replace: false,
-        };
+        }
+    }
+
+    /// The line used to go on where the process before had been killed.
+    #[test]
+    fn a_file_that_ends_in_a_torn_line_is_gone_on_with_on_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results");
         for (left, expected) in [("", "7\n"), ("1\n", "1\n7\n"), ("1\n{\"ha", "1\n{\"ha\n7\n")] {
             std::fs::write(&path, left).unwrap();
             let appends = {
@@ -343,8 +366,8 @@ mod tests {
             let output = Output::new(Arc::new(move || Box::new(open().unwrap())), look);
             let sink = StdoutSink::<AsText>::to(Arc::new(output));
             // Once for each attempt.
-            Sink::<u32>::prepare(&sink, &run).unwrap();
-            Sink::<u32>::prepare(&sink, &run).unwrap();
+            Sink::<u32>::prepare(&sink, &run()).unwrap();
+            Sink::<u32>::prepare(&sink, &run()).unwrap();
             let mut writer = Sink::<u32>::writer(&sink, testing::writer_context(1, 0)).unwrap();
             writer.write(&mut vec![7]).unwrap();
             block_on(writer.snapshot(CheckpointId(1))).unwrap();

@@ -266,11 +266,21 @@ pub(super) fn refused(
     error: Error,
 ) -> Result<Ended> {
     let result = Err(error);
+    never_began(status, job, clock, &result);
+    result
+}
+
+/// The status of a run that has ended before it began.
+pub(super) fn never_began(
+    status: &watch::Sender<JobStatus>,
+    job: &Name,
+    clock: Clock,
+    result: &Result<Ended>,
+) {
     status.send_modify(|status| {
         status.begin(job, clock.wall_ms());
-        end(status, &result, clock.wall_ms());
+        end(status, result, clock.wall_ms());
     });
-    result
 }
 
 /// Makes `status` that of a run which has ended, and waits for nothing any more.

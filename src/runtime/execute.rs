@@ -10,6 +10,7 @@ use rand::rngs::OsRng;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 
+use super::board::never_began;
 use super::dynamodb_backend::{DynamoDbStateBackend, Opening};
 use super::job::{RunOptions, Wiring, run};
 use super::place::{Place, io_threads};
@@ -50,7 +51,8 @@ pub(crate) fn system_seed() -> Result<[u8; 32]> {
 /// checkpoint; signals are the program's own affair. Flink: `StreamExecutionEnvironment.execute`.
 ///
 /// It is awaited within a Tokio runtime with time and I/O, of any kind; no record is processed on that runtime's threads.
-/// The settings are the program's: [`Config::default`], or [`crate::config::load`] of files and variables.
+/// The settings are the program's: [`Config::default`], or [`crate::config::load`] of files and variables. With glibc the
+/// process takes memory from one heap from then on, and what is as large as 2 MiB gets a mapping of its own.
 ///
 /// ```
 /// use millpond::config::{Config, Location};
@@ -101,13 +103,28 @@ pub async fn execute_watched(
     status: watch::Sender<JobStatus>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Ended> {
+    let (job, clock) = (options.job.clone(), Clock::system());
+    let ended = Box::pin(on_threads(graph, options, status.clone(), clock, stop)).await;
+    // Where it never came to the run, nobody has told.
+    if !status.borrow().state.is_final() {
+        never_began(&status, &job, clock, &ended);
+    }
+    ended
+}
+
+async fn on_threads(
+    graph: JobGraph,
+    options: RunOptions,
+    status: watch::Sender<JobStatus>,
+    clock: Clock,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<Ended> {
     if Handle::try_current().is_err() {
         return Err(Error::usage("a job is run within a Tokio runtime with time and I/O"));
     }
     let io = io_threads(IO_THREADS)?;
     let handle = io.handle().clone();
     let _threads = IoThreads(Some(io));
-    let clock = Clock::system();
     let opening = Opening {
         clock,
         seed: options.seed.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte)),
@@ -150,6 +167,7 @@ mod tests {
     use super::*;
     use crate::config::{Credentials, Location, Secret};
     use crate::connector::{Generator, MemorySink};
+    use crate::runtime::JobState;
     use crate::stream::StreamEnvironment;
 
     /// Counts without end, a thousand records a second.
@@ -200,8 +218,12 @@ mod tests {
             endpoint: Some(format!("http://{}", silent.local_addr().unwrap())),
             credentials: Credentials::basic("id", Secret::new("secret".to_owned())),
         };
-        let ended = execute(counts(&MemorySink::new()), at(remote), ready(())).await;
+        let (status, watched) = watch::channel(JobStatus::default());
+        let graph = counts(&MemorySink::new());
+        let ended = execute_watched(graph, at(remote), status, ready(())).await;
         assert_eq!(ended.unwrap(), Ended::Stopped);
+        let told = watched.borrow();
+        assert_eq!((told.state, told.name.as_str()), (JobState::Canceled, "counts"));
     }
 
     #[test]
@@ -210,6 +232,19 @@ mod tests {
         let error = futures::executor::block_on(never).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.message().contains("within a Tokio runtime"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_cannot_be_opened_is_told_as_the_job_s_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let (status, watched) = watch::channel(JobStatus::default());
+        // A folder is no database.
+        let options = at(Location::EmbeddedFile(Some(folder.path().to_owned())));
+        let graph = counts(&MemorySink::new());
+        let error = execute_watched(graph, options, status, pending()).await.unwrap_err();
+        let told = watched.borrow();
+        assert_eq!(told.state, JobState::Failed);
+        assert_eq!(told.last_failure, Some(error.to_string()));
     }
 
     #[test]

@@ -29,6 +29,10 @@ const PAGE_BYTES: u64 = 1 << 20;
 /// Looks at each kind of entry, after a look of the caller's, for some that may leave.
 const LOOKS: u32 = 4096;
 
+/// Reads of the log that a job was faster than: it has to be looked at when it is slower, or with more checkpoints
+/// retained.
+const MOST_TRIES: u32 = 5;
+
 /// Stands for the function in the context of a [`KeyedStateBackend::look`], which gives out nothing.
 #[derive(Debug)]
 pub struct Looking<K>(PhantomData<fn(K)>);
@@ -117,14 +121,18 @@ impl<K: Key> KeyedStateBackend<K> {
         let store = backend.store(&job, head.incarnation);
         let mut builder =
             DynamoDbKeyedStateBackendBuilder::new(store, io, operator, columns, groups);
+        let mut tries = 0;
         loop {
+            tries += 1;
             match builder.read_last::<K>(&head).await {
                 Ok(restored) => return builder.assemble(restored),
                 // A job that runs has completed checkpoints since, and put others in the place of these blocks.
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     let now = head_of(backend, &job).await?;
-                    if now.incarnation != head.incarnation || now.retained == head.retained {
-                        return Err(error.at(format!("job {job}")));
+                    let has_moved =
+                        now.incarnation == head.incarnation && now.retained != head.retained;
+                    if !has_moved || tries == MOST_TRIES {
+                        return Err(error.at(format!("job {job}, at try {tries}")));
                     }
                     head = now;
                 }

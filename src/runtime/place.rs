@@ -190,6 +190,8 @@ fn share_one_heap() {
         // SAFETY: each sets one integer of the allocator, which it reads when memory is needed.
         let _larger_process = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
         let _smaller_pages = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES) };
+        // Setting either stops glibc from raising both: it would keep as much as this at the heap's end, unused.
+        let _more_calls = unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * MAPPED_BYTES) };
     }
 }
 

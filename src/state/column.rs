@@ -110,6 +110,9 @@ pub(super) trait AnyColumn: Any + fmt::Debug + Send {
     fn end(&self) -> u32;
     /// How many entries there are where `rows` rows are taken.
     fn entries(&self, rows: u64) -> u64;
+    /// What an entry of a sub key takes that has no value, beside that key's own bytes, until no record can be undone that
+    /// has made it; estimated.
+    fn tombstone_bytes(&self) -> usize;
     /// Bytes of memory for `rows` rows, estimated.
     fn bytes(&self, rows: u64) -> u64;
     /// Which entries were not used for long, where they leave memory by themselves.
@@ -319,6 +322,10 @@ impl<V: Value> AnyColumn for Column<V> {
 
     fn entries(&self, rows: u64) -> u64 {
         rows
+    }
+
+    fn tombstone_bytes(&self) -> usize {
+        self.values.slot_bytes()
     }
 
     fn bytes(&self, rows: u64) -> u64 {

@@ -130,6 +130,11 @@ impl<V: Value> Entries<V> {
         self.set_expiry(entry, 0);
     }
 
+    /// What each takes, whatever its value owns elsewhere.
+    pub(super) fn slot_bytes(&self) -> usize {
+        size_of::<Slot<V>>()
+    }
+
     /// How many there are, vacant ones included.
     pub(super) fn len(&self) -> usize {
         self.slots.len()

@@ -132,7 +132,8 @@ impl<K: Key> KeyedState<K> {
         if ended.is_some() {
             stored.expires = None;
         }
-        Some(Living { stored, outlives: ended.is_some() && !expiry.event_time })
+        let outlives = ended.is_some() && !expiry.event_time && !self.config.is_only_read();
+        Some(Living { stored, outlives })
     }
 
     /// Whether no record so far is too late to see a value that was stored and is not gone.

@@ -95,6 +95,13 @@ pub struct KeyedConfig {
     pub few_rows: u32,
 }
 
+impl KeyedConfig {
+    /// Whether it is for looks alone: whoever has no attempt writes nothing, so that nothing need be kept for that.
+    pub(super) fn is_only_read(&self) -> bool {
+        self.attempt == Attempt(0)
+    }
+}
+
 #[cfg(test)]
 impl KeyedConfig {
     /// Of an operator's only subtask, for tests.

@@ -432,6 +432,12 @@ impl<S: SubKey, V: Value> AnyColumn for SubColumn<S, V> {
         (self.places.len() - self.vacant.len()) as u64
     }
 
+    fn tombstone_bytes(&self) -> usize {
+        /// Its numbers in the order, in the log and in what may have to be undone, and its length in the list.
+        const BESIDE: usize = 48;
+        self.values.slot_bytes() + size_of::<(u32, S)>() + BESIDE
+    }
+
     fn bytes(&self, rows: u64) -> u64 {
         let place = size_of::<(u32, S)>() as u64;
         // A number in the order's blocks, which are two thirds full.

@@ -319,15 +319,25 @@ impl<K: Key> KeyedState<K> {
             if in_memory.is_some() && !bites(Tooth::PinnedReadFromTable) {
                 continue;
             }
-            let item = item?;
+            let keys_alone = scan.wanted == Wanted::Keys;
+            let item = match item {
+                // Only its key is of use, whatever has become of its value.
+                Err(_) if keys_alone => {
+                    keys.push(sub);
+                    continue;
+                }
+                item => item?,
+            };
             let Some(Living { stored, outlives }) = self.unless_gone(scan.column, item.stored())
             else {
                 scan.traceless = false;
                 continue;
             };
-            let keys_alone = scan.wanted == Wanted::Keys;
-            let value = if keys_alone { 0 } else { stored.bytes.len() };
-            scan.taken_bytes += ENTRY_BYTES + sub.len() + value;
+            let value = match keys_alone {
+                true => self.columns[column].tombstone_bytes(),
+                false => ENTRY_BYTES + stored.bytes.len(),
+            };
+            scan.taken_bytes += sub.len() + value;
             self.check_scan(column, scan.row.0, scan.taken_bytes, keys_alone)?;
             if keys_alone {
                 keys.push(sub);

@@ -329,8 +329,12 @@ impl Times {
 
     /// Whether changes of `checkpoint` may have been stored with an expiry that has ceased to count.
     pub(super) fn may_have_ended(&self, column: ColumnId, checkpoint: CheckpointId) -> bool {
-        let lifetimes = self.lifetimes.get(column.index());
-        lifetimes.and_then(|all| all.last()).is_some_and(|last| checkpoint < last.from)
+        let Some(lifetimes) = self.lifetimes.get(column.index()) else { return false };
+        // Of what came before the first one nothing is known.
+        let held = lifetimes.iter().rfind(|lifetime| lifetime.from <= checkpoint).map(|l| l.by);
+        [ExpiresBy::Clock, ExpiresBy::Records].into_iter().any(|by| {
+            held.is_none_or(|held| held == by) && ended(lifetimes, by, checkpoint).is_some()
+        })
     }
 
     /// Whether a record so far, or the clock, is past `expires_ms`.

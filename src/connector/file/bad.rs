@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::ser::SerializeStruct;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
 
@@ -18,9 +17,8 @@ pub enum OnError {
     Skip,
 }
 
-/// A line that could not be parsed. In JSON [`raw_hex`](Self::raw_hex) is left out where there is none, so as rows of
-/// CSV, which need it in all or in none, dead letters have to be mapped to a type of your own.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+/// A line that could not be parsed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// The file's path, or `standard input`.
     pub file: String,
@@ -35,24 +33,6 @@ pub struct DeadLetter {
     pub raw: String,
     /// The bytes that `raw` shows, two hexadecimal digits each, where they are not UTF-8.
     pub raw_hex: Option<String>,
-}
-
-impl Serialize for DeadLetter {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { file, line, byte, reason, raw, raw_hex } = self;
-        // A form without names has a place for each field.
-        let all = raw_hex.is_some() || !serializer.is_human_readable();
-        let mut letter = serializer.serialize_struct("DeadLetter", 5 + usize::from(all))?;
-        letter.serialize_field("file", file)?;
-        letter.serialize_field("line", line)?;
-        letter.serialize_field("byte", byte)?;
-        letter.serialize_field("reason", reason)?;
-        letter.serialize_field("raw", raw)?;
-        if all {
-            letter.serialize_field("raw_hex", raw_hex)?;
-        }
-        letter.end()
-    }
 }
 
 impl DeadLetter {

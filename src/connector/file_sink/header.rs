@@ -31,7 +31,9 @@ impl Header {
         }
         let (mut rest, mut same) = (self.0.iter(), true);
         let walked = record.serialize(&mut Names(|name| same &= rest.next() == Some(&name)));
-        walked.is_err() || same && rest.len() == 0
+        // One without any name, as `None` is, stands under no wrong one: its number of fields decides.
+        let has_names = !same || rest.len() < self.0.len();
+        walked.is_err() || !has_names || same && rest.len() == 0
     }
 }
 
@@ -96,8 +98,8 @@ impl<F: FnMut(&'static str)> Serializer for &mut Names<F> {
         Ok(())
     }
 
-    fn serialize_some<T: ?Sized + Serialize>(self, _: &T) -> Done {
-        Ok(())
+    fn serialize_some<T: ?Sized + Serialize>(self, value: &T) -> Done {
+        value.serialize(self)
     }
 
     fn serialize_newtype_struct<T: ?Sized + Serialize>(self, _: &'static str, value: &T) -> Done {
@@ -109,9 +111,9 @@ impl<F: FnMut(&'static str)> Serializer for &mut Names<F> {
         _: &'static str,
         _: u32,
         _: &'static str,
-        _: &T,
+        value: &T,
     ) -> Done {
-        Ok(())
+        value.serialize(self)
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Self, fmt::Error> {

@@ -19,8 +19,8 @@ pub(super) type Look = Box<dyn Fn() -> io::Result<File> + Send + Sync>;
 pub(super) struct Output {
     open: Open,
     look: Look,
-    /// The last line has no end yet.
-    torn: Mutex<bool>,
+    /// Whether the last line has no end yet; `None` until somebody has looked or written, for then it is known.
+    torn: Mutex<Option<bool>>,
 }
 
 impl Output {
@@ -43,22 +43,23 @@ impl Output {
 
     /// Finds out whether a process before this one has left a torn line, where that can be seen.
     pub(super) fn look(&self) {
-        let torn = (self.look)().and_then(|file| is_torn(&file));
+        // A write that is under way may be seen half done.
+        let mut torn = self.torn.lock().unwrap_or_else(PoisonError::into_inner);
         // A pipe or a terminal does not show what was written to it.
-        if torn.unwrap_or(false) {
-            *self.torn.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        }
+        torn.get_or_insert_with(|| (self.look)().and_then(|file| is_torn(&file)).unwrap_or(false));
     }
 
     /// Writes `lines`, which are whole, to `out`, which [`Output::open`] has given. Nobody else writes between them.
     pub(super) fn write(&self, out: &mut dyn Write, lines: &[u8]) -> io::Result<()> {
         let mut torn = self.torn.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nor a function that prints.
-        let _alone = io::stdout().lock();
+        let torn = torn.get_or_insert_default();
+        // Nor a function that prints: what it has printed so far comes first.
+        let mut alone = io::stdout().lock();
+        alone.flush()?;
         if *torn {
-            write(out, b"\n", &mut torn)?;
+            write(out, b"\n", torn)?;
         }
-        write(out, lines, &mut torn)?;
+        write(out, lines, torn)?;
         out.flush()
     }
 }

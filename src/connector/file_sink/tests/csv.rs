@@ -1,6 +1,7 @@
 //! Rows of one file have the same fields, whichever batches they came in.
 
 use super::*;
+use crate::connector::DeadLetter;
 
 #[derive(Serialize)]
 struct Optional {
@@ -12,6 +13,11 @@ struct Optional {
 
 #[derive(Serialize)]
 struct Wrapped(Optional);
+
+#[derive(Serialize)]
+enum Either {
+    One(Optional),
+}
 
 const A: Optional = Optional { a: Some(1), b: None };
 const B: Optional = Optional { a: None, b: Some(2) };
@@ -59,6 +65,8 @@ fn a_record_with_other_fields_than_its_files_first_is_refused_and_shown() {
     let others = refused(|| [A, B]);
     assert!(others.contains(r#"its fields are b: {"b":2}"#), "{others}");
     refused(|| [Wrapped(A), Wrapped(B)]);
+    refused(|| [Some(A), Some(B)]);
+    refused(|| [Either::One(A), Either::One(B)]);
     refused(|| [(A, A), (A, B)]);
     refused(|| [vec![A, A], vec![A]]);
     let texts = refused(|| [vec!["x"], vec!["y", "z"]]);
@@ -83,4 +91,13 @@ fn records_with_the_fields_of_their_file_are_rows_and_each_file_has_its_own() {
     assert_eq!(files, ["x,y\n1,2\n"]);
     let files = written(vec![(vec![(1, None), (2, Some("x"))], false), (vec![(3, None)], true)]);
     assert_eq!(files.unwrap(), ["1,\n2,x\n3,\n"]);
+}
+
+/// Those with exact bytes and those without used to have other fields.
+#[test]
+fn dead_letters_of_all_kinds_are_rows_of_one_file() {
+    let letter = |raw| DeadLetter::of("in".to_owned(), 1, 0, "no number".to_owned(), raw);
+    let files = written(vec![(vec![letter(b"x")], false), (vec![letter(b"\xff")], true)]).unwrap();
+    let rows = "in,1,0,no number,x,\nin,1,0,no number,\u{fffd},ff\n";
+    assert_eq!(files, [format!("file,line,byte,reason,raw,raw_hex\n{rows}")]);
 }
