@@ -440,7 +440,7 @@ mod tests {
     #[test]
     fn any_bytes_are_lines_or_errors() {
         let target = crate::fuzzing::Target::new("stdin").seed("one\ntwo\r\n\nthree");
-        target.tokens(&["\r\n", "\n", "\u{feff}"]).memory(8 << 20).run(|bytes| {
+        target.tokens(&["\r\n", "\n", "\u{feff}"]).memory(16 << 20).run(|bytes| {
             let whole = read(bytes, usize::MAX);
             let slowly = read(bytes, 1 + bytes.len() / 7);
             assert!(whole == slowly, "in pieces: {slowly:.300?}");

@@ -233,8 +233,8 @@ async fn a_query_reads_key_groups_page_by_page_and_tells_each_key_once() {
         let item = Item::new(version, Some(Bytes::from(bytes)));
         ItemWrite { key, item, presence: Presence::Absent }
     };
-    // More than a page of one key, and less of another.
-    let stored = (0..5).map(|page| item_of(1, page)).chain([item_of(2, 0)]);
+    // Several pages of one key, and less of another.
+    let stored = (0..12).map(|page| item_of(1, page)).chain([item_of(2, 0)]);
     store.write_items(stored.collect()).await.unwrap();
     manifest.may_have_items = vec![operator.clone()];
     let mut states = States::new();

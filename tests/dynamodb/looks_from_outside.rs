@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -22,6 +23,7 @@ use millpond::state::{
     ScanPage, States, Store, ValueDescriptor, ValueState, WriteOutcome,
 };
 use millpond::stream::StreamEnvironment;
+use millpond::testing::{Runner, paused};
 use millpond::{ErrorKind, MaxParallelism, Result};
 use tokio::task::LocalSet;
 
@@ -84,6 +86,26 @@ async fn run(backend: &Arc<MemoryBackend>, materialize: Materialize, records: u6
     let (graph, never) = (env.build().unwrap(), std::future::pending());
     let run = Box::pin(runtime::run(graph, wiring, options, never));
     assert_eq!(LocalSet::new().run_until(run).await.unwrap(), Ended::Finished);
+}
+
+/// Runs it, and other keys after it, until what `KEYS` have is in the table alone.
+fn run_into_table(backend: &Arc<MemoryBackend>) {
+    let backend = Arc::clone(backend);
+    // Its clock is paused, and so it has a runtime of its own.
+    let ran = std::thread::spawn(move || {
+        let env = StreamEnvironment::new();
+        env.source(Generator::new(2 * RECORDS, |n| n).rate(1_000))
+            .key_by(|n| if *n < RECORDS { n % KEYS } else { KEYS + n })
+            .process(Kinds::new)
+            .uid("kinds")
+            .sink(DiscardSink::new());
+        let mut config = Config { parallelism: 2, ..Config::default() };
+        config.state.materialize = Materialize::Eager;
+        config.checkpointing.interval = Duration::from_millis(50);
+        let runner = Runner::new(backend, config);
+        paused(async { runner.run(env.build()?).await })
+    });
+    assert_eq!(ran.join().unwrap().unwrap().unwrap(), Ended::Finished);
 }
 
 async fn open(backend: &dyn Backend) -> Result<(Kinds, KeyedStateBackend<u64>)> {
@@ -311,7 +333,7 @@ async fn a_head_that_has_moved_on_is_read_again_and_damage_is_an_error() {
 #[tokio::test]
 async fn a_look_that_is_dropped_takes_nothing_from_the_next_one() {
     let backend = Arc::new(MemoryBackend::new());
-    run(&backend, Materialize::Eager, RECORDS).await;
+    run_into_table(&backend);
     let beside = Beside::of(&backend);
     let mut opened = open(&beside).await.unwrap();
     beside.silent.store(true, Ordering::Relaxed);
@@ -330,7 +352,7 @@ async fn a_look_that_is_dropped_takes_nothing_from_the_next_one() {
 #[tokio::test]
 async fn a_damaged_item_is_an_error_at_each_look() {
     let backend = Arc::new(MemoryBackend::new());
-    run(&backend, Materialize::Eager, RECORDS).await;
+    run_into_table(&backend);
     let (job, groups) = (Name::new("job").unwrap(), MaxParallelism::new(128).unwrap());
     let mut sort_key = Vec::new();
     4_u64.encode(&mut sort_key);
