@@ -92,7 +92,7 @@ async fn run(backend: &Arc<MemoryBackend>, materialize: Materialize, records: u6
 fn run_into_table(backend: &Arc<MemoryBackend>) {
     let backend = Arc::clone(backend);
     // Its clock is paused, and so it has a runtime of its own.
-    let ran = std::thread::spawn(move || {
+    let job = move || {
         let env = StreamEnvironment::new();
         env.source(Generator::new(2 * RECORDS, |n| n).rate(1_000))
             .key_by(|n| if *n < RECORDS { n % KEYS } else { KEYS + n })
@@ -104,8 +104,9 @@ fn run_into_table(backend: &Arc<MemoryBackend>) {
         config.checkpointing.interval = Duration::from_millis(50);
         let runner = Runner::new(backend, config);
         paused(async { runner.run(env.build()?).await })
-    });
-    assert_eq!(ran.join().unwrap().unwrap().unwrap(), Ended::Finished);
+    };
+    let ended = std::thread::scope(|scope| scope.spawn(job).join());
+    assert_eq!(ended.unwrap().unwrap().unwrap(), Ended::Finished);
 }
 
 async fn open(backend: &dyn Backend) -> Result<(Kinds, KeyedStateBackend<u64>)> {
