@@ -81,7 +81,8 @@ pub(crate) fn system_seed() -> Result<[u8; 32]> {
 /// Those of [`run`] and of [`DynamoDbStateBackend::open`]; [`ErrorKind::Usage`] outside a Tokio runtime.
 ///
 /// # Cancel safety
-/// Dropping it is as a crash: nothing committed is lost, and the next run goes on.
+/// Dropping it is as a crash: nothing committed is lost, and the next run goes on. An embedded database's file is let go of a
+/// moment later; until then it is held, as by another process ([`ErrorKind::Usage`]). After a stop by `stop` it is free.
 pub async fn execute(
     graph: JobGraph,
     options: RunOptions,
