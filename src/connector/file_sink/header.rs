@@ -173,41 +173,26 @@ impl<F: FnMut(&'static str)> SerializeStruct for &mut Names<F> {
     }
 }
 
-impl<F: FnMut(&'static str)> SerializeSeq for &mut Names<F> {
-    type Ok = ();
-    type Error = fmt::Error;
+/// What has values one after the other, each of which may have names.
+macro_rules! in_turn {
+    ($($kind:ident::$method:ident;)*) => {
+        $(impl<F: FnMut(&'static str)> $kind for &mut Names<F> {
+            type Ok = ();
+            type Error = fmt::Error;
 
-    fn serialize_element<T: ?Sized + Serialize>(&mut self, value: &T) -> Done {
-        value.serialize(&mut **self)
-    }
+            fn $method<T: ?Sized + Serialize>(&mut self, value: &T) -> Done {
+                value.serialize(&mut **self)
+            }
 
-    fn end(self) -> Done {
-        Ok(())
-    }
+            fn end(self) -> Done {
+                Ok(())
+            }
+        })*
+    };
 }
 
-impl<F: FnMut(&'static str)> SerializeTuple for &mut Names<F> {
-    type Ok = ();
-    type Error = fmt::Error;
-
-    fn serialize_element<T: ?Sized + Serialize>(&mut self, value: &T) -> Done {
-        value.serialize(&mut **self)
-    }
-
-    fn end(self) -> Done {
-        Ok(())
-    }
-}
-
-impl<F: FnMut(&'static str)> SerializeTupleStruct for &mut Names<F> {
-    type Ok = ();
-    type Error = fmt::Error;
-
-    fn serialize_field<T: ?Sized + Serialize>(&mut self, value: &T) -> Done {
-        value.serialize(&mut **self)
-    }
-
-    fn end(self) -> Done {
-        Ok(())
-    }
+in_turn! {
+    SerializeSeq::serialize_element;
+    SerializeTuple::serialize_element;
+    SerializeTupleStruct::serialize_field;
 }
