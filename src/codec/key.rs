@@ -41,6 +41,10 @@ impl Debug for KeyHasher {
 /// empty one included, which takes no bytes.
 /// Implement it for a newtype by passing on to the inner key.
 pub trait Key: Clone + Eq + Debug + Send + Sync + 'static {
+    /// Whether different keys always have different hashes, so that whoever has found a key's hash has found the key:
+    /// true of integers of 32 and 64 bits. Where it is said and is not so, the state of one key is given to another.
+    const DISTINCT_HASHES: bool = false;
+
     /// Appends the encoding to `out`.
     fn encode(&self, out: &mut Vec<u8>);
 
@@ -77,6 +81,9 @@ fn take<'a>(input: &mut &'a [u8], n: usize) -> Result<&'a [u8], DecodeError> {
 macro_rules! integer_keys {
     ($($t:ty, $flip:expr;)*) => {$(
         impl Key for $t {
+            // XXH64 of 4 or 8 bytes is a chain of steps each of which can be undone.
+            const DISTINCT_HASHES: bool = matches!(size_of::<$t>(), 4 | 8);
+
             #[inline]
             fn encode(&self, out: &mut Vec<u8>) {
                 out.extend_from_slice(&(*self ^ $flip).to_be_bytes());
@@ -106,15 +113,17 @@ macro_rules! integer_keys {
     )*};
 }
 
+// Of XXH64.
+const P1: u64 = 0x9E37_79B1_85EB_CA87;
+const P2: u64 = 0xC2B2_AE3D_27D4_EB4F;
+const P3: u64 = 0x1656_67B1_9E37_79F9;
+const P4: u64 = 0x85EB_CA77_C2B2_AE63;
+const P5: u64 = 0x27D4_EB2F_1656_67C5;
+
 /// XXH64 with seed 0 of exactly eight bytes, after the algorithm's published description: inlined,
 /// which the general function is not. It makes a keyed count of integers a tenth faster.
 #[inline]
 fn xxh64_of_8(bytes: [u8; 8]) -> u64 {
-    const P1: u64 = 0x9E37_79B1_85EB_CA87;
-    const P2: u64 = 0xC2B2_AE3D_27D4_EB4F;
-    const P3: u64 = 0x1656_67B1_9E37_79F9;
-    const P4: u64 = 0x85EB_CA77_C2B2_AE63;
-    const P5: u64 = 0x27D4_EB2F_1656_67C5;
     let lane = u64::from_le_bytes(bytes).wrapping_mul(P2).rotate_left(31).wrapping_mul(P1);
     let mut hash = P5.wrapping_add(8) ^ lane;
     hash = hash.rotate_left(27).wrapping_mul(P1).wrapping_add(P4);
@@ -308,6 +317,21 @@ mod tests {
         }
     }
 
+    /// What an odd number is multiplied by to give 1: by Newton's method, which doubles the bits that are right, three at first.
+    fn inverse(odd: u64) -> u64 {
+        let step = |near: u64, _| near.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(near)));
+        let inverse = (0..5).fold(odd, step);
+        assert_eq!(odd.wrapping_mul(inverse), 1);
+        inverse
+    }
+
+    /// The last steps of XXH64, from the last to the first of them.
+    fn avalanche_undone(hash: u64) -> u64 {
+        let hash = (hash ^ (hash >> 32)).wrapping_mul(inverse(P3));
+        let hash = (hash ^ (hash >> 29) ^ (hash >> 58)).wrapping_mul(inverse(P2));
+        hash ^ (hash >> 33)
+    }
+
     type Compound = (String, Option<i32>, Vec<u8>, (u64, char));
 
     proptest! {
@@ -331,10 +355,34 @@ mod tests {
             check(&((), a), &((), b));
         }
 
+        /// What is said of them by [`Key::DISTINCT_HASHES`].
+        #[test]
+        fn integers_of_32_and_64_bits_can_be_told_from_their_hashes(narrow: u32, wide: u64) {
+            let lane = avalanche_undone(narrow.key_hash().0);
+            let lane = lane.wrapping_sub(P3).wrapping_mul(inverse(P2)).rotate_right(23);
+            let lane = (lane ^ P5.wrapping_add(4)).wrapping_mul(inverse(P1));
+            prop_assert_eq!(lane, u64::from(narrow.swap_bytes()));
+            let lane = avalanche_undone(wide.key_hash().0);
+            let lane = lane.wrapping_sub(P4).wrapping_mul(inverse(P1)).rotate_right(27);
+            let lane = (lane ^ P5.wrapping_add(8)).wrapping_mul(inverse(P1)).rotate_right(31);
+            prop_assert_eq!(lane.wrapping_mul(inverse(P2)), wide.swap_bytes());
+        }
+
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let _ = Compound::decode(&mut &bytes[..]);
         }
+    }
+
+    #[test]
+    fn of_no_other_keys_it_is_said_that_their_hashes_tell_them() {
+        let distinct = [u32::DISTINCT_HASHES, i32::DISTINCT_HASHES, u64::DISTINCT_HASHES];
+        assert_eq!((distinct, i64::DISTINCT_HASHES), ([true; 3], true));
+        let others = [u8::DISTINCT_HASHES, u16::DISTINCT_HASHES, u128::DISTINCT_HASHES];
+        assert_eq!(
+            (others, String::DISTINCT_HASHES, Compound::DISTINCT_HASHES),
+            ([false; 3], false, false)
+        );
     }
 
     /// Tables record them. Types of one encoding, or of one length, must be told apart.

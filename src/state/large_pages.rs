@@ -9,15 +9,10 @@
 //! given an address at which they can be used, and moves with them when it grows. How much is worth it is told in
 //! `docs/design/0008-large-pages.md`.
 
-use std::alloc::Layout;
-use std::ptr::NonNull;
-
-use allocator_api2::alloc::{AllocError, Allocator, Global};
-
 /// Bytes of a large page; on the processors that have other ones too, the smallest.
 const PAGE: usize = 2 << 20;
-/// What an allocator may keep in front of what it gives out, so that both are whole pages.
-const HEADER: usize = 64;
+/// What an allocator may keep in front of what it gives out, and may need to align it, so that all is whole pages.
+const HEADER: usize = 256;
 /// Makes room for `elements` in all, and for what else is in the last page.
 pub(super) fn reserve<T>(vec: &mut Vec<T>, elements: usize) {
     let bytes = elements.saturating_mul(size_of::<T>());
@@ -62,39 +57,8 @@ fn advise(start: *const u8, bytes: usize) {
 #[cfg(not(target_os = "linux"))]
 fn advise(_: *const u8, _: usize) {}
 
-/// The process's allocator, which is asked for whole pages where much is.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LargePages;
-
-impl LargePages {
-    fn widened(layout: Layout) -> Layout {
-        let whole = if layout.size() < PAGE { layout.size() } else { whole_pages(layout.size()) };
-        Layout::from_size_align(whole, layout.align()).unwrap_or(layout)
-    }
-}
-
-#[expect(unsafe_code, reason = "what the interface of allocators is")]
-// SAFETY: all is handed to the process's allocator; a layout is always widened in the same way, so what is given back
-// has the layout that it was asked for with.
-unsafe impl Allocator for LargePages {
-    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        let memory = Global.allocate(Self::widened(layout))?;
-        if layout.size() >= PAGE {
-            advise(memory.as_ptr().cast_const().cast(), memory.len());
-        }
-        Ok(NonNull::slice_from_raw_parts(memory.cast(), layout.size()))
-    }
-
-    unsafe fn deallocate(&self, memory: NonNull<u8>, layout: Layout) {
-        // SAFETY: the caller's, with the layout that `allocate` has used.
-        unsafe { Global.deallocate(memory, Self::widened(layout)) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use hashbrown::HashTable;
-
     use super::*;
 
     #[test]
@@ -116,21 +80,6 @@ mod tests {
         let mut without_size = vec![(); 5];
         reserve(&mut without_size, 100);
         assert_eq!(without_size.len(), 5);
-    }
-
-    #[test]
-    fn an_index_grows_and_shrinks_over_the_size_of_a_page() {
-        let hash = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut index = HashTable::new_in(LargePages);
-        for n in 0..400_000u64 {
-            index.insert_unique(hash(n), n, |&n| hash(n));
-        }
-        assert!(index.allocation_size() > PAGE);
-        assert!((0..400_000).all(|n| index.find(hash(n), |&other| other == n).is_some()));
-        index.retain(|&mut n| n < 100);
-        index.shrink_to_fit(|&n| hash(n));
-        assert!(index.allocation_size() < PAGE);
-        assert_eq!(index.len(), 100);
     }
 
     /// Of the mapping in which `address` lies.

@@ -50,6 +50,7 @@ mod filter;
 mod formats;
 mod former;
 mod heap;
+mod index;
 mod key_bytes;
 mod key_types;
 mod keyed;

@@ -1,14 +1,13 @@
 //! The index from keys to rows, and the rows that are taken.
 //!
-//! Owns keys and row numbers; knows nothing of columns. The index takes the hash as it is: its low bits
-//! choose the bucket and its top seven the tag, the key group those in between.
-
-use hashbrown::HashTable;
+//! Owns keys and row numbers; knows nothing of columns.
 
 use super::bits::Bits;
 use super::compact::Moves;
+use super::index::{Index, NONE};
 use super::key_bytes::KeyBytes;
-use super::large_pages::{self, LargePages};
+use super::keyed::Row;
+use super::large_pages;
 use crate::codec::{Key, KeyHash};
 
 /// Makes room for one element more by half as much again, or an eighth where that is much: doubling would
@@ -28,7 +27,7 @@ fn make_room<T>(vec: &mut Vec<T>) {
 
 /// The rows of one operator's keys.
 pub(super) struct Rows<K> {
-    index: HashTable<u32, LargePages>,
+    index: Index,
     /// A vacant row keeps its last key until it is taken again, unless that is long.
     keys: Vec<K>,
     vacant: Vec<u32>,
@@ -38,7 +37,7 @@ pub(super) struct Rows<K> {
 impl<K: Key> Rows<K> {
     pub(super) fn new() -> Self {
         Self {
-            index: HashTable::new_in(LargePages),
+            index: Index::default(),
             keys: Vec::new(),
             vacant: Vec::new(),
             taken: Bits::default(),
@@ -47,19 +46,28 @@ impl<K: Key> Rows<K> {
 
     #[inline]
     pub(super) fn find(&self, hash: KeyHash, key: &K) -> Option<u32> {
-        self.index.find(hash.0, |&row| self.keys[row as usize] == *key).copied()
+        self.index.find(hash, |row| K::DISTINCT_HASHES || self.keys[row as usize] == *key)
     }
 
-    /// Some row whose key may be the one with this hash: the first half of [`Rows::find`], which waits
-    /// for the index alone.
+    /// Of each of `hashes` some row whose key may be the one, else [`NONE`]: the first half of [`Rows::find`],
+    /// which waits for the index alone. Whether there is one for each, and none of them can be another key's.
     #[inline]
-    pub(super) fn candidate(&self, hash: KeyHash) -> Option<u32> {
-        self.index.find(hash.0, |_| true).copied()
+    pub(super) fn candidates(
+        &self,
+        hashes: impl Iterator<Item = KeyHash> + Clone,
+        rows: &mut Vec<Row>,
+    ) -> bool {
+        let start = rows.len();
+        self.index.warm(hashes.clone());
+        rows.extend(hashes.map(|hash| Row(self.index.candidate(hash))));
+        // All are looked at, which is faster than to stop at one that is seldom there.
+        let misses = rows[start..].iter().fold(false, |misses, row| misses | (row.0 == NONE));
+        K::DISTINCT_HASHES && !misses
     }
 
     #[inline]
     pub(super) fn is_key_of(&self, row: u32, key: &K) -> bool {
-        self.keys.get(row as usize).is_some_and(|other| other == key)
+        self.keys.get(row as usize).is_some_and(|other| K::DISTINCT_HASHES || other == key)
     }
 
     #[inline]
@@ -81,17 +89,14 @@ impl<K: Key> Rows<K> {
                 ((self.keys.len() - 1) as u32, true)
             }
         };
-        let keys = &self.keys;
-        self.index.insert_unique(hash.0, row, |&row| keys[row as usize].key_hash().0);
+        self.index.insert(hash, row);
         self.taken.insert(row);
         (row, is_new)
     }
 
     pub(super) fn remove(&mut self, row: u32, lengths: &mut KeyBytes) {
         let hash = self.keys[row as usize].key_hash();
-        if let Ok(entry) = self.index.find_entry(hash.0, |&other| other == row) {
-            entry.remove();
-        }
+        self.index.remove(hash, row);
         if let Some(short) = lengths.forget(row) {
             self.keys[row as usize] = short;
         }
@@ -105,8 +110,7 @@ impl<K: Key> Rows<K> {
         self.taken = moves.bits(&self.taken);
         self.vacant = Vec::new();
         moves.renumber(self.index.iter_mut());
-        let keys = &self.keys;
-        self.index.shrink_to_fit(|&row| keys[row as usize].key_hash().0);
+        self.index.shrink_to_fit();
     }
 
     #[inline]
@@ -116,9 +120,7 @@ impl<K: Key> Rows<K> {
 
     /// Makes room for `rows` rows in all.
     pub(super) fn reserve(&mut self, rows: usize) {
-        let keys = &self.keys;
-        let more = rows.saturating_sub(self.index.len());
-        self.index.reserve(more, |&row| keys[row as usize].key_hash().0);
+        self.index.reserve(rows);
         large_pages::reserve(&mut self.keys, rows);
     }
 
@@ -134,12 +136,77 @@ impl<K: Key> Rows<K> {
 
     /// Bytes of memory of all rows without their columns.
     pub(super) fn bytes(&self, keys: &KeyBytes) -> u64 {
-        // Keys that come and go leave the index at a load of 7/32 or more; what is beyond that is of rows
-        // that have left, and will be used again.
-        const INDEX: u64 = 24;
+        // Just after it has grown; what is beyond that is of rows that have left, and will be used again.
+        const INDEX: u64 = 28;
         let rows = self.index.len() as u64;
         rows * size_of::<K>() as u64
             + keys.of::<K>(rows)
-            + (self.index.allocation_size() as u64).min(rows * INDEX)
+            + (self.index.bytes() as u64).min(rows * INDEX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{DecodeError, KeyHasher, Schema};
+
+    /// All have the same hash.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Clash(u64);
+
+    impl Key for Clash {
+        fn encode(&self, out: &mut Vec<u8>) {
+            self.0.encode(out);
+        }
+
+        fn decode(input: &mut &[u8]) -> Result<Self, DecodeError> {
+            u64::decode(input).map(Self)
+        }
+
+        fn hash_into(&self, hasher: &mut KeyHasher) {
+            hasher.write(&[7]);
+        }
+
+        fn schema() -> Schema {
+            Schema::Word("clash")
+        }
+    }
+
+    fn candidates<K: Key>(rows: &Rows<K>, keys: &[K]) -> (Vec<Row>, bool) {
+        let mut found = Vec::new();
+        let all_found = rows.candidates(keys.iter().map(K::key_hash), &mut found);
+        (found, all_found)
+    }
+
+    #[test]
+    fn keys_of_one_hash_are_told_apart() {
+        let mut rows = Rows::new();
+        let keys: Vec<_> = (0..40).map(Clash).collect();
+        for key in &keys {
+            rows.insert(key.key_hash(), key.clone());
+        }
+        for (row, key) in (0..).zip(&keys) {
+            assert_eq!(rows.find(key.key_hash(), key), Some(row));
+        }
+        let (found, all_found) = candidates(&rows, &keys);
+        assert!(
+            found.iter().all(|row| rows.is_taken(row.0)) && !all_found,
+            "they may be another's"
+        );
+        assert!(rows.is_key_of(found[0].0, rows.key(found[0].0)));
+        assert!(!rows.is_key_of(found[0].0, &Clash(40)));
+        rows.remove(20, &mut KeyBytes::default());
+        assert_eq!(rows.find(keys[20].key_hash(), &keys[20]), None);
+        assert_eq!(rows.find(keys[39].key_hash(), &keys[39]), Some(39));
+    }
+
+    #[test]
+    fn a_batch_says_whether_all_of_it_is_there() {
+        let mut rows = Rows::new();
+        let (keys, new) = ([3u64, 1, 2], 7u64);
+        keys.iter().for_each(|key| _ = rows.insert(key.key_hash(), *key));
+        assert_eq!(candidates(&rows, &[2, 3, 2]), (vec![Row(2), Row(0), Row(2)], true));
+        assert_eq!(candidates(&rows, &[2, new]), (vec![Row(2), Row(NONE)], false));
+        assert!(!rows.is_key_of(NONE, &new));
     }
 }

@@ -1,0 +1,314 @@
+//! The index from hashes to rows.
+//!
+//! Owns where each is found. Keys are `rows`': where several have one hash, its user says which is meant.
+//!
+//! What is known of a hash stands in one line of the processor's cache, hashes and rows beside each other, and which line
+//! that is the hash alone tells. So the lines that a batch needs can all be asked for before the first of them is
+//! looked at ([`Index::warm`]), and one wait answers for each. With the whole hash in the line, keys whose hashes
+//! differ need not be looked at. `docs/design/0009-index.md` has what it was compared with.
+//!
+//! A line that is full passes entries on to the next one, and counts them: a search ends at the first line that
+//! has passed none on, and an entry that is removed leaves nothing behind.
+
+use std::hint::select_unpredictable;
+
+use super::large_pages;
+use crate::codec::KeyHash;
+
+/// No row.
+pub(super) const NONE: u32 = u32::MAX;
+/// Of one line.
+const ENTRIES: usize = 5;
+/// The index grows by one part in so many. Twice as large, it would be more than half empty.
+const GROWTH: usize = 2;
+/// A smaller one stays in the cache anyway.
+const CACHED: usize = 1 << 18;
+
+/// Entries that have this line, or have found no place in those before it. They stand in front; behind them, rows are
+/// [`NONE`].
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Line {
+    /// How many of its entries stand further on; with 255 nobody knows any more.
+    passed: u8,
+    len: u8,
+    rows: [u32; ENTRIES],
+    hashes: [u64; ENTRIES],
+}
+
+impl Line {
+    const EMPTY: Self = Self { passed: 0, len: 0, rows: [NONE; ENTRIES], hashes: [0; ENTRIES] };
+
+    /// The row of the first entry with this hash, else [`NONE`]. All are compared, because which one it is cannot
+    /// be foreseen.
+    #[inline]
+    fn first(&self, hash: u64) -> u32 {
+        let mut first = NONE;
+        for (row, other) in self.rows.iter().zip(&self.hashes).rev() {
+            first = select_unpredictable(*other == hash, *row, first);
+        }
+        first
+    }
+
+    fn rows(&self) -> &[u32] {
+        &self.rows[..usize::from(self.len)]
+    }
+
+    fn position(&self, hash: u64, is_row: impl Fn(u32) -> bool) -> Option<usize> {
+        let mut entries = self.rows().iter().zip(&self.hashes);
+        entries.position(|(row, other)| *other == hash && is_row(*row))
+    }
+
+    fn remove(&mut self, entry: usize) {
+        self.len -= 1;
+        let last = usize::from(self.len);
+        self.rows.swap(entry, last);
+        self.hashes.swap(entry, last);
+        self.rows[last] = NONE;
+    }
+}
+
+/// How many lines so many rows have at least. Seven tenths of what fits is taken, and 7 in 100 are not in their first
+/// line; four tenths while all of it stays in the cache anyway, and 1 in 100.
+fn lines_of(rows: usize) -> usize {
+    let cached = CACHED / size_of::<Line>();
+    (rows * 2).div_ceil(7).max(rows.div_ceil(2).min(cached))
+}
+
+/// Rows by hash.
+#[derive(Default)]
+pub(super) struct Index {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Index {
+    /// How many rows there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.lines.capacity() * size_of::<Line>()
+    }
+
+    /// The line where a search begins. Of the hash it takes the bits that choose no key group: those of one subtask
+    /// have much in common.
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        let bits = u64::from(hash.rotate_left(7) as u32);
+        ((bits * self.lines.len() as u64) >> 32) as usize
+    }
+
+    #[inline]
+    fn after(&self, line: usize) -> usize {
+        if line + 1 == self.lines.len() { 0 } else { line + 1 }
+    }
+
+    /// Reads the lines of all `hashes`, for nothing but to have them in the cache.
+    #[inline]
+    pub(super) fn warm(&self, hashes: impl Iterator<Item = KeyHash>) {
+        if self.lines.len() * size_of::<Line>() < CACHED {
+            return;
+        }
+        let passed = hashes.map(|hash| u32::from(self.lines[self.home(hash.0)].passed));
+        std::hint::black_box(passed.fold(0, u32::wrapping_add));
+    }
+
+    /// Some row of this hash, else [`NONE`].
+    #[inline]
+    pub(super) fn candidate(&self, hash: KeyHash) -> u32 {
+        let Some(line) = self.lines.get(self.home(hash.0)) else { return NONE };
+        let row = line.first(hash.0);
+        if row == NONE && line.passed > 0 { self.further(hash.0) } else { row }
+    }
+
+    #[cold]
+    fn further(&self, hash: u64) -> u32 {
+        self.find(KeyHash(hash), |_| true).unwrap_or(NONE)
+    }
+
+    /// The row of this hash that is meant.
+    #[inline]
+    pub(super) fn find(&self, hash: KeyHash, is_row: impl Fn(u32) -> bool) -> Option<u32> {
+        let mut at = self.home(hash.0);
+        loop {
+            let line = self.lines.get(at)?;
+            if let Some(entry) = line.position(hash.0, &is_row) {
+                return Some(line.rows[entry]);
+            }
+            if line.passed == 0 {
+                return None;
+            }
+            at = self.after(at);
+        }
+    }
+
+    /// Adds a row.
+    pub(super) fn insert(&mut self, hash: KeyHash, row: u32) {
+        self.reserve(self.len + 1);
+        self.place(hash.0, row);
+        self.len += 1;
+    }
+
+    fn place(&mut self, hash: u64, row: u32) {
+        let mut at = self.home(hash);
+        loop {
+            let line = &mut self.lines[at];
+            let end = usize::from(line.len);
+            if end < ENTRIES {
+                (line.rows[end], line.hashes[end]) = (row, hash);
+                line.len += 1;
+                return;
+            }
+            line.passed = line.passed.saturating_add(1);
+            at = self.after(at);
+        }
+    }
+
+    /// Takes a row out, if it is there.
+    pub(super) fn remove(&mut self, hash: KeyHash, row: u32) {
+        let home = self.home(hash.0);
+        let mut at = home;
+        let entry = loop {
+            let Some(line) = self.lines.get(at) else { return };
+            if let Some(entry) = line.position(hash.0, |other| other == row) {
+                break entry;
+            }
+            if line.passed == 0 {
+                return;
+            }
+            at = self.after(at);
+        };
+        self.lines[at].remove(entry);
+        self.len -= 1;
+        let mut passed = home;
+        while passed != at {
+            let line = &mut self.lines[passed];
+            if line.passed < u8::MAX {
+                line.passed -= 1;
+            }
+            passed = self.after(passed);
+        }
+    }
+
+    /// All rows, to be given other numbers.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut u32> {
+        self.lines.iter_mut().flat_map(|line| &mut line.rows[..usize::from(line.len)])
+    }
+
+    /// Makes room for `rows` in all.
+    pub(super) fn reserve(&mut self, rows: usize) {
+        let lines = lines_of(rows);
+        if lines > self.lines.len() {
+            self.resize(lines.max(self.lines.len() + self.lines.len() / GROWTH));
+        }
+    }
+
+    /// Gives memory back.
+    pub(super) fn shrink_to_fit(&mut self) {
+        let lines = lines_of(self.len);
+        if lines < self.lines.len() {
+            self.resize(lines);
+        }
+    }
+
+    /// To `lines`, or as many more as there is room for anyway.
+    fn resize(&mut self, lines: usize) {
+        let mut larger = Vec::new();
+        large_pages::reserve(&mut larger, lines);
+        larger.resize(larger.capacity(), Line::EMPTY);
+        for line in std::mem::replace(&mut self.lines, larger) {
+            for (row, hash) in line.rows().iter().zip(&line.hashes) {
+                self.place(*hash, *row);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::key_group::MaxParallelism;
+
+    #[test]
+    fn a_line_is_one_of_the_cache() {
+        assert_eq!((size_of::<Line>(), align_of::<Line>()), (64, 64));
+    }
+
+    /// One that is empty has no line to look at.
+    #[test]
+    fn an_empty_one_finds_nothing() {
+        let mut index = Index::default();
+        index.warm([KeyHash(7)].into_iter());
+        assert_eq!((index.candidate(KeyHash(0)), index.find(KeyHash(0), |_| true)), (NONE, None));
+        index.remove(KeyHash(0), 0);
+        index.shrink_to_fit();
+        assert_eq!((index.len(), index.bytes()), (0, 0));
+    }
+
+    /// Hashes of one subtask of many: they have those bits in common that choose the key group.
+    #[test]
+    fn hashes_of_one_key_group_are_spread() {
+        let max = MaxParallelism::new(MaxParallelism::LIMIT).unwrap();
+        let mut index = Index::default();
+        let hashes = (0..).map(|n| KeyHash(crate::splitmix::mix(n)));
+        let of_group = hashes.filter(|hash| max.group_of(*hash).0 == 7).take(200);
+        (0..).zip(of_group).for_each(|(row, hash)| index.insert(hash, row));
+        let longest = index.lines.iter().map(|line| line.passed).max();
+        assert!(longest < Some(16), "{longest:?} of one line stand further on");
+    }
+
+    proptest! {
+        /// As a map from hash and row, with hashes of which many are equal, many have the same line, and some are 0, as what
+        /// stands in no entry is.
+        #[test]
+        fn it_finds_what_is_there_and_nothing_else(
+            steps in proptest::collection::vec((0u8..20, 0u64..12, 0u64..40), 0..400),
+        ) {
+            let mut index = Index::default();
+            let mut there: BTreeMap<u32, u64> = BTreeMap::new();
+            let mut next = 0;
+            for (step, home, other) in steps {
+                // The lowest bits are those that count least in where a search begins, but for the highest seven.
+                let hash = home << 20 | other << 57;
+                match step {
+                    0..12 => {
+                        index.insert(KeyHash(hash), next);
+                        there.insert(next, hash);
+                        next += 1;
+                    }
+                    12..18 => {
+                        let row = other as u32;
+                        let hash = there.remove(&row).unwrap_or(hash);
+                        index.remove(KeyHash(hash), row);
+                    }
+                    18 => index.shrink_to_fit(),
+                    _ => index.reserve(there.len() + 100),
+                }
+                prop_assert_eq!(index.len(), there.len());
+                let is_there = there.values().any(|h| *h == hash);
+                let candidate = index.candidate(KeyHash(hash));
+                prop_assert_eq!(candidate != NONE, is_there);
+                prop_assert!(!is_there || there.get(&candidate) == Some(&hash));
+            }
+            for (row, hash) in &there {
+                prop_assert_eq!(index.find(KeyHash(*hash), |other| other == *row), Some(*row));
+            }
+            index.warm(there.values().map(|hash| KeyHash(*hash)));
+            let mut rows: Vec<u32> = index.iter_mut().map(|row| *row).collect();
+            rows.sort_unstable();
+            prop_assert_eq!(rows, there.keys().copied().collect::<Vec<_>>());
+            for (row, hash) in there {
+                index.remove(KeyHash(hash), row);
+            }
+            let left = index.lines.iter().map(|line| (line.len, line.passed)).max();
+            prop_assert!(index.len() == 0 && left.unwrap_or_default() == (0, 0));
+        }
+    }
+}
