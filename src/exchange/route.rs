@@ -8,6 +8,8 @@
 //! target that stays in this core's cache, and copied from there by the hundred: at 1,000 keys and parallelism 2
 //! `cargo bench --bench throughput` did 131 to 134 million records a second with it where it had done 117.
 
+use std::hint::select_unpredictable;
+
 use super::channel::Outlet;
 use crate::codec::Key;
 use crate::key_group::{KeyGroup, MaxParallelism};
@@ -76,25 +78,14 @@ impl<K: Key, T> KeyRouter<K, T> {
     /// Takes records with their keys.
     #[inline]
     pub fn push(&mut self, records: impl Iterator<Item = (K, T)>) {
-        let keyed = records.map(|(key, value)| Keyed { hash: key.key_hash(), key, value });
-        match keyed.size_hint() {
-            // There is room for all: a loop that only hashes, without a call or a look at the room: some 40
-            // instructions a record instead of 70.
-            (_, Some(most)) if most <= self.batch_records => {
-                if self.hashed.len() + most > self.batch_records {
-                    self.distribute();
-                }
-                self.hashed.extend(keyed);
-                if self.hashed.len() >= self.at_once {
-                    self.distribute();
-                }
+        let mut keyed = records.map(|(key, value)| Keyed { hash: key.key_hash(), key, value });
+        loop {
+            let room = self.at_once - self.hashed.len();
+            fill(&mut self.hashed, &mut keyed, room);
+            if self.hashed.len() < self.at_once {
+                return;
             }
-            _ => keyed.for_each(|record| {
-                self.hashed.push(record);
-                if self.hashed.len() >= self.at_once {
-                    self.distribute();
-                }
-            }),
+            self.distribute();
         }
     }
 
@@ -111,28 +102,26 @@ impl<K: Key, T> KeyRouter<K, T> {
             }
             return;
         }
-        let mut hashed = std::mem::take(&mut self.hashed);
-        let mut records = hashed.drain(..);
-        while records.len() > 0 {
-            let number = records.len().min(self.at_once);
-            // Whichever target they all go to, there is room.
-            for target in 0..self.sorted.len() {
-                if self.sorted[target].len() + number > self.sorted_at_once {
-                    self.hand_on(target);
-                }
-            }
-            let (sorted, owners) = (&mut self.sorted[..], &self.owners[..]);
-            let max_parallelism = self.max_parallelism;
-            for record in records.by_ref().take(number) {
-                let group = max_parallelism.group_of(record.hash);
-                let sorted = &mut sorted[usize::from(owners[usize::from(group.0)])];
-                // So the loop has no call for growth.
-                assert!(sorted.len() < sorted.capacity(), "no room for a record");
-                sorted.push(record);
+        // Whichever target they all go to, there is room.
+        for target in 0..self.sorted.len() {
+            if self.sorted[target].len() + self.hashed.len() > self.sorted_at_once {
+                self.hand_on(target);
             }
         }
-        drop(records);
-        self.hashed = hashed;
+        let (owners, max_parallelism) = (&self.owners[..], self.max_parallelism);
+        let owner = |record: &Keyed<K, T>| {
+            usize::from(owners[usize::from(max_parallelism.group_of(record.hash).0)])
+        };
+        if let [first, second] = &mut self.sorted[..] {
+            part(&mut self.hashed, first, second, |record| owner(record) != 0);
+            return;
+        }
+        for record in self.hashed.drain(..) {
+            let sorted = &mut self.sorted[owner(&record)];
+            // So the loop has no call for growth.
+            assert!(sorted.len() < sorted.capacity(), "no room for a record");
+            sorted.push(record);
+        }
     }
 
     /// Moves all that is sorted for a target to its batch: filling one to the brim with a part of it took as long as
@@ -198,6 +187,57 @@ impl<K: Key, T> KeyRouter<K, T> {
         for outlet in &mut self.outlets {
             outlet.ready().await;
         }
+    }
+}
+
+/// Appends what `records` has to `all`, at most `room`. A loop without a call or a look at the room: some 40
+/// instructions a record instead of 70.
+#[inline]
+fn fill<R>(all: &mut Vec<R>, records: &mut impl Iterator<Item = R>, room: usize) {
+    let mut filled = all.len();
+    for (place, record) in all.spare_capacity_mut()[..room].iter_mut().zip(records) {
+        place.write(record);
+        filled += 1;
+    }
+    // SAFETY: the places up to this one were written just now.
+    #[expect(unsafe_code, reason = "the measurement is above")]
+    unsafe {
+        all.set_len(filled);
+    }
+}
+
+/// Moves each of `records` behind those in `second` where `is_second` says so, else behind those in `first`; without a
+/// branch, as nobody can foresee which it is. How much is in each stands in registers: a length in memory is what the next
+/// record has to wait for, and a record takes 3.4 ns instead of 2.3.
+#[inline]
+#[expect(unsafe_code, reason = "the measurement is above")]
+fn part<R>(
+    records: &mut Vec<R>,
+    first: &mut Vec<R>,
+    second: &mut Vec<R>,
+    is_second: impl Fn(&R) -> bool,
+) {
+    let all = records.len();
+    let fit = |target: &Vec<R>| target.capacity() - target.len() >= all;
+    assert!(fit(first) && fit(second), "no room for {all} records");
+    let (mut first_len, mut second_len) = (first.len(), second.len());
+    let (to_first, to_second) = (first.as_mut_ptr(), second.as_mut_ptr());
+    // SAFETY: each record is moved once, to a place that is within its vector, because there is room for all in both, and that
+    // none has been moved to before, because the length grows with each. They are all in the new lengths and not in the old
+    // one; where `is_second` panics they are in none, and are not dropped.
+    unsafe {
+        records.set_len(0);
+        for record in 0..all {
+            let record = records.as_ptr().add(record);
+            let seconds = is_second(&*record);
+            let (to_first, to_second) = (to_first.add(first_len), to_second.add(second_len));
+            let place = select_unpredictable(seconds, to_second, to_first);
+            place.copy_from_nonoverlapping(record, 1);
+            first_len += usize::from(!seconds);
+            second_len += usize::from(seconds);
+        }
+        first.set_len(first_len);
+        second.set_len(second_len);
     }
 }
 
