@@ -2,7 +2,7 @@
 //!
 //! Owns [`Key`], its hash and the bytes. The hash is XXH64 with seed 0 of the encoded bytes; it and
 //! [`KEY_ENCODING_VERSION`] are recorded in the head, since key groups and item keys come from them.
-//! Does not own which bits of the hash are used for what: that is `key_group` and `state::rows`.
+//! Does not own which bits of the hash are used for what: that is `key_group` and `state::index`.
 
 use std::fmt::Debug;
 
@@ -42,7 +42,8 @@ impl Debug for KeyHasher {
 /// Implement it for a newtype by passing on to the inner key.
 pub trait Key: Clone + Eq + Debug + Send + Sync + 'static {
     /// Whether different keys always have different hashes, so that whoever has found a key's hash has found the key:
-    /// true of integers of 32 and 64 bits. Where it is said and is not so, the state of one key is given to another.
+    /// true of integers of 32 and 64 bits. A newtype may pass on what its inner key says, if its encoding is the inner key's
+    /// and two of it are equal where the inner keys are. Where it is said and is not so, the state of one key is given to another.
     const DISTINCT_HASHES: bool = false;
 
     /// Appends the encoding to `out`.

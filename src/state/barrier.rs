@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::entry::UNSERIALISED;
-use super::keyed::{KeyedState, stamp_of};
+use super::keyed::{KeyedState, Row, stamp_of};
 use super::ttl::Expiry;
 use super::writer::{RawSegment, put_number};
 use crate::codec::Key;
@@ -14,6 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CheckpointId;
 use crate::key_group::KeyGroupRange;
 use crate::teeth::{Tooth, bites};
+
+/// Keys and values of so many entries are in the cache at once before these are serialised.
+const WARMED: usize = 64;
 
 /// From where on each part of a range of key groups is in the log. The ranges are disjoint.
 ///
@@ -160,6 +163,9 @@ impl<K: Key> KeyedState<K> {
             let mut left_places = Vec::new();
             let mut place = cursor.next;
             while place < end && self.writer.waiting_bytes() < max_bytes {
+                if (place - cursor.next).is_multiple_of(WARMED) {
+                    self.warm(cursor.column, &entries[place..end.min(place + WARMED)]);
+                }
                 let entry = entries[place];
                 // Else it has changed again since, and was serialised before that.
                 if self.meta_of(cursor.column, entry).stamp == cursor.stamp | UNSERIALISED
@@ -186,6 +192,19 @@ impl<K: Key> KeyedState<K> {
         self.cursor = None;
         self.writer.finish();
         Ok(true)
+    }
+
+    /// Reads what the plain column `column` has of `entries` and their keys, for nothing but to have both in the cache:
+    /// they are listed in the order in which they changed, and lie anywhere.
+    fn warm(&self, column: usize, entries: &[u32]) {
+        let Some(values) = self.columns.get(column).filter(|values| values.is_plain()) else {
+            return;
+        };
+        let mut rows = [Row(0); WARMED];
+        rows.iter_mut().zip(entries).for_each(|(row, entry)| *row = Row(*entry));
+        let rows = &rows[..entries.len().min(WARMED)];
+        values.warm(rows);
+        self.rows.warm_keys(rows);
     }
 
     /// The segments that are full, and after the last slice the rest.

@@ -12,7 +12,7 @@ use super::entry::{Meta, UNSERIALISED};
 use super::heap::{Heap, HeapBytes};
 use super::keyed::Row;
 use super::large_pages;
-use super::rows::grow;
+use super::rows::{CACHED, grow};
 use super::ttl::{Lives, Ttl};
 use crate::codec::{DecodeError, Value};
 use crate::teeth::{Tooth, bites};
@@ -324,8 +324,7 @@ impl<V: Value> Entries<V> {
 
     /// Reads the slots of `rows`, for nothing but to have them in the cache.
     pub(super) fn warm(&self, rows: &[Row]) {
-        // A smaller column stays in the cache anyway.
-        if self.slots.len() * size_of::<Slot<V>>() < 1 << 18 {
+        if self.slots.len() * size_of::<Slot<V>>() < CACHED {
             return;
         }
         let stamps = rows.iter().map(|row| self.slots[row.0 as usize].meta().stamp);

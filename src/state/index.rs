@@ -8,11 +8,13 @@
 //! differ need not be looked at. `docs/design/0009-index.md` has what it was compared with.
 //!
 //! A line that is full passes entries on to the next one, and counts them: a search ends at the first line that
-//! has passed none on, and an entry that is removed leaves nothing behind.
+//! has passed none on, and an entry that is removed is counted off again. A search looks at each line once at most: with rows that
+//! come and go it may be that each has passed something on, and yet has room.
 
 use std::hint::select_unpredictable;
 
 use super::large_pages;
+use super::rows::CACHED;
 use crate::codec::KeyHash;
 
 /// No row.
@@ -21,15 +23,13 @@ pub(super) const NONE: u32 = u32::MAX;
 const ENTRIES: usize = 5;
 /// The index grows by one part in so many. Twice as large, it would be more than half empty.
 const GROWTH: usize = 2;
-/// A smaller one stays in the cache anyway.
-const CACHED: usize = 1 << 18;
 
 /// Entries that have this line, or have found no place in those before it. They stand in front; behind them, rows are
 /// [`NONE`].
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Line {
-    /// How many of its entries stand further on; with 255 nobody knows any more.
+    /// How many of its entries stand further on; from 255 on nobody knows, until there are more lines.
     passed: u8,
     len: u8,
     rows: [u32; ENTRIES],
@@ -132,17 +132,25 @@ impl Index {
     /// The row of this hash that is meant.
     #[inline]
     pub(super) fn find(&self, hash: KeyHash, is_row: impl Fn(u32) -> bool) -> Option<u32> {
-        let mut at = self.home(hash.0);
-        loop {
+        let (line, entry) = self.place_of(hash.0, is_row)?;
+        Some(self.lines[line].rows[entry])
+    }
+
+    /// The line of an entry, and where in it it stands.
+    #[inline]
+    fn place_of(&self, hash: u64, is_row: impl Fn(u32) -> bool) -> Option<(usize, usize)> {
+        let mut at = self.home(hash);
+        for _ in 0..self.lines.len() {
             let line = self.lines.get(at)?;
-            if let Some(entry) = line.position(hash.0, &is_row) {
-                return Some(line.rows[entry]);
+            if let Some(entry) = line.position(hash, &is_row) {
+                return Some((at, entry));
             }
             if line.passed == 0 {
                 return None;
             }
             at = self.after(at);
         }
+        None
     }
 
     /// Adds a row.
@@ -169,21 +177,10 @@ impl Index {
 
     /// Takes a row out, if it is there.
     pub(super) fn remove(&mut self, hash: KeyHash, row: u32) {
-        let home = self.home(hash.0);
-        let mut at = home;
-        let entry = loop {
-            let Some(line) = self.lines.get(at) else { return };
-            if let Some(entry) = line.position(hash.0, |other| other == row) {
-                break entry;
-            }
-            if line.passed == 0 {
-                return;
-            }
-            at = self.after(at);
-        };
+        let Some((at, entry)) = self.place_of(hash.0, |other| other == row) else { return };
         self.lines[at].remove(entry);
         self.len -= 1;
-        let mut passed = home;
+        let mut passed = self.home(hash.0);
         while passed != at {
             let line = &mut self.lines[passed];
             if line.passed < u8::MAX {
@@ -264,12 +261,48 @@ mod tests {
         assert!(longest < Some(16), "{longest:?} of one line stand further on");
     }
 
+    /// A hash that begins at a line.
+    fn beginning_at(index: &Index, line: usize, n: u64) -> KeyHash {
+        let hashes = (n * 1000..).map(crate::splitmix::mix);
+        KeyHash(hashes.into_iter().find(|hash| index.home(*hash) == line).unwrap())
+    }
+
+    /// Each line is filled, passes one on, and is emptied: none is left that has passed nothing on. A search that ends only there
+    /// would not end.
+    #[test]
+    fn a_search_ends_where_every_line_has_passed_something_on() {
+        let mut index = Index::default();
+        index.reserve(14);
+        let lines = index.lines.len();
+        assert!(lines < 14, "{lines} lines");
+        let mut row = 0;
+        let mut add = |index: &mut Index, hash| {
+            row += 1;
+            index.insert(hash, row);
+            (hash, row)
+        };
+        for line in 0..lines {
+            let hash = beginning_at(&index, line, 0);
+            let full: Vec<_> = (index.lines[line].len..5).map(|_| add(&mut index, hash)).collect();
+            add(&mut index, hash);
+            for (hash, row) in full {
+                index.remove(hash, row);
+            }
+            assert_eq!(index.lines.len(), lines, "it has grown");
+        }
+        assert!(index.lines.iter().all(|line| line.passed > 0));
+        let absent = beginning_at(&index, 1, 1);
+        assert_eq!(index.candidate(absent), NONE);
+        index.remove(absent, 1);
+        assert_eq!(index.len(), lines);
+    }
+
     proptest! {
         /// As a map from hash and row, with hashes of which many are equal, many have the same line, and some are 0, as what
         /// stands in no entry is.
         #[test]
         fn it_finds_what_is_there_and_nothing_else(
-            steps in proptest::collection::vec((0u8..20, 0u64..12, 0u64..40), 0..400),
+            steps in proptest::collection::vec((0u8..20, 0u64..32, 0u64..40), 0..400),
         ) {
             let mut index = Index::default();
             let mut there: BTreeMap<u32, u64> = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! Memory in pages of 2 MiB.
 //!
-//! A record of one of a million keys touches four places that are far apart: the index (twice), the key and the value.
+//! A record of one of a million keys touches places that are far apart: the index, the key (unless the index knows it) and the value.
 //! In pages of 4 KiB the processor looks up most of their addresses in tables that are in no cache either.
 //! Linux gives larger pages where a program asks for them (`madvise`), which is what most distributions have
 //! `/sys/kernel/mm/transparent_hugepage/enabled` say. Where they are refused nothing is different but the time.

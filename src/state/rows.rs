@@ -10,6 +10,9 @@ use super::keyed::Row;
 use super::large_pages;
 use crate::codec::{Key, KeyHash};
 
+/// What takes less bytes than this stays in the processor's cache anyway.
+pub(super) const CACHED: usize = 1 << 18;
+
 /// Makes room for one element more by half as much again, or an eighth where that is much: doubling would
 /// let a large table cost twice its content. What is that large is moved by its pages.
 #[inline]
@@ -75,6 +78,17 @@ impl<K: Key> Rows<K> {
         &self.keys[row as usize]
     }
 
+    /// Reads the keys of `rows`, for nothing but to have them in the cache.
+    pub(super) fn warm_keys(&self, rows: &[Row]) {
+        if self.keys.len() * size_of::<K>() < CACHED {
+            return;
+        }
+        let key = |row: &Row| &self.keys[row.0 as usize];
+        // One has to do something with them.
+        let equal = rows.windows(2).filter(|two| key(&two[0]) == key(&two[1]));
+        std::hint::black_box(equal.count());
+    }
+
     /// Gives an absent key a row; `true` where that row is a new one at the end.
     pub(super) fn insert(&mut self, hash: KeyHash, key: K) -> (u32, bool) {
         let (row, is_new) = match self.vacant.pop() {
@@ -136,7 +150,8 @@ impl<K: Key> Rows<K> {
 
     /// Bytes of memory of all rows without their columns.
     pub(super) fn bytes(&self, keys: &KeyBytes) -> u64 {
-        // Just after it has grown; what is beyond that is of rows that have left, and will be used again.
+        // Of a large one that has just grown. What is beyond that is of rows that have left and will be used again, or
+        // the rest of a page.
         const INDEX: u64 = 28;
         let rows = self.index.len() as u64;
         rows * size_of::<K>() as u64
