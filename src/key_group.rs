@@ -1,8 +1,9 @@
 //! Key groups: the unit in which keyed state is distributed over subtasks.
 //!
 //! Owns the map from a key's hash to its group and from a group to its subtask (Flink:
-//! `KeyGroupRangeAssignment`). Of the 64 bits of the hash the group takes those from 25 to 56; an
-//! index of rows takes the low ones and the top seven, so keys of one group do not cluster.
+//! `KeyGroupRangeAssignment`). Of the 64 bits of the hash the group takes those from 25 to 56, and of these the upper
+//! ones: even with the most groups those from 42 on. An index of rows takes the low 32, so keys of one group do not
+//! cluster.
 
 use std::fmt;
 use std::ops::RangeInclusive;
