@@ -99,7 +99,8 @@ impl<K: Key, T> KeyRouter<K, T> {
     #[inline(never)]
     fn distribute(&mut self) {
         if let [only] = &mut self.partial[..] {
-            // It holds nothing between two calls: what was hashed is the whole of its batch.
+            // It holds nothing between two calls: what was hashed is the whole of its batch. It has room for one, as
+            // what is hashed next needs.
             std::mem::swap(only, &mut self.hashed);
             if !only.is_empty() {
                 self.seal(0);

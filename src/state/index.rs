@@ -249,6 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn it_grows_and_shrinks_over_the_size_of_a_large_page() {
+        let page = 2 << 20;
+        let hash = |row: u32| KeyHash(crate::splitmix::mix(row.into()));
+        let mut index = Index::default();
+        (0..400_000).for_each(|row| index.insert(hash(row), row));
+        assert!(index.bytes() > page);
+        assert!((0..400_000).all(|row| index.candidate(hash(row)) == row));
+        (100..400_000).for_each(|row| index.remove(hash(row), row));
+        index.shrink_to_fit();
+        assert!(index.bytes() < page);
+        assert_eq!(index.len(), 100);
+        assert!((0..100).all(|row| index.candidate(hash(row)) == row));
+        assert_eq!(index.candidate(hash(100)), NONE);
+    }
+
+    #[test]
     fn hashes_of_one_key_group_are_spread() {
         let max = MaxParallelism::new(MaxParallelism::LIMIT).unwrap();
         let mut index = Index::default();

@@ -10,7 +10,7 @@ use super::keyed::Row;
 use super::large_pages;
 use crate::codec::{Key, KeyHash};
 
-/// What takes less bytes than this stays in the processor's cache anyway.
+/// What takes fewer bytes than this stays in the processor's cache anyway.
 pub(super) const CACHED: usize = 1 << 18;
 
 /// Makes room for one element more by half as much again, or an eighth where that is much: doubling would
