@@ -56,8 +56,13 @@ impl MaxParallelism {
     #[inline]
     #[must_use]
     pub fn group_of(self, hash: KeyHash) -> KeyGroup {
-        let bits = u64::from((hash.0 >> 25) as u32);
-        KeyGroup(((bits * u64::from(self.0)) >> 32) as u16)
+        KeyGroup(((u64::from(bits_of(hash)) * u64::from(self.0)) >> 32) as u16)
+    }
+
+    /// Where `group` begins among the hashes.
+    #[must_use]
+    pub fn start_of(self, group: KeyGroup) -> GroupStart {
+        GroupStart((u64::from(group.0) << 32).div_ceil(u64::from(self.0)))
     }
 
     /// The subtask that owns `group` at `parallelism`.
@@ -76,6 +81,26 @@ impl MaxParallelism {
         let last = ((index + 1) * self.0 - 1) / parallelism;
         KeyGroupRange { first: KeyGroup(first as u16), last: KeyGroup(last as u16) }
     }
+}
+
+/// Where a key group begins among the hashes.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupStart(u64);
+
+impl GroupStart {
+    /// Whether a key with this hash is of the group that begins here, or of a later one. It takes less than to ask for the
+    /// key's group.
+    #[inline]
+    #[must_use]
+    pub fn is_reached_by(self, hash: KeyHash) -> bool {
+        u64::from(bits_of(hash)) >= self.0
+    }
+}
+
+/// What the group is made of.
+#[inline]
+fn bits_of(hash: KeyHash) -> u32 {
+    (hash.0 >> 25) as u32
 }
 
 /// A contiguous range of key groups, both ends included.
@@ -146,6 +171,20 @@ mod tests {
         fn groups_stay_below_the_maximum(hash: u64, max in 1u32..=MaxParallelism::LIMIT) {
             let group = MaxParallelism::new(max).unwrap().group_of(KeyHash(hash));
             prop_assert!(u32::from(group.0) < max);
+        }
+
+        #[test]
+        fn a_group_starts_where_the_one_before_it_ends(
+            max in 1u32..=MaxParallelism::LIMIT, which: u16, bits: u32,
+        ) {
+            let max = MaxParallelism::new(max).unwrap();
+            // The end of the last one included.
+            let group = KeyGroup((u32::from(which) % (max.get() + 1)) as u16);
+            let start = max.start_of(group);
+            for bits in [u64::from(bits), start.0, start.0.saturating_sub(1)] {
+                let hash = KeyHash((bits & u64::from(u32::MAX)) << 25);
+                prop_assert_eq!(start.is_reached_by(hash), max.group_of(hash) >= group);
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::KeyHash;
+use crate::codec::{Key, KeyHash, RecordKey};
 use crate::ids::CheckpointId;
 
 /// Where a record was read: its split and its position there. Order is promised for each key within
@@ -64,12 +64,26 @@ pub enum Element<T> {
 }
 
 /// A record on its way to the owner of its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keyed<K, T> {
-    /// The hash of `key`, computed once, where the record was keyed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Keyed<K: Key, T> {
+    /// The hash of the key, computed once, where the record was keyed.
     pub hash: KeyHash,
-    /// The key.
-    pub key: K,
+    /// The key, unless the hash tells it.
+    pub key: K::RecordKey,
     /// The record.
     pub value: T,
+}
+
+impl<K: Key, T> Keyed<K, T> {
+    /// Hashes the key.
+    #[inline]
+    pub fn new(key: K, value: T) -> Self {
+        Self { hash: key.key_hash(), key: K::RecordKey::of(key), value }
+    }
+
+    /// Shows the key to `look`.
+    #[inline]
+    pub fn with_key<R>(&self, look: impl FnOnce(&K) -> R) -> R {
+        self.key.with_key(self.hash, look)
+    }
 }

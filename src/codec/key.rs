@@ -6,9 +6,10 @@
 
 use std::fmt::Debug;
 
-use xxhash_rust::xxh64::{Xxh64, xxh64};
+use xxhash_rust::xxh64::Xxh64;
 
-use super::{DecodeError, Schema};
+use super::record_key::{ByHash, KeyOfHash, RecordKey};
+use super::{DecodeError, Schema, xxh64};
 
 /// Recorded in the head: the name of the hash.
 pub const HASH_ID: &str = "xxh64";
@@ -39,12 +40,34 @@ impl Debug for KeyHasher {
 ///
 /// Implemented for integers, `bool`, `char`, `String`, `Vec<u8>`, `Option`, and tuples of up to four, the
 /// empty one included, which takes no bytes.
-/// Implement it for a newtype by passing on to the inner key.
+/// Implement it for a newtype by passing on to the inner key:
+///
+/// ```
+/// use millpond::codec::{DecodeError, Key, KeyHasher, Schema};
+///
+/// #[derive(Clone, Debug, PartialEq, Eq)]
+/// struct Airport(String);
+///
+/// impl Key for Airport {
+///     type RecordKey = Self;
+///
+///     fn encode(&self, out: &mut Vec<u8>) {
+///         self.0.encode(out);
+///     }
+///     fn decode(input: &mut &[u8]) -> Result<Self, DecodeError> {
+///         String::decode(input).map(Self)
+///     }
+///     fn hash_into(&self, hasher: &mut KeyHasher) {
+///         self.0.hash_into(hasher);
+///     }
+///     fn schema() -> Schema {
+///         String::schema()
+///     }
+/// }
+/// ```
 pub trait Key: Clone + Eq + Debug + Send + Sync + 'static {
-    /// Whether different keys always have different hashes, so that whoever has found a key's hash has found the key:
-    /// true of integers of 32 and 64 bits. A newtype may pass on what its inner key says, if its encoding is the inner key's
-    /// and two of it are equal where the inner keys are. Where it is said and is not so, the state of one key is given to another.
-    const DISTINCT_HASHES: bool = false;
+    /// What a record has of its key, beside the hash: `Self`, or [`ByHash`] where that tells the key ([`KeyOfHash`]).
+    type RecordKey: RecordKey<Self>;
 
     /// Appends the encoding to `out`.
     fn encode(&self, out: &mut Vec<u8>);
@@ -80,10 +103,9 @@ fn take<'a>(input: &mut &'a [u8], n: usize) -> Result<&'a [u8], DecodeError> {
 }
 
 macro_rules! integer_keys {
-    ($($t:ty, $flip:expr;)*) => {$(
+    ($($t:ty, $flip:expr, $record_key:ty;)*) => {$(
         impl Key for $t {
-            // XXH64 of 4 or 8 bytes is a chain of steps each of which can be undone.
-            const DISTINCT_HASHES: bool = matches!(size_of::<$t>(), 4 | 8);
+            type RecordKey = $record_key;
 
             #[inline]
             fn encode(&self, out: &mut Vec<u8>) {
@@ -103,8 +125,8 @@ macro_rules! integer_keys {
             fn key_hash(&self) -> KeyHash {
                 let bytes = (*self ^ $flip).to_be_bytes();
                 match <[u8; 8]>::try_from(&bytes[..]) {
-                    Ok(bytes) => KeyHash(xxh64_of_8(bytes)),
-                    Err(_) => KeyHash(xxh64(&bytes, 0)),
+                    Ok(bytes) => KeyHash(xxh64::of_8(bytes)),
+                    Err(_) => KeyHash(xxhash_rust::xxh64::xxh64(&bytes, 0)),
                 }
             }
             fn schema() -> Schema {
@@ -114,32 +136,30 @@ macro_rules! integer_keys {
     )*};
 }
 
-// Of XXH64.
-const P1: u64 = 0x9E37_79B1_85EB_CA87;
-const P2: u64 = 0xC2B2_AE3D_27D4_EB4F;
-const P3: u64 = 0x1656_67B1_9E37_79F9;
-const P4: u64 = 0x85EB_CA77_C2B2_AE63;
-const P5: u64 = 0x27D4_EB2F_1656_67C5;
-
-/// XXH64 with seed 0 of exactly eight bytes, after the algorithm's published description: inlined,
-/// which the general function is not. It makes a keyed count of integers a tenth faster.
-#[inline]
-fn xxh64_of_8(bytes: [u8; 8]) -> u64 {
-    let lane = u64::from_le_bytes(bytes).wrapping_mul(P2).rotate_left(31).wrapping_mul(P1);
-    let mut hash = P5.wrapping_add(8) ^ lane;
-    hash = hash.rotate_left(27).wrapping_mul(P1).wrapping_add(P4);
-    hash = (hash ^ (hash >> 33)).wrapping_mul(P2);
-    hash = (hash ^ (hash >> 29)).wrapping_mul(P3);
-    hash ^ (hash >> 32)
-}
-
 // Signed integers have their sign bit flipped, so that bytes order as numbers do.
 integer_keys! {
-    u8, 0; u16, 0; u32, 0; u64, 0; u128, 0;
-    i8, i8::MIN; i16, i16::MIN; i32, i32::MIN; i64, i64::MIN; i128, i128::MIN;
+    u8, 0, Self; u16, 0, Self; u32, 0, ByHash; u64, 0, ByHash; u128, 0, Self;
+    i8, i8::MIN, Self; i16, i16::MIN, Self; i32, i32::MIN, ByHash; i64, i64::MIN, ByHash; i128, i128::MIN, Self;
 }
 
+macro_rules! keys_of_hashes {
+    ($($t:ty, $undone:path;)*) => {$(
+        impl KeyOfHash for $t {
+            #[inline]
+            fn of_hash(hash: KeyHash) -> Self {
+                let bits = Self::from_be_bytes($undone(hash.0));
+                // Nothing of unsigned ones.
+                bits ^ Self::MIN
+            }
+        }
+    )*};
+}
+
+keys_of_hashes! { u32, xxh64::undone_4; i32, xxh64::undone_4; u64, xxh64::undone_8; i64, xxh64::undone_8; }
+
 impl Key for bool {
+    type RecordKey = Self;
+
     fn encode(&self, out: &mut Vec<u8>) {
         u8::from(*self).encode(out);
     }
@@ -159,6 +179,8 @@ impl Key for bool {
 }
 
 impl Key for char {
+    type RecordKey = Self;
+
     fn encode(&self, out: &mut Vec<u8>) {
         u32::from(*self).encode(out);
     }
@@ -201,6 +223,8 @@ fn decode_bytes(input: &mut &[u8]) -> Result<Vec<u8>, DecodeError> {
 }
 
 impl Key for Vec<u8> {
+    type RecordKey = Self;
+
     fn encode(&self, out: &mut Vec<u8>) {
         each_piece(self, |piece| out.extend_from_slice(piece));
     }
@@ -216,6 +240,8 @@ impl Key for Vec<u8> {
 }
 
 impl Key for String {
+    type RecordKey = Self;
+
     fn encode(&self, out: &mut Vec<u8>) {
         each_piece(self.as_bytes(), |piece| out.extend_from_slice(piece));
     }
@@ -231,6 +257,8 @@ impl Key for String {
 }
 
 impl<K: Key> Key for Option<K> {
+    type RecordKey = Self;
+
     fn encode(&self, out: &mut Vec<u8>) {
         self.is_some().encode(out);
         if let Some(key) = self {
@@ -252,6 +280,8 @@ impl<K: Key> Key for Option<K> {
 }
 
 impl Key for () {
+    type RecordKey = Self;
+
     #[inline]
     fn encode(&self, _: &mut Vec<u8>) {}
     #[inline]
@@ -268,6 +298,8 @@ impl Key for () {
 macro_rules! tuple_keys {
     ($($($name:ident $index:tt),*;)*) => {$(
         impl<$($name: Key),*> Key for ($($name,)*) {
+            type RecordKey = Self;
+
             fn encode(&self, out: &mut Vec<u8>) {
                 $(self.$index.encode(out);)*
             }
@@ -306,7 +338,7 @@ mod tests {
     fn check<K: Key + Ord>(a: &K, b: &K) {
         let (x, y) = (encoded(a), encoded(b));
         assert_eq!(a.cmp(b), x.cmp(&y), "order of {a:?} and {b:?}");
-        assert_eq!(a.key_hash().0, xxh64(&x, 0), "hash of {a:?}");
+        assert_eq!(a.key_hash().0, xxhash_rust::xxh64::xxh64(&x, 0), "hash of {a:?}");
         let mut both = x.clone();
         both.extend_from_slice(&y);
         let mut input = &both[..];
@@ -318,19 +350,9 @@ mod tests {
         }
     }
 
-    /// What an odd number is multiplied by to give 1: by Newton's method, which doubles the bits that are right, three at first.
-    fn inverse(odd: u64) -> u64 {
-        let step = |near: u64, _| near.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(near)));
-        let inverse = (0..5).fold(odd, step);
-        assert_eq!(odd.wrapping_mul(inverse), 1);
-        inverse
-    }
-
-    /// The last steps of XXH64, from the last to the first of them.
-    fn avalanche_undone(hash: u64) -> u64 {
-        let hash = (hash ^ (hash >> 32)).wrapping_mul(inverse(P3));
-        let hash = (hash ^ (hash >> 29) ^ (hash >> 58)).wrapping_mul(inverse(P2));
-        hash ^ (hash >> 33)
+    fn told<K: KeyOfHash>(key: &K) {
+        assert_eq!(&K::of_hash(key.key_hash()), key);
+        ByHash.with_key(key.key_hash(), |seen: &K| assert_eq!(seen, key));
     }
 
     type Compound = (String, Option<i32>, Vec<u8>, (u64, char));
@@ -356,34 +378,18 @@ mod tests {
             check(&((), a), &((), b));
         }
 
-        /// What is said of them by [`Key::DISTINCT_HASHES`].
         #[test]
-        fn integers_of_32_and_64_bits_can_be_told_from_their_hashes(narrow: u32, wide: u64) {
-            let lane = avalanche_undone(narrow.key_hash().0);
-            let lane = lane.wrapping_sub(P3).wrapping_mul(inverse(P2)).rotate_right(23);
-            let lane = (lane ^ P5.wrapping_add(4)).wrapping_mul(inverse(P1));
-            prop_assert_eq!(lane, u64::from(narrow.swap_bytes()));
-            let lane = avalanche_undone(wide.key_hash().0);
-            let lane = lane.wrapping_sub(P4).wrapping_mul(inverse(P1)).rotate_right(27);
-            let lane = (lane ^ P5.wrapping_add(8)).wrapping_mul(inverse(P1)).rotate_right(31);
-            prop_assert_eq!(lane.wrapping_mul(inverse(P2)), wide.swap_bytes());
+        fn integers_of_32_and_64_bits_are_told_from_their_hashes(a: u32, b: i32, c: u64, d: i64) {
+            told(&a);
+            told(&b);
+            told(&c);
+            told(&d);
         }
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let _ = Compound::decode(&mut &bytes[..]);
         }
-    }
-
-    #[test]
-    fn of_no_other_keys_it_is_said_that_their_hashes_tell_them() {
-        let distinct = [u32::DISTINCT_HASHES, i32::DISTINCT_HASHES, u64::DISTINCT_HASHES];
-        assert_eq!((distinct, i64::DISTINCT_HASHES), ([true; 3], true));
-        let others = [u8::DISTINCT_HASHES, u16::DISTINCT_HASHES, u128::DISTINCT_HASHES];
-        assert_eq!(
-            (others, String::DISTINCT_HASHES, Compound::DISTINCT_HASHES),
-            ([false; 3], false, false)
-        );
     }
 
     /// Tables record them. Types of one encoding, or of one length, must be told apart.

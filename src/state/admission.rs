@@ -7,7 +7,7 @@ use super::descriptor::ColumnId;
 use super::entry::Meta;
 use super::keyed::{KeyedState, Row};
 use super::store::{Item, ItemKey};
-use crate::codec::{Key, KeyHash};
+use crate::codec::{Key, KeyHash, RecordKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::teeth::{Tooth, bites};
 
@@ -29,36 +29,39 @@ pub struct Read {
 }
 
 impl<K: Key> KeyedState<K> {
-    /// Finds the row of each key and appends it to `rows`, in order. A key that is not in memory gets
+    /// Finds the row of each key, or of what a record has of it, and appends it to `rows`, in order. A key that is not in memory gets
     /// one: resident at once where no item can exist, else loading, with its reads in
     /// [`KeyedState::take_reads`].
     ///
     /// Goes over the keys in tight loops, each of which waits for one part of memory, so that the
     /// processor overlaps the cache misses of many keys.
-    pub fn find_rows<'k, I>(&mut self, keys: I, rows: &mut Vec<Row>)
+    pub fn find_rows<'k, C, I>(&mut self, keys: I, rows: &mut Vec<Row>)
     where
-        I: IntoIterator<Item = (KeyHash, &'k K), IntoIter: Clone>,
+        C: RecordKey<K>,
+        I: IntoIterator<Item = (KeyHash, &'k C), IntoIter: Clone>,
     {
         // What marks cost is nobody's while they are not kept.
         if self.recency.is_active() {
-            self.find_all::<_, true>(keys.into_iter(), rows);
+            self.find_all::<_, _, true>(keys.into_iter(), rows);
         } else {
-            self.find_all::<_, false>(keys.into_iter(), rows);
+            self.find_all::<_, _, false>(keys.into_iter(), rows);
         }
     }
 
     #[inline]
-    fn find_all<'k, I, const MARK: bool>(&mut self, keys: I, rows: &mut Vec<Row>)
+    fn find_all<'k, C, I, const MARK: bool>(&mut self, keys: I, rows: &mut Vec<Row>)
     where
-        I: Iterator<Item = (KeyHash, &'k K)> + Clone,
+        C: RecordKey<K>,
+        I: Iterator<Item = (KeyHash, &'k C)> + Clone,
     {
         let start = rows.len();
         let all_found = self.rows.candidates(keys.clone().map(|(hash, _)| hash), rows);
         if MARK || !all_found || self.partial_rows > 0 {
-            for (row, (hash, key)) in rows[start..].iter_mut().zip(keys) {
-                if !self.rows.is_key_of(row.0, key) || self.is_partial(row.0) {
+            for (row, (hash, record_key)) in rows[start..].iter_mut().zip(keys) {
+                let is_its = record_key.with_key(hash, |key| self.rows.is_key_of(row.0, key));
+                if !is_its || self.is_partial(row.0) {
                     let before = self.rows.len();
-                    *row = self.find_or_admit(hash, key);
+                    *row = record_key.with_key(hash, |key| self.find_or_admit(hash, key));
                     if MARK && self.rows.len() == before {
                         self.recency.touch(row.0);
                     }

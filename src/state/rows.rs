@@ -8,7 +8,7 @@ use super::index::{Index, NONE};
 use super::key_bytes::KeyBytes;
 use super::keyed::Row;
 use super::large_pages;
-use crate::codec::{Key, KeyHash};
+use crate::codec::{Key, KeyHash, RecordKey};
 
 /// What takes fewer bytes than this stays in the processor's cache anyway.
 pub(super) const CACHED: usize = 1 << 18;
@@ -49,7 +49,8 @@ impl<K: Key> Rows<K> {
 
     #[inline]
     pub(super) fn find(&self, hash: KeyHash, key: &K) -> Option<u32> {
-        self.index.find(hash, |row| K::DISTINCT_HASHES || self.keys[row as usize] == *key)
+        self.index
+            .find(hash, |row| K::RecordKey::DISTINCT_HASHES || self.keys[row as usize] == *key)
     }
 
     /// Of each of `hashes` some row whose key may be the one, else [`NONE`]: the first half of [`Rows::find`],
@@ -65,12 +66,14 @@ impl<K: Key> Rows<K> {
         rows.extend(hashes.map(|hash| Row(self.index.candidate(hash))));
         // All are looked at, which is faster than to stop at one that is seldom there.
         let misses = rows[start..].iter().fold(false, |misses, row| misses | (row.0 == NONE));
-        K::DISTINCT_HASHES && !misses
+        K::RecordKey::DISTINCT_HASHES && !misses
     }
 
     #[inline]
     pub(super) fn is_key_of(&self, row: u32, key: &K) -> bool {
-        self.keys.get(row as usize).is_some_and(|other| K::DISTINCT_HASHES || other == key)
+        self.keys
+            .get(row as usize)
+            .is_some_and(|other| K::RecordKey::DISTINCT_HASHES || other == key)
     }
 
     #[inline]
@@ -170,6 +173,8 @@ mod tests {
     struct Clash(u64);
 
     impl Key for Clash {
+        type RecordKey = Self;
+
         fn encode(&self, out: &mut Vec<u8>) {
             self.0.encode(out);
         }

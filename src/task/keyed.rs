@@ -26,6 +26,7 @@ use super::side::{NoSide, SideInput};
 use super::snapshot::Snapshots;
 use crate::checkpoint::Command;
 use crate::clock::{Clock, Instant};
+use crate::codec::RecordKey;
 use crate::error::{Error, Result};
 use crate::exchange::{Event, Inlet, InputGate};
 use crate::metrics::{Metrics, VertexCounters};
@@ -302,9 +303,11 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 }
             } else {
                 for (record, row) in batch.drain(..).zip(self.rows.iter()) {
-                    let Keyed { key, value, .. } = record;
-                    let mut context = Context::new(&key, *row, &mut self.state, &mut self.out);
-                    self.process.process(value, &mut context).map_err(Error::of_function)?;
+                    let Keyed { hash, key, value } = record;
+                    key.with_key(hash, |key| {
+                        let mut context = Context::new(key, *row, &mut self.state, &mut self.out);
+                        self.process.process(value, &mut context).map_err(Error::of_function)
+                    })?;
                 }
             }
         } else {
@@ -350,9 +353,9 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
 
     /// Processes a record that cannot be suspended.
     fn run_resident(&mut self, row: Row, record: KeyedRecord<P>) -> Result<()> {
-        let Keyed { key, value, .. } = record;
+        let Keyed { hash, key, value } = record;
         self.state.record_at(self.event_time(&value));
-        self.call(&key, row, value)?;
+        key.with_key(hash, |key| self.call(key, row, value))?;
         self.state.renew_read();
         Ok(())
     }
@@ -376,7 +379,8 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
         let given_out = self.out.len();
         self.state.begin_record();
         self.state.record_at(self.event_time(&record.value));
-        let result = self.call(&record.key, row, record.value.clone());
+        let value = record.value.clone();
+        let result = record.with_key(|key| self.call(key, row, value));
         // Whatever the function has made of the error.
         if self.state.end_record()? {
             self.metrics.add_records_suspended(1);

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::record::{Barrier, Element};
 
 /// Keys each record and sends it to the owner of the key.
-pub struct KeyedTail<K, T, F> {
+pub struct KeyedTail<K: Key, T, F> {
     key_of: Arc<F>,
     router: KeyRouter<K, T>,
 }
@@ -28,7 +28,7 @@ impl<K: Key, T, F: Fn(&T) -> K> KeyedTail<K, T, F> {
     }
 }
 
-impl<K, T, F> fmt::Debug for KeyedTail<K, T, F> {
+impl<K: Key, T, F> fmt::Debug for KeyedTail<K, T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyedTail")
     }
