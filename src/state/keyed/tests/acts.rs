@@ -362,12 +362,13 @@ impl OfMap {
 
     fn predict(&self, model: &mut At<'_>, key: u16, n: Option<u8>) -> Seen {
         let at = |map_key: u8| ("map", key, n, Some(map_key));
+        let places = |model: &At<'_>, from, to| model.places(at(from), at(to));
         let entries = |model: &At<'_>, from: u8, to: u8| {
-            let number = |map_key| Some((map_key, model.number(at(map_key))?));
-            (from..=to).filter_map(number).collect::<Vec<_>>()
+            let number = |place: Place| Some((place.3?, model.number(place)?));
+            places(model, from, to).into_iter().filter_map(number).collect::<Vec<_>>()
         };
         let read = |model: &mut At<'_>, from: u8, to: u8| {
-            (from..=to).for_each(|map_key| model.read(at(map_key)));
+            places(model, from, to).into_iter().for_each(|place| model.read(place));
             Seen::Entries(entries(model, from, to))
         };
         match *self {
@@ -392,7 +393,9 @@ impl OfMap {
             }
             Self::All => return read(model, 0, u8::MAX),
             Self::IsEmpty => return Seen::Is(entries(model, 0, u8::MAX).is_empty()),
-            Self::Clear => (0..=u8::MAX).for_each(|map_key| model.remove(at(map_key))),
+            Self::Clear => {
+                places(model, 0, u8::MAX).into_iter().for_each(|place| model.remove(place));
+            }
         }
         Seen::Nothing
     }

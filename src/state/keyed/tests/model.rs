@@ -69,6 +69,14 @@ impl At<'_> {
         self.model.0.remove(&place);
     }
 
+    /// Where there is something, from one place to another: none of those between is looked at, since they are many.
+    pub(super) fn places(&self, from: Place, to: Place) -> Vec<Place> {
+        if from > to {
+            return Vec::new();
+        }
+        self.model.0.range(from..=to).map(|(place, _)| *place).collect()
+    }
+
     fn is_visible(&self, expires: u64) -> bool {
         expires == 0 || expires > self.now
     }
