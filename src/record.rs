@@ -69,7 +69,7 @@ pub struct Keyed<K: Key, T> {
     /// The hash of the key, computed once, where the record was keyed.
     pub hash: KeyHash,
     /// The key, unless the hash tells it.
-    pub key: K::RecordKey,
+    pub record_key: K::RecordKey,
     /// The record.
     pub value: T,
 }
@@ -78,12 +78,68 @@ impl<K: Key, T> Keyed<K, T> {
     /// Hashes the key.
     #[inline]
     pub fn new(key: K, value: T) -> Self {
-        Self { hash: key.key_hash(), key: K::RecordKey::of(key), value }
+        let hash = key.key_hash();
+        Self { hash, record_key: K::RecordKey::of(key, hash), value }
     }
 
     /// Shows the key to `look`.
     #[inline]
     pub fn with_key<R>(&self, look: impl FnOnce(&K) -> R) -> R {
-        self.key.with_key(self.hash, look)
+        self.record_key.with_key(self.hash, look)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{ByHash, DecodeError, KeyHasher, KeyOfHash, Schema};
+
+    /// Its hash tells another key.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Wrong(u64);
+
+    impl KeyOfHash for Wrong {
+        fn of_hash(hash: KeyHash) -> Self {
+            Self(u64::of_hash(hash) ^ 1)
+        }
+    }
+
+    impl Key for Wrong {
+        type RecordKey = ByHash;
+
+        fn encode(&self, out: &mut Vec<u8>) {
+            self.0.encode(out);
+        }
+
+        fn decode(input: &mut &[u8]) -> Result<Self, DecodeError> {
+            u64::decode(input).map(Self)
+        }
+
+        fn hash_into(&self, hasher: &mut KeyHasher) {
+            self.0.hash_into(hasher);
+        }
+
+        fn schema() -> Schema {
+            u64::schema()
+        }
+    }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    #[should_panic(expected = "KeyOfHash is wrong")]
+    fn a_key_that_its_hash_does_not_tell_is_found_out() {
+        let _ = Keyed::new(Wrong(7), ());
+    }
+
+    #[test]
+    fn whole_numbers_take_no_room_beside_their_hashes() {
+        let numbers = [size_of::<Keyed<u64, u64>>(), size_of::<Keyed<i64, u64>>()];
+        assert_eq!(
+            (numbers, size_of::<Keyed<u32, ()>>(), size_of::<Keyed<i32, ()>>()),
+            ([16; 2], 8, 8)
+        );
+        let others = [size_of::<Keyed<u16, u64>>(), size_of::<Keyed<u128, ()>>()];
+        assert!(others.iter().all(|size| *size >= 24), "{others:?}");
+        assert_eq!(size_of::<Keyed<String, ()>>(), 8 + size_of::<String>());
     }
 }

@@ -43,7 +43,7 @@ impl Debug for KeyHasher {
 /// Implement it for a newtype by passing on to the inner key:
 ///
 /// ```
-/// use millpond::codec::{DecodeError, Key, KeyHasher, Schema};
+/// use millpond::codec::{DecodeError, Key, KeyHash, KeyHasher, Schema};
 ///
 /// #[derive(Clone, Debug, PartialEq, Eq)]
 /// struct Airport(String);
@@ -60,13 +60,18 @@ impl Debug for KeyHasher {
 ///     fn hash_into(&self, hasher: &mut KeyHasher) {
 ///         self.0.hash_into(hasher);
 ///     }
+///     #[inline]
+///     fn key_hash(&self) -> KeyHash {
+///         self.0.key_hash()
+///     }
 ///     fn schema() -> Schema {
 ///         String::schema()
 ///     }
 /// }
 /// ```
 pub trait Key: Clone + Eq + Debug + Send + Sync + 'static {
-    /// What a record has of its key, beside the hash: `Self`, or [`ByHash`] where that tells the key ([`KeyOfHash`]).
+    /// What a record has of its key, beside the hash: `Self`, or [`ByHash`] where that tells the key ([`KeyOfHash`]). Of no
+    /// use in namespaces and map keys, which records do not have.
     type RecordKey: RecordKey<Self>;
 
     /// Appends the encoding to `out`.
@@ -85,7 +90,8 @@ pub trait Key: Clone + Eq + Debug + Send + Sync + 'static {
     /// is refused and not misread. Types whose bytes mean different things have different ones.
     fn schema() -> Schema;
 
-    /// XXH64 of the encoding.
+    /// XXH64 of the encoding, with seed 0. Whoever says it in another way has to come to the same: key groups depend on it. A
+    /// newtype passes on what its inner key says, since that may have a quicker way.
     #[inline]
     fn key_hash(&self) -> KeyHash {
         let mut hasher = KeyHasher(Xxh64::new(0));

@@ -8,23 +8,33 @@ use std::fmt::Debug;
 
 use super::key::{Key, KeyHash};
 
-/// What a record has of a key of type `K`: the key itself, or [`ByHash`].
-pub trait RecordKey<K>: Clone + Debug + PartialEq + Send + Sync + 'static {
-    /// Whether different keys always have different hashes, so that whoever has found a key's hash has found the key.
+/// What a record has of a key of type `K`: the key itself, or [`ByHash`]. There are no others.
+pub trait RecordKey<K>:
+    sealed::Sealed<K> + Clone + Debug + PartialEq + Send + Sync + 'static
+{
+    /// Whether keys may be told apart by their hashes alone.
     const DISTINCT_HASHES: bool;
 
-    /// Of `key`, whose hash stands beside it.
-    fn of(key: K) -> Self;
+    /// Of `key`, whose hash is `hash` and stands beside it.
+    fn of(key: K, hash: KeyHash) -> Self;
 
     /// Shows the key, which is the one of `hash`, to `look`.
     fn with_key<R>(&self, hash: KeyHash, look: impl FnOnce(&K) -> R) -> R;
+}
+
+mod sealed {
+    /// What is told of keys is relied on: nobody else implements it.
+    pub trait Sealed<K> {}
+
+    impl<K: super::Key> Sealed<K> for K {}
+    impl<K: super::KeyOfHash> Sealed<K> for super::ByHash {}
 }
 
 impl<K: Key> RecordKey<K> for K {
     const DISTINCT_HASHES: bool = false;
 
     #[inline]
-    fn of(key: K) -> Self {
+    fn of(key: K, _: KeyHash) -> Self {
         key
     }
 
@@ -42,7 +52,8 @@ impl<K: KeyOfHash> RecordKey<K> for ByHash {
     const DISTINCT_HASHES: bool = true;
 
     #[inline]
-    fn of(_: K) -> Self {
+    fn of(key: K, hash: KeyHash) -> Self {
+        debug_assert_eq!(K::of_hash(hash), key, "KeyOfHash is wrong for this key");
         Self
     }
 
@@ -52,10 +63,12 @@ impl<K: KeyOfHash> RecordKey<K> for ByHash {
     }
 }
 
-/// Keys that can be told from their hashes: integers of 32 and 64 bits. A newtype may pass on what its inner key
-/// says, if its encoding is the inner key's.
+/// Keys that can be told from their hashes: integers of 32 and 64 bits.
 ///
-/// Where two keys have one hash, or a hash gives another key than it is of, the state of one key is given to another.
+/// A newtype may pass on what its inner key says, where it has nothing beside the inner key, and its encoding and what it
+/// hashes are the inner key's; see the example. Else state would be given to other keys than its own. Builds with debug
+/// assertions compare each key with what its hash tells, when it is hashed; all builds compare the hash of each
+/// key that is new in memory. Either fails the attempt. A test of one's own asserts what the example does.
 ///
 /// ```
 /// use millpond::codec::{ByHash, DecodeError, Key, KeyHash, KeyHasher, KeyOfHash, Schema};
@@ -64,6 +77,7 @@ impl<K: KeyOfHash> RecordKey<K> for ByHash {
 /// struct Customer(u64);
 ///
 /// impl KeyOfHash for Customer {
+///     #[inline]
 ///     fn of_hash(hash: KeyHash) -> Self {
 ///         Self(u64::of_hash(hash))
 ///     }
@@ -81,14 +95,21 @@ impl<K: KeyOfHash> RecordKey<K> for ByHash {
 ///     fn hash_into(&self, hasher: &mut KeyHasher) {
 ///         self.0.hash_into(hasher);
 ///     }
+///     #[inline]
+///     fn key_hash(&self) -> KeyHash {
+///         self.0.key_hash()
+///     }
 ///     fn schema() -> Schema {
 ///         u64::schema()
 ///     }
 /// }
 ///
-/// assert_eq!(Customer::of_hash(Customer(7).key_hash()), Customer(7));
+/// for customer in [Customer(0), Customer(7), Customer(u64::MAX)] {
+///     assert_eq!(Customer::of_hash(customer.key_hash()), customer);
+/// }
 /// ```
 pub trait KeyOfHash: Key {
-    /// The key whose [`Key::key_hash`] is `hash`.
+    /// The key whose [`Key::key_hash`] is `hash`. It is called any number of times for a record, also where nobody looks at
+    /// the key: it has to be quick, does nothing else, and does not panic whatever the hash is.
     fn of_hash(hash: KeyHash) -> Self;
 }

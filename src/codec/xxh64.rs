@@ -1,7 +1,8 @@
 //! XXH64 with seed 0 of four and of eight bytes, there and back.
 //!
-//! Owns its steps, after the algorithm's published description. Each of them can be undone, so that as many bytes as the
-//! hash has, or fewer, can be told from it. Longer inputs are `xxhash-rust`'s.
+//! Owns its steps, after the algorithm's published description. Of these two lengths each of them can be undone, so that the bytes
+//! can be told from their hash. Of no other length is that said: of five to seven bytes, say, several may have one hash. Those are
+//! `xxhash-rust`'s.
 
 const P1: u64 = 0x9E37_79B1_85EB_CA87;
 const P2: u64 = 0xC2B2_AE3D_27D4_EB4F;
@@ -33,6 +34,7 @@ pub(super) fn undone_8(hash: u64) -> [u8; 8] {
 pub(super) fn undone_4(hash: u64) -> [u8; 4] {
     let hash = avalanche_undone(hash).wrapping_sub(P3).wrapping_mul(INVERSE_2).rotate_right(23);
     let lane = (hash ^ P5.wrapping_add(4)).wrapping_mul(INVERSE_1);
+    debug_assert_eq!(lane >> 32, 0, "not the hash of four bytes");
     (lane as u32).to_le_bytes()
 }
 

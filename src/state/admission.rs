@@ -5,6 +5,7 @@
 
 use super::descriptor::ColumnId;
 use super::entry::Meta;
+use super::index::NONE;
 use super::keyed::{KeyedState, Row};
 use super::store::{Item, ItemKey};
 use crate::codec::{Key, KeyHash, RecordKey};
@@ -58,8 +59,10 @@ impl<K: Key> KeyedState<K> {
         let all_found = self.rows.candidates(keys.clone().map(|(hash, _)| hash), rows);
         if MARK || !all_found || self.partial_rows > 0 {
             for (row, (hash, record_key)) in rows[start..].iter_mut().zip(keys) {
-                let is_its = record_key.with_key(hash, |key| self.rows.is_key_of(row.0, key));
-                if !is_its || self.is_partial(row.0) {
+                let is_its = |key: &K| self.rows.is_key_of(row.0, key);
+                // Where hashes tell keys apart, none need be told from its hash.
+                let found = K::RecordKey::DISTINCT_HASHES && row.0 != NONE;
+                if !(found || record_key.with_key(hash, is_its)) || self.is_partial(row.0) {
                     let before = self.rows.len();
                     *row = record_key.with_key(hash, |key| self.find_or_admit(hash, key));
                     if MARK && self.rows.len() == before {
@@ -101,6 +104,13 @@ impl<K: Key> KeyedState<K> {
 
     #[inline(never)]
     fn admit(&mut self, hash: KeyHash, key: &K) -> Row {
+        // Else its state would be stored as another key's.
+        assert!(
+            !K::RecordKey::DISTINCT_HASHES || key.key_hash() == hash,
+            "{key:?} was told from the hash {:#018x}, which is not its own: KeyOfHash is wrong for {}",
+            hash.0,
+            std::any::type_name::<K>(),
+        );
         let row = self.insert(hash, key.clone());
         // Where nothing need be read, nobody else encodes the key before a barrier.
         if std::mem::needs_drop::<K>() {

@@ -205,7 +205,8 @@ impl Index {
     /// Gives memory back.
     pub(super) fn shrink_to_fit(&mut self) {
         let lines = lines_of(self.len);
-        if lines < self.lines.len() {
+        // Else they would be as many again.
+        if large_pages::room::<Line>(lines) < self.lines.len() {
             self.resize(lines);
         }
     }
@@ -262,6 +263,18 @@ mod tests {
         assert_eq!(index.len(), 100);
         assert!((0..100).all(|row| index.candidate(hash(row)) == row));
         assert_eq!(index.candidate(hash(100)), NONE);
+    }
+
+    /// They lie where they lay.
+    #[test]
+    fn what_would_be_as_large_again_does_not_shrink() {
+        let mut index = Index::default();
+        index.reserve(100_000);
+        (0..100_000).for_each(|row| index.insert(KeyHash(u64::from(row) << 15), row));
+        let (lines, place) = (index.lines.len(), index.lines.as_ptr());
+        assert!(lines > lines_of(100_000), "a large page has room for more");
+        index.shrink_to_fit();
+        assert_eq!((index.lines.len(), index.lines.as_ptr()), (lines, place));
     }
 
     #[test]

@@ -13,13 +13,21 @@
 const PAGE: usize = 2 << 20;
 /// What an allocator may keep in front of what it gives out, and may need to align it, so that all is whole pages.
 const HEADER: usize = 256;
+
+/// How many elements there is room for where room for so many is asked for: large memory is given out in whole pages.
+pub(super) fn room<T>(elements: usize) -> usize {
+    match elements.saturating_mul(size_of::<T>()) {
+        bytes if bytes < PAGE => elements,
+        bytes => whole_pages(bytes) / size_of::<T>(),
+    }
+}
+
 /// Makes room for `elements` in all, and for what else is in the last page.
 pub(super) fn reserve<T>(vec: &mut Vec<T>, elements: usize) {
-    let bytes = elements.saturating_mul(size_of::<T>());
-    if bytes < PAGE {
-        return vec.reserve_exact(elements.saturating_sub(vec.len()));
+    let room = room::<T>(elements);
+    if elements.saturating_mul(size_of::<T>()) < PAGE {
+        return vec.reserve_exact(room.saturating_sub(vec.len()));
     }
-    let room = whole_pages(bytes) / size_of::<T>();
     if room <= vec.capacity() {
         return;
     }

@@ -294,7 +294,7 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
         let expiring = self.state.has_ttl();
         self.state.set_processing_time(self.clock.wall_ms());
         self.rows.clear();
-        self.state.find_rows(batch.iter().map(|r| (r.hash, &r.key)), &mut self.rows);
+        self.state.find_rows(batch.iter().map(|r| (r.hash, &r.record_key)), &mut self.rows);
         if self.state.loading_rows() == 0 && !self.state.may_suspend() {
             if expiring {
                 for (index, record) in batch.drain(..).enumerate() {
@@ -303,8 +303,8 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
                 }
             } else {
                 for (record, row) in batch.drain(..).zip(self.rows.iter()) {
-                    let Keyed { hash, key, value } = record;
-                    key.with_key(hash, |key| {
+                    let Keyed { hash, record_key, value } = record;
+                    record_key.with_key(hash, |key| {
                         let mut context = Context::new(key, *row, &mut self.state, &mut self.out);
                         self.process.process(value, &mut context).map_err(Error::of_function)
                     })?;
@@ -353,9 +353,9 @@ impl<P: KeyedProcess, S: SideInput<P>> KeyedSubtask<P, S> {
 
     /// Processes a record that cannot be suspended.
     fn run_resident(&mut self, row: Row, record: KeyedRecord<P>) -> Result<()> {
-        let Keyed { hash, key, value } = record;
+        let Keyed { hash, record_key, value } = record;
         self.state.record_at(self.event_time(&value));
-        key.with_key(hash, |key| self.call(key, row, value))?;
+        record_key.with_key(hash, |key| self.call(key, row, value))?;
         self.state.renew_read();
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::items::Items;
-use crate::codec::Key;
+use crate::codec::{Key, RecordKey};
 use crate::config::ValueFormat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, CheckpointId, Name, SubtaskId};
@@ -224,7 +224,8 @@ impl<P: KeyedProcess> Harness<P> {
     {
         let Self { process, state, items, .. } = self;
         state.set_processing_time(self.now_ms);
-        let row = state.find_row(call.key.key_hash(), call.key);
+        let hash = call.key.key_hash();
+        let row = state.find_row(hash, call.key);
         if let Some(record) = call.record {
             process.map_keys(record, &mut MapKeys::new(state, row));
         }
@@ -236,8 +237,12 @@ impl<P: KeyedProcess> Harness<P> {
             }
             state.record_at(call.event_ms);
             let mut out = Vec::new();
-            let mut context = Context::new(call.key, row, state, &mut out);
-            let result = (call.function)(process, &mut context);
+            // The key as a job has it.
+            let record_key = <P::Key as Key>::RecordKey::of(call.key.clone(), hash);
+            let result = record_key.with_key(hash, |key| {
+                let mut context = Context::new(key, row, state, &mut out);
+                (call.function)(process, &mut context)
+            });
             // Whatever the function has made of the error.
             if may_suspend && state.end_record()? {
                 continue;

@@ -162,6 +162,13 @@ fn each_key_of_many_batches_keeps_a_row_of_its_own() {
     assert_eq!(one.state.get(one.count, row), Some(&4));
 }
 
+/// Its state would be stored as another key's.
+#[test]
+#[should_panic(expected = "KeyOfHash is wrong for u64")]
+fn a_key_told_from_a_hash_that_is_not_its_own_is_refused() {
+    One::new().state.find_row(8u64.key_hash(), &7);
+}
+
 #[test]
 fn clean_rows_are_evicted_and_changed_ones_are_not() {
     let mut one = One::new();
