@@ -177,7 +177,7 @@ fn entries_of_maps_that_grow_are_seen() {
     state.finish_restore().unwrap();
     let mut truth = HashMap::new();
     for round in 0..40u64 {
-        let row = state.find_row(7u64.key_hash(), &7);
+        let row = state.find_row(7u64.key_hash(), &7u64);
         for entry in 0..100 {
             let length = if round < 20 { 10 } else { 10_000 };
             if round % 2 == 0 {
