@@ -92,44 +92,6 @@ impl<K: Key, T> Keyed<K, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{ByHash, DecodeError, KeyHasher, KeyOfHash, Schema};
-
-    /// Its hash tells another key.
-    #[derive(Clone, Debug, PartialEq, Eq)]
-    struct Wrong(u64);
-
-    impl KeyOfHash for Wrong {
-        fn of_hash(hash: KeyHash) -> Self {
-            Self(u64::of_hash(hash) ^ 1)
-        }
-    }
-
-    impl Key for Wrong {
-        type RecordKey = ByHash;
-
-        fn encode(&self, out: &mut Vec<u8>) {
-            self.0.encode(out);
-        }
-
-        fn decode(input: &mut &[u8]) -> Result<Self, DecodeError> {
-            u64::decode(input).map(Self)
-        }
-
-        fn hash_into(&self, hasher: &mut KeyHasher) {
-            self.0.hash_into(hasher);
-        }
-
-        fn schema() -> Schema {
-            u64::schema()
-        }
-    }
-
-    #[cfg(debug_assertions)]
-    #[test]
-    #[should_panic(expected = "KeyOfHash is wrong")]
-    fn a_key_that_its_hash_does_not_tell_is_found_out() {
-        let _ = Keyed::new(Wrong(7), ());
-    }
 
     #[test]
     fn whole_numbers_take_no_room_beside_their_hashes() {

@@ -398,6 +398,23 @@ mod tests {
         }
     }
 
+    fn by_hash<K: Key>() -> bool {
+        K::RecordKey::DISTINCT_HASHES
+    }
+
+    #[test]
+    fn of_no_other_keys_it_is_said_that_their_hashes_tell_them() {
+        assert_eq!(
+            [by_hash::<u32>(), by_hash::<i32>(), by_hash::<u64>(), by_hash::<i64>()],
+            [true; 4]
+        );
+        let others = [by_hash::<u8>(), by_hash::<u16>(), by_hash::<u128>()];
+        assert_eq!(
+            (others, by_hash::<String>(), by_hash::<Compound>()),
+            ([false; 3], false, false)
+        );
+    }
+
     /// Tables record them. Types of one encoding, or of one length, must be told apart.
     #[test]
     fn golden_schemas() {

@@ -113,3 +113,14 @@ pub trait KeyOfHash: Key {
     /// the key: it has to be quick, does nothing else, and does not panic whatever the hash is.
     fn of_hash(hash: KeyHash) -> Self;
 }
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "KeyOfHash is wrong")]
+    fn a_key_that_its_hash_does_not_tell_is_found_out() {
+        let _ = ByHash::of(7_u64, 8_u64.key_hash());
+    }
+}

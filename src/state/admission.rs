@@ -5,7 +5,6 @@
 
 use super::descriptor::ColumnId;
 use super::entry::Meta;
-use super::index::NONE;
 use super::keyed::{KeyedState, Row};
 use super::store::{Item, ItemKey};
 use crate::codec::{Key, KeyHash, RecordKey};
@@ -59,10 +58,7 @@ impl<K: Key> KeyedState<K> {
         let all_found = self.rows.candidates(keys.clone().map(|(hash, _)| hash), rows);
         if MARK || !all_found || self.partial_rows > 0 {
             for (row, (hash, record_key)) in rows[start..].iter_mut().zip(keys) {
-                let is_its = |key: &K| self.rows.is_key_of(row.0, key);
-                // Where hashes tell keys apart, none need be told from its hash.
-                let found = K::RecordKey::DISTINCT_HASHES && row.0 != NONE;
-                if !(found || record_key.with_key(hash, is_its)) || self.is_partial(row.0) {
+                if !self.rows.is_key_of(row.0, hash, record_key) || self.is_partial(row.0) {
                     let before = self.rows.len();
                     *row = record_key.with_key(hash, |key| self.find_or_admit(hash, key));
                     if MARK && self.rows.len() == before {
